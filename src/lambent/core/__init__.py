@@ -1,0 +1,1 @@
+"""Decisions and values: no IO, no clock, no framework."""

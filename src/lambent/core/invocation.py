@@ -1,0 +1,95 @@
+"""One unit of work from acceptance to outcome, whatever door it came in by."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+
+import msgspec
+
+from lambent.core.spec import Temperature
+
+
+class Status(StrEnum):
+    """How an invocation ended. All but `OK` carry a `FunctionError`."""
+
+    OK = "ok"
+    FAILED = "failed"  # the handler raised, or its result could not be written down
+    TIMED_OUT = "timed_out"
+    EXITED = "exited"  # the worker ended in the middle: sys.exit, a signal, out of memory
+
+
+class Role(StrEnum):
+    """What a key may do; each role includes those below it."""
+
+    ADMIN = "admin"
+    DEPLOY = "deploy"
+    INVOKE = "invoke"
+    READ = "read"
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who asks: a key of a project."""
+
+    project: str
+    key_id: str
+    role: Role
+
+
+class Invocation(msgspec.Struct, frozen=True, kw_only=True):
+    """A request, freed of its protocol.
+
+    `deadline_s` is monotonic: the moment after which nobody waits for a slot any more; `None` takes the
+    deployment's `hold_s`. `client_context` is JSON text.
+    """
+
+    id: str
+    project: str
+    deployment: str
+    body: bytes
+    content_type: str = "application/json"
+    deadline_s: float | None = None
+    client_context: str = ""
+
+
+class FunctionError(msgspec.Struct, frozen=True, rename="camel"):
+    """What went wrong in user code, in AWS Lambda's shape: `errorMessage, errorType, requestId, stackTrace`."""
+
+    error_message: str
+    error_type: str
+    request_id: str = ""
+    stack_trace: tuple[str, ...] = ()
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds of each part. `wake_ms` holds the parts of a wake by name, empty when none was waited for."""
+
+    queue_ms: float = 0.0
+    run_ms: float = 0.0
+    total_ms: float = 0.0
+    wake_ms: dict[str, float] = {}
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How it ended. `body` is the result as the worker wrote it, or the error as JSON.
+
+    `temperature` is the revision's when the invocation arrived. `log_tail` is the last 4 KiB that user code printed.
+    """
+
+    status: Status
+    body: bytes
+    content_type: str
+    revision: str
+    temperature: Temperature
+    timing: Timing
+    billed_ms: int
+    error: FunctionError | None = None
+    log_tail: bytes = b""
+    memory_bytes: int = 0
+    memory_used_bytes: int = 0
+
+
+def new_id() -> str:
+    """A random id in the form of a UUID 4, as AWS's clients expect of a request id."""
+    text = os.urandom(16).hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

@@ -1,0 +1,146 @@
+"""What a user asks for: a deployment's specification, validated where it is born."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from lambent.core.errors import InvalidSpec
+
+MIB: Final = 1024 * 1024
+NAME: Final = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?")
+SIZE_UNITS: Final[Mapping[str, int]] = {
+    "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+    "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+}  # fmt: skip
+
+
+class Kind(StrEnum):
+    """What a deployment is."""
+
+    FUNCTION = "function"
+    MODEL = "model"
+    JOB = "job"
+
+
+class Temperature(StrEnum):
+    """How ready a revision is on a node, coldest first."""
+
+    COLD = "cold"
+    WARM = "warm"
+    PRIMED = "primed"
+    HOT = "hot"
+
+
+class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything about a deployment but its bytes.
+
+    `entrypoint` is `module:object` inside the code artifact, or empty where `adapter` serves a model file alone.
+    `train` names the job deployment that makes a model when there is none.
+    """
+
+    name: str
+    kind: Kind
+    entrypoint: str = ""
+    adapter: str = ""
+    train: str = ""
+    imports: tuple[str, ...] = ()
+    memory_bytes: int = 512 * MIB
+    timeout_s: float = 60.0
+    hold_s: float = 60.0
+    keep_alive_s: float = 60.0
+    template_keep_s: float = 600.0
+    workers_min: int = 0
+    workers_max: int = 4
+    concurrency: int = 1
+    queue_depth_max: int = 1000
+    env: dict[str, str] = {}
+    description: str = ""
+
+
+# What `--set key=value`, the decorators and lambent.toml may change, and the bounds of each number.
+BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "memory_bytes": (16 * MIB, 1024 * 1024 * MIB),
+    "timeout_s": (0.05, 7 * 86_400),
+    "hold_s": (0.05, 86_400),
+    "keep_alive_s": (0.0, 7 * 86_400),
+    "template_keep_s": (0.0, 30 * 86_400),
+    "workers_min": (0, 256),
+    "workers_max": (1, 256),
+    "concurrency": (1, 1),
+    "queue_depth_max": (1, 100_000),
+}
+INTEGERS: Final = frozenset({"workers_min", "workers_max", "concurrency", "queue_depth_max"})
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes from `"256MiB"`, `"1.5 GiB"` or a plain number of bytes. Raises `InvalidSpec`."""
+    if isinstance(text, int):
+        return text
+    match = SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InvalidSpec(f"{text!r} is not a size: write a number with B, KiB, MiB or GiB, such as 256MiB")
+    return int(float(match[1]) * SIZE_UNITS[match[2] or "B"])
+
+
+def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> DeploymentSpec:
+    """`spec` with user settings applied and checked.
+
+    Keys are those of DESIGN: `memory` (a size), the numbers of `BOUNDS`, `description`, and `env.NAME`.
+    Raises `InvalidSpec` that names the key, the value and the range.
+    """
+    changes: dict[str, object] = {}
+    env = dict(spec.env)
+    for key, value in settings.items():
+        if key == "memory":
+            changes["memory_bytes"] = _bounded("memory_bytes", parse_size(_text_or_int(key, value)))
+        elif key.startswith("env.") and len(key) > len("env."):
+            env[key.removeprefix("env.")] = str(value)
+        elif key == "description":
+            changes[key] = str(value)
+        elif key in BOUNDS:
+            changes[key] = _bounded(key, _number(key, value))
+        else:
+            known = ", ".join(sorted(["memory", "description", "env.NAME", *BOUNDS]))
+            raise InvalidSpec(f"unknown setting {key!r}; known are {known}")
+    return checked(msgspec.structs.replace(spec, env=env, **changes))
+
+
+def checked(spec: DeploymentSpec) -> DeploymentSpec:
+    """`spec` itself, or `InvalidSpec` where its fields do not fit together."""
+    if not NAME.fullmatch(spec.name):
+        raise InvalidSpec(
+            f"{spec.name!r} is not a name: use 1 to 63 of a-z, 0-9, '-' and '_', starting and ending with a letter or digit"
+        )
+    if spec.workers_min > spec.workers_max:
+        raise InvalidSpec(f"workers_min={spec.workers_min} is above workers_max={spec.workers_max}")
+    return spec
+
+
+def _bounded(key: str, value: float) -> float | int:
+    low, high = BOUNDS[key]
+    if not low <= value <= high:
+        raise InvalidSpec(f"{key}={value:g} is out of range: {low:g} to {high:g}")
+    return int(value) if key in INTEGERS or key == "memory_bytes" else value
+
+
+def _number(key: str, value: object) -> float:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else None
+    except ValueError:
+        number = None
+    if number is None or number != number or (key in INTEGERS and number != int(number)):
+        what = "a whole number" if key in INTEGERS else "a number"
+        raise InvalidSpec(f"{key}={value!r} is not {what}")
+    return number
+
+
+def _text_or_int(key: str, value: object) -> str | int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InvalidSpec(f"{key}={value!r} is not a size")
+    return value

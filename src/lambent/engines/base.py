@@ -1,0 +1,105 @@
+"""The protocol of an engine: one node's supply of templates and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from lambent.core.spec import Temperature
+from lambent.wire.frames import Answer, Call
+from lambent.wire.process import RevisionPlan
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
+    """How a process ended. `code` is negative for a signal, `None` where nobody could tell."""
+
+    code: int | None
+    cpu_us: int
+    rss_bytes_max: int
+
+
+class WorkerGone(Exception):
+    """The worker ended before it answered."""
+
+    def __init__(self, exit: Exit) -> None:
+        super().__init__(f"the worker ended with {exit.code}")
+        self.exit = exit
+
+
+class Primed(msgspec.Struct, frozen=True, kw_only=True):
+    """What priming reached: a temperature, why it went no further, and the milliseconds of each part."""
+
+    temperature: Temperature
+    unsafe: tuple[str, ...] = ()
+    parts_ms: dict[str, float] = {}
+
+
+class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One process as the operator sees it. `revision` is empty for an environment template.
+
+    `pss_bytes` is the proportional share of memory, `private_bytes` what only this process maps.
+    """
+
+    pid: int
+    role: str  # environment | template | worker
+    revision: str
+    pss_bytes: int
+    private_bytes: int
+
+
+class Worker(Protocol):
+    """A live worker. Calls may overlap only up to the revision's concurrency; the caller counts."""
+
+    worker_id: str
+    pid: int
+    parts_ms: Mapping[str, float]  # the parts of the wake that made this worker: exec, import, fork, load, restore
+
+    async def call(self, call: Call, body: bytes) -> tuple[Answer, bytes]:
+        """Run one call. Raises `WorkerGone`; never times out by itself."""
+
+    def printed(self) -> bytes:
+        """The last 4 KiB that the process printed since the current or last call began."""
+
+    def stop(self) -> None:
+        """Ask it to finish what runs and exit."""
+
+    def kill(self) -> None:
+        """End it and every process it started, now. Harmless when it is gone."""
+
+    async def exited(self) -> Exit:
+        """Wait until the process has been reaped. May be awaited by many."""
+
+
+class LogSink(Protocol):
+    """Where the output of user code goes."""
+
+    def write(self, plan: RevisionPlan, worker_id: str, chunk: bytes) -> None:
+        """Take what a worker or template printed; never blocks, never raises for a full disk."""
+
+
+class Engine(Protocol):
+    """Templates and workers of one node. Methods may run concurrently for one revision; each is safe to cancel."""
+
+    async def prime(self, plan: RevisionPlan) -> Primed:
+        """Bring the revision as far as `primed` and say how far it came. Raises `LoadFailed`. Idempotent."""
+
+    async def start(self, plan: RevisionPlan, *, on_progress: Callable[[bytes], None] | None = None) -> Worker:
+        """A worker that has said hello, forked from the readiest template; starts what templates it needs.
+
+        Raises `LoadFailed`. For one-shot runtimes (describe, prepare, job) it forks from the environment template;
+        `on_progress` receives the JSON of each Progress frame.
+        """
+
+    def temperature(self, revision: str) -> Temperature:
+        """The readiest template of this revision: cold, warm or primed. Workers are the pool's to count."""
+
+    async def chill(self, revision: str, to: Temperature) -> None:
+        """Let templates of the revision go, down to `to`. Its workers are not touched."""
+
+    def census(self) -> Sequence[ProcessFacts]:
+        """Every process of this engine, with its memory as the kernel counts it now."""
+
+    async def close(self) -> None:
+        """End all processes and wait for them."""

@@ -1,0 +1,1 @@
+"""Leases, the lifecycle of workers, and how many there should be."""

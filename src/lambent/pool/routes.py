@@ -1,0 +1,63 @@
+"""Which revision answers under a name, now. Control writes, the gateway reads, nothing here touches a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from lambent.core.spec import DeploymentSpec, Kind
+from lambent.wire.process import RevisionPlan
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """An active deployment. `needs_model`: its revision has no model yet and `spec.train` names the job that makes it."""
+
+    project: str
+    name: str
+    spec: DeploymentSpec
+    plan: RevisionPlan
+    needs_model: bool = False
+
+    @property
+    def invocable(self) -> bool:
+        """A job is run, not invoked."""
+        return self.spec.kind is not Kind.JOB
+
+
+class Routes:
+    """The table of routes. Subscribers hear of each change after it is made, with the old and the new route."""
+
+    def __init__(self) -> None:
+        self._routes: Final[dict[tuple[str, str], Route]] = {}
+        self._subscribers: Final[list[Callable[[Route | None, Route | None], None]]] = []
+
+    def get(self, project: str, name: str) -> Route | None:
+        """The route of a deployment, or None."""
+        return self._routes.get((project, name))
+
+    def all(self) -> Iterable[Route]:
+        """Every route, in no order."""
+        return tuple(self._routes.values())
+
+    def put(self, route: Route) -> None:
+        """Make `route` the one that answers under its name."""
+        key = (route.project, route.name)
+        before = self._routes.get(key)
+        self._routes[key] = route
+        self._tell(before, route)
+
+    def remove(self, project: str, name: str) -> None:
+        """Stop answering under a name. Harmless where there is none."""
+        before = self._routes.pop((project, name), None)
+        if before is not None:
+            self._tell(before, None)
+
+    def subscribe(self, listener: Callable[[Route | None, Route | None], None]) -> None:
+        """Hear of every later change."""
+        self._subscribers.append(listener)
+
+    def _tell(self, before: Route | None, after: Route | None) -> None:
+        for listener in self._subscribers:
+            listener(before, after)

@@ -1,0 +1,230 @@
+"""The records that are kept and the protocols of the stores that keep them.
+
+Methods block (a transaction with fsync takes milliseconds): the event loop calls them through a thread. What a
+method returns from is on disk. `StorageFull` is raised where the disk has no room; nothing is half-done then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import msgspec
+
+from lambent.core.invocation import Role
+from lambent.core.spec import DeploymentSpec
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """A name and the revision that answers under it. `app` is the App that declared it, empty where none did."""
+
+    project: str
+    name: str
+    app: str
+    active_revision: str
+    created_unix_ms: int
+
+
+class Revision(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable snapshot. `id` is a digest over spec, code and model; digests are empty where there is none."""
+
+    id: str
+    project: str
+    deployment: str
+    number: int
+    spec: DeploymentSpec
+    code_digest: str
+    model_digest: str
+    model_number: int | None
+    created_unix_ms: int
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A registered model of a deployment: its files by digest and what was measured of it."""
+
+    project: str
+    name: str
+    number: int
+    digest: str
+    metrics: dict[str, float]
+    run: str
+    size_bytes: int
+    created_unix_ms: int
+
+
+class RunState(StrEnum):
+    """Where a run is. The last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution of a job; `for_deployment` is the model deployment that it trains, empty where none."""
+
+    id: str
+    project: str
+    job: str
+    for_deployment: str
+    state: RunState
+    reason: str = ""
+    progress: float = 0.0
+    message: str = ""
+    metrics: dict[str, float] = {}
+    params: dict[str, str | int | float] = {}
+    model_number: int | None = None
+    created_unix_ms: int
+    ended_unix_ms: int | None = None
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """A key of a project; `secret_hash` is the SHA-256 of its 256-bit secret in hex."""
+
+    id: str
+    project: str
+    name: str
+    role: Role
+    secret_hash: str
+    created_unix_ms: int
+
+
+class TicketState(StrEnum):
+    """Where an accepted asynchronous invocation is. The last two are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted asynchronous invocation. `result` is the body of its outcome once it is final."""
+
+    id: str
+    project: str
+    deployment: str
+    body: bytes
+    content_type: str
+    state: TicketState
+    attempts: int = 0
+    due_unix_ms: int = 0
+    error: str = ""
+    result: bytes = b""
+    result_type: str = ""
+    created_unix_ms: int
+
+
+class Deployments(Protocol):
+    """Deployments and their revisions."""
+
+    def commit(
+        self, spec: DeploymentSpec, *, project: str, app: str, code_digest: str, model: Model | None, activate_as: str
+    ) -> Revision:
+        """Store a revision and make it active, in one transaction; creates the deployment where it is new.
+
+        Content equal to an existing revision's returns and activates that one. `activate_as` is the app that
+        may own the name; raises `Conflict` where another app's deployment has it. `model` None keeps no model.
+        """
+
+    def activate(self, project: str, name: str, revision: str) -> Deployment:
+        """Make an existing revision active. Raises `NotFound`."""
+
+    def find(self, project: str, name: str) -> Deployment | None: ...
+
+    def all(self, project: str | None = None) -> Sequence[Deployment]: ...
+
+    def revision(self, revision: str) -> Revision:
+        """Raises `NotFound`."""
+
+    def revisions(self, project: str, name: str) -> Sequence[Revision]:
+        """Newest first."""
+
+    def remove(self, project: str, name: str) -> None:
+        """Forget a deployment, its revisions and its models. Raises `NotFound`."""
+
+
+class Models(Protocol):
+    """Registered models."""
+
+    def register(
+        self, *, project: str, name: str, digest: str, size_bytes: int, metrics: Mapping[str, float], run: str
+    ) -> Model:
+        """Store a model under the next number of its name."""
+
+    def latest(self, project: str, name: str) -> Model | None: ...
+
+    def all(self, project: str, name: str = "") -> Sequence[Model]: ...
+
+
+class Runs(Protocol):
+    """Runs of jobs."""
+
+    def put(self, run: Run) -> None:
+        """Insert or replace by id."""
+
+    def find(self, run: str) -> Run | None: ...
+
+    def all(self, project: str, *, job: str = "", for_deployment: str = "", limit: int = 100) -> Sequence[Run]:
+        """Newest first."""
+
+    def interrupt_unfinished(self, reason: str, *, now_unix_ms: int) -> Sequence[Run]:
+        """At start: what was queued or running is marked interrupted, with the reason; returns those."""
+
+
+class Keys(Protocol):
+    """Keys of projects."""
+
+    def put(self, key: Key) -> None: ...
+
+    def find(self, key_id: str) -> Key | None: ...
+
+    def all(self, project: str) -> Sequence[Key]: ...
+
+    def remove(self, project: str, key_id: str) -> None:
+        """Raises `NotFound`."""
+
+
+class Tickets(Protocol):
+    """The durable queue of asynchronous invocations."""
+
+    def put(self, ticket: Ticket) -> None:
+        """Insert or replace by id; on disk when it returns."""
+
+    def find(self, project: str, ticket: str) -> Ticket | None: ...
+
+    def due(self, now_unix_ms: int, *, limit: int) -> Sequence[Ticket]:
+        """Queued tickets whose time has come, oldest first."""
+
+    def requeue_running(self) -> int:
+        """At start: what was running is queued again; returns how many."""
+
+    def counts(self, project: str) -> Mapping[TicketState, int]: ...
+
+
+class Artifacts(Protocol):
+    """Content-addressed trees of files. The digest is over sorted paths, modes' executable bit and contents."""
+
+    def ingest_archive(self, stream: BinaryIO, *, size_bytes_max: int) -> ArtifactFacts:
+        """Unpack a tar (gzip allowed) and keep it. Refuses paths that leave the tree, links and devices."""
+
+    def ingest_tree(self, folder: Path) -> ArtifactFacts:
+        """Keep a copy of a folder."""
+
+    def path(self, digest: str) -> Path:
+        """The folder of an artifact; read-only to everybody. Raises `NotFound`."""
+
+    def facts(self, digest: str) -> ArtifactFacts:
+        """Raises `NotFound`."""
+
+
+class ArtifactFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a stored artifact."""
+
+    digest: str
+    size_bytes: int
+    files: int

@@ -1,0 +1,1 @@
+"""Bytes and values of every protocol, without a socket."""

@@ -1,0 +1,223 @@
+"""Shapes of the control API: what travels under /api/v1, for the server and the client alike."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lambent.core.spec import DeploymentSpec, Kind, Temperature
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as RFC 9457 defines it; `code` is ours and stable."""
+
+    title: str
+    status: int
+    code: str
+    detail: str = ""
+    type: str = "about:blank"
+    instance: str = ""
+    retryable: bool = False
+    error_type: str = ""
+    stack_trace: tuple[str, ...] = ()
+
+
+class ArtifactReply(msgspec.Struct, frozen=True):
+    """A stored artifact."""
+
+    digest: str
+    size_bytes: int
+    files: int
+
+
+class DeployRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Deploy what an uploaded artifact holds.
+
+    `target` is a path inside the artifact: `app.py`, `app.py:handler`, or a model file such as `model.onnx`.
+    `name` overrides the name where the target declares one thing only. `settings` apply to every deployment
+    declared; `per_deployment` to one by its name.
+    """
+
+    artifact: str
+    target: str
+    name: str = ""
+    settings: dict[str, str | int | float] = {}
+    per_deployment: dict[str, dict[str, str | int | float]] = {}
+
+
+class Declaration(msgspec.Struct, frozen=True):
+    """One thing that a file of user code declares, as the describe runtime reports it."""
+
+    name: str
+    kind: Kind
+    entrypoint: str
+    settings: dict[str, str | int | float] = {}
+    train: str = ""
+    app: str = ""
+
+
+class RevisionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A revision as the operator sees it."""
+
+    revision: str
+    number: int
+    created_unix_ms: int
+    active: bool
+    spec: DeploymentSpec
+    code_digest: str
+    model_digest: str
+    model_number: int | None
+
+
+class WakeView(msgspec.Struct, frozen=True, kw_only=True):
+    """One wake and what it was made of."""
+
+    at_unix_ms: int
+    temperature: Temperature
+    total_ms: float
+    parts_ms: dict[str, float]
+
+
+class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment as the operator sees it. Memory is in bytes, summed over its processes.
+
+    `needs_model`: it has no model yet; the first invocation starts its training job.
+    `unsafe` says why its template cannot be primed, if so. `last_error` is the last failed load, if it still fails.
+    """
+
+    name: str
+    kind: Kind
+    revision: str
+    number: int
+    url: str
+    temperature: Temperature
+    workers: int
+    queued: int
+    pss_bytes: int
+    private_bytes: int
+    created_unix_ms: int
+    needs_model: bool = False
+    model_number: int | None = None
+    unsafe: tuple[str, ...] = ()
+    last_error: str = ""
+    last_wake: WakeView | None = None
+
+
+class DeploymentDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One deployment with its revisions, newest first, and its last wakes."""
+
+    deployment: DeploymentView
+    revisions: tuple[RevisionView, ...]
+    wakes: tuple[WakeView, ...]
+
+
+class DeployReply(msgspec.Struct, frozen=True):
+    """What a deploy made. `changed` lists the names that got a new revision."""
+
+    deployments: tuple[DeploymentView, ...]
+    changed: tuple[str, ...]
+
+
+class RollbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Go back to the revision before the active one, or to the one named by number."""
+
+    to: int | None = None
+
+
+class ModelView(msgspec.Struct, frozen=True, kw_only=True):
+    """A registered model."""
+
+    name: str
+    number: int
+    digest: str
+    metrics: dict[str, float]
+    run: str
+    created_unix_ms: int
+    size_bytes: int
+
+
+class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Start a job."""
+
+    job: str
+    params: dict[str, str | int | float] = {}
+
+
+class RunView(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution of a job. `state`: queued, running, succeeded, failed, interrupted.
+
+    `progress` is from 0 to 1 where the job says it; `metrics` the last value of each.
+    """
+
+    run: str
+    job: str
+    for_deployment: str
+    state: str
+    reason: str
+    progress: float
+    message: str
+    metrics: dict[str, float]
+    params: dict[str, str | int | float]
+    model_number: int | None
+    created_unix_ms: int
+    ended_unix_ms: int | None
+
+
+class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What one deployment used in a period. `cost_usd` maps a price plan's name to dollars."""
+
+    deployment: str
+    invocations: int
+    failed: int
+    cold_starts: int
+    billed_ms: int
+    gb_s: float
+    cpu_s: float
+    cost_usd: dict[str, float]
+
+
+class UsageView(msgspec.Struct, frozen=True, kw_only=True):
+    """A project's usage, a line per deployment and the total. `torn_records` counts unreadable journal records."""
+
+    since_unix_ms: int
+    until_unix_ms: int
+    lines: tuple[UsageLine, ...]
+    total: UsageLine
+    torn_records: int
+    plans: dict[str, str]
+
+
+class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of the server."""
+
+    pid: int
+    role: str  # server | environment | template | worker
+    deployment: str
+    pss_bytes: int
+    private_bytes: int
+
+
+class CheckView(msgspec.Struct, frozen=True):
+    """One line of `lambent doctor`. `state`: ok, degraded, failed."""
+
+    name: str
+    state: str
+    detail: str
+
+
+class AsyncReply(msgspec.Struct, frozen=True):
+    """An accepted asynchronous invocation, and later its outcome. `state`: queued, running, succeeded, dead."""
+
+    id: str
+    deployment: str
+    state: str
+    attempts: int
+    error: str = ""
+
+
+class KeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A key without its secret."""
+
+    key_id: str
+    name: str
+    role: str
+    created_unix_ms: int

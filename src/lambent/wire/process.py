@@ -1,0 +1,103 @@
+"""Messages between the server and its templates, over a SOCK_SEQPACKET pair, one message a packet.
+
+A template is a process that waits to be forked. The environment template is exec'd with
+`python -m lambent.worker.main --control-fd N --imports a,b`; every other process is a fork that a template makes
+when it is sent `Fork`. File descriptors travel with the message (SCM_RIGHTS).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from lambent.core.invocation import FunctionError
+
+PACKET_BYTES_MAX: Final = 160 * 1024
+
+
+class Runtime(StrEnum):
+    """What a worker does with a call."""
+
+    HANDLER = "handler"  # entrypoint(event, context)
+    MODEL = "model"  # a model class, or an adapter alone: predict(inputs)
+    JOB = "job"  # entrypoint(run)
+    DESCRIBE = "describe"  # import the code and say what it declares
+    PREPARE = "prepare"  # make a model artifact ready to be served: derive fork-safe forms, check them
+
+
+class ChildRole(StrEnum):
+    """What a fork becomes. A template gets fds [control, log], a worker [stream, log]."""
+
+    TEMPLATE = "template"
+    WORKER = "worker"
+
+
+class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a process needs to know to be able to run one revision. Paths are absolute, empty where absent."""
+
+    revision: str
+    deployment: str
+    project: str
+    number: int
+    runtime: Runtime
+    entrypoint: str = ""
+    adapter: str = ""
+    code_dir: str = ""
+    model_dir: str = ""
+    work_dir: str = ""  # DESCRIBE, PREPARE and JOB may write here
+    imports: tuple[str, ...] = ()  # what the environment template imports
+    env: dict[str, str] = {}
+    memory_bytes: int = 512 * 1024 * 1024
+    timeout_s: float = 60.0
+    function_arn: str = ""
+    log_group: str = ""
+    log_stream: str = ""
+
+
+class Fork(msgspec.Struct, frozen=True, tag="fork"):
+    """Server → template: fork a child. A template that has not loaded `plan` leaves the loading to the child."""
+
+    child: str
+    role: ChildRole
+    plan: RevisionPlan
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """Template → server: imports (and load/init) are done.
+
+    `unsafe` says why this process must not be forked, one sentence each; empty means that it may.
+    """
+
+    pid: int
+    parts_ms: dict[str, float]
+    unsafe: tuple[str, ...] = ()
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """Template → server: imports or load/init failed; the process exits."""
+
+    error: FunctionError
+
+
+class Forked(msgspec.Struct, frozen=True, tag="forked"):
+    """Template → server: the child exists."""
+
+    child: str
+    pid: int
+    fork_ms: float
+
+
+class Exited(msgspec.Struct, frozen=True, tag="exited"):
+    """Template → server: a child was reaped. `status` is wait status as `os.waitstatus_to_exitcode` takes it."""
+
+    child: str
+    pid: int
+    status: int
+    cpu_us: int
+    rss_bytes_max: int
+
+
+ToTemplate = Fork
+FromTemplate = Ready | Failed | Forked | Exited
