@@ -1,0 +1,30 @@
+"""The only reader of time.
+
+Durations and deadlines compare `now_s`; `unix_ms` is for what people see and what is stored. Whoever
+needs either takes a `Clock` in its constructor, so that a test or the simulator can replace it.
+"""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where the program learns what time it is."""
+
+    def now_s(self) -> float:
+        """Monotonic seconds since an arbitrary origin; never goes back."""
+        ...
+
+    def unix_ms(self) -> int:
+        """Wall time in whole milliseconds since 1970-01-01 UTC; may jump when the machine's clock is set."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+    def unix_ms(self) -> int:
+        return time.time_ns() // 1_000_000
