@@ -116,7 +116,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """What callbacks and forgotten tasks raised, if they did."""
         return ExceptionGroup("failures that nobody awaited", self._unseen) if self._unseen else None
 
-    def run_in_executor(self, *_: object) -> NoReturn:  # type: ignore[override]  # it never returns
+    def run_in_executor(self, *_: object) -> NoReturn:
         raise RuntimeError("virtual time has no threads: inject a fake, or use an ordinary event loop")
 
     def _turn(self, idle_s: float | None) -> None:

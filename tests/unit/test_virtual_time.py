@@ -69,7 +69,9 @@ def test_ticks_bring_events_that_are_a_hair_apart_together() -> None:
     assert run(story(), tick_s=0.1) == [0.1, 0.1, 0.1, 0.2]
 
 
-@given(st.lists(st.floats(min_value=0, max_value=50), min_size=1, max_size=10), st.sampled_from([0.1, 0.25, 1]))
+@given(
+    st.lists(st.floats(min_value=0, max_value=50), min_size=1, max_size=10), st.sampled_from([0.1, 0.25, 1])
+)
 def test_in_ticks_each_moment_is_whole_and_nobody_wakes_early(sleeps_s: list[float], tick_s: float) -> None:
     async def story() -> None:
         for seconds in sleeps_s:
@@ -99,8 +101,8 @@ def test_a_story_that_waits_for_nothing_fails_and_names_task_and_line() -> None:
 
 def test_a_story_that_never_ends_fails_at_the_limit_of_virtual_seconds() -> None:
     async def story() -> None:
-        while True:
-            await asyncio.sleep(60)  # noqa: ASYNC110 - the endless loop is the subject
+        while True:  # noqa: ASYNC110 - the endless loop is the subject
+            await asyncio.sleep(60)
 
     with pytest.raises(VirtualTimeError, match=r"longer than 600 virtual seconds"):
         run(story(), seconds_max=600)
@@ -108,8 +110,8 @@ def test_a_story_that_never_ends_fails_at_the_limit_of_virtual_seconds() -> None
 
 def test_a_story_that_spins_fails_at_the_limit_of_iterations() -> None:
     async def story() -> None:
-        while True:
-            await asyncio.sleep(0)  # noqa: ASYNC110 - the endless loop is the subject
+        while True:  # noqa: ASYNC110 - the endless loop is the subject
+            await asyncio.sleep(0)
 
     with pytest.raises(VirtualTimeError, match=r"turned 500 times at 0 s"):
         run(story(), iterations_max=500)
