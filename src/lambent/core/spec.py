@@ -78,6 +78,20 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
 INTEGERS: Final = frozenset({"workers_min", "workers_max", "concurrency", "queue_depth_max"})
 
 
+# Where a kind's sensible values differ from the fields' own.
+KIND_DEFAULTS: Final[Mapping[Kind, Mapping[str, float]]] = {
+    Kind.FUNCTION: {},
+    Kind.MODEL: {},
+    Kind.JOB: {"timeout_s": 3600.0, "memory_bytes": 8 * 1024 * MIB, "workers_max": 1},
+}
+
+
+def new_spec(name: str, kind: Kind, *, entrypoint: str = "", adapter: str = "", train: str = "") -> DeploymentSpec:
+    """A specification with the defaults of its kind. Raises `InvalidSpec` for a bad name."""
+    spec = DeploymentSpec(name=name, kind=kind, entrypoint=entrypoint, adapter=adapter, train=train)
+    return checked(msgspec.structs.replace(spec, **KIND_DEFAULTS[kind]))
+
+
 def parse_size(text: str | int) -> int:
     """Bytes from `"256MiB"`, `"1.5 GiB"` or a plain number of bytes. Raises `InvalidSpec`."""
     if isinstance(text, int):

@@ -1,0 +1,68 @@
+"""What the operator may set, read once from flags and the environment into one frozen value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lambent.core.errors import InvalidSpec
+from lambent.core.spec import parse_size
+
+PREFIX: Final = "LAMBENT_"
+MIB: Final = 1024 * 1024
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The server's settings. Times are in seconds, sizes in bytes; `memory_budget_bytes` 0 means a share of the machine."""
+
+    state_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8700
+    ephemeral: bool = False
+    memory_budget_bytes: int = 0
+    body_bytes_max: int = 32 * MIB
+    artifact_bytes_max: int = 4096 * MIB
+    load_timeout_s: float = 300.0
+    training_hold_s: float = 900.0
+    drain_s: float = 30.0
+    scaling_tick_s: float = 0.25
+    ledger_tick_s: float = 5.0
+    async_running_max: int = 16
+    log_level: str = "info"
+
+
+def default_state_dir(environ: Mapping[str, str]) -> Path:
+    """`LAMBENT_STATE_DIR`, else `lambent` under the user's data directory as XDG defines it."""
+    if told := environ.get(PREFIX + "STATE_DIR"):
+        return Path(told)
+    data = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or Path.home()) / ".local" / "share"
+    return Path(data) / "lambent"
+
+
+def from_environ(environ: Mapping[str, str] = os.environ, **flags: object) -> Settings:
+    """Settings from `LAMBENT_*` variables, overridden by the flags that are not None.
+
+    Raises `InvalidSpec` for a variable or flag that does not convert, naming it.
+    """
+    raw: dict[str, object] = {"state_dir": str(default_state_dir(environ))}
+    for field in msgspec.structs.fields(Settings):
+        if (text := environ.get(PREFIX + field.name.upper())) is not None:
+            raw[field.name] = text
+    raw.update((name, value) for name, value in flags.items() if value is not None)
+    for name, value in raw.items():
+        if name.endswith("_bytes") or name.endswith("_bytes_max"):
+            raw[name] = parse_size(value if isinstance(value, int) else str(value))
+    try:
+        return msgspec.convert(raw, Settings, strict=False, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        raise InvalidSpec(f"a setting is wrong: {error}") from error
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path:
+        return Path(str(value)).expanduser().absolute()
+    raise NotImplementedError(kind)
