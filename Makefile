@@ -1,0 +1,129 @@
+# The words that everybody uses, CI included. `make help` lists them.
+#
+# Nothing is needed but Debian/Ubuntu, Python >= 3.11 with its venv module, make and git: each target sets up
+# what it needs in .venv, and does so again only when pyproject.toml has changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# The interpreter to build .venv with. Unless you name one (make test PYTHON=python3.12), the newest that
+# works is taken from the list: a name on PATH is no promise, so each is tried.
+PYTHON ?=
+PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
+
+BIN := .venv/bin
+PIP := $(BIN)/pip install -q --disable-pip-version-check --progress-bar off --no-input
+PYTEST_ARGS ?=
+
+# Keras writes a settings file at its first import; keep that inside the clone.
+export KERAS_HOME := $(CURDIR)/.cache/keras
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 24
+
+# --- set-up ---------------------------------------------------------------------------------------------
+
+define FIND_PYTHON
+for name in $(PYTHONS); do \
+    if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+        python="$$name"; break; \
+    fi; \
+done; \
+if [ -z "$${python:-}" ]; then \
+    for name in $(PYTHONS); do \
+        if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+            package="$$("$$name" -c 'import sys; v = sys.version_info; print("python3-venv" if sys.argv[1] == "python3" else f"python{v[0]}.{v[1]}-venv")' "$$name")"; \
+        fi; \
+    done; \
+    if [ -n "$${package:-}" ]; then \
+        echo "Python's venv module is missing. Install it with:" >&2; \
+        echo "    apt-get install -y $$package" >&2; \
+    else \
+        echo "Lambent needs Python 3.11 or newer, and none of these is: $(PYTHONS). Install it with:" >&2; \
+        echo "    apt-get install -y python3 python3-venv" >&2; \
+    fi; \
+    exit 1; \
+fi
+endef
+
+# A .venv whose interpreter has gone, as after an upgrade of the system, is made anew.
+ifneq ($(shell test -e .venv && ! $(BIN)/python -c '' 2>/dev/null && echo gone),)
+$(shell rm -rf .venv)
+endif
+
+.venv/.created:
+	@$(FIND_PYTHON); \
+	echo "==> creating .venv with $$("$$python" --version)"; \
+	rm -rf .venv; \
+	"$$python" -m venv .venv; \
+	touch $@
+
+.venv/.ready-dev: pyproject.toml | .venv/.created
+	@echo "==> installing lambent and its test tools into .venv (about half a minute the first time)"
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+.venv/.ready-frameworks: pyproject.toml .venv/.ready-dev
+	@echo "==> installing TensorFlow and Keras into .venv (a 300 MB download the first time, a few minutes)"
+	@$(PIP) -e '.[dev,keras]'
+	@touch $@
+
+.venv/.ready-bench: pyproject.toml .venv/.ready-frameworks
+	@echo "==> installing what the benchmarks compare with into .venv"
+	@$(PIP) -e '.[dev,keras,bench]'
+	@touch $@
+
+.PHONY: venv venv-frameworks venv-bench
+venv: .venv/.ready-dev ## create .venv with Lambent and its test tools
+venv-frameworks: .venv/.ready-frameworks ## add TensorFlow and Keras to .venv
+venv-bench: .venv/.ready-bench
+
+# --- checks and tests -----------------------------------------------------------------------------------
+
+CHECKS := check-format check-lint check-types check-imports check-tidy
+.PHONY: check $(CHECKS)
+check: venv ## format, lint, types, import contracts and budgets, side by side
+	@$(MAKE) --no-print-directory --keep-going --jobs=3 --output-sync=target $(CHECKS)
+	@echo "==> all checks passed"
+
+check-format:
+	@echo "==> format"; $(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+check-lint:
+	@echo "==> lint"; $(BIN)/ruff check --quiet --output-format concise .
+check-types:
+	@echo "==> types"; $(BIN)/mypy
+check-imports:
+	@echo "==> import contracts"; log="$$($(BIN)/lint-imports --no-logo)" || { echo "$$log"; exit 1; }
+check-tidy:
+	@echo "==> tidy"; $(BIN)/python -m pytest -q tests/test_tidy.py
+
+.PHONY: format
+format: venv ## rewrite the files as `make check` wants them
+	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
+
+.PHONY: test test-frameworks
+test: venv ## the fast suite
+	@echo "==> fast tests"
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST_ARGS)
+
+test-frameworks: venv-frameworks ## the tests that need TensorFlow and Keras
+	@echo "==> framework tests"
+	@$(BIN)/python -m pytest -q -m frameworks --timeout 600 --durations 5 $(PYTEST_ARGS)
+
+# --- see it work ----------------------------------------------------------------------------------------
+
+.PHONY: demo bench
+demo: venv-frameworks ## play the whole story in this terminal
+	@$(BIN)/python examples/demo/demo.py
+
+bench: venv-bench ## measure Lambent beside its peers, as a table of ratios
+	@$(BIN)/python -m benchmarks
+
+.PHONY: clean
+clean: ## remove .venv and everything that a target made
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
