@@ -15,7 +15,7 @@ PYTHON ?=
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3)
 
 BIN := .venv/bin
-PIP := $(BIN)/pip install -q --disable-pip-version-check --progress-bar off --no-input
+PIP := $(BIN)/pip install -qq --disable-pip-version-check --progress-bar off --no-input
 PYTEST_ARGS ?=
 
 # Keras writes a settings file at its first import; keep that inside the clone.
