@@ -23,9 +23,9 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
 class WorkerGone(Exception):
     """The worker ended before it answered."""
 
-    def __init__(self, exit: Exit) -> None:
-        super().__init__(f"the worker ended with {exit.code}")
-        self.exit = exit
+    def __init__(self, how: Exit) -> None:
+        super().__init__(f"the worker ended with {how.code}")
+        self.exit = how
 
 
 class Primed(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,10 +54,15 @@ class Worker(Protocol):
 
     worker_id: str
     pid: int
-    parts_ms: Mapping[str, float]  # the parts of the wake that made this worker: exec, import, fork, load, restore
+    # The parts of the wake that made this worker: exec, import, fork, load, restore.
+    parts_ms: Mapping[str, float]
 
     async def call(self, call: Call, body: bytes) -> tuple[Answer, bytes]:
-        """Run one call. Raises `WorkerGone`; never times out by itself."""
+        """Run one call. Raises `WorkerGone`; never times out by itself.
+
+        A caller that is cancelled leaves the call running: its answer will be thrown away, and the worker
+        takes the next call after it. Who does not want to wait for that kills the worker.
+        """
 
     def printed(self) -> bytes:
         """The last 4 KiB that the process printed since the current or last call began."""
@@ -80,23 +85,31 @@ class LogSink(Protocol):
 
 
 class Engine(Protocol):
-    """Templates and workers of one node. Methods may run concurrently for one revision; each is safe to cancel."""
+    """Templates and workers of one node.
+
+    Methods may run concurrently for one revision; each is safe to cancel. Once it closes they raise `Draining`.
+    """
 
     async def prime(self, plan: RevisionPlan) -> Primed:
         """Bring the revision as far as `primed` and say how far it came. Raises `LoadFailed`. Idempotent."""
 
-    async def start(self, plan: RevisionPlan, *, on_progress: Callable[[bytes], None] | None = None) -> Worker:
+    async def start(
+        self, plan: RevisionPlan, *, on_progress: Callable[[bytes], None] | None = None
+    ) -> Worker:
         """A worker that has said hello, forked from the readiest template; starts what templates it needs.
 
-        Raises `LoadFailed`. For one-shot runtimes (describe, prepare, job) it forks from the environment template;
-        `on_progress` receives the JSON of each Progress frame.
+        Raises `LoadFailed`. For one-shot runtimes (describe, prepare, job) it forks from the environment
+        template; `on_progress` receives the JSON of each Progress frame.
         """
 
     def temperature(self, revision: str) -> Temperature:
         """The readiest template of this revision: cold, warm or primed. Workers are the pool's to count."""
 
     async def chill(self, revision: str, to: Temperature) -> None:
-        """Let templates of the revision go, down to `to`. Its workers are not touched."""
+        """Let templates of the revision go, down to `to`.
+
+        Workers die with their template, so nothing happens while one lives or starts.
+        """
 
     def census(self) -> Sequence[ProcessFacts]:
         """Every process of this engine, with its memory as the kernel counts it now."""
