@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from lambent.core.invocation import Role
 from lambent.core.spec import DeploymentSpec, Kind, Temperature
 
 
@@ -81,7 +82,8 @@ class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment as the operator sees it. Memory is in bytes, summed over its processes.
 
     `needs_model`: it has no model yet; the first invocation starts its training job.
-    `unsafe` says why its template cannot be primed, if so. `last_error` is the last failed load, if it still fails.
+    `unsafe` says why its template cannot be primed, if so. `last_error` is the last failed load, if it still
+    fails.
     """
 
     name: str
@@ -176,7 +178,10 @@ class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageView(msgspec.Struct, frozen=True, kw_only=True):
-    """A project's usage, a line per deployment and the total. `torn_records` counts unreadable journal records."""
+    """A project's usage, a line per deployment and the total.
+
+    `torn_records` counts unreadable journal records; `plans` says of each price plan what it is.
+    """
 
     since_unix_ms: int
     until_unix_ms: int
@@ -205,7 +210,10 @@ class CheckView(msgspec.Struct, frozen=True):
 
 
 class AsyncReply(msgspec.Struct, frozen=True):
-    """An accepted asynchronous invocation, and later its outcome. `state`: queued, running, succeeded, dead."""
+    """An accepted asynchronous invocation, and later its outcome.
+
+    `state`: queued, running, succeeded, dead.
+    """
 
     id: str
     deployment: str
@@ -221,3 +229,19 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     role: str
     created_unix_ms: int
+
+
+class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Make a key."""
+
+    name: str
+    role: Role = Role.INVOKE
+
+
+class KeyReply(msgspec.Struct, frozen=True):
+    """A new key with its secret, which is told this once: `api_key` for a Bearer, the pair for SigV4."""
+
+    key: KeyView
+    api_key: str
+    access_key_id: str
+    secret_access_key: str
