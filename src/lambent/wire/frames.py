@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from lambent.core.invocation import Status
+from lambent.core.invocation import FunctionError, Status
 
 PREFIX: Final = struct.Struct("<II")
 HEADER_BYTES_MAX: Final = 256 * 1024
@@ -82,6 +82,17 @@ def encode(header: ToWorker | ToServer, body: bytes = b"") -> bytes:
     """One frame as bytes."""
     head = _encoder.encode(header)
     return b"".join((PREFIX.pack(len(head), len(body)), head, body))
+
+
+_errors: Final = msgspec.json.Decoder(FunctionError)
+
+
+def read_error(body: bytes) -> FunctionError:
+    """The error that an answer carries. What a worker wrote there is not trusted to be one."""
+    try:
+        return _errors.decode(body)
+    except msgspec.DecodeError:
+        return FunctionError("the worker's error could not be read", "Runtime.Unknown")
 
 
 class FrameReader(Generic[H]):
