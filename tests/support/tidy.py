@@ -171,6 +171,8 @@ def module_state(source: Source) -> Iterator[Finding]:
     for statement in source.tree.body:
         if isinstance(statement, ast.Assign) and _is_mutable(statement.value):
             names = ", ".join(map(_name, statement.targets))
+            if names == "__all__":  # the language's own word, and a list by custom
+                continue
             yield source.finding(
                 statement, f"{names} is mutable module state: annotate it Final, or pass it in"
             )
