@@ -134,3 +134,11 @@ class StorageFull(PlatformFault):
 
     code = "storage_full"
     status = 507
+
+
+class StorageBroken(PlatformFault):
+    """What is stored cannot be used: it is damaged, or a newer Lambent wrote it. Nothing was changed."""
+
+    code = "storage_broken"
+    status = 500
+    retryable = False
