@@ -123,7 +123,14 @@ class Deployments(Protocol):
     """Deployments and their revisions."""
 
     def commit(
-        self, spec: DeploymentSpec, *, project: str, app: str, code_digest: str, model: Model | None, activate_as: str
+        self,
+        spec: DeploymentSpec,
+        *,
+        project: str,
+        app: str,
+        code_digest: str,
+        model: Model | None,
+        activate_as: str,
     ) -> Revision:
         """Store a revision and make it active, in one transaction; creates the deployment where it is new.
 
@@ -169,7 +176,9 @@ class Runs(Protocol):
 
     def find(self, run: str) -> Run | None: ...
 
-    def all(self, project: str, *, job: str = "", for_deployment: str = "", limit: int = 100) -> Sequence[Run]:
+    def all(
+        self, project: str, *, job: str = "", for_deployment: str = "", limit: int = 100
+    ) -> Sequence[Run]:
         """Newest first."""
 
     def interrupt_unfinished(self, reason: str, *, now_unix_ms: int) -> Sequence[Run]:
