@@ -1,7 +1,8 @@
 """The records that are kept and the protocols of the stores that keep them.
 
-Methods block (a transaction with fsync takes milliseconds): the event loop calls them through a thread. What a
-method returns from is on disk. `StorageFull` is raised where the disk has no room; nothing is half-done then.
+Methods block (a transaction with fsync takes milliseconds): the event loop calls them through a thread.
+What a method returns from is on disk. `StorageFull` is raised where the disk has no room; nothing is
+half-done then.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from lambent.core.spec import DeploymentSpec
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
-    """A name and the revision that answers under it. `app` is the App that declared it, empty where none did."""
+    """A name and the revision that answers under it. `app` is the App that declared it, or empty."""
 
     project: str
     name: str
@@ -28,7 +29,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
-    """An immutable snapshot. `id` is a digest over spec, code and model; digests are empty where there is none."""
+    """An immutable snapshot. `id` is a digest over spec, code and model; no code or model: empty digest."""
 
     id: str
     project: str
@@ -134,8 +135,9 @@ class Deployments(Protocol):
     ) -> Revision:
         """Store a revision and make it active, in one transaction; creates the deployment where it is new.
 
-        Content equal to an existing revision's returns and activates that one. `activate_as` is the app that
-        may own the name; raises `Conflict` where another app's deployment has it. `model` None keeps no model.
+        Content equal to an existing revision's returns and activates that one. `activate_as` is the app
+        that may own the name; raises `Conflict` where another app's deployment has it. With `model` None
+        the revision has none.
         """
 
     def activate(self, project: str, name: str, revision: str) -> Deployment:
@@ -216,7 +218,7 @@ class Tickets(Protocol):
 
 
 class Artifacts(Protocol):
-    """Content-addressed trees of files. The digest is over sorted paths, modes' executable bit and contents."""
+    """Content-addressed trees of files. A digest covers sorted paths, executable bits and contents."""
 
     def ingest_archive(self, stream: BinaryIO, *, size_bytes_max: int) -> ArtifactFacts:
         """Unpack a tar (gzip allowed) and keep it. Refuses paths that leave the tree, links and devices."""

@@ -1,0 +1,99 @@
+"""How a database of any earlier version becomes one of this version: numbered steps, forward only.
+
+A step that has been released is never edited; the next change is the next step.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection, func, insert, select
+
+from lambent.core.errors import StorageBroken
+from lambent.storage.tables import SCHEMA
+
+
+class Migration(msgspec.Struct, frozen=True, kw_only=True):
+    """One step. Its number is its place in `MIGRATIONS`, counted from 1."""
+
+    name: str
+    statements: tuple[str, ...]
+
+
+FIRST: Final = Migration(
+    name="deployments, models, runs, keys, tickets and usage",
+    statements=(
+        """CREATE TABLE deployments (
+            project TEXT NOT NULL, name TEXT NOT NULL, app TEXT NOT NULL,
+            active_revision TEXT NOT NULL REFERENCES revisions (id) DEFERRABLE INITIALLY DEFERRED,
+            created_unix_ms BIGINT NOT NULL,
+            PRIMARY KEY (project, name))""",
+        """CREATE TABLE revisions (
+            id TEXT NOT NULL, project TEXT NOT NULL, deployment TEXT NOT NULL, number INTEGER NOT NULL,
+            spec TEXT NOT NULL, code_digest TEXT NOT NULL, model_digest TEXT NOT NULL, model_number INTEGER,
+            created_unix_ms BIGINT NOT NULL,
+            PRIMARY KEY (id),
+            FOREIGN KEY (project, deployment) REFERENCES deployments (project, name) ON DELETE CASCADE,
+            UNIQUE (project, deployment, number))""",
+        """CREATE TABLE models (
+            project TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, digest TEXT NOT NULL,
+            metrics TEXT NOT NULL, run TEXT NOT NULL, size_bytes BIGINT NOT NULL,
+            created_unix_ms BIGINT NOT NULL,
+            PRIMARY KEY (project, name, number))""",
+        """CREATE TABLE runs (
+            sequence INTEGER NOT NULL, id TEXT NOT NULL, project TEXT NOT NULL, job TEXT NOT NULL,
+            for_deployment TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, progress DOUBLE NOT NULL,
+            message TEXT NOT NULL, metrics TEXT NOT NULL, params TEXT NOT NULL, model_number INTEGER,
+            created_unix_ms BIGINT NOT NULL, ended_unix_ms BIGINT,
+            PRIMARY KEY (sequence), UNIQUE (id))""",
+        "CREATE INDEX runs_newest ON runs (project, created_unix_ms)",
+        "CREATE INDEX runs_state ON runs (state)",
+        """CREATE TABLE keys (
+            id TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, role TEXT NOT NULL,
+            secret_hash TEXT NOT NULL, created_unix_ms BIGINT NOT NULL,
+            PRIMARY KEY (id))""",
+        """CREATE TABLE tickets (
+            sequence INTEGER NOT NULL, id TEXT NOT NULL, project TEXT NOT NULL, deployment TEXT NOT NULL,
+            body BLOB NOT NULL, content_type TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL,
+            due_unix_ms BIGINT NOT NULL, error TEXT NOT NULL, result BLOB NOT NULL, result_type TEXT NOT NULL,
+            created_unix_ms BIGINT NOT NULL,
+            PRIMARY KEY (sequence), UNIQUE (id))""",
+        "CREATE INDEX tickets_due ON tickets (state, due_unix_ms)",
+        """CREATE TABLE usage_segments (
+            segment TEXT NOT NULL, offset_bytes BIGINT NOT NULL, torn_records INTEGER NOT NULL,
+            PRIMARY KEY (segment))""",
+        """CREATE TABLE usage_hours (
+            project TEXT NOT NULL, deployment TEXT NOT NULL, hour_unix_ms BIGINT NOT NULL,
+            memory_bytes BIGINT NOT NULL, invocations BIGINT NOT NULL, failed BIGINT NOT NULL,
+            cold_starts BIGINT NOT NULL, run_us BIGINT NOT NULL, cpu_us BIGINT NOT NULL,
+            billed_ms BIGINT NOT NULL, billed_init_ms BIGINT NOT NULL, billed_by_100_ms BIGINT NOT NULL,
+            billed_by_1000_ms BIGINT NOT NULL, request_bytes BIGINT NOT NULL, response_bytes BIGINT NOT NULL,
+            PRIMARY KEY (project, deployment, hour_unix_ms, memory_bytes))""",
+        "CREATE INDEX usage_hours_period ON usage_hours (project, hour_unix_ms)",
+    ),
+)
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST,)
+
+
+def migrate(
+    connection: Connection, *, now_unix_ms: int, migrations: tuple[Migration, ...] = MIGRATIONS
+) -> None:
+    """Apply what is missing, inside the caller's transaction, which must hold the write lock.
+
+    Raises `StorageBroken` where the database is of a version that this code does not know.
+    """
+    SCHEMA.create(connection, checkfirst=True)
+    applied: int = connection.execute(select(func.coalesce(func.max(SCHEMA.c.number), 0))).scalar_one()
+    if applied > len(migrations):
+        raise StorageBroken(
+            f"the database is of schema {applied} and this Lambent knows only up to {len(migrations)}: "
+            "a newer Lambent has used it. Start that one, or use another state directory"
+        )
+    for number, migration in enumerate(migrations[applied:], start=applied + 1):
+        for statement in migration.statements:
+            connection.exec_driver_sql(statement)
+        connection.execute(
+            insert(SCHEMA).values(number=number, name=migration.name, applied_unix_ms=now_unix_ms)
+        )

@@ -1,0 +1,44 @@
+"""The store in SQL: opens the database, brings it up to date and gives out its repositories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from lambent.clock import Clock
+from lambent.storage.migrations import migrate
+from lambent.storage.sql_database import Database, path_of
+from lambent.storage.sql_deployments import SqlDeployments, SqlModels
+from lambent.storage.sql_records import SqlKeys, SqlRuns, SqlTickets
+
+
+class SqlStore:
+    """Everything that is kept in SQL. `SqlStore.open` checks the file and brings it up to date."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database: Final = database
+        self.deployments: Final = SqlDeployments(database, clock)
+        self.models: Final = SqlModels(database, clock)
+        self.runs: Final = SqlRuns(database)
+        self.keys: Final = SqlKeys(database)
+        self.tickets: Final = SqlTickets(database)
+
+    @classmethod
+    def open(cls, location: str | Path, clock: Clock) -> SqlStore:
+        """The store at a path or `sqlite:///` URL; the file is made where there is none.
+
+        Raises `StorageBroken` for a damaged database or one of a newer Lambent, `StorageFull`.
+        """
+        database = Database(path_of(location))
+        try:
+            database.prepare()
+            with database.writing() as connection:
+                migrate(connection, now_unix_ms=clock.unix_ms())
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, clock)
+
+    def close(self) -> None:
+        """Close the database's connections. Nothing is left to write: every method wrote when it returned."""
+        self.database.close()

@@ -1,0 +1,217 @@
+"""Deployments, their revisions and their models, in SQL."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from lambent.clock import Clock
+from lambent.core.errors import Conflict, NotFound
+from lambent.core.spec import DeploymentSpec
+from lambent.storage.base import Deployment, Model, Revision
+from lambent.storage.sql_database import Database, columns, one
+from lambent.storage.tables import DEPLOYMENTS, MODELS, REVISIONS
+
+REVISION_ID_CHARACTERS: Final = 16
+
+
+def revision_id(project: str, spec: DeploymentSpec, *, code_digest: str, model_digest: str) -> str:
+    """The name of a revision's content: the same content in the same deployment has the same id."""
+    content = (project, spec.name, spec, code_digest, model_digest)
+    text = msgspec.json.encode(content, order="sorted")
+    return hashlib.sha256(text).hexdigest()[:REVISION_ID_CHARACTERS]
+
+
+class SqlDeployments:
+    """Deployments and their revisions; implements `storage.base.Deployments`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def commit(
+        self,
+        spec: DeploymentSpec,
+        *,
+        project: str,
+        app: str,
+        code_digest: str,
+        model: Model | None,
+        activate_as: str,
+    ) -> Revision:
+        """Store a revision and make it active, in one transaction; creates the deployment where it is new.
+
+        Of two commits at once both succeed, one after the other: the later one is active. A deployment
+        that no app declared may be taken over by any. Raises `Conflict` where an app other than
+        `activate_as` has it.
+        """
+        digest = model.digest if model else ""
+        wanted = Revision(
+            id=revision_id(project, spec, code_digest=code_digest, model_digest=digest),
+            project=project,
+            deployment=spec.name,
+            number=1,
+            spec=spec,
+            code_digest=code_digest,
+            model_digest=digest,
+            model_number=model.number if model else None,
+            created_unix_ms=self._clock.unix_ms(),
+        )
+        with self._database.writing() as connection:
+            before = _deployment(connection, project, spec.name)
+            if before and before.app and before.app != activate_as:
+                raise Conflict(
+                    f"{spec.name!r} belongs to the app {before.app!r}: "
+                    "remove it first, or deploy under another name"
+                )
+            _activate(connection, wanted, app=app)
+            return _revision(connection, wanted.id) or _insert_next(connection, wanted)
+
+    def activate(self, project: str, name: str, revision: str) -> Deployment:
+        """Make an existing revision active. Raises `NotFound`."""
+        with self._database.writing() as connection:
+            before = _deployment(connection, project, name)
+            found = _revision(connection, revision)
+            if before is None or found is None or (found.project, found.deployment) != (project, name):
+                raise NotFound(f"{name!r} has no revision {revision!r}")
+            connection.execute(
+                update(DEPLOYMENTS).where(*_named(project, name)).values(active_revision=revision)
+            )
+            return msgspec.structs.replace(before, active_revision=revision)
+
+    def find(self, project: str, name: str) -> Deployment | None:
+        """The deployment of that name, or None."""
+        with self._database.reading() as connection:
+            return _deployment(connection, project, name)
+
+    def all(self, project: str | None = None) -> Sequence[Deployment]:
+        """Those of a project, or of every project, by name."""
+        query = select(DEPLOYMENTS).order_by(DEPLOYMENTS.c.project, DEPLOYMENTS.c.name)
+        if project is not None:
+            query = query.where(DEPLOYMENTS.c.project == project)
+        with self._database.reading() as connection:
+            return [one(row, Deployment) for row in connection.execute(query).mappings()]
+
+    def revision(self, revision: str) -> Revision:
+        """A revision by its id. Raises `NotFound`."""
+        with self._database.reading() as connection:
+            found = _revision(connection, revision)
+        if found is None:
+            raise NotFound(f"no revision {revision!r}")
+        return found
+
+    def revisions(self, project: str, name: str) -> Sequence[Revision]:
+        """Newest first."""
+        query = (
+            select(REVISIONS)
+            .where(REVISIONS.c.project == project, REVISIONS.c.deployment == name)
+            .order_by(REVISIONS.c.number.desc())
+        )
+        with self._database.reading() as connection:
+            return [one(row, Revision) for row in connection.execute(query).mappings()]
+
+    def remove(self, project: str, name: str) -> None:
+        """Forget a deployment, its revisions and its models. Raises `NotFound`."""
+        with self._database.writing() as connection:
+            # Its revisions go with it, by the foreign key.
+            if not connection.execute(delete(DEPLOYMENTS).where(*_named(project, name))).rowcount:
+                raise NotFound(f"no deployment {name!r}")
+            connection.execute(delete(MODELS).where(MODELS.c.project == project, MODELS.c.name == name))
+
+
+class SqlModels:
+    """Registered models; implements `storage.base.Models`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def register(
+        self, *, project: str, name: str, digest: str, size_bytes: int, metrics: Mapping[str, float], run: str
+    ) -> Model:
+        """Store a model under the next number of its name."""
+        with self._database.writing() as connection:
+            model = Model(
+                project=project,
+                name=name,
+                number=_next(connection, MODELS.c.number, MODELS.c.project == project, MODELS.c.name == name),
+                digest=digest,
+                metrics=dict(metrics),
+                run=run,
+                size_bytes=size_bytes,
+                created_unix_ms=self._clock.unix_ms(),
+            )
+            connection.execute(insert(MODELS).values(columns(model)))
+        return model
+
+    def latest(self, project: str, name: str) -> Model | None:
+        """The model with the highest number, or None."""
+        return next(iter(self._newest_first(project, name, limit=1)), None)
+
+    def all(self, project: str, name: str = "") -> Sequence[Model]:
+        """Those of one name, or of the whole project; newest first within a name."""
+        return self._newest_first(project, name, limit=None)
+
+    def _newest_first(self, project: str, name: str, *, limit: int | None) -> Sequence[Model]:
+        query = (
+            select(MODELS)
+            .where(MODELS.c.project == project)
+            .order_by(MODELS.c.name, MODELS.c.number.desc())
+            .limit(limit)
+        )
+        if name:
+            query = query.where(MODELS.c.name == name)
+        with self._database.reading() as connection:
+            return [one(row, Model) for row in connection.execute(query).mappings()]
+
+
+def _deployment(connection: Connection, project: str, name: str) -> Deployment | None:
+    row = connection.execute(select(DEPLOYMENTS).where(*_named(project, name))).mappings().first()
+    return None if row is None else one(row, Deployment)
+
+
+def _revision(connection: Connection, revision: str) -> Revision | None:
+    row = connection.execute(select(REVISIONS).where(REVISIONS.c.id == revision)).mappings().first()
+    return None if row is None else one(row, Revision)
+
+
+def _activate(connection: Connection, revision: Revision, *, app: str) -> None:
+    named = _named(revision.project, revision.deployment)
+    changed = connection.execute(
+        update(DEPLOYMENTS).where(*named).values(active_revision=revision.id, app=app)
+    )
+    if not changed.rowcount:
+        deployment = Deployment(
+            project=revision.project,
+            name=revision.deployment,
+            app=app,
+            active_revision=revision.id,
+            created_unix_ms=revision.created_unix_ms,
+        )
+        connection.execute(insert(DEPLOYMENTS).values(columns(deployment)))
+
+
+def _insert_next(connection: Connection, wanted: Revision) -> Revision:
+    number = _next(
+        connection,
+        REVISIONS.c.number,
+        REVISIONS.c.project == wanted.project,
+        REVISIONS.c.deployment == wanted.deployment,
+    )
+    revision = msgspec.structs.replace(wanted, number=number)
+    connection.execute(insert(REVISIONS).values(columns(revision)))
+    return revision
+
+
+def _next(connection: Connection, number: Any, *where: Any) -> int:
+    """One above the highest. The write lock, which the caller holds, keeps it from being given twice."""
+    highest: int = connection.execute(select(func.coalesce(func.max(number), 0)).where(*where)).scalar_one()
+    return highest + 1
+
+
+def _named(project: str, name: str) -> tuple[Any, Any]:
+    return (DEPLOYMENTS.c.project == project, DEPLOYMENTS.c.name == name)

@@ -1,0 +1,179 @@
+"""The tables as they are now. How an older file gets there is in `migrations`; a test compares the two."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+
+class Json(TypeDecorator[Any]):
+    """A value as JSON text with sorted keys, so that equal values are equal text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else msgspec.json.encode(value, order="sorted").decode()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else msgspec.json.decode(value)
+
+
+METADATA: Final = MetaData()
+
+SCHEMA: Final = Table(
+    "schema_migrations",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("applied_unix_ms", BigInteger, nullable=False),
+)
+
+DEPLOYMENTS: Final = Table(
+    "deployments",
+    METADATA,
+    Column("project", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("app", Text, nullable=False),
+    # Deferred: a deployment and its first revision name each other, and are inserted in one transaction.
+    Column(
+        "active_revision",
+        Text,
+        ForeignKey("revisions.id", deferrable=True, initially="DEFERRED"),
+        nullable=False,
+    ),
+    Column("created_unix_ms", BigInteger, nullable=False),
+)
+
+REVISIONS: Final = Table(
+    "revisions",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("deployment", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("spec", Json, nullable=False),
+    Column("code_digest", Text, nullable=False),
+    Column("model_digest", Text, nullable=False),
+    Column("model_number", Integer),
+    Column("created_unix_ms", BigInteger, nullable=False),
+    ForeignKeyConstraint(
+        ["project", "deployment"], ["deployments.project", "deployments.name"], ondelete="CASCADE"
+    ),
+    UniqueConstraint("project", "deployment", "number"),
+)
+
+# A model may be registered before the deployment that serves it exists, so nothing ties the two together.
+MODELS: Final = Table(
+    "models",
+    METADATA,
+    Column("project", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("digest", Text, nullable=False),
+    Column("metrics", Json, nullable=False),
+    Column("run", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_unix_ms", BigInteger, nullable=False),
+)
+
+# `sequence` orders what was created within one millisecond; it never leaves the store.
+RUNS: Final = Table(
+    "runs",
+    METADATA,
+    Column("sequence", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("project", Text, nullable=False),
+    Column("job", Text, nullable=False),
+    Column("for_deployment", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("progress", Double, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("metrics", Json, nullable=False),
+    Column("params", Json, nullable=False),
+    Column("model_number", Integer),
+    Column("created_unix_ms", BigInteger, nullable=False),
+    Column("ended_unix_ms", BigInteger),
+    Index("runs_newest", "project", "created_unix_ms"),
+    Index("runs_state", "state"),
+)
+
+KEYS: Final = Table(
+    "keys",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("secret_hash", Text, nullable=False),
+    Column("created_unix_ms", BigInteger, nullable=False),
+)
+
+TICKETS: Final = Table(
+    "tickets",
+    METADATA,
+    Column("sequence", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("project", Text, nullable=False),
+    Column("deployment", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_unix_ms", BigInteger, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("result", LargeBinary, nullable=False),
+    Column("result_type", Text, nullable=False),
+    Column("created_unix_ms", BigInteger, nullable=False),
+    Index("tickets_due", "state", "due_unix_ms"),
+)
+
+# How far each segment of the usage journal has been brought in, and what of it could not be read.
+USAGE_SEGMENTS: Final = Table(
+    "usage_segments",
+    METADATA,
+    Column("segment", Text, primary_key=True),
+    Column("offset_bytes", BigInteger, nullable=False),
+    Column("torn_records", Integer, nullable=False),
+)
+
+# Sums over one hour. A price plan rounds each invocation up to its own granularity, which a sum cannot do
+# afterwards: so the time is summed once for each granularity that a plan has.
+USAGE_HOURS: Final = Table(
+    "usage_hours",
+    METADATA,
+    Column("project", Text, primary_key=True),
+    Column("deployment", Text, primary_key=True),
+    Column("hour_unix_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("memory_bytes", BigInteger, primary_key=True, autoincrement=False),
+    Column("invocations", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("cold_starts", BigInteger, nullable=False),
+    Column("run_us", BigInteger, nullable=False),
+    Column("cpu_us", BigInteger, nullable=False),
+    Column("billed_ms", BigInteger, nullable=False),
+    Column("billed_init_ms", BigInteger, nullable=False),
+    Column("billed_by_100_ms", BigInteger, nullable=False),
+    Column("billed_by_1000_ms", BigInteger, nullable=False),
+    Column("request_bytes", BigInteger, nullable=False),
+    Column("response_bytes", BigInteger, nullable=False),
+    Index("usage_hours_period", "project", "hour_unix_ms"),
+)
