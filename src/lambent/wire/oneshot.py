@@ -1,0 +1,92 @@
+"""What the one-shot runtimes are asked and what they answer, as JSON in the body of their one call.
+
+DESCRIBE, PREPARE and JOB are workers forked from the environment template; each answers a single call, marks
+the answer `retiring` and exits.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from lambent.wire.api import Declaration
+
+MODEL_DIR: Final = "model"  # inside a job's work_dir: what `run.model_dir` is
+SERVING_FILE: Final = ".lambent/serving.json"  # inside a prepared model artifact: a `Serving`
+
+
+class DescribeCall(msgspec.Struct, frozen=True):
+    """What does `target` declare? It is a path inside `plan.code_dir`: `app.py` or `app.py:handler`."""
+
+    target: str
+
+
+class Description(msgspec.Struct, frozen=True):
+    """What a file of user code declares, and the installed packages that it imports at its top level.
+
+    `imports` are names for `RevisionPlan.imports`: what an environment template can hold for it.
+    """
+
+    declarations: tuple[Declaration, ...]
+    imports: tuple[str, ...] = ()
+
+
+class PrepareCall(msgspec.Struct, frozen=True):
+    """Make the files in `plan.work_dir` ready to be served.
+
+    Where `plan.model_dir` is another folder, its files are copied there first. `file` names the model's file;
+    empty means the only one.
+    """
+
+    file: str = ""
+
+
+class Serving(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model artifact is served; stored in it as `SERVING_FILE`.
+
+    `file` is what the user gave, read by `adapter`; `served_file`, read by `served_by`, gives the same
+    outputs. `max_abs_difference` is the largest seen between the two on random inputs, `None` where they are
+    one file or were not compared. `reason` says why the file is served as it is.
+    """
+
+    adapter: str
+    file: str
+    served_by: str
+    served_file: str
+    max_abs_difference: float | None = None
+    reason: str = ""
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A prepared folder. `imports` are the packages that serve it; no `serving` where no file is a model."""
+
+    serving: Serving | None
+    files: int
+    imports: tuple[str, ...] = ()
+
+
+class JobCall(msgspec.Struct, frozen=True):
+    """Run a job. `work_dir` may be written to and holds `MODEL_DIR`; empty means `plan.work_dir`."""
+
+    run: str
+    params: dict[str, str | int | float] = {}
+    work_dir: str = ""
+
+
+class JobResult(msgspec.Struct, frozen=True):
+    """What a finished job says: its last metrics, and what it left in its model folder, now prepared."""
+
+    metrics: dict[str, float] = {}
+    files: int = 0
+    serving: Serving | None = None
+    imports: tuple[str, ...] = ()
+
+
+class News(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of a `Progress` frame. `progress` is from 0 to 1."""
+
+    progress: float | None = None
+    message: str = ""
+    step: int | None = None
+    metrics: dict[str, float] = {}
