@@ -27,6 +27,11 @@ class Role(StrEnum):
     INVOKE = "invoke"
     READ = "read"
 
+    def includes(self, other: Role) -> bool:
+        """Whether a key of this role may do what needs `other`."""
+        order = tuple(Role)
+        return order.index(self) <= order.index(other)
+
 
 class Principal(msgspec.Struct, frozen=True):
     """Who asks: a key of a project."""

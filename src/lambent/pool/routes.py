@@ -12,13 +12,17 @@ from lambent.wire.process import RevisionPlan
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """An active deployment. `needs_model`: its revision has no model yet and `spec.train` names the job that makes it."""
+    """An active deployment.
+
+    `needs_model`: its revision has no model yet and `spec.train` names the job that makes it.
+    """
 
     project: str
     name: str
     spec: DeploymentSpec
     plan: RevisionPlan
     needs_model: bool = False
+    created_unix_ms: int = 0  # when the revision was made
 
     @property
     def invocable(self) -> bool:
