@@ -1,0 +1,54 @@
+"""Lambda for models, on your own machine.
+
+Importing this costs next to nothing: each name is loaded when it is first used, because user code is
+imported inside workers, where every millisecond is part of a cold start.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from lambent.client.app import App as App
+    from lambent.client.client import Client as Client
+    from lambent.client.errors import ApiError as ApiError
+    from lambent.client.errors import FunctionFailed as FunctionFailed
+    from lambent.core.errors import LambentError as LambentError
+    from lambent.runtimes.job import Run as Run
+    from lambent.runtimes.model import ModelFiles as ModelFiles
+
+    __version__: str
+
+_HOMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ApiError": "lambent.client.errors",
+        "App": "lambent.client.app",
+        "Client": "lambent.client.client",
+        "FunctionFailed": "lambent.client.errors",
+        "LambentError": "lambent.core.errors",
+        "ModelFiles": "lambent.runtimes.model",
+        "Run": "lambent.runtimes.job",
+    }
+)
+
+__all__ = ["ApiError", "App", "Client", "FunctionFailed", "LambentError", "ModelFiles", "Run", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """The public name itself, from the module that it lives in."""
+    if name in _HOMES:
+        found: object = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name == "__version__":
+        found = importlib.import_module("importlib.metadata").version("lambent")
+    else:
+        raise AttributeError(f"module 'lambent' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""What users import: the App that declares deployments, and a typed client of the server."""

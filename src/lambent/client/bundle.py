@@ -1,0 +1,109 @@
+"""What a deploy uploads: a folder, a Python file with the modules it imports, or a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lambent.client.archive import Archive, Member, member
+from lambent.client.errors import BundleError
+from lambent.client.folder import MANIFEST, flat, read_manifest, scan
+from lambent.client.imports import with_local_modules
+
+BUNDLE_BYTES_MAX: Final = 4 * 2**30
+FILES_MAX: Final = 20_000
+MODEL_SUFFIXES: Final = (
+    ".gguf", ".h5", ".joblib", ".keras", ".onnx", ".pt", ".pt2", ".safetensors", ".skops", ".tflite",
+)  # fmt: skip
+# Where a format keeps weights in a second file, what follows the model's name or its stem.
+COMPANIONS: Final = (".data", "_data")
+
+Setting = str | int | float
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """What goes to the server. `target` is a path inside the archive, as `DeployRequest` has it."""
+
+    target: str
+    archive: Archive
+    per_deployment: dict[str, dict[str, Setting]] = {}
+
+
+def pack(target: str | Path, *, bytes_max: int = BUNDLE_BYTES_MAX, files_max: int = FILES_MAX) -> Bundle:
+    """The bundle of `file.py`, `file.py:object`, a folder with `lambent.toml`, or a model file.
+
+    Nothing of it is imported or run. Raises `BundleError` that names the file and what to do about it.
+    """
+    path, attribute = _split(str(target))
+    if not path.exists():
+        raise BundleError(f"{path} is not there")
+    if path.is_dir():
+        bundle = _folder(path)
+    elif path.suffix == ".py":
+        bundle = _python(path.resolve() if path.is_symlink() else path, attribute)
+    elif path.suffix in MODEL_SUFFIXES:
+        bundle = _model(path)
+    else:
+        known = " ".join(MODEL_SUFFIXES)
+        raise BundleError(
+            f"cannot deploy {path}: a target is file.py, file.py:object, a folder with {MANIFEST}, "
+            f"or a model file ({known})"
+        )
+    if attribute and path.suffix != ".py":
+        raise BundleError(f"cannot take {attribute!r} out of {path}: only a .py file has objects")
+    _bounded(path, bundle.archive, bytes_max, files_max)
+    return bundle
+
+
+def _split(target: str) -> tuple[Path, str]:
+    name, colon, attribute = target.rpartition(":")
+    if not colon or Path(target).exists():
+        return Path(target), ""
+    if not attribute.isidentifier():
+        raise BundleError(f"{target}: {attribute!r} is not the name of an object; write file.py:object")
+    return Path(name), attribute
+
+
+def _folder(folder: Path) -> Bundle:
+    manifest = read_manifest(folder)
+    members = _members(scan(folder, folder, manifest.app.include, manifest.app.exclude))
+    file, colon, attribute = manifest.app.target.partition(":")
+    path = Path(file).as_posix()
+    if path not in {one.path for one in members}:
+        raise BundleError(f"{folder / MANIFEST} has target = {file!r}, which is not among the folder's files")
+    if colon and not attribute.isidentifier():
+        raise BundleError(f"{folder / MANIFEST} has {attribute!r} in its target, not the name of an object")
+    if path.endswith(".py"):
+        with_local_modules(folder / path)  # for its complaints: everything goes along anyway
+    settings = {name: flat(table) for name, table in manifest.deployments.items()}
+    return Bundle(path + colon + attribute, Archive(members), settings)
+
+
+def _python(file: Path, attribute: str) -> Bundle:
+    members = _members(with_local_modules(file).items())
+    return Bundle(f"{file.name}:{attribute}" if attribute else file.name, Archive(members))
+
+
+def _model(file: Path) -> Bundle:
+    names = [file.name, *(stem + tail for stem in (file.name, file.stem) for tail in COMPANIONS)]
+    beside = [file.with_name(name) for name in names if name == file.name or file.with_name(name).is_file()]
+    return Bundle(file.name, Archive(_members((each.name, each) for each in beside)))
+
+
+def _members(files: Iterable[tuple[str, Path]]) -> list[Member]:
+    return [member(path, source) for path, source in files]
+
+
+def _bounded(path: Path, archive: Archive, bytes_max: int, files_max: int) -> None:
+    if len(archive.members) > files_max:
+        raise BundleError(f"{path} has {len(archive.members)} files to deploy; the maximum is {files_max}")
+    if archive.size_bytes > bytes_max:
+        largest = max(archive.members, key=lambda one: one.size_bytes)
+        raise BundleError(
+            f"{path} makes a bundle of {archive.size_bytes / 2**20:.1f} MiB; the maximum is "
+            f"{bytes_max / 2**20:g} MiB; its largest file is {largest.path}"
+            f" with {largest.size_bytes / 2**20:.1f} MiB"
+        )

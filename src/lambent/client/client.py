@@ -1,0 +1,281 @@
+"""A typed client of the server: every verb of the control API, and invocations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from lambent.client.bundle import pack
+from lambent.client.discovery import locate
+from lambent.client.replies import JSON, Reply, encoded, reply_of
+from lambent.client.transport import Transport
+from lambent.core.errors import CallerFault, PlatformFault
+from lambent.core.invocation import Role
+from lambent.core.spec import DeploymentSpec, Kind, with_settings
+from lambent.wire.api import (
+    ArtifactReply,
+    AsyncReply,
+    CheckView,
+    DeploymentDetail,
+    DeploymentView,
+    DeployReply,
+    DeployRequest,
+    KeyReply,
+    KeyRequest,
+    KeyView,
+    ModelView,
+    ProcessView,
+    RollbackRequest,
+    RunRequest,
+    RunView,
+    UsageView,
+)
+
+CONTROL_TIMEOUT_S: Final = 60.0
+# A deploy answers when the code was imported and a model's serving form was made.
+DEPLOY_TIMEOUT_S: Final = 900.0
+# A request that arrives where there is no model yet is held while one is trained.
+INVOKE_TIMEOUT_S: Final = 1800.0
+
+V = TypeVar("V")
+Setting = str | int | float
+# Told of bytes sent and bytes in all.
+Sent = Callable[[int, int], None]
+
+
+class Client:
+    """One server as Python sees it. Safe to use from several threads; connections are kept and reused.
+
+    Every method raises `NoServer` where nothing answers, `ApiError` with the server's code where it refuses,
+    and `PlatformFault` where the connection breaks or a time-out passes.
+    """
+
+    def __init__(self, url: str | None = None, api_key: str | None = None) -> None:
+        """Find the server: the arguments, else `LAMBENT_URL` and `LAMBENT_API_KEY`, else the local one."""
+        self._transport: Final = Transport(locate(url, api_key))
+        self.url: Final = self._transport.url
+
+    def close(self) -> None:
+        """Close the connections that are idle."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- deployments ---
+
+    def deploy(
+        self,
+        target: str | Path,
+        *,
+        name: str = "",
+        settings: Mapping[str, Setting] | None = None,
+        sent: Sent | None = None,
+    ) -> DeployReply:
+        """Deploy `file.py`, `file.py:object`, a folder with `lambent.toml` or a model file.
+
+        `settings` apply to all that it declares. Raises `BundleError` and `InvalidSpec` before anything is sent,
+        `ApiError` where the code cannot be imported.
+        """
+        with_settings(DeploymentSpec(name=name or "unnamed", kind=Kind.FUNCTION), settings or {})
+        bundle = pack(target)
+        size_bytes = bundle.archive.size_bytes
+        answer = self._transport.request(
+            "POST",
+            "/api/v1/artifacts",
+            timeout_s=DEPLOY_TIMEOUT_S,
+            body=_counted(bundle.archive.chunks(), size_bytes, sent),
+            headers={"content-type": "application/x-tar", "content-length": str(size_bytes)},
+        )
+        request = DeployRequest(
+            artifact=_read(answer.body, ArtifactReply).digest,
+            target=bundle.target,
+            name=name,
+            settings=dict(settings or {}),
+            per_deployment=bundle.per_deployment,
+        )
+        return self._post("/api/v1/deployments", request, DeployReply, timeout_s=DEPLOY_TIMEOUT_S)
+
+    def list(self) -> tuple[DeploymentView, ...]:
+        """Every deployment of the key's project."""
+        return self._get("/api/v1/deployments", tuple[DeploymentView, ...])
+
+    def show(self, name: str) -> DeploymentDetail:
+        """One deployment with its revisions and its last wakes."""
+        return self._get(_deployment(name), DeploymentDetail)
+
+    def remove(self, name: str) -> None:
+        """Take a deployment away. Its models stay registered."""
+        self._transport.request("DELETE", _deployment(name), timeout_s=CONTROL_TIMEOUT_S)
+
+    def rollback(self, name: str, to: int | None = None) -> DeploymentView:
+        """Make the revision before the active one, or the one with number `to`, answer again."""
+        return self._post(_deployment(name) + "/rollback", RollbackRequest(to), DeploymentView)
+
+    def logs(self, name: str, *, tail: int = 100) -> Iterator[str]:
+        """The last `tail` lines that a deployment printed, oldest first."""
+        return self._transport.lines(
+            _with_query(_deployment(name) + "/logs", tail=tail), timeout_s=CONTROL_TIMEOUT_S
+        )
+
+    def follow_logs(self, name: str, *, tail: int = 100) -> Iterator[str]:
+        """The last `tail` lines, then each line as it is printed, until the caller closes or the server stops."""
+        query = _with_query(_deployment(name) + "/logs", tail=tail, follow="true")
+        return self._transport.lines(query, timeout_s=None)
+
+    # --- invocations ---
+
+    def invoke(self, name: str, event: object = None, *, timeout_s: float = INVOKE_TIMEOUT_S) -> Any:
+        """What the function or model returns for `event`.
+
+        Bytes travel as they are, everything else as JSON (arrays as lists). Raises `FunctionFailed` with the
+        error of the user's code, `CallerFault` for an event that JSON cannot hold.
+        """
+        body, content_type = encoded(event)
+        return self.call(name, body, content_type=content_type, timeout_s=timeout_s).value
+
+    def call(
+        self,
+        name: str,
+        body: bytes = b"",
+        *,
+        content_type: str = JSON,
+        timeout_s: float = INVOKE_TIMEOUT_S,
+    ) -> Reply:
+        """Like `invoke` with the bytes of both directions and what the headers tell of the invocation."""
+        return reply_of(
+            self._transport.request(
+                "POST",
+                f"/invoke/{_segment(name)}",
+                timeout_s=timeout_s,
+                body=body,
+                headers={"content-type": content_type},
+            )
+        )
+
+    def invoke_async(self, name: str, event: object = None, *, content_type: str = "") -> str:
+        """Have `event` worked on later; returns the invocation's id once it is on the server's disk.
+
+        `content_type` is for an event that is bytes.
+        """
+        body, kind = encoded(event)
+        answer = self._transport.request(
+            "POST",
+            f"/invoke/{_segment(name)}",
+            timeout_s=CONTROL_TIMEOUT_S,
+            body=body,
+            headers={"content-type": content_type or kind, "prefer": "respond-async"},
+        )
+        location = answer.headers.get("location", "")
+        if answer.status != 202 or not location:
+            raise PlatformFault(f"{name} was invoked, but not asynchronously: status {answer.status}")
+        return location.rpartition("/")[2]
+
+    def result(self, invocation_id: str) -> Reply | AsyncReply:
+        """The outcome of an asynchronous invocation, or how far it is. Raises `FunctionFailed` if it failed."""
+        answer = self._transport.request(
+            "GET", f"/invocations/{_segment(invocation_id)}", timeout_s=CONTROL_TIMEOUT_S
+        )
+        return _read(answer.body, AsyncReply) if answer.status == 202 else reply_of(answer)
+
+    # --- jobs and models ---
+
+    def models(self, name: str = "") -> tuple[ModelView, ...]:
+        """The registered models, of one deployment or of all."""
+        return self._get(_with_query("/api/v1/models", name=name), tuple[ModelView, ...])
+
+    def run(self, job: str, params: Mapping[str, Setting] | None = None) -> RunView:
+        """Start a job; the answer is its run, which may still be queued."""
+        return self._post("/api/v1/runs", RunRequest(job, dict(params or {})), RunView)
+
+    def runs(self, *, job: str = "", deployment: str = "") -> tuple[RunView, ...]:
+        """The runs, of one job or for one deployment or all."""
+        return self._get(_with_query("/api/v1/runs", job=job, deployment=deployment), tuple[RunView, ...])
+
+    def show_run(self, run: str) -> RunView:
+        """One run as it stands now."""
+        return self._get(f"/api/v1/runs/{_segment(run)}", RunView)
+
+    # --- the house ---
+
+    def usage(self, *, since_unix_ms: int | None = None, until_unix_ms: int | None = None) -> UsageView:
+        """What was used in a period and what it would cost; without bounds, the server's default period."""
+        query = _with_query("/api/v1/usage", since_unix_ms=since_unix_ms, until_unix_ms=until_unix_ms)
+        return self._get(query, UsageView)
+
+    def processes(self) -> tuple[ProcessView, ...]:
+        """The server's processes with their memory."""
+        return self._get("/api/v1/processes", tuple[ProcessView, ...])
+
+    def doctor(self) -> tuple[CheckView, ...]:
+        """What the server finds when it looks at itself."""
+        return self._get("/api/v1/doctor", tuple[CheckView, ...])
+
+    def keys(self) -> tuple[KeyView, ...]:
+        """The keys of the project, without their secrets."""
+        return self._get("/api/v1/keys", tuple[KeyView, ...])
+
+    def create_key(self, name: str, role: Role = Role.INVOKE) -> KeyReply:
+        """A new key. Its secret is in this answer and nowhere else."""
+        return self._post("/api/v1/keys", KeyRequest(name, role), KeyReply)
+
+    def revoke_key(self, key_id: str) -> None:
+        """Make a key useless from now on."""
+        path = f"/api/v1/keys/{_segment(key_id)}"
+        self._transport.request("DELETE", path, timeout_s=CONTROL_TIMEOUT_S)
+
+    def _get(self, path: str, kind: type[V]) -> V:
+        return _read(self._transport.request("GET", path, timeout_s=CONTROL_TIMEOUT_S).body, kind)
+
+    def _post(
+        self, path: str, request: msgspec.Struct, kind: type[V], *, timeout_s: float = CONTROL_TIMEOUT_S
+    ) -> V:
+        body = msgspec.json.encode(request)
+        answer = self._transport.request(
+            "POST", path, timeout_s=timeout_s, body=body, headers={"content-type": JSON}
+        )
+        return _read(answer.body, kind)
+
+
+def _deployment(name: str) -> str:
+    return f"/api/v1/deployments/{_segment(name)}"
+
+
+def _segment(name: str) -> str:
+    # Dots alone would be resolved on the way, and the request would go to another resource.
+    if not name.strip("."):
+        raise CallerFault(f"{name!r} names nothing")
+    return quote(name, safe="")
+
+
+def _with_query(path: str, **parameters: object) -> str:
+    told = {name: value for name, value in parameters.items() if value not in (None, "")}
+    return f"{path}?{urlencode(told)}" if told else path
+
+
+def _read(body: bytes, kind: type[V]) -> V:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PlatformFault(
+            f"the server's answer is not understood, is it of another version? {error}"
+        ) from error
+
+
+def _counted(chunks: Iterator[bytes], size_bytes: int, sent: Sent | None) -> Iterator[bytes]:
+    done = 0
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk)
+        if sent is not None:
+            sent(done, size_bytes)
