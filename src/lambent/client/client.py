@@ -84,8 +84,8 @@ class Client:
     ) -> DeployReply:
         """Deploy `file.py`, `file.py:object`, a folder with `lambent.toml` or a model file.
 
-        `settings` apply to all that it declares. Raises `BundleError` and `InvalidSpec` before anything is sent,
-        `ApiError` where the code cannot be imported.
+        `settings` apply to all that it declares. Raises `BundleError` and `InvalidSpec` before anything is
+        sent, `ApiError` where the code cannot be imported.
         """
         with_settings(DeploymentSpec(name=name or "unnamed", kind=Kind.FUNCTION), settings or {})
         bundle = pack(target)
@@ -129,7 +129,7 @@ class Client:
         )
 
     def follow_logs(self, name: str, *, tail: int = 100) -> Iterator[str]:
-        """The last `tail` lines, then each line as it is printed, until the caller closes or the server stops."""
+        """The last `tail` lines, then each line as it is printed, until the caller or the server stops."""
         query = _with_query(_deployment(name) + "/logs", tail=tail, follow="true")
         return self._transport.lines(query, timeout_s=None)
 
@@ -182,7 +182,7 @@ class Client:
         return location.rpartition("/")[2]
 
     def result(self, invocation_id: str) -> Reply | AsyncReply:
-        """The outcome of an asynchronous invocation, or how far it is. Raises `FunctionFailed` if it failed."""
+        """The outcome of an asynchronous invocation, or how far it is. Raises `FunctionFailed`."""
         answer = self._transport.request(
             "GET", f"/invocations/{_segment(invocation_id)}", timeout_s=CONTROL_TIMEOUT_S
         )
@@ -267,9 +267,7 @@ def _read(body: bytes, kind: type[V]) -> V:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise PlatformFault(
-            f"the server's answer is not understood, is it of another version? {error}"
-        ) from error
+        raise PlatformFault(f"the server's answer has no known form; another version? {error}") from error
 
 
 def _counted(chunks: Iterator[bytes], size_bytes: int, sent: Sent | None) -> Iterator[bytes]:

@@ -22,7 +22,7 @@ GOOD_ENDS: Final = frozenset({"", "ok", "succeeded"})
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The result of an invocation with what the headers say of it.
 
-    `timing_ms` has the parts of the time by name; `temperature` is the revision's when the invocation arrived.
+    `timing_ms` has the parts of the time by name; `temperature` is what the revision's was on arrival.
     """
 
     body: bytes

@@ -65,8 +65,8 @@ class Transport:
     ) -> Answer:
         """The whole answer. `timeout_s` bounds the wait for it once the request is sent.
 
-        Raises `NoServer` where nothing listens, `ApiError` where it refuses, `PlatformFault` where it is silent
-        or hangs up: the request may have been carried out then.
+        Raises `NoServer` where nothing listens, `ApiError` where it refuses, `PlatformFault` where it is
+        silent or hangs up: the request may have been carried out then.
         """
         response = self._open(method, path, timeout_s=timeout_s, body=body, headers=headers)
         try:
