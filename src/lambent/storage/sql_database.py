@@ -31,7 +31,7 @@ FULL_BELOW_BYTES: Final = 1 << 20
 CHECKED_BYTES_MAX: Final = 64 << 20
 
 PRAGMAS: Final = (
-    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
+    "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-1024",  # 1 MiB for each connection: the server's whole budget is 80
@@ -45,9 +45,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 class Database:
     """The connections to one file. Methods may be called from any thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
         self.path: Final = path
-        self._engine: Final = _engine(path)
+        self._engine: Final = _engine(path, busy_timeout_ms)
         self._writing: Final = self._engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
 
     def prepare(self) -> None:
@@ -59,11 +59,8 @@ class Database:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            with self._engine.connect().execution_options(**{BEGIN: "SELECT 1"}) as connection:
-                # Outside a transaction: SQLite refuses to change the mode within one.
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-                if self.path.stat().st_size <= CHECKED_BYTES_MAX:
-                    self._check(connection)
+        if self.path.stat().st_size <= CHECKED_BYTES_MAX:
+            self._check()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -84,8 +81,9 @@ class Database:
         """Close all connections."""
         self._engine.dispose()
 
-    def _check(self, connection: Connection) -> None:
-        found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    def _check(self) -> None:
+        with self.reading() as connection:
+            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         if found != "ok":
             raise StorageBroken(_damaged(self.path, str(found)))
 
@@ -104,8 +102,10 @@ def path_of(location: str | Path) -> Path:
 
 def one(row: RowMapping, kind: type[S]) -> S:
     """A row as the struct whose fields its columns are. Raises `StorageBroken` where they do not fit."""
+    # The keys are a subclass of str, which msgspec does not take for one.
+    fields = {str(name): value for name, value in row.items()}
     try:
-        return msgspec.convert(dict(row), kind)
+        return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
         raise StorageBroken(
             f"a stored {kind.__name__.lower()} cannot be read: {error}. A newer Lambent may have written it"
@@ -117,14 +117,14 @@ def columns(value: msgspec.Struct) -> dict[str, Any]:
     return msgspec.structs.asdict(value)
 
 
-def _engine(path: Path) -> Engine:
+def _engine(path: Path, busy_timeout_ms: int) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         pool_size=CONNECTIONS_MAX,
         max_overflow=0,
-        pool_timeout=BUSY_TIMEOUT_MS / 1000,
+        pool_timeout=busy_timeout_ms / 1000,
         query_cache_size=STATEMENTS_KEPT_MAX,
-        connect_args={"check_same_thread": False},
+        connect_args={"check_same_thread": False, "timeout": busy_timeout_ms / 1000},
     )
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
@@ -153,9 +153,7 @@ def _in_our_words(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:  # raised while a connection is set up, where nothing wraps it
         raise _fault(path, error) from error
     except PoolTimeout as error:
-        raise PlatformFault(
-            f"the database is busy: no connection was free in {BUSY_TIMEOUT_MS} ms"
-        ) from error
+        raise PlatformFault("the database is busy: all its connections are taken") from error
     except OSError as error:
         raise _os_fault(path, error) from error
 
@@ -171,7 +169,7 @@ def _fault(path: Path, error: sqlite3.Error) -> LambentError | sqlite3.Error:
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return StorageBroken(_damaged(path, str(error)))
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return PlatformFault(f"the database {path.name} stayed locked for {BUSY_TIMEOUT_MS} ms: {error}")
+            return PlatformFault(f"the database {path} is kept locked by another process: {error}")
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return PlatformFault(f"the database {path} cannot be used: {error}")
         case _:
