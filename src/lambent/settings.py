@@ -17,7 +17,7 @@ MIB: Final = 1024 * 1024
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The server's settings. Times are in seconds, sizes in bytes; `memory_budget_bytes` 0 means a share of the machine."""
+    """The server's settings, in seconds and bytes. `memory_budget_bytes` 0 means a share of the machine."""
 
     state_dir: Path
     host: str = "127.0.0.1"
@@ -54,7 +54,7 @@ def from_environ(environ: Mapping[str, str] = os.environ, **flags: object) -> Se
             raw[field.name] = text
     raw.update((name, value) for name, value in flags.items() if value is not None)
     for name, value in raw.items():
-        if name.endswith("_bytes") or name.endswith("_bytes_max"):
+        if name.endswith(("_bytes", "_bytes_max")):
             raw[name] = parse_size(value if isinstance(value, int) else str(value))
     try:
         return msgspec.convert(raw, Settings, strict=False, dec_hook=_path)

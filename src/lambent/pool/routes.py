@@ -1,4 +1,4 @@
-"""Which revision answers under a name, now. Control writes, the gateway reads, nothing here touches a disk."""
+"""Which revision answers under a name, now. Control writes, the gateway reads; no disk is touched."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Routes:
-    """The table of routes. Subscribers hear of each change after it is made, with the old and the new route."""
+    """The table of routes. Subscribers hear of each change after it is made: the old route and the new."""
 
     def __init__(self) -> None:
         self._routes: Final[dict[tuple[str, str], Route]] = {}

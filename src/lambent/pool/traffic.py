@@ -1,21 +1,21 @@
-"""How much is going on at a deployment: the one thing that the request path writes and the autoscaler reads."""
+"""How much goes on at a deployment: what the request path writes and the autoscaler reads."""
 
 from __future__ import annotations
 
+from lambent.core.admission import smoothed_run_s
 from lambent.core.window import Level
 
 
 class Traffic:
-    """Invocations in flight and waiting, as a level over time. Not bound to a revision: a deploy does not reset it."""
+    """Invocations in flight and waiting, as a level over time. A deploy does not reset it."""
 
-    __slots__ = ("level", "present", "quiet_since_s", "run_s", "waiting")
+    __slots__ = ("level", "present", "quiet_since_s", "run_s")
 
     def __init__(self, now_s: float) -> None:
         self.level = Level(now_s)
         self.present = 0
-        self.waiting = 0
         self.quiet_since_s = now_s
-        self.run_s = 0.0  # a decayed mean of what one invocation takes, for an honest Retry-After
+        self.run_s = 0.0  # the mean that one invocation takes, for an honest Retry-After
 
     def arrive(self, now_s: float) -> None:
         """An invocation was accepted."""
@@ -31,4 +31,4 @@ class Traffic:
 
     def took(self, run_s: float) -> None:
         """One run was measured."""
-        self.run_s += (run_s - self.run_s) * 0.1
+        self.run_s = smoothed_run_s(self.run_s, run_s)

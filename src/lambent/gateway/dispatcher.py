@@ -1,0 +1,329 @@
+"""From an accepted invocation to its outcome: admit, wait for a slot, run, meter.
+
+The order of a deployment's queue is the order of arrival. An invocation waits here, not at a worker, so that
+it can go to whichever revision is active when its turn comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections import deque
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import Final, Protocol
+
+from lambent.clock import Clock
+from lambent.core import admission
+from lambent.core.admission import Verdict
+from lambent.core.errors import CallerFault, Draining, HoldExpired, LambentError, NotFound, QueueFull
+from lambent.core.invocation import Invocation, Outcome, Status, Timing
+from lambent.core.spec import Temperature
+from lambent.metering.journal import UsageRecord
+from lambent.pool.member import Lease, Ran
+from lambent.pool.pool import Pool
+from lambent.pool.routes import Route, Routes
+from lambent.pool.traffic import Traffic
+from lambent.wire.frames import Call, read_error
+
+INIT_PARTS: Final = ("exec", "import", "load", "init")  # the parts of a wake that AWS bills as the INIT phase
+Watch = Callable[[], "asyncio.Task[None]"]
+
+
+class ClientLeft(Exception):
+    """The client went away while its invocation waited; there is nobody to answer."""
+
+
+class ModelMaker(Protocol):
+    """Who makes a model where a deployment has none."""
+
+    def ensure(self, route: Route) -> None:
+        """Start the training job unless it runs already. It is heard of as a new route, or `model_failed`."""
+
+
+class Lane:
+    """The queue of one deployment."""
+
+    __slots__ = ("route", "traffic", "waiters")
+
+    def __init__(self, route: Route, traffic: Traffic) -> None:
+        self.route = route
+        self.traffic = traffic
+        self.waiters: Final[deque[asyncio.Future[Lease]]] = deque()
+
+
+class Dispatcher:
+    """Admits invocations and sees each to its outcome."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        routes: Routes,
+        clock: Clock,
+        *,
+        models: ModelMaker,
+        meter: Callable[[UsageRecord], None],
+        training_hold_s: float,
+    ) -> None:
+        self._pool = pool
+        self._routes = routes
+        self._clock = clock
+        self._models = models
+        self._meter = meter
+        self._training_hold_s = training_hold_s
+        self._lanes: Final[dict[tuple[str, str], Lane]] = {}
+        self._by_revision: Final[dict[str, Lane]] = {}
+        self._call_id = 0
+        self._draining = False
+        self._present = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        for route in routes.all():
+            self._rerouted(None, route)
+        routes.subscribe(self._rerouted)
+
+    async def invoke(self, invocation: Invocation, *, watch: Watch | None = None) -> Outcome:
+        """Run it and say how it ended.
+
+        `watch` starts a task that ends when the client has left; it is called only if one must
+        wait. Raises NotFound, CallerFault, QueueFull, HoldExpired, Draining, LoadFailed, TrainingFailed,
+        ClientLeft.
+        """
+        lane = self._lane(invocation)
+        arrived_s = self._clock.now_s()
+        temperature = self._pool.temperature(lane.route.plan.revision)
+        lane.traffic.arrive(arrived_s)
+        self._enter()
+        try:
+            lease = None if lane.waiters else self._lease(lane)
+            if lease is None:
+                lease = await self._wait(lane, invocation, arrived_s, watch)
+            return await self._run(lane, lease, invocation, arrived_s, temperature)
+        finally:
+            lane.traffic.leave(self._clock.now_s())
+            self._leave()
+
+    def queued(self, project: str, name: str) -> int:
+        """How many invocations of a deployment wait for a slot."""
+        lane = self._lanes.get((project, name))
+        return len(lane.waiters) if lane else 0
+
+    async def drain(self, grace_s: float) -> None:
+        """Refuse what is new and wait until what was accepted has ended, at most `grace_s`."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._quiet.wait()
+        except TimeoutError:
+            return
+
+    # What the pool and the model maker say.
+
+    def slots_changed(self, revision: str) -> None:
+        """A slot became free, or a worker is gone: hand out what there is, ask for more if it is not enough."""
+        lane = self._by_revision.get(revision)
+        if lane is not None and lane.waiters:
+            self._promote(lane)
+
+    def wake_failed(self, revision: str, error: LambentError) -> None:
+        """No worker will come: everybody who waits for this revision hears why."""
+        lane = self._by_revision.get(revision)
+        if lane is not None:
+            self._refuse(lane, error)
+
+    def model_failed(self, project: str, name: str, error: LambentError) -> None:
+        """No model will come."""
+        lane = self._lanes.get((project, name))
+        if lane is not None and lane.route.needs_model:
+            self._refuse(lane, error)
+
+    # One invocation.
+
+    def _lane(self, invocation: Invocation) -> Lane:
+        if self._draining:
+            raise Draining(
+                "the server is stopping and accepts nothing new; try again in a moment", retry_after_s=1.0
+            )
+        lane = self._lanes.get((invocation.project, invocation.deployment))
+        if lane is None:
+            raise NotFound(
+                f"there is no deployment {invocation.deployment!r}; `lambent ls` lists what there is"
+            )
+        if not lane.route.invocable:
+            raise CallerFault(
+                f"{invocation.deployment!r} is a job: start it with `lambent run {invocation.deployment}`"
+            )
+        return lane
+
+    def _lease(self, lane: Lane) -> Lease | None:
+        return None if lane.route.needs_model else self._pool.lease(lane.route.plan.revision)
+
+    async def _wait(self, lane: Lane, invocation: Invocation, arrived_s: float, watch: Watch | None) -> Lease:
+        spec = lane.route.spec
+        offer = admission.offer(
+            queued=len(lane.waiters), queue_depth_max=spec.queue_depth_max,
+            run_s=lane.traffic.run_s, workers_max=spec.workers_max,
+        )  # fmt: skip
+        if offer.verdict is Verdict.SHED:
+            raise QueueFull(
+                f"{spec.name!r} has {len(lane.waiters)} invocations waiting, its maximum",
+                retry_after_s=offer.retry_after_s,
+            )
+        hold_s = self._training_hold_s if lane.route.needs_model else spec.hold_s
+        deadline_s = admission.hold_until_s(
+            arrived_s=arrived_s, hold_s=hold_s, deadline_s=invocation.deadline_s
+        )
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[Lease] = loop.create_future()
+        lane.waiters.append(turn)
+        timer = loop.call_later(
+            max(0.0, deadline_s - arrived_s), _expire, turn, spec.name, deadline_s - arrived_s
+        )
+        watcher = watch() if watch else None
+        if watcher:
+            watcher.add_done_callback(lambda _: turn.done() or turn.set_exception(ClientLeft()))
+        try:
+            self._seek(lane)
+            return await turn
+        except BaseException:
+            _abandon(lane, turn)
+            raise
+        finally:
+            timer.cancel()
+            if watcher:
+                watcher.cancel()
+
+    async def _run(
+        self, lane: Lane, lease: Lease, invocation: Invocation, arrived_s: float, temperature: Temperature
+    ) -> Outcome:
+        route = lane.route
+        started_s = self._clock.now_s()
+        self._call_id += 1
+        call = Call(
+            self._call_id,
+            invocation.id,
+            route.spec.timeout_s * 1e3,
+            invocation.content_type,
+            invocation.client_context,
+        )
+        ran = await lease.run(call, invocation.body, timeout_s=route.spec.timeout_s)
+        lane.traffic.took(ran.run_us / 1e6)
+        wake_ms = lease.wake.parts_ms if lease.wake and temperature is not Temperature.HOT else {}
+        billed_ms = max(1, -(-ran.run_us // 1000))
+        self._meter(
+            _usage(route, invocation, ran, temperature, wake_ms, billed_ms, unix_ms=self._clock.unix_ms())
+        )
+        return Outcome(
+            status=ran.status,
+            body=ran.body,
+            content_type=ran.content_type,
+            revision=lease.revision,
+            temperature=temperature,
+            timing=Timing(
+                queue_ms=(started_s - arrived_s) * 1e3,
+                run_ms=ran.run_us / 1e3,
+                total_ms=(self._clock.now_s() - arrived_s) * 1e3,
+                wake_ms=wake_ms,
+            ),
+            billed_ms=billed_ms,
+            error=None if ran.status is Status.OK else read_error(ran.body),
+            log_tail=ran.printed,
+            memory_bytes=route.spec.memory_bytes,
+            memory_used_bytes=ran.rss_bytes,
+        )
+
+    # A lane.
+
+    def _promote(self, lane: Lane) -> None:
+        while lane.waiters:
+            if lane.waiters[0].done():  # expired or left in this tick; its own task takes it off the books
+                lane.waiters.popleft()
+                continue
+            lease = self._lease(lane)
+            if lease is None:
+                break
+            lane.waiters.popleft().set_result(lease)
+        if lane.waiters:
+            self._seek(lane)
+
+    def _seek(self, lane: Lane) -> None:
+        if lane.route.needs_model:
+            self._models.ensure(lane.route)
+        else:
+            self._pool.demand(lane.route.plan.revision)
+
+    def _refuse(self, lane: Lane, error: LambentError) -> None:
+        waiters = list(lane.waiters)
+        lane.waiters.clear()
+        for turn in waiters:
+            if not turn.done():
+                turn.set_exception(
+                    copy.copy(error)
+                )  # one each: a raised exception collects its own traceback
+
+    def _rerouted(self, before: Route | None, after: Route | None) -> None:
+        if before is not None:
+            self._by_revision.pop(before.plan.revision, None)
+        if after is None:
+            if before is not None and (lane := self._lanes.pop((before.project, before.name), None)):
+                self._refuse(lane, NotFound(f"the deployment {before.name!r} was removed"))
+            return
+        key = (after.project, after.name)
+        lane = self._lanes.get(key) or Lane(after, self._pool.traffic(*key))
+        lane.route = after
+        self._lanes[key] = self._by_revision[after.plan.revision] = lane
+        if lane.waiters:
+            self._promote(lane)
+
+    def _enter(self) -> None:
+        self._present += 1
+        self._quiet.clear()
+
+    def _leave(self) -> None:
+        self._present -= 1
+        if not self._present:
+            self._quiet.set()
+
+
+def _abandon(lane: Lane, turn: asyncio.Future[Lease]) -> None:
+    if turn.done() and not turn.cancelled() and turn.exception() is None:
+        turn.result().give_back()  # promoted and cancelled in one tick: hand the slot on
+    elif turn in lane.waiters:
+        lane.waiters.remove(turn)
+
+
+def _expire(turn: asyncio.Future[Lease], name: str, held_s: float) -> None:
+    if not turn.done():
+        turn.set_exception(
+            HoldExpired(f"no worker of {name!r} was free within {held_s:g} s", retry_after_s=1.0)
+        )
+
+
+def _usage(
+    route: Route,
+    invocation: Invocation,
+    ran: Ran,
+    temperature: Temperature,
+    wake_ms: Mapping[str, float],
+    billed_ms: int,
+    *,
+    unix_ms: int,
+) -> UsageRecord:
+    return UsageRecord(
+        invocation=invocation.id,
+        project=route.project,
+        deployment=route.name,
+        revision=route.plan.revision,
+        kind=route.spec.kind,
+        status=ran.status,
+        started_unix_ms=unix_ms - ran.run_us // 1000,
+        run_us=ran.run_us,
+        billed_ms=billed_ms,
+        billed_init_ms=ceil(sum(wake_ms.get(part, 0.0) for part in INIT_PARTS)),
+        memory_bytes=route.spec.memory_bytes,
+        memory_used_bytes=ran.rss_bytes,
+        cpu_us=ran.cpu_us,
+        temperature=temperature,
+        request_bytes=len(invocation.body),
+        response_bytes=len(ran.body),
+    )

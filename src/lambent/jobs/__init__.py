@@ -1,0 +1,1 @@
+"""Durable work: runs of jobs, training on demand, and the queue of asynchronous invocations."""

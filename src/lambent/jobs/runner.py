@@ -1,0 +1,282 @@
+"""Runs of jobs: one worker each, its news stored, its model registered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from lambent.clock import Clock
+from lambent.core.errors import CallerFault, LambentError, NotFound, TrainingFailed, UserFault
+from lambent.core.invocation import Status, new_id
+from lambent.core.spec import Kind, Temperature
+from lambent.engines.base import Engine, Worker, WorkerGone
+from lambent.metering.journal import UsageRecord
+from lambent.pool.routes import Route, Routes
+from lambent.storage.base import Artifacts, Model, Models, Run, Runs, RunState
+from lambent.wire.frames import Answer, Call, read_error
+
+NEWS_EVERY_S: Final = 0.5
+STOPPED: Final = "the server stopped while it ran"
+
+log = logging.getLogger(__name__)
+
+
+class News(msgspec.Struct, frozen=True):
+    """What a job says of itself while it runs."""
+
+    progress: float | None = None
+    message: str = ""
+    step: int | None = None
+    metrics: dict[str, float] = {}
+
+
+class JobResult(msgspec.Struct, frozen=True):
+    """What a job's worker answers when it is done."""
+
+    metrics: dict[str, float] = {}
+    files: int = 0
+
+
+class Promote(Protocol):
+    """Who makes a registered model the one that serves."""
+
+    def __call__(self, project: str, name: str, model: Model) -> Awaitable[object]: ...
+
+
+class Runner:
+    """Starts runs and sees each to its end."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        routes: Routes,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+        *,
+        runs: Runs,
+        models: Models,
+        artifacts: Artifacts,
+        runs_dir: Path,
+        promote: Promote,
+        meter: Callable[[UsageRecord], None],
+    ) -> None:
+        self._engine = engine
+        self._routes = routes
+        self._clock = clock
+        self._tasks = tasks
+        self._runs = runs
+        self._models = models
+        self._artifacts = artifacts
+        self._runs_dir = runs_dir
+        self._promote = promote
+        self._meter = meter
+
+    async def start(
+        self,
+        project: str,
+        job: str,
+        params: Mapping[str, str | int | float],
+        *,
+        for_deployment: str = "",
+        on_end: Callable[[Run], None] | None = None,
+    ) -> Run:
+        """Start a run and return it; it goes on by itself.
+
+        Its model goes to `for_deployment`, or to the deployment that trains with this job.
+        Raises `NotFound` where there is no such job, `CallerFault` where it is not a job.
+        """
+        route = self._routes.get(project, job)
+        if route is None:
+            raise NotFound(f"there is no job {job!r}; `lambent ls` lists what there is")
+        if route.spec.kind is not Kind.JOB:
+            raise CallerFault(
+                f"{job!r} is a {route.spec.kind.value}, not a job: call it with `lambent invoke {job}`"
+            )
+        run = Run(
+            id=new_id(),
+            project=project,
+            job=job,
+            for_deployment=for_deployment or self._trained_by(project, job),
+            state=RunState.RUNNING,
+            params=dict(params),
+            created_unix_ms=self._clock.unix_ms(),
+        )
+        await asyncio.to_thread(self._runs.put, run)
+        self._tasks.create_task(self._see_through(route, run, on_end), name=f"run {job}")
+        return run
+
+    def _trained_by(self, project: str, job: str) -> str:
+        users = [r.name for r in self._routes.all() if r.project == project and r.spec.train == job]
+        return users[0] if len(users) == 1 else ""
+
+    async def _see_through(self, route: Route, run: Run, on_end: Callable[[Run], None] | None) -> None:
+        diary = _Diary(self._runs, self._clock, run)
+        work_dir = self._runs_dir / run.id
+        try:
+            await asyncio.to_thread(work_dir.mkdir, parents=True, exist_ok=True)
+            result = await self._work(route, diary, work_dir)
+            model = await self._register(run, result, work_dir / "model")
+            end = await diary.close(RunState.SUCCEEDED, metrics=result.metrics, model=model)
+        except LambentError as error:
+            end = await diary.close(RunState.FAILED, reason=error.message)
+        except asyncio.CancelledError:
+            self._runs.put(
+                diary.ended(RunState.INTERRUPTED, reason=STOPPED)
+            )  # blocks: nothing else is left to do
+            raise
+        except Exception as error:
+            log.exception("run_crashed", extra={"run": run.id})
+            end = await diary.close(RunState.FAILED, reason=f"the platform failed: {error}")
+        finally:
+            shutil.rmtree(work_dir, ignore_errors=True)
+        log.info(
+            "run_ended", extra={"run": run.id, "job": run.job, "state": end.state.value, "reason": end.reason}
+        )
+        if on_end:
+            on_end(end)
+
+    async def _work(self, route: Route, diary: _Diary, work_dir: Path) -> JobResult:
+        run = diary.run
+        plan = msgspec.structs.replace(route.plan, work_dir=str(work_dir))
+        worker = await self._engine.start(plan, on_progress=diary.note)
+        body = msgspec.json.encode({"params": run.params, "run": run.id, "work_dir": str(work_dir)})
+        call = Call(1, run.id, route.spec.timeout_s * 1e3)
+        started_s = self._clock.now_s()
+        try:
+            async with asyncio.timeout(route.spec.timeout_s):
+                answer, result = await worker.call(call, body)
+        except TimeoutError:
+            raise TrainingFailed(f"the job ran over its timeout_s={route.spec.timeout_s:g}") from None
+        except WorkerGone as gone:
+            said = worker.printed().decode(errors="replace").strip().splitlines()
+            last = f"; it last said: {said[-1]}" if said else ""
+            raise TrainingFailed(f"the job's process ended with exit status {gone.exit.code}{last}") from None
+        finally:
+            worker.kill()
+        self._bill(route, run, answer, wall_s=self._clock.now_s() - started_s)
+        return _result(answer, result, worker)
+
+    async def _register(self, run: Run, result: JobResult, folder: Path) -> Model | None:
+        if not run.for_deployment:
+            return None
+        if not await asyncio.to_thread(_has_files, folder):
+            raise UserFault(f"the job {run.job!r} ended well but left no file in run.model_dir")
+        facts = await asyncio.to_thread(self._artifacts.ingest_tree, folder)
+        model = await asyncio.to_thread(
+            lambda: self._models.register(
+                project=run.project,
+                name=run.for_deployment,
+                digest=facts.digest,
+                size_bytes=facts.size_bytes,
+                metrics=result.metrics,
+                run=run.id,
+            )
+        )
+        await self._promote(run.project, run.for_deployment, model)
+        return model
+
+    def _bill(self, route: Route, run: Run, answer: Answer, *, wall_s: float) -> None:
+        self._meter(
+            UsageRecord(
+                invocation=run.id,
+                project=run.project,
+                deployment=run.job,
+                revision=route.plan.revision,
+                kind=Kind.JOB,
+                status=answer.status,
+                started_unix_ms=run.created_unix_ms,
+                run_us=int(wall_s * 1e6),
+                billed_ms=max(1, int(wall_s * 1e3)),
+                billed_init_ms=0,
+                memory_bytes=route.spec.memory_bytes,
+                memory_used_bytes=answer.rss_bytes,
+                cpu_us=answer.cpu_us,
+                temperature=Temperature.COLD,
+                request_bytes=0,
+                response_bytes=0,
+            )
+        )
+
+
+class _Diary:
+    """A run as it changes; stored at most every `NEWS_EVERY_S`, by one writer at a time."""
+
+    def __init__(self, runs: Runs, clock: Clock, run: Run) -> None:
+        self._runs = runs
+        self._clock = clock
+        self._stored_s = clock.now_s()
+        self._writing: asyncio.Task[None] | None = None
+        self.run = run
+
+    def note(self, news_json: bytes) -> None:
+        """The worker said something."""
+        try:
+            news = msgspec.json.decode(news_json, type=News)
+        except msgspec.DecodeError:
+            return  # the worker is the untrusted side: what is not news is not kept
+        progress = self.run.progress if news.progress is None else min(1.0, max(0.0, news.progress))
+        self.run = msgspec.structs.replace(
+            self.run,
+            progress=progress,
+            message=news.message or self.run.message,
+            metrics={**self.run.metrics, **news.metrics},
+        )
+        now_s = self._clock.now_s()
+        if now_s - self._stored_s >= NEWS_EVERY_S and (self._writing is None or self._writing.done()):
+            self._stored_s = now_s
+            self._writing = asyncio.create_task(asyncio.to_thread(self._runs.put, self.run))
+
+    def ended(
+        self,
+        state: RunState,
+        *,
+        reason: str = "",
+        metrics: Mapping[str, float] | None = None,
+        model: Model | None = None,
+    ) -> Run:
+        """The run's last state."""
+        self.run = msgspec.structs.replace(
+            self.run,
+            state=state,
+            reason=reason,
+            progress=1.0 if state is RunState.SUCCEEDED else self.run.progress,
+            metrics={**self.run.metrics, **(metrics or {})},
+            model_number=model.number if model else None,
+            ended_unix_ms=self._clock.unix_ms(),
+        )
+        return self.run
+
+    async def close(
+        self,
+        state: RunState,
+        *,
+        reason: str = "",
+        metrics: Mapping[str, float] | None = None,
+        model: Model | None = None,
+    ) -> Run:
+        """Store the last state, after whatever is being stored."""
+        if self._writing is not None:
+            await asyncio.gather(self._writing, return_exceptions=True)
+        end = self.ended(state, reason=reason, metrics=metrics, model=model)
+        await asyncio.to_thread(self._runs.put, end)
+        return end
+
+
+def _result(answer: Answer, result: bytes, worker: Worker) -> JobResult:
+    if answer.status is not Status.OK:
+        error = read_error(result)
+        raise TrainingFailed(f"the job failed: {error.error_type}: {error.error_message}")
+    try:
+        return msgspec.json.decode(result, type=JobResult)
+    except msgspec.DecodeError as error:
+        raise TrainingFailed(f"what the job's worker answered cannot be read: {error}") from error
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(path.is_file() for path in folder.rglob("*"))

@@ -1,0 +1,83 @@
+"""Every metric, declared once with a sentence, in a registry of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Levels(Protocol):
+    """What is true now, asked when somebody scrapes."""
+
+    def workers(self) -> Iterator[tuple[str, int]]:
+        """Each deployment and its workers."""
+
+    def queued(self) -> Iterator[tuple[str, int]]:
+        """Each deployment and its waiting invocations."""
+
+
+class Metrics:
+    """The server's metrics. Labels are deployments and words of closed sets: their number is bounded."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._invocations = Counter(
+            "lambent_invocations",
+            "Invocations that ended, by how they ended and what the temperature was on arrival.",
+            ("deployment", "status", "temperature"),
+            registry=self._registry,
+        )
+        self._run = Histogram(
+            "lambent_run_seconds",
+            "Time in user code or model, per invocation.",
+            ("deployment",),
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._billed = Counter(
+            "lambent_billed_milliseconds",
+            "Milliseconds billed.",
+            ("deployment",),
+            registry=self._registry,
+        )
+
+    def invocation(
+        self, deployment: str, status: str, temperature: str, *, run_s: float, billed_ms: int
+    ) -> None:
+        """One invocation ended."""
+        self._invocations.labels(deployment, status, temperature).inc()
+        self._run.labels(deployment).observe(run_s)
+        self._billed.labels(deployment).inc(billed_ms)
+
+    def watch(self, levels: Levels) -> None:
+        """Report these levels at each scrape."""
+        self._registry.register(_Gauges(levels))
+
+    def render(self) -> bytes:
+        """The text exposition format 0.0.4."""
+        return generate_latest(self._registry)
+
+
+class _Gauges:
+    def __init__(self, levels: Levels) -> None:
+        self._levels = levels
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry at each scrape."""
+        workers = GaugeMetricFamily("lambent_workers", "Live workers.", labels=["deployment"])
+        for deployment, count in self._levels.workers():
+            workers.add_metric([deployment], count)
+        queued = GaugeMetricFamily(
+            "lambent_queued", "Invocations that wait for a slot.", labels=["deployment"]
+        )
+        for deployment, count in self._levels.queued():
+            queued.add_metric([deployment], count)
+        yield workers
+        yield queued

@@ -1,0 +1,68 @@
+"""The workers of one revision, and what is remembered of their wakes."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from lambent.core.autoscaling import Panic, ScalingPolicy
+from lambent.core.errors import LambentError
+from lambent.pool.member import Member
+from lambent.wire.api import WakeView
+from lambent.wire.process import RevisionPlan
+
+WAKES_KEPT_MAX: Final = 50
+
+
+class Crew:
+    """Mutable: the pool alone writes it.
+
+    `members` serve or will serve again, `leaving` only finish. `idle` is a stack, so that what is surplus
+    stays at its bottom.
+    """
+
+    __slots__ = (
+        "empty_since_s", "failures", "idle", "last_error", "leaving", "members", "panic", "plan", "policy",
+        "retired", "starting", "unsafe", "wake_not_before_s", "wakes",
+    )  # fmt: skip
+
+    def __init__(self, plan: RevisionPlan, policy: ScalingPolicy, now_s: float) -> None:
+        self.plan = plan
+        self.policy = policy
+        self.members: Final[set[Member]] = set()
+        self.leaving: Final[set[Member]] = set()
+        self.idle: Final[list[Member]] = []
+        self.starting = 0
+        self.retired = False
+        self.panic: Panic | None = None
+        self.empty_since_s = now_s
+        self.failures = 0
+        self.wake_not_before_s = 0.0
+        self.last_error = ""
+        self.unsafe: tuple[str, ...] = ()
+        self.wakes: Final[deque[WakeView]] = deque(maxlen=WAKES_KEPT_MAX)
+
+    @property
+    def empty(self) -> bool:
+        """Neither a worker nor one on its way."""
+        return not (self.members or self.leaving or self.starting)
+
+    def withdraw(self, member: Member) -> None:
+        """It takes no more calls."""
+        self.members.discard(member)
+        self.leaving.add(member)
+        if member in self.idle:
+            self.idle.remove(member)
+
+    def woke(self, wake: WakeView) -> None:
+        """A wake succeeded."""
+        self.wakes.append(wake)
+        self.failures = 0
+        self.last_error = ""
+        self.wake_not_before_s = 0.0
+
+    def failed(self, error: LambentError, *, not_before_s: float) -> None:
+        """A wake failed. The autoscaler tries no other before `not_before_s`; an invocation still may."""
+        self.failures += 1
+        self.last_error = error.message
+        self.wake_not_before_s = not_before_s

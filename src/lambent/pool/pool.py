@@ -1,0 +1,235 @@
+"""The workers of every revision: leases on their slots, wakes, and how many there are.
+
+A *crew* is the workers of one revision. Whoever wants a slot and gets none says `demand`, and hears
+`slots_changed` when it is worth asking again; waking never waits for a tick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+from lambent.clock import Clock
+from lambent.core.autoscaling import policy_for
+from lambent.core.errors import LambentError, PlatformFault
+from lambent.core.lifecycle import Event, Instruction
+from lambent.core.retrying import RetryPolicy, next_delay_s
+from lambent.core.spec import Temperature
+from lambent.engines.base import Engine, Worker
+from lambent.pool.crew import Crew
+from lambent.pool.member import Lease, Member
+from lambent.pool.routes import Route, Routes
+from lambent.pool.traffic import Traffic
+from lambent.wire.api import WakeView
+
+STOP_GRACE_S: Final = 10.0
+WAKE_RETRY: Final = RetryPolicy(
+    attempts_max=1_000_000, first_s=0.5, factor=2.0, cap_s=60.0, age_max_s=float("inf")
+)
+
+log = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Who waits for slots: the dispatcher."""
+
+    def slots_changed(self, revision: str) -> None:
+        """A slot became free, or a worker is gone."""
+
+    def wake_failed(self, revision: str, error: LambentError) -> None:
+        """A wake ended without a worker."""
+
+
+class Pool:
+    """Every crew of this node."""
+
+    def __init__(self, engine: Engine, routes: Routes, clock: Clock, tasks: asyncio.TaskGroup) -> None:
+        self.engine: Final = engine
+        self._clock = clock
+        self._tasks = tasks
+        self._listener: Listener | None = None
+        self._crews: Final[dict[str, Crew]] = {}
+        self._traffic: Final[dict[tuple[str, str], Traffic]] = {}
+        for route in routes.all():
+            self._rerouted(None, route)
+        routes.subscribe(self._rerouted)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` from now on. There is one."""
+        self._listener = listener
+
+    def now_s(self) -> float:
+        """The pool's time."""
+        return self._clock.now_s()
+
+    # What the request path asks.
+
+    def lease(self, revision: str) -> Lease | None:
+        """A slot of an idle worker, the one used last, or None. Never waits."""
+        crew = self._crews.get(revision)
+        if crew is None or not crew.idle:
+            return None
+        member = crew.idle.pop()
+        member.tell(Event.LEASED)
+        return Lease(member)
+
+    def demand(self, revision: str) -> None:
+        """Somebody waits: if there is no worker and none is coming, wake one now."""
+        crew = self._crews.get(revision)
+        if crew is not None and not crew.members and not crew.starting:
+            self._wake(crew)
+
+    def temperature(self, revision: str) -> Temperature:
+        """How ready the revision is on this node."""
+        crew = self._crews.get(revision)
+        return Temperature.HOT if crew is not None and crew.members else self.engine.temperature(revision)
+
+    def traffic(self, project: str, name: str) -> Traffic:
+        """The traffic of a deployment, made on first use."""
+        key = (project, name)
+        if (traffic := self._traffic.get(key)) is None:
+            traffic = self._traffic[key] = Traffic(self._clock.now_s())
+        return traffic
+
+    # What the autoscaler and the operator ask.
+
+    def crews(self) -> Iterable[Crew]:
+        """Every crew, those of retired revisions included while they drain."""
+        return tuple(self._crews.values())
+
+    def crew(self, revision: str) -> Crew | None:
+        """The crew of one revision."""
+        return self._crews.get(revision)
+
+    def resize(self, crew: Crew, workers: int) -> None:
+        """Start or stop workers until there are `workers`. Only idle ones are stopped, longest idle first."""
+        have = len(crew.members) + crew.starting
+        if workers > have and self._clock.now_s() >= crew.wake_not_before_s:
+            for _ in range(workers - have):
+                self._wake(crew)
+        for _ in range(min(have - workers, len(crew.idle))):
+            crew.idle[0].tell(Event.STOP_ASKED)
+
+    async def chill(self, revision: str, to: Temperature) -> None:
+        """Let a revision without workers cool down."""
+        crew = self._crews.get(revision)
+        if crew is None or crew.empty:
+            await self.engine.chill(revision, to)
+
+    # Workers come and go.
+
+    def _wake(self, crew: Crew) -> None:
+        crew.starting += 1
+        self._tasks.create_task(self._bring_up(crew), name=f"wake {crew.plan.deployment}")
+
+    async def _bring_up(self, crew: Crew) -> None:
+        revision = crew.plan.revision
+        started_s, came_from = self._clock.now_s(), self.engine.temperature(revision)
+        try:
+            primed = await self.engine.prime(crew.plan)
+            worker = await self.engine.start(crew.plan)
+        except LambentError as error:
+            self._wake_failed(crew, error)
+            return
+        except Exception as error:
+            log.exception("wake_crashed", extra={"deployment": crew.plan.deployment})
+            self._wake_failed(crew, PlatformFault(f"no worker could be started: {error}"))
+            return
+        finally:
+            crew.starting -= 1
+        parts_ms = dict(worker.parts_ms)
+        if came_from in (Temperature.COLD, Temperature.WARM):
+            parts_ms = {**primed.parts_ms, **parts_ms}
+        crew.unsafe = primed.unsafe
+        wake = WakeView(
+            at_unix_ms=self._clock.unix_ms(),
+            temperature=came_from,
+            total_ms=(self._clock.now_s() - started_s) * 1e3,
+            parts_ms=parts_ms,
+        )
+        crew.woke(wake)
+        self._join(crew, worker, wake)
+
+    def _join(self, crew: Crew, worker: Worker, wake: WakeView) -> None:
+        member = Member(self, crew.plan.revision, worker, wake)
+        crew.members.add(member)
+        self._tasks.create_task(self._see_off(crew, member), name=f"watch {worker.worker_id}")
+        member.tell(Event.LOADED)
+        if crew.retired:
+            member.tell(Event.STOP_ASKED)
+
+    async def _see_off(self, crew: Crew, member: Member) -> None:
+        end = await member.worker.exited()
+        member.tell(Event.EXITED)
+        crew.leaving.discard(member)
+        crew.empty_since_s = self._clock.now_s()
+        log.debug("worker_exited", extra={"worker": member.worker.worker_id, "code": end.code})
+        if crew.retired and crew.empty:
+            await self._bury(crew)
+        else:
+            self._tell_slots_changed(crew.plan.revision)
+
+    def _wake_failed(self, crew: Crew, error: LambentError) -> None:
+        delay_s = next_delay_s(WAKE_RETRY, crew.failures, jitter=1.0)
+        crew.failed(error, not_before_s=self._clock.now_s() + delay_s)
+        log.warning("wake_failed", extra={"deployment": crew.plan.deployment, "reason": error.message})
+        if self._listener:
+            self._listener.wake_failed(crew.plan.revision, error)
+
+    def apply(self, member: Member, instructions: tuple[Instruction, ...]) -> None:
+        """Carry out what a member's lifecycle asks for."""
+        crew = self._crews[member.revision]
+        for instruction in instructions:
+            match instruction:
+                case Instruction.OFFER:
+                    crew.idle.append(member)
+                    self._tell_slots_changed(member.revision)
+                case Instruction.WITHDRAW:
+                    crew.withdraw(member)
+                case Instruction.STOP:
+                    member.worker.stop()
+                    asyncio.get_running_loop().call_later(STOP_GRACE_S, member.tell, Event.KILL_ASKED)
+                case Instruction.KILL:
+                    member.worker.kill()
+                case Instruction.REPLACE:
+                    self._tell_slots_changed(member.revision)
+                case Instruction.RECORD | Instruction.FAIL_WAKE:
+                    pass  # `_see_off` writes the exit down; a wake that fails never becomes a member
+
+    def _tell_slots_changed(self, revision: str) -> None:
+        if self._listener:
+            self._listener.slots_changed(revision)
+
+    # Revisions come and go.
+
+    def _rerouted(self, before: Route | None, after: Route | None) -> None:
+        if before is not None and (after is None or before.plan.revision != after.plan.revision):
+            self._retire(before.plan.revision)
+        if after is not None and after.invocable and not after.needs_model:
+            crew = self._crews.get(after.plan.revision)
+            if crew is None:
+                crew = Crew(after.plan, policy_for(after.spec), self._clock.now_s())
+                self._crews[after.plan.revision] = crew
+            crew.retired = False
+
+    def _retire(self, revision: str) -> None:
+        crew = self._crews.get(revision)
+        if crew is None:
+            return
+        crew.retired = True
+        for member in tuple(crew.members):
+            member.tell(Event.STOP_ASKED)
+        if crew.empty:
+            self._tasks.create_task(self._bury(crew), name=f"retire {crew.plan.deployment}")
+
+    async def _bury(self, crew: Crew) -> None:
+        if crew.retired and self._crews.get(crew.plan.revision) is crew:
+            del self._crews[crew.plan.revision]
+            await self.engine.chill(crew.plan.revision, Temperature.COLD)
+
+    def wakes(self, revision: str) -> Sequence[WakeView]:
+        """The last wakes of a revision, newest last."""
+        crew = self._crews.get(revision)
+        return tuple(crew.wakes) if crew else ()

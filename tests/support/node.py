@@ -1,0 +1,94 @@
+"""A node without processes: pool, autoscaler and dispatcher over the memory engine, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from lambent.core.invocation import Invocation, new_id
+from lambent.core.spec import DeploymentSpec, Kind
+from lambent.engines.memory import MemoryEngine
+from lambent.engines.memory_worker import Program
+from lambent.gateway.dispatcher import Dispatcher
+from lambent.metering.journal import UsageRecord
+from lambent.pool.autoscaler import Autoscaler
+from lambent.pool.pool import Pool
+from lambent.pool.routes import Route, Routes
+from lambent.wire.process import RevisionPlan, Runtime
+from tests.support.virtual_time import VirtualClock
+
+PROJECT = "default"
+TICK_S = 0.25
+
+
+class NoTraining:
+    """A model maker that remembers who asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def ensure(self, route: Route) -> None:
+        self.asked.append(route.name)
+
+
+class Node:
+    """What a test holds in its hand."""
+
+    def __init__(self, script: Callable[[RevisionPlan], Program], tasks: asyncio.TaskGroup) -> None:
+        self.clock = VirtualClock()
+        self.routes = Routes()
+        self.engine = MemoryEngine(script, clock=self.clock)
+        self.pool = Pool(self.engine, self.routes, self.clock, tasks)
+        self.training = NoTraining()
+        self.usage: list[UsageRecord] = []
+        self.dispatcher = Dispatcher(
+            self.pool, self.routes, self.clock,
+            models=self.training, meter=self.usage.append, training_hold_s=900,
+        )  # fmt: skip
+        self.pool.listen(self.dispatcher)
+        self.autoscaler = Autoscaler(self.pool, self.routes, self.clock, tick_s=TICK_S)
+
+    def deploy(
+        self, name: str = "f", *, revision: str = "", needs_model: bool = False, **settings: float
+    ) -> Route:
+        """Route `name` to a revision."""
+        spec = DeploymentSpec(name=name, kind=Kind.FUNCTION, entrypoint="app:f")
+        spec = msgspec.structs.replace(spec, **settings)
+        plan = RevisionPlan(
+            revision=revision or f"{name}-1",
+            deployment=name,
+            project=PROJECT,
+            number=1,
+            runtime=Runtime.HANDLER,
+        )
+        route = Route(project=PROJECT, name=name, spec=spec, plan=plan, needs_model=needs_model)
+        self.routes.put(route)
+        return route
+
+    def invocation(self, name: str = "f", body: bytes = b"{}") -> Invocation:
+        return Invocation(id=new_id(), project=PROJECT, deployment=name, body=body)
+
+    def workers(self, revision: str = "f-1") -> int:
+        crew = self.pool.crew(revision)
+        return len(crew.members) if crew else 0
+
+
+class _Over(Exception):
+    """Ends the node's tasks."""
+
+
+@asynccontextmanager
+async def node(script: Callable[[RevisionPlan], Program] | None = None) -> AsyncIterator[Node]:
+    """A running node; every task of it ends with the block."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            made = Node(script or (lambda _: Program()), tasks)
+            tasks.create_task(made.autoscaler.run())
+            yield made
+            await made.engine.close()
+            raise _Over
+    except* _Over:
+        pass
