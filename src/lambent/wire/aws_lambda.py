@@ -164,6 +164,12 @@ def error_payload(request_id: str, status: Status, error: FunctionError) -> byte
     return msgspec.json.encode({"errorType": error.error_type, "errorMessage": message})
 
 
+def response_too_large(limit_bytes: int) -> FunctionError:
+    """The result is over the limit of what AWS's clients take."""
+    text = f"Response payload size exceeded maximum allowed payload size ({limit_bytes} bytes)."
+    return FunctionError(text, "Function.ResponseSizeTooLarge")
+
+
 def log_result(request_id: str, version: str, outcome: Outcome) -> str:
     """`X-Amz-Log-Result`: the last 4 KiB of what was printed, between AWS's own lines, in base64."""
     timing = outcome.timing

@@ -1,0 +1,1 @@
+"""The doors: HTTP in, invocations on, answers out."""

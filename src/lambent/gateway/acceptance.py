@@ -1,0 +1,87 @@
+"""Asynchronous invocations at any door: on disk once, however often the client asks."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Final, Protocol
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from lambent.core.errors import CallerFault, NotFound
+from lambent.core.invocation import Invocation
+from lambent.pool.routes import Route, Routes
+from lambent.storage.base import Ticket
+
+
+class KeyReused(CallerFault):
+    """The same idempotency key came with another body."""
+
+    code = "idempotency_key_reused"
+    status = 422
+
+
+class Queue(Protocol):
+    """The durable queue."""
+
+    async def accept(self, invocation: Invocation) -> Ticket:
+        """Put it on disk and return its ticket. Raises `QueueFull`, `StorageFull`."""
+
+    async def find(self, project: str, ticket: str) -> Ticket | None:
+        """A ticket by its id, whatever its state."""
+
+
+class Acceptance:
+    """Puts invocations into the durable queue."""
+
+    def __init__(self, queue: Queue, routes: Routes) -> None:
+        self._queue: Final = queue
+        self._routes: Final = routes
+        self._under_way: Final[WeakValueDictionary[str, asyncio.Lock]] = WeakValueDictionary()
+
+    async def accept(self, invocation: Invocation, *, key: str = "") -> Ticket:
+        """The ticket of an invocation, or, where `key` was used before, the ticket it got then.
+
+        Raises `NotFound` and `CallerFault` where the deployment cannot be invoked, `KeyReused`, and what the
+        queue raises.
+        """
+        invocable(self._routes, invocation.project, invocation.deployment)
+        if not key:
+            return await self._queue.accept(invocation)
+        named = msgspec.structs.replace(invocation, id=id_of(invocation, key))
+        lock = self._under_way.setdefault(named.id, asyncio.Lock())
+        async with lock:
+            return await self._accept_once(named)
+
+    async def find(self, project: str, ticket: str) -> Ticket:
+        """Raises `NotFound`."""
+        found = await self._queue.find(project, ticket)
+        if found is None:
+            raise NotFound(f"there is no asynchronous invocation {ticket!r}")
+        return found
+
+    async def _accept_once(self, invocation: Invocation) -> Ticket:
+        before = await self._queue.find(invocation.project, invocation.id)
+        if before is None:
+            return await self._queue.accept(invocation)
+        if before.body != invocation.body:
+            raise KeyReused("this idempotency key was used before, with another body")
+        return before
+
+
+def invocable(routes: Routes, project: str, name: str) -> Route:
+    """The route of a deployment. Raises `NotFound`, and `CallerFault` for a job."""
+    route = routes.get(project, name)
+    if route is None:
+        raise NotFound(f"there is no deployment {name!r}; `lambent ls` lists what there is")
+    if not route.invocable:
+        raise CallerFault(f"{name!r} is a job: start it with `lambent run {name}`")
+    return route
+
+
+def id_of(invocation: Invocation, key: str) -> str:
+    """The id that an idempotency key stands for: the same for the same key at the same deployment."""
+    named = f"{invocation.project}\n{invocation.deployment}\n{key}"
+    text = hashlib.sha256(named.encode()).hexdigest()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:32]}"

@@ -1,0 +1,105 @@
+"""The one ASGI application: which door a request goes to, and how its answer gets out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from lambent.core.errors import LambentError
+from lambent.gateway.auth import Keys
+from lambent.gateway.dispatcher import ClientLeft
+from lambent.gateway.protocols import Door
+from lambent.gateway.protocols.aws_lambda import PATH as AWS_PATH
+from lambent.gateway.protocols.native import INVOCATIONS, INVOKE
+from lambent.gateway.requests import Message, Receive, Request, Scope, Send
+from lambent.gateway.responses import problem_reply, refusal, send
+from lambent.wire import problem
+
+CONTROL: Final = "/api/v1/"
+# A page that says nothing of this server: it asks for the key itself.
+WITHOUT_KEY: Final = frozenset({"/api/v1/docs"})
+
+log = logging.getLogger(__name__)
+
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Gateway:
+    """An ASGI 3 application of the scopes http and lifespan.
+
+    `control` finds who asks in `scope["lambent.principal"]`.
+    """
+
+    def __init__(self, *, native: Door, aws_lambda: Door, pages: Door, control: AsgiApp, keys: Keys) -> None:
+        self._native: Final = native
+        self._aws_lambda: Final = aws_lambda
+        self._pages: Final = pages
+        self._control_app: Final = control
+        self._keys: Final = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send_message: Send) -> None:
+        """One request, or the lifespan of the server."""
+        if scope["type"] == "http":
+            path = scope["path"]
+            if path.startswith(CONTROL):
+                await self._control(scope, receive, send_message)
+            else:
+                await _through(self._door(path), Request(scope, receive), send_message)
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send_message)
+        else:  # a websocket: closed before it is opened
+            await send_message({"type": f"{scope['type']}.close", "code": 1000})
+
+    def _door(self, path: str) -> Door:
+        if path.startswith((INVOKE, INVOCATIONS)):
+            return self._native
+        return self._aws_lambda if AWS_PATH.match(path) else self._pages
+
+    async def _control(self, scope: Scope, receive: Receive, send_message: Send) -> None:
+        method = scope["method"]
+        sent = _Sent(send_message)
+        try:
+            if scope["path"] not in WITHOUT_KEY:
+                scope["lambent.principal"] = await self._keys.authenticate(dict(scope["headers"]))
+            await self._control_app(scope, receive, sent)
+        except LambentError as error:
+            await send(refusal(error), send_message, method=method)
+        except Exception:
+            log.exception("request_crashed", extra={"method": method, "path": scope["path"]})
+            if not sent.anything:
+                await send(problem_reply(problem.internal()), send_message, method=method)
+
+
+class _Sent:
+    """Passes messages on, and remembers whether there were any."""
+
+    def __init__(self, send_message: Send) -> None:
+        self._send: Final = send_message
+        self.anything = False
+
+    async def __call__(self, message: Message) -> None:
+        self.anything = True
+        await self._send(message)
+
+
+async def _through(door: Door, request: Request, send_message: Send) -> None:
+    try:
+        reply = await door.answer(request)
+    except LambentError as error:
+        reply = door.refuse(request, error)
+    except ClientLeft:
+        return
+    except Exception:
+        log.exception("request_crashed", extra={"method": request.method, "path": request.path})
+        reply = problem_reply(problem.internal())
+    await send(reply, send_message, method=request.method)
+
+
+async def _lifespan(receive: Receive, send_message: Send) -> None:
+    """Nothing is started or stopped here: whoever made the parts does both."""
+    while True:
+        message = await receive()
+        await send_message({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

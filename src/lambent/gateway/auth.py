@@ -1,0 +1,232 @@
+"""Who asks: keys as bearers or as signers of AWS requests, and what each may do.
+
+A key is `lk_<id>_<secret>`: 8 hex digits and 43 url-safe characters (256 random bits). Only the SHA-256 of
+the secret is stored; a fast hash is enough where there is nothing to guess. The pair for AWS's signatures
+needs no storage either: it is derived from the server's master key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lambent.clock import Clock
+from lambent.core.errors import Forbidden, StorageBroken, StorageFull, Unauthenticated
+from lambent.core.invocation import Principal, Role
+from lambent.storage.base import Key
+from lambent.storage.base import Keys as Store
+from lambent.wire import sigv4
+from lambent.wire.api import KeyReply, KeyView
+
+MASTER_BYTES: Final = 32
+SECRET_CHARACTERS: Final = 43
+KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
+KEYS_KNOWN_MAX: Final = 10_000
+LOCAL_KEY: Final = "local"
+
+# For each role the roles of keys that may do what it needs: asked once per request.
+ENOUGH: Final[Mapping[Role, frozenset[Role]]] = {
+    needed: frozenset(role for role in Role if role.includes(needed)) for needed in Role
+}
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """All forms of one key, secrets included."""
+
+    api_key: str
+    access_key_id: str
+    secret_access_key: str
+
+
+def load_master(path: Path) -> bytes:
+    """The server's master key, made at first start. Raises `StorageFull` and `StorageBroken`.
+
+    It is written under another name first: a start that is killed leaves a whole one or none.
+    """
+    try:
+        master = path.read_bytes()
+    except FileNotFoundError:
+        return _new_master(path)
+    if len(master) != MASTER_BYTES:
+        raise StorageBroken(
+            f"{path} has {len(master)} bytes, not {MASTER_BYTES}: restore it, or delete it for new keys"
+        )
+    return master
+
+
+def _new_master(path: Path) -> bytes:
+    master = os.urandom(MASTER_BYTES)
+    unfinished = path.with_suffix(".new")
+    try:
+        unfinished.unlink(missing_ok=True)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(master)
+            file.flush()
+            os.fsync(descriptor)
+        unfinished.rename(path)
+    except OSError as error:
+        raise StorageFull(f"cannot write {path}: {error.strerror}") from error
+    return master
+
+
+def require(principal: Principal, needed: Role) -> None:
+    """Raise `Forbidden` unless the key's role includes `needed`."""
+    if principal.role not in ENOUGH[needed]:
+        raise Forbidden(f"this key has the role {principal.role.value!r}; this needs {needed.value!r}")
+
+
+class Keys:
+    """The keys of every project, as the doors ask for them. One that was looked up is remembered."""
+
+    def __init__(self, store: Store, master: bytes, clock: Clock) -> None:
+        self._store: Final = store
+        self._master: Final = master
+        self._clock: Final = clock
+        self._known: Final[OrderedDict[str, Key]] = OrderedDict()
+        self._changes = 0
+
+    async def authenticate(self, headers: Mapping[bytes, bytes]) -> Principal:
+        """Whose key a request carries. Raises `Unauthenticated`."""
+        _, key_id, secret = _presented(headers)
+        key = self._known.get(key_id) or await self._look_up(key_id)
+        stored = key.secret_hash if key else ""
+        if key is None or not hmac.compare_digest(_hash(secret), stored):
+            raise Unauthenticated("this key is not known here; `lambent keys` lists those that are")
+        return Principal(key.project, key.id, key.role)
+
+    async def authenticate_signed(
+        self, request: sigv4.SignedRequest, signature: sigv4.Signature
+    ) -> Principal:
+        """Whose key signed a request. Raises `Unauthenticated` for an unknown one, `SignatureRejected`."""
+        key_id = self._key_id(signature.access_key_id)
+        key = (self._known.get(key_id) or await self._look_up(key_id)) if key_id else None
+        if key is None:
+            raise Unauthenticated("The security token included in the request is invalid.")
+        secret = self._credentials(key, "").secret_access_key
+        sigv4.verify(request, signature, secret, now_unix_ms=self._clock.unix_ms())
+        return Principal(key.project, key.id, key.role)
+
+    async def local(self, project: str) -> Credentials:
+        """The admin key that the command on this machine uses: made at first start, the same at every later.
+
+        It is derived from the master key, so that whoever may read the state directory has it.
+        """
+        key_id = self._derive("local id", project).hex()[:8]
+        secret = _text(self._derive("local secret", project))
+        key = Key(
+            id=key_id,
+            project=project,
+            name=LOCAL_KEY,
+            role=Role.ADMIN,
+            secret_hash=_hash(secret),
+            created_unix_ms=self._clock.unix_ms(),
+        )
+        if (found := await self._look_up(key_id)) is None:
+            await self._put(key)
+        return self._credentials(found or key, secret)
+
+    async def create(self, project: str, name: str, role: Role) -> KeyReply:
+        """A new key; its secret is told here and never again."""
+        secret = _text(os.urandom(32))
+        key = Key(
+            id=os.urandom(4).hex(),
+            project=project,
+            name=name,
+            role=role,
+            secret_hash=_hash(secret),
+            created_unix_ms=self._clock.unix_ms(),
+        )
+        if await self._look_up(key.id) is not None:
+            return await self.create(project, name, role)
+        await self._put(key)
+        credentials = self._credentials(key, secret)
+        return KeyReply(
+            view(key), credentials.api_key, credentials.access_key_id, credentials.secret_access_key
+        )
+
+    async def all(self, project: str) -> Sequence[KeyView]:
+        """The keys of a project, without their secrets."""
+        return [view(key) for key in await asyncio.to_thread(self._store.all, project)]
+
+    async def remove(self, project: str, key_id: str) -> None:
+        """Forget a key: when this returns, it opens nothing. Raises `NotFound`."""
+        await asyncio.to_thread(self._store.remove, project, key_id)
+        self._changes += 1
+        self._known.pop(key_id, None)
+
+    async def _put(self, key: Key) -> None:
+        await asyncio.to_thread(self._store.put, key)
+        self._changes += 1
+        self._known.pop(key.id, None)
+
+    async def _look_up(self, key_id: str) -> Key | None:
+        changes = self._changes
+        key = await asyncio.to_thread(self._store.find, key_id)
+        if key is not None and changes == self._changes:  # else it may have been removed while it was read
+            self._known[key_id] = key
+            if len(self._known) > KEYS_KNOWN_MAX:
+                self._known.popitem(last=False)
+        return key
+
+    def _credentials(self, key: Key, secret: str) -> Credentials:
+        pair = base64.b64encode(self._derive("sigv4", key.id + key.secret_hash)[:30]).decode()
+        return Credentials(f"lk_{key.id}_{secret}", self._access_key_id(key.id), pair)
+
+    def _access_key_id(self, key_id: str) -> str:
+        """`LAMB` and 16 characters: the key's id and a check, which shows a wrong one without the store."""
+        return "LAMB" + base64.b32encode(bytes.fromhex(key_id) + self._derive("check", key_id)[:6]).decode()
+
+    def _key_id(self, access_key_id: str) -> str:
+        """The key that an access key id stands for, or nothing where it is not one of ours."""
+        try:
+            key_id = base64.b32decode(access_key_id.removeprefix("LAMB"))[:4].hex()
+        except ValueError:
+            return ""
+        matches = len(key_id) == 8 and hmac.compare_digest(
+            self._access_key_id(key_id).encode(), access_key_id.encode()
+        )
+        return key_id if matches else ""
+
+    def _derive(self, purpose: str, subject: str) -> bytes:
+        return hmac.new(self._master, f"{purpose}\n{subject}".encode(), hashlib.sha256).digest()
+
+
+def view(key: Key) -> KeyView:
+    """A key without its secret."""
+    return KeyView(key_id=key.id, name=key.name, role=key.role.value, created_unix_ms=key.created_unix_ms)
+
+
+def _presented(headers: Mapping[bytes, bytes]) -> Sequence[str]:
+    """`lk`, id and secret of the key that a request carries."""
+    authorization = headers.get(b"authorization", b"")
+    if authorization[:7].lower() == b"bearer ":
+        token = authorization[7:].strip()
+    else:
+        token = headers.get(b"x-api-key", b"")
+        if not token:
+            raise Unauthenticated("this needs a key: send `Authorization: Bearer KEY` or `X-Api-Key: KEY`")
+    parts = token.decode("latin-1").split("_", 2)
+    if len(parts) != 3 or not KEY_ID.fullmatch(parts[1]) or len(parts[2]) != SECRET_CHARACTERS:
+        raise Unauthenticated(
+            "this is not a key of Lambent: one looks like lk_<8 hex digits>_<43 characters>"
+        )
+    return parts
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _text(secret: bytes) -> str:
+    return base64.urlsafe_b64encode(secret).rstrip(b"=").decode()

@@ -1,0 +1,88 @@
+"""The server's own pages: what doors there are, whether it lives, and its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from lambent.core.errors import LambentError
+from lambent.core.invocation import Role
+from lambent.gateway.auth import Keys, require
+from lambent.gateway.requests import Request
+from lambent.gateway.responses import Reply, json_reply, no_such_path, not_allowed, refusal
+
+DOORS: Final[Mapping[str, str]] = {
+    "POST /invoke/{name}": "run a deployment: the body is the event, the answer is the result",
+    "GET /invocations/{id}": "the outcome of an invocation that was accepted for later",
+    "POST /2015-03-31/functions/{name}/invocations": "the same for clients of AWS Lambda",
+    "GET /api/v1/openapi.json": "the control API, described; read it at /api/v1/docs",
+    "GET /metrics": "what happens, for Prometheus",
+    "GET /healthz": "whether the server lives",
+    "GET /readyz": "whether it takes new work",
+}
+LANDING: Final = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Lambent</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;margin:3rem auto;max-width:46rem;padding:0 1rem}}
+code{{background:#8882;padding:.1em .3em;border-radius:.2em}}dd{{margin:0 0 .8em 0}}</style>
+<h1>Lambent</h1>
+<p>Every door but the two for health asks for a key: <code>Authorization: Bearer KEY</code>.
+The key of this machine is in <code>server.json</code> in the state directory.</p>
+<dl>{doors}</dl>
+<p><a href="/api/v1/docs">The control API</a></p></html>
+"""
+
+
+class Pages:
+    """`/`, `/healthz`, `/readyz` and `/metrics`; every other path is nobody's.
+
+    `metrics` renders a page and its content type; `accepts` is whether new work is taken.
+    """
+
+    def __init__(
+        self, *, keys: Keys, metrics: Callable[[], tuple[bytes, str]], accepts: Callable[[], bool]
+    ) -> None:
+        self._keys: Final = keys
+        self._render: Final = metrics
+        self._accepts: Final = accepts
+        self._pages: Final[Mapping[str, Callable[[Request], Awaitable[Reply]]]] = {
+            "/": self._landing,
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+        }
+
+    async def answer(self, request: Request) -> Reply:
+        """The page. Raises `Unauthenticated` and `Forbidden`."""
+        page = self._pages.get(request.path)
+        if page is None:
+            return no_such_path(request.path)
+        if request.method not in ("GET", "HEAD"):
+            return not_allowed(request.method, request.path, ("GET", "HEAD"))
+        return await page(request)
+
+    def refuse(self, _: Request, error: LambentError) -> Reply:
+        """A problem document."""
+        return refusal(error)
+
+    async def _landing(self, _: Request) -> Reply:
+        """It knows nothing of what is deployed, so it needs no key; it may load and run nothing."""
+        doors = "".join(f"<dt><code>{path}</code></dt><dd>{purpose}</dd>" for path, purpose in DOORS.items())
+        headers = [
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+        ]
+        return Reply(200, headers, LANDING.format(doors=doors).encode())
+
+    async def _healthz(self, _: Request) -> Reply:
+        return json_reply(200, {"status": "ok"})
+
+    async def _readyz(self, _: Request) -> Reply:
+        if self._accepts():
+            return json_reply(200, {"status": "ready"})
+        return json_reply(503, {"status": "draining"}, [(b"retry-after", b"1")])
+
+    async def _metrics(self, request: Request) -> Reply:
+        require(await self._keys.authenticate(request.headers), Role.READ)
+        page, content_type = self._render()
+        return Reply(200, [(b"content-type", content_type.encode())], page)

@@ -1,0 +1,31 @@
+"""One file for each door, and what all of them are given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from lambent.core.errors import LambentError
+from lambent.core.invocation import Invocation, Outcome
+from lambent.gateway.requests import Request
+from lambent.gateway.responses import Reply
+
+
+class Door(Protocol):
+    """Turns the requests of one protocol into invocations, and outcomes into its answers."""
+
+    async def answer(self, request: Request) -> Reply:
+        """The answer. Raises `LambentError`, which goes to `refuse`, and `ClientLeft`."""
+
+    def refuse(self, request: Request, error: LambentError) -> Reply:
+        """An error in the protocol's own words."""
+
+
+class Invoker(Protocol):
+    """Who runs invocations: the dispatcher."""
+
+    async def invoke(
+        self, invocation: Invocation, *, watch: Callable[[], asyncio.Task[None]] | None = None
+    ) -> Outcome:
+        """Run it and say how it ended."""

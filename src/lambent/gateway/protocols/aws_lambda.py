@@ -1,0 +1,330 @@
+"""AWS Lambda's door: what its SDKs call, answered so that they cannot tell the difference.
+
+Invoke in its three types, and reading what is deployed. A caller proves itself by a signature or by a key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import platform
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+from urllib.parse import unquote
+
+import msgspec
+
+from lambent.clock import Clock
+from lambent.core.errors import LambentError, LoadFailed, PayloadTooLarge, Unauthenticated, UserFault
+from lambent.core.invocation import FunctionError, Invocation, Outcome, Principal, Role, Status, new_id
+from lambent.gateway.acceptance import Acceptance, invocable
+from lambent.gateway.auth import Keys, require
+from lambent.gateway.once import Once
+from lambent.gateway.protocols import Invoker
+from lambent.gateway.requests import Request
+from lambent.gateway.responses import JSON, Header, Reply, headers_of, outcome_headers, type_header
+from lambent.pool.routes import Route, Routes
+from lambent.wire import aws_lambda, sigv4
+from lambent.wire.aws_lambda import LATEST, Fault, FunctionConfiguration, FunctionName, Place
+
+PATH: Final = re.compile(r"/20\d\d-\d\d-\d\d/")
+SERVICE: Final = "lambda"
+PAGE_MAX: Final = 50
+UNHANDLED: Final[Header] = (b"x-amz-function-error", b"Unhandled")
+
+_skim: Final = msgspec.json.Decoder(msgspec.Raw)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """AWS's own limits of payloads: of a request, of its answer, and of an asynchronous request."""
+
+    request_bytes_max: int = 6_291_456
+    response_bytes_max: int = 6_291_556
+    event_bytes_max: int = 1_048_576
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request whose sender is known. `segments` are the decoded parts of the path after the date."""
+
+    request: Request
+    principal: Principal
+    place: Place
+    segments: Sequence[str]
+    body: bytes
+
+    def header(self, name: bytes) -> str:
+        """A header's value, empty where there is none."""
+        return self.request.headers.get(name, b"").decode("latin-1")
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """An outcome and the request id that it was made under."""
+
+    invocation_id: str
+    outcome: Outcome
+
+
+Operation = Callable[[Call], Awaitable[Reply]]
+
+
+class AwsLambdaDoor:
+    """`/2015-03-31/functions/...`."""
+
+    def __init__(
+        self,
+        *,
+        invoker: Invoker,
+        acceptance: Acceptance,
+        routes: Routes,
+        keys: Keys,
+        clock: Clock,
+        limits: Limits | None = None,
+    ) -> None:
+        self._invoker: Final = invoker
+        self._acceptance: Final = acceptance
+        self._routes: Final = routes
+        self._keys: Final = keys
+        self._limits: Final = limits or Limits()
+        self._once: Final = Once[Answered](clock, size_bytes=_size_bytes)
+        self._operations: Final[Mapping[tuple[str, ...], Operation]] = {
+            ("POST", "functions", "*", "invocations"): self._invoke,
+            ("GET", "functions"): self._list,
+            ("GET", "functions", "*"): self._get,
+            ("GET", "functions", "*", "configuration"): self._get_configuration,
+        }
+
+    async def answer(self, request: Request) -> Reply:
+        """Do what the path and the method say. Raises what the dispatcher raises, and `Fault`."""
+        request.invocation_id = new_id()
+        raw_path = request.scope["raw_path"].decode("latin-1")
+        segments = [unquote(part) for part in raw_path.split("/")[2:] if part]
+        shape = (request.method, *(part if at != 1 else "*" for at, part in enumerate(segments)))
+        operation = self._operations.get(shape)
+        body = await self._body(request)
+        principal, place = await self._sender(request, body)
+        if operation is None:
+            text = f"{request.method} {request.path} is not supported here; deploy with `lambent deploy`"
+            raise Fault("UnknownOperationException", 501, text)
+        return await operation(Call(request, principal, place, segments, body))
+
+    def refuse(self, request: Request, error: LambentError) -> Reply:
+        """An error of ours in AWS's shape."""
+        fault = aws_lambda.fault_of(error)
+        headers = [
+            (b"content-type", JSON),
+            (b"x-amzn-errortype", fault.kind.encode()),
+            *_request_id(request.invocation_id),
+            *(header for header in headers_of(error) if header[0] == b"retry-after"),
+        ]
+        return Reply(fault.http_status, headers, fault.body())
+
+    async def _body(self, request: Request) -> bytes:
+        try:
+            return await request.body(self._limits.request_bytes_max)
+        except PayloadTooLarge as error:
+            raise aws_lambda.too_large(self._limits.request_bytes_max) from error
+
+    async def _sender(self, request: Request, body: bytes) -> tuple[Principal, Place]:
+        scope = request.scope
+        signed = sigv4.SignedRequest(
+            method=request.method,
+            path=scope["raw_path"],
+            query=scope["query_string"],
+            headers=scope["headers"],
+            body=body,
+        )
+        try:
+            signature = sigv4.read(signed)
+            if signature is None:
+                return await self._bearer(request), Place()
+            principal = await self._keys.authenticate_signed(signed, signature)
+        except sigv4.SignatureRejected as error:
+            kind = "IncompleteSignature" if error.flaw is sigv4.Flaw.INCOMPLETE else "InvalidSignature"
+            raise Fault(kind + "Exception", 403, error.message, extra={}) from error
+        if signature.service != SERVICE:
+            text = f"Credential should be scoped to correct service: '{SERVICE}'. "
+            raise Fault("InvalidSignatureException", 403, text, extra={})
+        return principal, Place(region=signature.region)
+
+    async def _bearer(self, request: Request) -> Principal:
+        if not (request.headers.get(b"authorization") or request.headers.get(b"x-api-key")):
+            text = "Missing Authentication Token"
+            raise Fault("MissingAuthenticationTokenException", 403, text, extra={})
+        try:
+            return await self._keys.authenticate(request.headers)
+        except Unauthenticated as error:
+            text = "The security token included in the request is invalid."
+            raise Fault("UnrecognizedClientException", 403, text, extra={}) from error
+
+    async def _invoke(self, call: Call) -> Reply:
+        require(call.principal, Role.INVOKE)
+        function = aws_lambda.read_name(call.segments[1], call.request.query.get("Qualifier", ""))
+        self._route(call, function)
+        match call.header(b"x-amz-invocation-type") or "RequestResponse":
+            case "RequestResponse":
+                return await self._run(call, function)
+            case "Event":
+                return await self._accept(call, function)
+            case "DryRun":
+                return Reply(204, [*_request_id(call.request.invocation_id)])
+            case other:
+                allowed = "Member must satisfy enum value set: [Event, RequestResponse, DryRun]"
+                raise aws_lambda.invalid("invocationType", other, allowed)
+
+    async def _run(self, call: Call, function: FunctionName) -> Reply:
+        invocation = _invocation(call, function)
+        try:
+            answered = await self._run_once(call, invocation)
+        except UserFault as error:
+            return _not_run(call, error)
+        call.request.invocation_id = answered.invocation_id
+        return self._outcome(call, function, answered)
+
+    async def _run_once(self, call: Call, invocation: Invocation) -> Answered:
+        # The SDKs send a slow call again, under the same id. As on AWS, nobody watches whether the client is
+        # still there: it comes back for the answer.
+        async def work() -> Answered:
+            return Answered(invocation.id, await self._invoker.invoke(invocation))
+
+        attempt_of = call.header(b"amz-sdk-invocation-id")
+        if not attempt_of:
+            return await work()
+        return await self._once.run((invocation.project, invocation.deployment, attempt_of), work)
+
+    async def _accept(self, call: Call, function: FunctionName) -> Reply:
+        if len(call.body) > self._limits.event_bytes_max:
+            raise aws_lambda.too_large(self._limits.event_bytes_max)
+        ticket = await self._acceptance.accept(
+            _invocation(call, function), key=call.header(b"amz-sdk-invocation-id")
+        )
+        return Reply(202, [*_request_id(ticket.id), (b"x-amz-executed-version", _version(function))])
+
+    def _outcome(self, call: Call, function: FunctionName, answered: Answered) -> Reply:
+        outcome, request_id = answered.outcome, answered.invocation_id
+        headers = [
+            *_request_id(request_id),
+            (b"x-amz-executed-version", _version(function)),
+            *outcome_headers(request_id, outcome),
+        ]
+        if call.header(b"x-amz-log-type") == "Tail":
+            log = aws_lambda.log_result(request_id, _version(function).decode(), outcome)
+            headers.append((b"x-amz-log-result", log.encode()))
+        error = outcome.error
+        if outcome.status is Status.OK and len(outcome.body) > self._limits.response_bytes_max:
+            error = aws_lambda.response_too_large(self._limits.response_bytes_max)
+        if error is None:
+            return Reply(200, [type_header(outcome.content_type), *headers], outcome.body)
+        status = Status.FAILED if outcome.status is Status.OK else outcome.status
+        body = aws_lambda.error_payload(request_id, status, error)
+        return Reply(200, [(b"content-type", JSON), UNHANDLED, *headers], body)
+
+    async def _list(self, call: Call) -> Reply:
+        require(call.principal, Role.READ)
+        query = call.request.query
+        asked = query.get("MaxItems", "")
+        size = min(PAGE_MAX, int(asked)) if asked.isdecimal() and 0 < len(asked) < 6 else PAGE_MAX
+        routes = sorted(
+            (
+                route
+                for route in self._routes.all()
+                if route.project == call.principal.project
+                and route.invocable
+                and route.name > query.get("Marker", "")
+            ),
+            key=lambda route: route.name,
+        )
+        page: dict[str, object] = {
+            "Functions": [_configuration(call, route, LATEST) for route in routes[:size]]
+        }
+        if len(routes) > size:
+            page["NextMarker"] = routes[size - 1].name
+        return _json(call, page)
+
+    async def _get(self, call: Call) -> Reply:
+        configuration = self._described(call)
+        code = {"RepositoryType": "S3", "Location": ""}
+        return _json(call, {"Configuration": configuration, "Code": code, "Tags": {}})
+
+    async def _get_configuration(self, call: Call) -> Reply:
+        return _json(call, self._described(call))
+
+    def _described(self, call: Call) -> FunctionConfiguration:
+        require(call.principal, Role.READ)
+        function = aws_lambda.read_name(call.segments[1], call.request.query.get("Qualifier", ""))
+        return _configuration(call, self._route(call, function), function.qualifier or LATEST)
+
+    def _route(self, call: Call, function: FunctionName) -> Route:
+        """The route that a name stands for. Of the numbered versions only the active one answers."""
+        arn = call.place.function_arn(function.name, function.qualifier)
+        if self._routes.get(call.principal.project, function.name) is None:
+            raise aws_lambda.not_found(arn)
+        route = invocable(self._routes, call.principal.project, function.name)
+        if function.qualifier not in ("", LATEST, str(route.plan.number)):
+            raise aws_lambda.not_found(arn)
+        return route
+
+
+def _invocation(call: Call, function: FunctionName) -> Invocation:
+    """Raises `Fault` for a payload that is not JSON, and for a client context that is none."""
+    if call.body:
+        try:
+            _skim.decode(call.body)
+        except msgspec.DecodeError as error:
+            raise aws_lambda.unparsable(str(error)) from error
+    return Invocation(
+        id=call.request.invocation_id,
+        project=call.principal.project,
+        deployment=function.name,
+        body=call.body,
+        client_context=_client_context(call.header(b"x-amz-client-context")),
+    )
+
+
+def _client_context(header: str) -> str:
+    if not header:
+        return ""
+    try:
+        text = base64.b64decode(header, validate=True)
+        msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        return text.decode()
+    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
+        said = "Client context must be a valid Base64-encoded JSON object."
+        raise Fault("InvalidRequestContentException", 400, said) from error
+
+
+def _not_run(call: Call, error: UserFault) -> Reply:
+    """Code that cannot be loaded is the function's error, and an ordinary answer, as on AWS."""
+    kind = error.kind if isinstance(error, LoadFailed) and error.kind else type(error).__name__
+    trace = error.trace if isinstance(error, LoadFailed) else ()
+    body = msgspec.json.encode(FunctionError(error.message, kind, "", trace))
+    return Reply(200, [(b"content-type", JSON), UNHANDLED, *_request_id(call.request.invocation_id)], body)
+
+
+def _configuration(call: Call, route: Route, version: str) -> FunctionConfiguration:
+    major, minor, _ = platform.python_version_tuple()
+    return aws_lambda.configuration(
+        route.spec,
+        place=call.place,
+        revision=route.plan.revision,
+        version=version,
+        modified_unix_ms=route.created_unix_ms,
+        runtime=f"python{major}.{minor}",
+    )
+
+
+def _json(call: Call, value: object) -> Reply:
+    headers = [(b"content-type", JSON), *_request_id(call.request.invocation_id)]
+    return Reply(200, headers, msgspec.json.encode(value))
+
+
+def _request_id(invocation_id: str) -> list[Header]:
+    return [(b"x-amzn-requestid", invocation_id.encode())]
+
+
+def _version(function: FunctionName) -> bytes:
+    return (function.qualifier or LATEST).encode()
+
+
+def _size_bytes(answered: Answered) -> int:
+    return len(answered.outcome.body) + len(answered.outcome.log_tail) + 2048

@@ -1,0 +1,182 @@
+"""Our own door: the body of a request is the event, the body of the answer is the result."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from lambent.clock import Clock
+from lambent.core.errors import CallerFault, LambentError, NotFound
+from lambent.core.invocation import FunctionError, Invocation, Outcome, Principal, Role, Status, new_id
+from lambent.gateway.acceptance import Acceptance, KeyReused
+from lambent.gateway.auth import Keys, require
+from lambent.gateway.once import Bounds, Once
+from lambent.gateway.protocols import Invoker
+from lambent.gateway.requests import Request
+from lambent.gateway.responses import (
+    JSON,
+    Header,
+    Reply,
+    json_reply,
+    not_allowed,
+    outcome_headers,
+    problem_reply,
+    refusal,
+    type_header,
+)
+from lambent.storage.base import Ticket, TicketState
+from lambent.wire import problem
+from lambent.wire.api import AsyncReply
+
+INVOKE: Final = "/invoke/"
+INVOCATIONS: Final = "/invocations/"
+KEY_CHARACTERS_MAX: Final = 255
+ANSWERS: Final = Bounds(keep_s=86_400.0)
+
+# What a caller says of a body that is JSON. The last is what curl says of anything given with -d.
+JSON_TYPE: Final = "application/json"
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+
+_skim: Final = msgspec.json.Decoder(msgspec.Raw)  # checks the syntax and builds nothing
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """An outcome under an idempotency key, and which body it belongs to."""
+
+    invocation_id: str
+    body_hash: bytes
+    outcome: Outcome
+
+
+class NativeDoor:
+    """`/invoke/{name}[/{path}]` and `/invocations/{id}`."""
+
+    def __init__(
+        self, *, invoker: Invoker, acceptance: Acceptance, keys: Keys, clock: Clock, body_bytes_max: int
+    ) -> None:
+        self._invoker: Final = invoker
+        self._acceptance: Final = acceptance
+        self._keys: Final = keys
+        self._body_bytes_max: Final = body_bytes_max
+        self._once: Final = Once[Answered](clock, size_bytes=_size_bytes, bounds=ANSWERS)
+
+    async def answer(self, request: Request) -> Reply:
+        """Invoke, accept for later, or tell of what was accepted. Raises what the dispatcher raises."""
+        if not request.path.startswith(INVOKE):
+            return await self._tell(request)
+        if request.method not in ("POST", "PUT"):
+            return not_allowed(request.method, request.path, ("POST", "PUT"))
+        principal = await self._keys.authenticate(request.headers)
+        require(principal, Role.INVOKE)
+        invocation = await self._invocation(request, principal)
+        key = _idempotency_key(request.headers)
+        if b"respond-async" in request.headers.get(b"prefer", b""):
+            return _accepted(await self._acceptance.accept(invocation, key=key))
+        if key:
+            return await self._answer_once(request, invocation, key)
+        return _reply(invocation.id, await self._invoker.invoke(invocation, watch=request.watch))
+
+    def refuse(self, request: Request, error: LambentError) -> Reply:
+        """A problem document."""
+        told = request.invocation_id
+        return refusal(error, [(b"lambent-invocation-id", told.encode())] if told else [])
+
+    async def _invocation(self, request: Request, principal: Principal) -> Invocation:
+        if request.query.get("alias"):
+            raise NotFound(f"the deployment has no alias {request.query['alias']!r}")
+        body = await request.body(self._body_bytes_max)
+        request.invocation_id = new_id()
+        return Invocation(
+            id=request.invocation_id,
+            project=principal.project,
+            deployment=request.path[len(INVOKE) :].partition("/")[0],
+            body=body,
+            content_type=_content_type(request.headers.get(b"content-type"), body),
+        )
+
+    async def _answer_once(self, request: Request, invocation: Invocation, key: str) -> Reply:
+        # The client may leave and come back for the answer, so nobody watches whether it is still there.
+        async def work() -> Answered:
+            outcome = await self._invoker.invoke(invocation)
+            return Answered(invocation.id, body_hash, outcome)
+
+        body_hash = hashlib.sha256(invocation.body).digest()
+        answered = await self._once.run((invocation.project, invocation.deployment, key), work)
+        request.invocation_id = answered.invocation_id
+        if answered.body_hash != body_hash:
+            raise KeyReused("this idempotency key was used before, with another body")
+        return _reply(answered.invocation_id, answered.outcome)
+
+    async def _tell(self, request: Request) -> Reply:
+        if request.method not in ("GET", "HEAD"):
+            return not_allowed(request.method, request.path, ("GET", "HEAD"))
+        principal = await self._keys.authenticate(request.headers)
+        require(principal, Role.READ)
+        ticket = await self._acceptance.find(principal.project, request.path.removeprefix(INVOCATIONS))
+        if ticket.state in (TicketState.QUEUED, TicketState.RUNNING):
+            return json_reply(202, _view(ticket), [*_ticket_headers(ticket), (b"retry-after", b"1")])
+        body, content_type = ticket.result, ticket.result_type
+        if ticket.state is TicketState.DEAD and not body:
+            body, content_type = msgspec.json.encode(FunctionError(ticket.error, "Lambent.NotRun")), JSON_TYPE
+        return Reply(200, [type_header(content_type), *_ticket_headers(ticket)], body)
+
+
+def _reply(invocation_id: str, outcome: Outcome) -> Reply:
+    headers = outcome_headers(invocation_id, outcome)
+    if outcome.status is Status.OK:
+        headers.append(type_header(outcome.content_type))
+        return Reply(200, headers, outcome.body)
+    return problem_reply(problem.of_outcome(outcome), headers)
+
+
+def _accepted(ticket: Ticket) -> Reply:
+    location = (INVOCATIONS + ticket.id).encode()
+    headers = [*_ticket_headers(ticket), (b"location", location), (b"preference-applied", b"respond-async")]
+    return json_reply(202, _view(ticket), headers)
+
+
+def _ticket_headers(ticket: Ticket) -> list[Header]:
+    return [
+        (b"lambent-invocation-id", ticket.id.encode()),
+        (b"lambent-status", ticket.state.value.encode()),
+    ]
+
+
+def _view(ticket: Ticket) -> AsyncReply:
+    return AsyncReply(ticket.id, ticket.deployment, ticket.state.value, ticket.attempts, ticket.error)
+
+
+def _content_type(header: bytes | None, body: bytes) -> str:
+    """What the worker shall take the body for. Raises `CallerFault` for JSON that is none."""
+    said = JSON_TYPE if header is None or header == JSON else header.decode("latin-1")
+    essence = said.partition(";")[0].strip().lower()
+    if essence not in (JSON_TYPE, FORM_TYPE):
+        return said
+    if not body:
+        return JSON_TYPE
+    try:
+        _skim.decode(body)
+    except msgspec.DecodeError as error:
+        if essence == FORM_TYPE:
+            return said
+        raise CallerFault(
+            f"the body is not JSON: {error}; send what is not JSON with its own Content-Type"
+        ) from error
+    return JSON_TYPE
+
+
+def _idempotency_key(headers: Mapping[bytes, bytes]) -> str:
+    key = headers.get(b"idempotency-key")
+    if key is None:
+        return ""
+    text = key.decode("latin-1").strip().strip('"')
+    if not 1 <= len(text) <= KEY_CHARACTERS_MAX:
+        raise CallerFault(f"an Idempotency-Key has 1 to {KEY_CHARACTERS_MAX} characters")
+    return text
+
+
+def _size_bytes(answered: Answered) -> int:
+    return len(answered.outcome.body) + 2048  # about what an outcome takes beside its body

@@ -1,0 +1,82 @@
+"""One HTTP request as the doors see it. Nothing of it is decoded before somebody asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import cached_property
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from lambent.core.errors import CallerFault, PayloadTooLarge
+from lambent.gateway.dispatcher import ClientLeft
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+QUERY_FIELDS_MAX: Final = 100
+
+
+class Request:
+    """A request whose head has arrived. The body is read once, by `body`."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.method: Final[str] = scope["method"]
+        self.path: Final[str] = scope["path"]
+        self.scope: Final = scope
+        # The last of two equal names wins; no header that we read may come twice.
+        self.headers: Final[Mapping[bytes, bytes]] = dict(scope["headers"])
+        self.invocation_id = ""
+        self._receive: Final = receive
+
+    @cached_property
+    def query(self) -> Mapping[str, str]:
+        """The query, decoded; the last of two equal names wins. Raises `CallerFault` where it is too much."""
+        text = self.scope["query_string"]
+        if not text:
+            return {}
+        try:
+            fields = parse_qs(text.decode("latin-1"), keep_blank_values=True, max_num_fields=QUERY_FIELDS_MAX)
+        except ValueError as error:
+            raise CallerFault(f"the query has more than {QUERY_FIELDS_MAX} fields") from error
+        return {name: values[-1] for name, values in fields.items()}
+
+    async def body(self, bytes_max: int) -> bytes:
+        """The whole body. Raises `PayloadTooLarge` as soon as it is known to be over, and `ClientLeft`."""
+        announced = self.headers.get(b"content-length")
+        if announced is not None and (len(announced) > 18 or int(announced) > bytes_max):
+            raise _too_large(bytes_max)
+        message = await self._receive()
+        chunk: bytes = message.get("body", b"")
+        if message["type"] == "http.request" and not message.get("more_body") and len(chunk) <= bytes_max:
+            return chunk
+        return await self._rest(message, bytes_max)
+
+    def watch(self) -> asyncio.Task[None]:
+        """A task that ends when the client has left. Only for a request whose body has been read."""
+        return asyncio.get_running_loop().create_task(self._left(), name="watch client")
+
+    async def _rest(self, message: Message, bytes_max: int) -> bytes:
+        chunks: list[bytes] = []
+        size_bytes = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            chunk = message.get("body", b"")
+            size_bytes += len(chunk)
+            if size_bytes > bytes_max:
+                raise _too_large(bytes_max)
+            chunks.append(chunk)
+            if not message.get("more_body"):
+                return b"".join(chunks)
+            message = await self._receive()
+
+    async def _left(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+def _too_large(bytes_max: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is over the limit of {bytes_max} bytes")

@@ -1,0 +1,114 @@
+"""Answers as the doors give them, and their way onto the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from lambent.core.errors import LambentError, NotFound, Unauthenticated
+from lambent.core.invocation import Outcome
+from lambent.core.spec import Temperature
+from lambent.gateway.requests import Send
+from lambent.wire import problem
+from lambent.wire.api import Problem
+
+Header = tuple[bytes, bytes]
+
+JSON: Final = b"application/json"
+PROBLEM: Final = problem.CONTENT_TYPE.encode()
+CONTENT_TYPES: Final[Mapping[str, Header]] = {
+    name: (b"content-type", name.encode())
+    for name in ("application/json", "application/octet-stream", "text/plain; charset=utf-8")
+}
+TEMPERATURES: Final[Mapping[Temperature, bytes]] = {one: one.value.encode() for one in Temperature}
+CHALLENGE: Final = (b"www-authenticate", b'Bearer realm="lambent"')
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A whole answer. `headers` are without the body's length."""
+
+    status: int
+    headers: list[Header]
+    body: bytes = b""
+
+
+async def send(reply: Reply, send_message: Send, *, method: str) -> None:
+    """Put an answer on the wire. To HEAD the body's length is told, the body is not sent."""
+    body = reply.body
+    headers = reply.headers
+    if reply.status not in (204, 304):
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
+    await send_message({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send_message({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+
+def json_reply(status: int, value: object, headers: Iterable[Header] = ()) -> Reply:
+    """`value` as JSON."""
+    return Reply(status, [(b"content-type", JSON), *headers], msgspec.json.encode(value))
+
+
+def problem_reply(document: Problem, headers: Iterable[Header] = ()) -> Reply:
+    """A problem document."""
+    return Reply(document.status, [(b"content-type", PROBLEM), *headers], problem.encode(document))
+
+
+def refusal(error: LambentError, headers: Iterable[Header] = ()) -> Reply:
+    """An error as a problem document, with the headers that belong to its kind."""
+    return problem_reply(problem.of_error(error), [*headers, *headers_of(error)])
+
+
+def headers_of(error: LambentError) -> list[Header]:
+    """`Retry-After` where the error names a time, `WWW-Authenticate` where a key is missing."""
+    headers: list[Header] = []
+    if (seconds := problem.retry_after(error)) is not None:
+        headers.append((b"retry-after", seconds.encode()))
+    if isinstance(error, Unauthenticated):
+        headers.append(CHALLENGE)
+    return headers
+
+
+def not_allowed(method: str, path: str, allowed: tuple[str, ...]) -> Reply:
+    """What OPTIONS hears, and, as 405, any method that this path does not take."""
+    allow = [(b"allow", ", ".join((*allowed, "OPTIONS")).encode())]
+    if method == "OPTIONS":
+        return Reply(204, allow)
+    document = Problem(
+        title="Method not allowed",
+        status=405,
+        code="method_not_allowed",
+        detail=f"{method} {path}: use {' or '.join(allowed)}",
+    )
+    return problem_reply(document, allow)
+
+
+def no_such_path(path: str) -> Reply:
+    """404 for a path that is nobody's."""
+    return refusal(NotFound(f"there is nothing at {path}; GET / lists the doors"))
+
+
+def outcome_headers(invocation_id: str, outcome: Outcome) -> list[Header]:
+    """What is told of every invocation that ran, whatever the door."""
+    timing = outcome.timing
+    wake = "".join([f"{part};dur={part_ms:.2f}, " for part, part_ms in timing.wake_ms.items()])
+    parts = (
+        f"queue;dur={timing.queue_ms:.2f}, {wake}run;dur={timing.run_ms:.2f}, total;dur={timing.total_ms:.2f}"
+    )
+    return [
+        (b"lambent-invocation-id", invocation_id.encode()),
+        (b"lambent-revision", outcome.revision.encode()),
+        (b"lambent-temperature", TEMPERATURES[outcome.temperature]),
+        (b"lambent-billed-ms", b"%d" % outcome.billed_ms),
+        (b"server-timing", parts.encode()),
+    ]
+
+
+def type_header(content_type: str) -> Header:
+    """`Content-Type` as the worker said it; the worker is not trusted to have said a type."""
+    known = CONTENT_TYPES.get(content_type)
+    if known is not None:
+        return known
+    if content_type and content_type.isascii() and content_type.isprintable():
+        return (b"content-type", content_type.encode())
+    return CONTENT_TYPES["application/octet-stream"]
