@@ -1,0 +1,10 @@
+"""The smallest deployment: a function of an event.
+
+lambent deploy examples/hello/hello.py:handler --name hello
+lambent invoke hello -d '{"name": "Ada"}'
+"""
+
+
+def handler(event, context):
+    """Greet whoever the event names."""
+    return {"message": f"Hello, {event.get('name', 'world')}!", "request_id": context.aws_request_id}

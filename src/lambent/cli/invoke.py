@@ -1,0 +1,118 @@
+"""`invoke` and `result`: an event in, its result out."""
+
+from __future__ import annotations
+
+import mimetypes
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import msgspec
+
+from lambent.cli.options import connect, json_option
+from lambent.cli.output import emit_json, parts
+from lambent.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from lambent.client.client import Client
+    from lambent.client.replies import Reply
+
+JSON: Final = "application/json"
+OCTETS: Final = "application/octet-stream"
+STANDARD_INPUT: Final = "@-"
+POLL_S: Final = 0.25
+
+
+@click.command()
+@click.argument("name")
+@click.option("-d", "--data", default="", metavar="JSON|@FILE|@-", help="The event; @- is standard input.")
+@click.option("--content-type", default="", help="What the data is, where that is not JSON or plain to see.")
+@click.option("--async", "later", is_flag=True, help="Print an id at once; `lambent result ID` has the rest.")
+@click.option("--show-headers", is_flag=True, help="Say on standard error how the invocation went.")
+@json_option
+def invoke(
+    name: str, data: str, content_type: str, *, later: bool, show_headers: bool, as_json: bool
+) -> None:
+    """Invoke NAME with an event and print what it returns."""
+    body, kind = _event(data, content_type)
+    with connect() as client, Progress(f"invoking {name}"):
+        if later:
+            invocation_id = client.invoke_async(name, body, content_type=kind)
+            click.echo(msgspec.json.encode({"id": invocation_id}) if as_json else invocation_id)
+            return
+        reply = client.call(name, body, content_type=kind)
+    if show_headers:
+        _show_headers(reply)
+    _print(reply, as_json=as_json)
+
+
+@click.command()
+@click.argument("invocation_id", metavar="ID")
+@click.option("--wait", is_flag=True, help="Wait until there is a result.")
+@json_option
+def result(invocation_id: str, *, wait: bool, as_json: bool) -> None:
+    """Print what an asynchronous invocation returned, or say how far it is."""
+    from lambent.client.replies import Reply
+
+    with connect() as client:
+        found = _ended(client, invocation_id) if wait else client.result(invocation_id)
+    if isinstance(found, Reply):
+        _print(found, as_json=as_json)
+    elif as_json:
+        emit_json(found)
+    else:
+        click.echo(found.state)
+
+
+def _event(data: str, content_type: str) -> tuple[bytes, str]:
+    """The body and what it is. JSON is checked here, where the message can still point at it."""
+    if data == STANDARD_INPUT:
+        body, kind = sys.stdin.buffer.read(), content_type or JSON
+    elif data.startswith("@"):
+        body, kind = Path(data[1:]).read_bytes(), content_type or mimetypes.guess_type(data)[0] or OCTETS
+    else:
+        body, kind = data.encode("utf-8", "surrogateescape"), content_type or JSON
+    if body and kind == JSON:
+        try:
+            msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            hint = "quote it for the shell, or say what it is with --content-type"
+            raise click.UsageError(f"the data is not JSON: {error}; {hint}") from error
+    return body, kind
+
+
+def _ended(client: Client, invocation_id: str) -> Reply:
+    from lambent.wire.api import AsyncReply
+
+    pause = threading.Event()
+    with Progress(f"waiting for {invocation_id}") as progress:
+        while isinstance(found := client.result(invocation_id), AsyncReply):
+            progress.update(f"waiting for {invocation_id}: {found.state}")
+            pause.wait(POLL_S)
+    return found
+
+
+def _show_headers(reply: Reply) -> None:
+    for name, value in (
+        ("invocation", reply.invocation_id),
+        ("revision", reply.revision),
+        ("temperature on arrival", reply.temperature),
+        ("billed", f"{reply.billed_ms} ms"),
+        ("timing", parts(reply.timing_ms)),
+        ("content type", reply.content_type),
+    ):
+        click.echo(f"{name}: {value}", err=True)
+
+
+def _print(reply: Reply, *, as_json: bool) -> None:
+    if as_json:
+        fields = {name: getattr(reply, name) for name in reply.__struct_fields__ if name != "body"}
+        emit_json({**fields, "value": reply.value})
+        return
+    click.echo(reply.body, nl=False)
+    is_text = reply.content_type.startswith(("text/", JSON))
+    if is_text and not reply.body.endswith(b"\n") and reply.body:
+        click.echo()
+    sys.stdout.flush()

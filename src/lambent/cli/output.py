@@ -1,0 +1,91 @@
+"""How values look: JSON for programs, aligned text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+
+import click
+import msgspec
+
+SECOND_MS: Final = 1000
+MINUTE_S: Final = 60
+NOTE_CHARS_MAX: Final = 80
+COLORS: Final = {"hot": "red", "primed": "yellow", "ok": "green", "degraded": "yellow", "failed": "red"}
+
+
+def emit_json(value: object) -> None:
+    """`value` as indented JSON on standard output."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> None:
+    """Print rows under a header, each column as wide as its widest cell, those in `right` flush right."""
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    click.echo(click.style(_aligned(header, header, widths, right), bold=True))
+    for row in cells:
+        click.echo(_aligned(row, header, widths, right))
+
+
+def fields(pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one pair a line; pairs without a value are left out."""
+    told = [(name, one_line(value)) for name, value in pairs if value]
+    width = max((len(name) for name, _ in told), default=0)
+    for name, value in told:
+        click.echo(f"{click.style(name.ljust(width), bold=True)}  {value}")
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks and without control characters, which could drive the reader's terminal."""
+    return "".join(char if char.isprintable() else "·" for char in " ".join(text.split()))
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text that need not be read in full."""
+    line = one_line(text)
+    return line if len(line) <= NOTE_CHARS_MAX else line[: NOTE_CHARS_MAX - 1] + "…"
+
+
+def size(size_bytes: int) -> str:
+    """Bytes in MiB or GiB."""
+    mebibytes = size_bytes / 2**20
+    return f"{mebibytes / 1024:.2f} GiB" if mebibytes >= 1024 else f"{mebibytes:.1f} MiB"
+
+
+def duration(milliseconds: float) -> str:
+    """Milliseconds, from a second on in seconds."""
+    return f"{milliseconds:.1f} ms" if milliseconds < SECOND_MS else f"{milliseconds / SECOND_MS:.1f} s"
+
+
+def dollars(amount: float) -> str:
+    """Dollars with cents, or with enough digits to see an amount below a cent."""
+    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.8f}"
+
+
+def when(unix_ms: int | None) -> str:
+    """Local date and time, empty for None."""
+    from datetime import UTC, datetime
+
+    if unix_ms is None:
+        return ""
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def parts(milliseconds: dict[str, float]) -> str:
+    """Named parts of a time, longest first."""
+    ordered = sorted(milliseconds.items(), key=lambda part: -part[1])
+    return ", ".join(f"{name} {duration(took)}" for name, took in ordered)
+
+
+def numbers(values: dict[str, float]) -> str:
+    """Named numbers, such as the metrics of a run."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in sorted(values.items()))
+
+
+def _aligned(row: Sequence[str], header: Sequence[str], widths: Sequence[int], right: Collection[str]) -> str:
+    padded = [
+        cell.rjust(width) if title in right else cell.ljust(width)
+        for cell, title, width in zip(row, header, widths, strict=True)
+    ]
+    return "  ".join(padded).rstrip()
