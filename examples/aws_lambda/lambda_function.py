@@ -1,6 +1,8 @@
-"""A function as it is written for AWS Lambda behind an HTTP API; nothing in it knows of Lambent.
+"""A function as it is written for AWS Lambda behind an HTTP API: nothing in it knows of Lambent.
 
-lambent deploy examples/aws_lambda/lambda_function.py:lambda_handler --name greeter --set env.GREETING=Bonjour
+Deploy it with
+`lambent deploy lambda_function.py:lambda_handler --name greeter --set env.GREETING=Bonjour`
+or without the last setting.
 """
 
 import json

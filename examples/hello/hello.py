@@ -1,7 +1,7 @@
 """The smallest deployment: a function of an event.
 
-lambent deploy examples/hello/hello.py:handler --name hello
-lambent invoke hello -d '{"name": "Ada"}'
+Deploy it with `lambent deploy examples/hello/hello.py:handler --name hello`, then call it with
+`lambent invoke hello -d '{"name": "Ada"}'`.
 """
 
 

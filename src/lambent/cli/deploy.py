@@ -11,7 +11,7 @@ from lambent.cli.progress import Progress
 
 @click.command()
 @click.argument("target")
-@click.option("--name", default="", help="The deployment's name, where the target declares one thing only.")
+@click.option("--name", default="", help="Its name, where the target declares one thing only.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", callback=pairs, help="A setting.")
 @json_option
 def deploy(target: str, name: str, settings: dict[str, str], *, as_json: bool) -> None:
@@ -19,9 +19,10 @@ def deploy(target: str, name: str, settings: dict[str, str], *, as_json: bool) -
 
     TARGET is file.py:object, a file.py with an App, a folder with lambent.toml, or a model file.
 
-    A file.py takes along the modules beside it that it imports; for data files use a folder. Settings: memory,
-    timeout_s, hold_s, keep_alive_s, template_keep_s, workers_min, workers_max, concurrency, queue_depth_max,
-    description, env.NAME.
+    A file.py takes along the modules beside it that it imports; for data files use a folder.
+
+    Settings: memory, timeout_s, hold_s, keep_alive_s, template_keep_s, workers_min, workers_max, concurrency,
+    queue_depth_max, description, env.NAME.
     """
     with connect() as client, Progress(f"deploying {target}") as progress:
 
