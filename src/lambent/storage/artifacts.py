@@ -1,0 +1,193 @@
+"""Content-addressed trees of files on a disk.
+
+    FOLDER/artifacts/<digest>/        the tree, read-only; when it is there, it is whole and on disk
+    FOLDER/artifacts/<digest>.json    its manifest: each file with its size and SHA-256
+    FOLDER/tmp/ingest-*/              what is being written; removed when the store is opened again
+
+One process owns the folder at a time; its threads may ingest side by side.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from lambent.core.errors import NotFound, StorageBroken, StorageFull
+from lambent.storage.artifacts_tar import unpack
+from lambent.storage.artifacts_tree import (
+    CHUNK_BYTES,
+    EXECUTABLE,
+    Entry,
+    Manifest,
+    TreeWriter,
+    manifest_of,
+    remove_tree,
+    sync_folder,
+)
+from lambent.storage.artifacts_walk import OpenFile, files_in
+from lambent.storage.base import ArtifactFacts
+
+DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+UNFINISHED: Final = "ingest-"
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+ALREADY_THERE: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
+
+
+class FileArtifacts:
+    """Artifacts below a folder; implements `storage.base.Artifacts`. Open it with `FileArtifacts.open`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._kept: Final = folder / "artifacts"
+        self._unfinished: Final = folder / "tmp"
+
+    @classmethod
+    def open(cls, folder: Path) -> FileArtifacts:
+        """The artifacts below `folder`, which is made where there is none.
+
+        What an ingest left behind when its process was killed is removed. Raises `StorageFull`.
+        """
+        artifacts = cls(folder)
+        with _room(folder):
+            artifacts._kept.mkdir(parents=True, exist_ok=True)
+            artifacts._unfinished.mkdir(parents=True, exist_ok=True)
+            for leftover in artifacts._unfinished.glob(f"{UNFINISHED}*"):
+                remove_tree(leftover)
+        return artifacts
+
+    def ingest_archive(self, stream: BinaryIO, *, size_bytes_max: int) -> ArtifactFacts:
+        """Unpack a tar (gzip allowed) and keep it. Content that is kept already is not kept twice.
+
+        Raises `CallerFault` that names the entry which is no file inside the tree, `PayloadTooLarge` for more
+        than `size_bytes_max` bytes unpacked, `StorageFull`; nothing is left of it then.
+        """
+        return self._ingest(partial(unpack, stream), size_bytes_max=size_bytes_max)
+
+    def ingest_tree(self, folder: Path) -> ArtifactFacts:
+        """Keep a copy of a folder. Raises `CallerFault` where it holds links or devices, `StorageFull`."""
+        return self._ingest(partial(_copy_tree, folder), size_bytes_max=None)
+
+    def path(self, digest: str) -> Path:
+        """The folder of an artifact; read-only to everybody. Raises `NotFound`."""
+        path = self._kept / digest
+        # The digest comes from outside: as a path it could lead anywhere.
+        if not DIGEST.fullmatch(digest) or not path.is_dir():
+            raise NotFound(f"no artifact {digest!r}")
+        return path
+
+    def facts(self, digest: str) -> ArtifactFacts:
+        """Its size and number of files. Raises `NotFound`, `StorageBroken` for a damaged manifest."""
+        return _facts(self._manifest(digest))
+
+    def verify(self, digest: str) -> tuple[str, ...]:
+        """Read everything again: a sentence for each file that is not as it was, none if all is well.
+
+        Raises `NotFound`, `StorageBroken` for a damaged manifest.
+        """
+        wanted = {entry.path: entry for entry in self._manifest(digest).entries}
+        found = {file.path: _entry(file) for file in files_in(self.path(digest))}
+        missing = [f"{path}: is missing" for path in wanted.keys() - found.keys()]
+        extra = [f"{path}: was not there" for path in found.keys() - wanted.keys()]
+        changed = [
+            f"{path}: has changed" for path in wanted.keys() & found.keys() if wanted[path] != found[path]
+        ]
+        return tuple(sorted(missing + extra + changed))
+
+    def _ingest(self, fill: Callable[[TreeWriter], None], *, size_bytes_max: int | None) -> ArtifactFacts:
+        with _room(self._kept), self._scratch() as scratch:
+            tree = scratch / "tree"
+            tree.mkdir(mode=0o755)
+            writer = TreeWriter(tree, size_bytes_max=size_bytes_max)
+            fill(writer)
+            manifest = writer.seal()
+            if not (self._kept / manifest.digest).is_dir():
+                self._keep(tree, manifest)
+        return _facts(manifest)
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        scratch = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._unfinished))
+        try:
+            yield scratch
+        finally:
+            remove_tree(scratch)
+
+    def _keep(self, tree: Path, manifest: Manifest) -> None:
+        """Move a sealed tree to its place. The manifest goes first: a tree that is there has one."""
+        target = self._kept / manifest.digest
+        beside = tree.parent / "manifest.json"
+        _write_synced(beside, msgspec.json.encode(manifest))
+        beside.replace(self._manifest_path(manifest.digest))
+        sync_folder(self._kept)
+        try:
+            tree.rename(target)
+        except OSError as error:
+            if error.errno not in ALREADY_THERE:
+                raise
+            return  # another thread kept the same content a moment ago
+        target.chmod(0o555)
+        sync_folder(self._kept)
+
+    def _manifest(self, digest: str) -> Manifest:
+        self.path(digest)
+        path = self._manifest_path(digest)
+        try:
+            manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        except (OSError, msgspec.DecodeError) as error:
+            raise StorageBroken(f"the manifest {path} cannot be read: {error}") from error
+        if manifest_of(manifest.entries).digest != digest:
+            raise StorageBroken(f"the manifest {path} is not that of its artifact")
+        return manifest
+
+    def _manifest_path(self, digest: str) -> Path:
+        return self._kept / f"{digest}.json"
+
+
+def _copy_tree(folder: Path, writer: TreeWriter) -> None:
+    for file in files_in(folder):
+        writer.add(file.path, read=file.read, size_bytes=file.size_bytes, mode=file.mode)
+
+
+def _facts(manifest: Manifest) -> ArtifactFacts:
+    return ArtifactFacts(digest=manifest.digest, size_bytes=manifest.size_bytes, files=len(manifest.entries))
+
+
+def _entry(file: OpenFile) -> Entry:
+    content = hashlib.sha256()
+    while chunk := file.read(CHUNK_BYTES):
+        content.update(chunk)
+    return Entry(
+        path=file.path,
+        size_bytes=file.size_bytes,
+        sha256=content.hexdigest(),
+        executable=bool(file.mode & EXECUTABLE),
+    )
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """A disk without room in our words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise StorageFull(
+            f"no room left on the disk that holds {folder}; nothing was kept. Free some and try again"
+        ) from error
