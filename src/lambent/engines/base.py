@@ -87,7 +87,8 @@ class LogSink(Protocol):
 class Engine(Protocol):
     """Templates and workers of one node.
 
-    Methods may run concurrently for one revision; each is safe to cancel. Once it closes they raise `Draining`.
+    Methods may run concurrently for one revision; each is safe to cancel. Once it closes they raise
+    `Draining`.
     """
 
     async def prime(self, plan: RevisionPlan) -> Primed:

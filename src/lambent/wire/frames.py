@@ -45,10 +45,10 @@ class LoadError(msgspec.Struct, frozen=True, array_like=True, tag="load_error"):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
-    """Worker → server: the result of a call. With a status other than ok the body is a `FunctionError` as JSON.
+    """Worker → server: the result of a call. If the status is not ok the body is a `FunctionError` as JSON.
 
-    `run_us` is the time in user code, `cpu_us` the CPU time of the process meanwhile, `rss_bytes` its peak memory.
-    `retiring`: the worker will exit after this answer and takes no more calls.
+    `run_us` is the time in user code, `cpu_us` the CPU time of the process meanwhile, `rss_bytes` its peak
+    memory. `retiring`: the worker will exit after this answer and takes no more calls.
     """
 
     call_id: int
@@ -104,29 +104,35 @@ class FrameReader(Generic[H]):
         self._buffer = bytearray()
 
     def feed(self, chunk: bytes | memoryview) -> list[tuple[H, bytes]]:
-        """The frames that `chunk` completes, in order. Raises `FrameError`; the stream is of no use after that."""
-        self._buffer += chunk
+        """The frames that `chunk` completes, in order. Raises `FrameError`: the stream is of no use then."""
+        # Nearly every chunk of a small call is one whole frame: it is cut where it lies, without the buffer.
+        kept = self._buffer
+        if kept:
+            kept += chunk
         frames: list[tuple[H, bytes]] = []
         start = 0
-        while (end := self._frame_end(start)) is not None:
-            head_bytes, body_bytes = PREFIX.unpack_from(self._buffer, start)
-            head_start = start + PREFIX.size
-            body_start = head_start + head_bytes
-            with memoryview(self._buffer) as view:
-                frames.append((self._header(view[head_start:body_start]), bytes(view[body_start:end])))
-            start = end
-        if start:
-            del self._buffer[:start]
+        with memoryview(kept or chunk) as view:
+            while (ends := self._ends(view, start)) is not None:
+                head_end, body_end = ends
+                header = self._header(view[start + PREFIX.size : head_end])
+                frames.append((header, bytes(view[head_end:body_end])))
+                start = body_end
+        if kept:
+            del kept[:start]
+        else:
+            kept += chunk[start:]
         return frames
 
-    def _frame_end(self, start: int) -> int | None:
-        if len(self._buffer) - start < PREFIX.size:
+    def _ends(self, view: memoryview, start: int) -> tuple[int, int] | None:
+        """Where the header and the body of the frame at `start` end; None while it is not whole."""
+        if len(view) - start < PREFIX.size:
             return None
-        head_bytes, body_bytes = PREFIX.unpack_from(self._buffer, start)
+        head_bytes, body_bytes = PREFIX.unpack_from(view, start)
         if head_bytes > HEADER_BYTES_MAX or body_bytes > self._body_bytes_max:
             raise FrameError(f"a frame of {head_bytes} + {body_bytes} bytes is over the maximum")
-        end: int = start + PREFIX.size + head_bytes + body_bytes
-        return end if len(self._buffer) >= end else None
+        head_end: int = start + PREFIX.size + head_bytes
+        body_end: int = head_end + body_bytes
+        return (head_end, body_end) if body_end <= len(view) else None
 
     def _header(self, head: memoryview) -> H:
         with head:

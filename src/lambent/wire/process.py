@@ -1,8 +1,8 @@
 """Messages between the server and its templates, over a SOCK_SEQPACKET pair, one message a packet.
 
 A template is a process that waits to be forked. The environment template is exec'd with
-`python -m lambent.worker.main --control-fd N --imports a,b`; every other process is a fork that a template makes
-when it is sent `Fork`. File descriptors travel with the message (SCM_RIGHTS).
+`python -m lambent.worker.main --control-fd N --imports a,b`; every other process is a fork that a template
+makes when it is sent `Fork`. File descriptors travel with the message (SCM_RIGHTS).
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ import msgspec
 from lambent.core.invocation import FunctionError
 
 PACKET_BYTES_MAX: Final = 160 * 1024
+
+# An environment variable of every process of an engine, by which it knows what its workers left behind. It
+# stays in the environment that user code and its children get.
+MARK: Final = "LAMBENT_ENGINE"
 
 
 class Runtime(StrEnum):
@@ -35,7 +39,7 @@ class ChildRole(StrEnum):
 
 
 class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a process needs to know to be able to run one revision. Paths are absolute, empty where absent."""
+    """All that a process needs to know to run one revision. Paths are absolute, empty where absent."""
 
     revision: str
     deployment: str
@@ -57,7 +61,7 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fork(msgspec.Struct, frozen=True, tag="fork"):
-    """Server → template: fork a child. A template that has not loaded `plan` leaves the loading to the child."""
+    """Server → template: fork a child. A template that has not loaded `plan` leaves that to the child."""
 
     child: str
     role: ChildRole
@@ -90,7 +94,7 @@ class Forked(msgspec.Struct, frozen=True, tag="forked"):
 
 
 class Exited(msgspec.Struct, frozen=True, tag="exited"):
-    """Template → server: a child was reaped. `status` is wait status as `os.waitstatus_to_exitcode` takes it."""
+    """Template → server: a child was reaped. `status` is as `os.waitstatus_to_exitcode` takes it."""
 
     child: str
     pid: int

@@ -1,0 +1,45 @@
+"""How the end of a process is told to people."""
+
+from __future__ import annotations
+
+import signal
+from typing import Final
+
+from lambent.core.errors import LoadFailed
+from lambent.engines.base import Exit
+
+PRINTED_LINES_MAX: Final = 40
+
+
+def describe(how: Exit) -> str:
+    """`exit code 3`, `SIGKILL` or `an unknown cause`, to follow "ended with"."""
+    if how.code is None:
+        return "an unknown cause"
+    if how.code >= 0:
+        return f"exit code {how.code}"
+    try:
+        return signal.Signals(-how.code).name
+    except ValueError:
+        return f"signal {-how.code}"
+
+
+def died_loading(what: str, how: Exit, printed: bytes) -> LoadFailed:
+    """The failure of a process that ended before it was ready; the trace is the last that it printed."""
+    hint = "; it may have used more memory than it is granted" if how.code == -signal.SIGKILL else ""
+    return LoadFailed(
+        f"{what} ended with {describe(how)} before it was ready{hint}",
+        kind="Runtime.ExitError",
+        trace=last_lines(printed),
+    )
+
+
+def hung_loading(what: str, timeout_s: float, printed: bytes) -> LoadFailed:
+    """The failure of a process that was ended because it did not become ready."""
+    return LoadFailed(
+        f"{what} was not ready after {timeout_s:g} s", kind="Sandbox.Timedout", trace=last_lines(printed)
+    )
+
+
+def last_lines(printed: bytes) -> tuple[str, ...]:
+    """The end of what a process printed, as text."""
+    return tuple(printed.decode(errors="replace").splitlines()[-PRINTED_LINES_MAX:])

@@ -1,0 +1,208 @@
+"""The engine of this machine: environment templates are exec'd, everything else is forked from a template.
+
+    server ─exec→ environment template ─fork→ revision template ─fork→ worker
+
+A revision whose template must not be forked, and one-shot work, has its workers forked from the environment
+template. No method blocks: control sockets, pidfds, pipes and streams are all read by the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from lambent.clock import Clock
+from lambent.core.errors import Draining, PlatformFault
+from lambent.core.spec import Temperature
+from lambent.engines.base import LogSink, Primed, ProcessFacts, WorkerGone
+from lambent.engines.environments import Environments, EnvironmentSettings
+from lambent.engines.local_worker import LocalWorker
+from lambent.engines.logs import LogPipe
+from lambent.engines.proc import memory_of
+from lambent.engines.revisions import TRIES_MAX, Revisions
+from lambent.engines.strays import Strays
+from lambent.engines.stream import WorkerStream
+from lambent.engines.template import Template, TemplateGone
+from lambent.wire.frames import BODY_BYTES_MAX
+from lambent.wire.process import MARK, ChildRole, RevisionPlan, Runtime
+
+ONE_SHOT: Final = frozenset({Runtime.DESCRIBE, Runtime.PREPARE, Runtime.JOB})
+# From the killing of everything until `close` gives up: only a process stuck in the kernel lives so long.
+KILL_TIMEOUT_S: Final = 10.0
+
+
+class LocalEngine:
+    """Templates and workers as processes of this machine. See `engines.base.Engine`.
+
+    `environ` is the environment from which processes get their share; `environment_keep_s` is how long an
+    environment template that nobody uses stays; `close_grace_s` what workers may take to finish at `close`.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        log_sink: LogSink,
+        environ: Mapping[str, str],
+        interpreter: str = sys.executable,
+        load_timeout_s: float = 300.0,
+        environment_keep_s: float = 60.0,
+        close_grace_s: float = 5.0,
+        body_bytes_max: int = BODY_BYTES_MAX,
+    ) -> None:
+        mark = f"{MARK}={os.urandom(8).hex()}"
+        self._log_sink: Final = log_sink
+        self._load_timeout_s: Final = load_timeout_s
+        self._close_grace_s: Final = close_grace_s
+        self._body_bytes_max: Final = body_bytes_max
+        self._watched: Final[set[int]] = set()
+        self._strays: Final = Strays(mark, watched=self._watched)
+        settings = EnvironmentSettings(
+            interpreter=interpreter,
+            environ=dict(environ),
+            mark=mark,
+            load_timeout_s=load_timeout_s,
+            keep_s=environment_keep_s,
+        )
+        self._environments: Final = Environments(settings, watched=self._watched, clock=clock)
+        self._revisions: Final = Revisions(
+            self._environments, watched=self._watched, load_timeout_s=load_timeout_s, log_sink=log_sink
+        )
+        self._workers: Final[dict[str, LocalWorker]] = {}
+        self._starting: Final[Counter[str]] = Counter()
+        self._closed = False
+
+    async def prime(self, plan: RevisionPlan) -> Primed:
+        self._check_open()
+        return await self._revisions.prime(plan)
+
+    async def start(
+        self, plan: RevisionPlan, *, on_progress: Callable[[bytes], None] | None = None
+    ) -> LocalWorker:
+        self._starting[plan.revision] += 1
+        try:
+            for _ in range(TRIES_MAX):
+                self._check_open()
+                with contextlib.suppress(TemplateGone):
+                    return await self._start(plan, on_progress or (lambda _: None))
+            raise PlatformFault(
+                f"the template of {plan.deployment} ended {TRIES_MAX} times while it was forked; try again"
+            )
+        finally:
+            self._starting[plan.revision] -= 1
+
+    def temperature(self, revision: str) -> Temperature:
+        return self._revisions.temperature(revision)
+
+    async def chill(self, revision: str, to: Temperature) -> None:
+        alive = any(worker.plan.revision == revision for worker in self._workers.values())
+        busy = alive or self._starting[revision] or self._revisions.priming(revision)
+        # Workers die with the template that they were forked from, so it stays as long as they do.
+        if not busy and to in (Temperature.COLD, Temperature.WARM):
+            await self._revisions.chill(revision, to)
+
+    def census(self) -> Sequence[ProcessFacts]:
+        return [
+            *(_facts(template.process.pid, "environment", "") for template in self._environments.all()),
+            *(_facts(template.process.pid, "template", name) for name, template in self._revisions.all()),
+            *(_facts(worker.pid, "worker", worker.plan.revision) for worker in self._workers.values()),
+        ]
+
+    async def close(self) -> None:
+        self._closed = True
+        for worker in self._workers.values():
+            worker.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._close_grace_s):
+                await self._workers_gone()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KILL_TIMEOUT_S):
+                await self._end_all()
+
+    async def _end_all(self) -> None:
+        for worker in self._workers.values():
+            worker.kill()
+        await self._revisions.close()
+        await self._environments.close()
+        await self._workers_gone()
+        await self._strays.gone()
+
+    async def _workers_gone(self) -> None:
+        for worker in list(self._workers.values()):
+            await worker.exited()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Draining("the engine is closed")
+
+    async def _start(self, plan: RevisionPlan, on_progress: Callable[[bytes], None]) -> LocalWorker:
+        worker_id = f"w-{os.urandom(6).hex()}"
+        try:
+            parent, parts = await self._parent(plan, worker_id)
+            worker = await self._fork(parent, worker_id, plan, parts, on_progress)
+        except BaseException:
+            self._environments.release(worker_id)
+            raise
+        try:
+            hello_parts = await worker.hello(self._load_timeout_s)
+        except WorkerGone as gone:
+            # It dies with the template that it was forked from; that is no fault of the user's code.
+            if self._closed or not parent.usable:
+                raise TemplateGone(parent.name) from None
+            raise worker.death(gone.exit) from None
+        worker.parts_ms = {**parts, **hello_parts}
+        return worker
+
+    async def _parent(self, plan: RevisionPlan, worker_id: str) -> tuple[Template, dict[str, float]]:
+        if plan.runtime in ONE_SHOT:
+            return await self._environments.acquire(plan.imports, worker_id)
+        primed = await self._revisions.prime(plan)
+        source = self._revisions.source(plan.revision)
+        if source is None:
+            raise TemplateGone(plan.revision)
+        return source, dict(primed.parts_ms)
+
+    async def _fork(
+        self,
+        parent: Template,
+        worker_id: str,
+        plan: RevisionPlan,
+        parts: dict[str, float],
+        on_progress: Callable[[bytes], None],
+    ) -> LocalWorker:
+        stream = WorkerStream(body_bytes_max=self._body_bytes_max, on_progress=on_progress)
+        log = LogPipe(on_chunk=functools.partial(self._log_sink.write, plan, worker_id))
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                await asyncio.get_running_loop().create_unix_connection(lambda: stream, sock=ours)
+                born = await parent.fork(worker_id, ChildRole.WORKER, plan, (theirs.fileno(), log.writing_fd))
+        except BaseException:
+            stream.close()
+            ours.close()
+            log.close()
+            raise
+        log.hand_over()
+        parts["fork"] = parts.get("fork", 0.0) + born.fork_ms
+        worker = self._workers[worker_id] = LocalWorker(worker_id, plan, born.process, stream, log)
+        born.process.exit.add_done_callback(lambda _: self._forget(worker))
+        return worker
+
+    def _forget(self, worker: LocalWorker) -> None:
+        del self._workers[worker.worker_id]
+        self._environments.release(worker.worker_id)
+        self._strays.sweep_after(worker.pid)
+
+
+def _facts(pid: int, role: str, revision: str) -> ProcessFacts:
+    memory = memory_of(pid)
+    return ProcessFacts(
+        pid=pid, role=role, revision=revision, pss_bytes=memory.pss_bytes, private_bytes=memory.private_bytes
+    )

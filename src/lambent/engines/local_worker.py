@@ -1,0 +1,86 @@
+"""The local engine's worker: a process, its stream and what it prints, as one thing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from lambent.core.errors import LoadFailed
+from lambent.engines.base import Exit
+from lambent.engines.endings import died_loading, hung_loading
+from lambent.engines.logs import LogPipe
+from lambent.engines.processes import Process
+from lambent.engines.stream import WorkerStream
+from lambent.wire.frames import Answer, Call
+from lambent.wire.process import RevisionPlan
+
+# From the process's end until its last answer must have been read, where a descendant holds its stream open.
+LAST_WORDS_S: Final = 0.05
+# From the end of the stream until the process must have ended by itself.
+LEAVE_TIMEOUT_S: Final = 1.0
+
+
+class LocalWorker:
+    """A worker process on this machine. See `engines.base.Worker`."""
+
+    def __init__(
+        self, worker_id: str, plan: RevisionPlan, process: Process, stream: WorkerStream, log: LogPipe
+    ) -> None:
+        self.worker_id = worker_id
+        self.plan: Final = plan
+        self.pid = process.pid
+        self.parts_ms: dict[str, float] = {}
+        self._process: Final = process
+        self._stream: Final = stream
+        self._log: Final = log
+        self._loop: Final = asyncio.get_running_loop()
+        process.exit.add_done_callback(self._exited)
+        stream.watch(on_end=self._stream_ended, on_abuse=self.kill)
+
+    async def hello(self, timeout_s: float) -> dict[str, float]:
+        """Wait until it takes calls; the milliseconds of what it did for that.
+
+        It is ended if this is cancelled or fails. Raises `LoadFailed`; `WorkerGone` where it may have been
+        ended for the sake of its template.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                return (await self._stream.hello).parts_ms
+        except TimeoutError:
+            raise hung_loading("a worker", timeout_s, self.printed()) from None
+        finally:
+            if self._stream.hello.cancelled() or self._stream.hello.exception() is not None:
+                self.kill()
+
+    def death(self, how: Exit) -> LoadFailed:
+        """Its end before `hello`, as the fault of the code that it loaded."""
+        return died_loading("a worker", how, self.printed())
+
+    async def call(self, call: Call, body: bytes) -> tuple[Answer, bytes]:
+        self._log.begin()
+        return await self._stream.ask(call, body)
+
+    def printed(self) -> bytes:
+        return self._log.tail()
+
+    def stop(self) -> None:
+        self._stream.stop()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    async def exited(self) -> Exit:
+        return await self._process.ended()
+
+    def _stream_ended(self) -> None:
+        if self._process.exit.done():
+            self._stream.fail(self._process.exit.result())
+        else:
+            self._loop.call_later(LEAVE_TIMEOUT_S, self._process.kill)
+
+    def _exited(self, exit_: asyncio.Future[Exit]) -> None:
+        self._log.close()
+        if self._stream.ended:
+            self._stream.fail(exit_.result())
+        else:
+            self._loop.call_later(LAST_WORDS_S, self._stream.fail, exit_.result())

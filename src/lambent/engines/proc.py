@@ -1,0 +1,109 @@
+"""What the kernel says about processes in /proc: parents, children, sessions, memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+PROC: Final = Path("/proc")
+PAGE_BYTES: Final = 4096
+DESCENDANTS_MAX: Final = 4096
+# After the command's name, which may hold anything: state, parent, group, session.
+STAT_PARENT: Final = 1
+STAT_SESSION: Final = 3
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """`pss_bytes` is the proportional share, `private_bytes` what only this process maps."""
+
+    pss_bytes: int
+    private_bytes: int
+
+
+def children_of(pid: int) -> list[int]:
+    """The pids whose parent is `pid` now, zombies included; empty when there is no such process."""
+    found: list[int] = []
+    try:
+        for task in (PROC / str(pid) / "task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    except FileNotFoundError:
+        # Either it just ended, or this kernel has no `children` file.
+        return _children_by_scan(pid)
+    except (ProcessLookupError, PermissionError):
+        return []
+    return found
+
+
+def descendants_of(pid: int) -> list[int]:
+    """Everything below `pid`, parents first, at most `DESCENDANTS_MAX`."""
+    found = children_of(pid)
+    for child in found:  # grows while it is walked
+        if len(found) >= DESCENDANTS_MAX:
+            break
+        found += children_of(child)
+    return found[:DESCENDANTS_MAX]
+
+
+def parent_of(pid: int) -> int | None:
+    """The parent's pid, or None when there is no such process."""
+    return _stat(pid, STAT_PARENT)
+
+
+def session_of(pid: int) -> int | None:
+    """The session's id, or None when there is no such process."""
+    return _stat(pid, STAT_SESSION)
+
+
+def was_started_with(pid: int, assignment: str) -> bool:
+    """Whether `NAME=value` was in the environment that the process, or the fork's origin, was exec'd with."""
+    try:
+        return assignment.encode() in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def memory_of(pid: int) -> Memory:
+    """The memory of a process as the kernel counts it now; zeros when it is gone.
+
+    Where the exact numbers are not readable, shared pages count in full.
+    """
+    try:
+        return _from_rollup((PROC / str(pid) / "smaps_rollup").read_text())
+    except OSError:
+        return _from_statm(pid)
+
+
+def _from_rollup(text: str) -> Memory:
+    pss = private = 0
+    for line in text.splitlines()[1:]:
+        name, _, rest = line.partition(":")
+        if name == "Pss":
+            pss = int(rest.split()[0]) * 1024
+        elif name in ("Private_Clean", "Private_Dirty", "Private_Hugetlb"):
+            private += int(rest.split()[0]) * 1024
+    return Memory(pss_bytes=pss, private_bytes=private)
+
+
+def _from_statm(pid: int) -> Memory:
+    try:
+        _, resident, shared, *_ = (PROC / str(pid) / "statm").read_text().split()
+    except OSError:
+        return Memory(pss_bytes=0, private_bytes=0)
+    return Memory(
+        pss_bytes=int(resident) * PAGE_BYTES, private_bytes=(int(resident) - int(shared)) * PAGE_BYTES
+    )
+
+
+def _stat(pid: int, field: int) -> int | None:
+    try:
+        text = (PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    return int(text[text.rindex(")") + 2 :].split()[field])
+
+
+def _children_by_scan(pid: int) -> list[int]:
+    numbers = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdecimal())
+    return [number for number in numbers if parent_of(number) == pid]

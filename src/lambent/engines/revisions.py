@@ -1,0 +1,168 @@
+"""Revision templates: what has been loaded once and is forked for every worker, and what may not be."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from lambent.core.errors import LoadFailed, PlatformFault
+from lambent.core.spec import Temperature
+from lambent.engines.base import LogSink, Primed
+from lambent.engines.environments import Environments
+from lambent.engines.flights import Flights
+from lambent.engines.logs import LogPipe
+from lambent.engines.template import Template, TemplateGone
+from lambent.wire.process import ChildRole, Ready, RevisionPlan
+
+# A template may end, through no fault of the asker, between being chosen and being asked: one more try.
+TRIES_MAX: Final = 2
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """What priming came to: a template, or the reasons why there is none."""
+
+    template: Template | None
+    unsafe: tuple[str, ...]
+
+
+class Revisions:
+    """Primes revisions, each in one template, and knows from which template its workers are forked."""
+
+    def __init__(
+        self, environments: Environments, *, watched: set[int], load_timeout_s: float, log_sink: LogSink
+    ) -> None:
+        self._environments: Final = environments
+        self._watched: Final = watched
+        self._load_timeout_s: Final = load_timeout_s
+        self._log_sink: Final = log_sink
+        self._known: Final[dict[str, _Known]] = {}
+        self._living: Final[dict[int, tuple[str, Template]]] = {}  # by pid: revision, template
+        self._flights: Final[Flights[str, Primed]] = Flights()
+
+    async def prime(self, plan: RevisionPlan) -> Primed:
+        """Bring the revision as far as it goes. Raises `LoadFailed`."""
+        if self.source(plan.revision) is not None:
+            known = self._known[plan.revision]
+            return Primed(temperature=self.temperature(plan.revision), unsafe=known.unsafe)
+        return await self._flights.join(plan.revision, lambda: self._prime(plan))
+
+    def priming(self, revision: str) -> bool:
+        """Whether it is being primed now."""
+        return self._flights.flying(revision)
+
+    def source(self, revision: str) -> Template | None:
+        """The template to fork a worker of this revision from, or None when it has to be primed."""
+        known = self._known.get(revision)
+        if known is None:
+            return None
+        if known.unsafe:
+            return self._environments.of(revision)
+        return known.template if known.template is not None and known.template.usable else None
+
+    def temperature(self, revision: str) -> Temperature:
+        """How ready its templates are."""
+        known = self._known.get(revision)
+        if known is None or self._environments.of(revision) is None:
+            return Temperature.COLD
+        return Temperature.PRIMED if known.template and known.template.usable else Temperature.WARM
+
+    async def chill(self, revision: str, to: Temperature) -> None:
+        """Let its template go; at `cold` its environment's too, unless others use it. It has no workers."""
+        known = self._known.get(revision)
+        if known is None:
+            return
+        if to is Temperature.COLD:
+            del self._known[revision]
+        else:
+            self._known[revision] = _Known(None, known.unsafe)
+        if known.template is not None:
+            known.template.close()
+            await known.template.process.ended()
+        # A prime may have begun meanwhile: the environment is then in use again.
+        if to is Temperature.COLD and revision not in self._known and not self.priming(revision):
+            await self._environments.release_now(revision)
+
+    def all(self) -> Sequence[tuple[str, Template]]:
+        """Every revision template that has not ended, with its revision."""
+        return tuple(self._living.values())
+
+    async def close(self) -> None:
+        """Let all of them go and wait for their end."""
+        await self._flights.close()
+        templates = [template for _, template in self.all()]
+        for template in templates:
+            template.close()
+        for template in templates:
+            await template.process.ended()
+
+    async def _prime(self, plan: RevisionPlan) -> Primed:
+        try:
+            for _ in range(TRIES_MAX):
+                try:
+                    return await self._try(plan)
+                except TemplateGone:
+                    continue
+            raise PlatformFault(
+                f"the templates of {plan.deployment} ended {TRIES_MAX} times while it was loaded; try again"
+            )
+        except BaseException:
+            self._known.pop(plan.revision, None)
+            self._environments.release(plan.revision)
+            raise
+
+    async def _try(self, plan: RevisionPlan) -> Primed:
+        environment, parts = await self._environments.acquire(plan.imports, plan.revision)
+        known = self._known.get(plan.revision)
+        if known is None or not known.unsafe:
+            template, ready = await self._load(environment, plan, parts)
+            if ready.unsafe:
+                template.close()
+            known = self._known[plan.revision] = _Known(None if ready.unsafe else template, ready.unsafe)
+        temperature = Temperature.WARM if known.unsafe else Temperature.PRIMED
+        return Primed(temperature=temperature, unsafe=known.unsafe, parts_ms=parts)
+
+    async def _load(
+        self, environment: Template, plan: RevisionPlan, parts: dict[str, float]
+    ) -> tuple[Template, Ready]:
+        template = await self._fork(environment, plan, parts)
+        try:
+            ready = await template.loaded(self._load_timeout_s)
+        except LoadFailed:
+            # It dies with the environment that it was forked from; that is no fault of the user's code.
+            if not environment.usable:
+                raise TemplateGone(environment.name) from None
+            raise
+        parts |= ready.parts_ms
+        return template, ready
+
+    async def _fork(self, environment: Template, plan: RevisionPlan, parts: dict[str, float]) -> Template:
+        child = f"t-{os.urandom(6).hex()}"
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        log = LogPipe(on_chunk=functools.partial(self._log_sink.write, plan, child))
+        try:
+            with theirs:
+                born = await environment.fork(
+                    child, ChildRole.TEMPLATE, plan, (theirs.fileno(), log.writing_fd)
+                )
+        except BaseException:
+            ours.close()
+            log.close()
+            raise
+        log.hand_over()
+        parts["fork"] = born.fork_ms
+        pid = born.process.pid
+        template = Template(
+            f"the template of {plan.deployment}",
+            born.process,
+            ours,
+            log,
+            watched=self._watched,
+            on_gone=functools.partial(self._living.__delitem__, pid),
+        )
+        self._living[pid] = (plan.revision, template)
+        return template

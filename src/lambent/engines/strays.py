@@ -1,0 +1,79 @@
+"""Processes that user code has left behind: found when they become the server's children, ended and reaped.
+
+A worker's descendants are in its process group and die with it. One that made a group of its own outlives
+it; when its parent ends, the kernel hands it to the server, which is the nearest subreaper. The server may
+have children of its own that other code waits for, so only those are touched that carry the engine's mark in
+the environment they were started with, or that are in the session of a process of the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import deque
+from collections.abc import Set
+from typing import Final
+
+from lambent.engines.proc import children_of, session_of, was_started_with
+from lambent.engines.processes import reap
+
+# A process that forks as fast as it is killed ends the sweep; the next worker's exit begins another.
+SWEEPS_MAX: Final = 64
+SESSIONS_MAX: Final = 1024
+
+
+class Strays:
+    """Sweeps after processes of the engine that have ended.
+
+    `watched` are the pids that the engine itself watches, and reaps, at each moment.
+    """
+
+    def __init__(self, mark: str, *, watched: Set[int]) -> None:
+        self._mark: Final = mark
+        self._watched: Final = watched
+        self._dying: Final[dict[int, int]] = {}
+        self._sessions: Final[deque[int]] = deque(maxlen=SESSIONS_MAX)
+        self._sweeps_left = 0
+        self._none_left: Final = asyncio.Event()
+        self._none_left.set()
+
+    def sweep_after(self, pid: int) -> None:
+        """A process of the engine, leader of its own session, has ended: end what it left behind."""
+        self._sessions.append(pid)
+        self._sweeps_left = SWEEPS_MAX
+        self._sweep()
+
+    async def gone(self) -> None:
+        """Wait until the strays found so far have been reaped."""
+        await self._none_left.wait()
+
+    def _sweep(self) -> None:
+        self._sweeps_left -= 1
+        for pid in children_of(os.getpid()):
+            if pid not in self._watched and pid not in self._dying and self._is_ours(pid):
+                self._end(pid)
+
+    def _is_ours(self, pid: int) -> bool:
+        return session_of(pid) in self._sessions or was_started_with(pid, self._mark)
+
+    def _end(self, pid: int) -> None:
+        try:
+            # It is our child and not reaped by anybody else, so the number is its own.
+            pidfd = os.pidfd_open(pid)
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        self._dying[pid] = pidfd
+        self._none_left.clear()
+        asyncio.get_running_loop().add_reader(pidfd, self._ended, pid)
+
+    def _ended(self, pid: int) -> None:
+        pidfd = self._dying.pop(pid)
+        asyncio.get_running_loop().remove_reader(pidfd)
+        reap(pid, pidfd)
+        os.close(pidfd)
+        if self._sweeps_left > 0:  # its own children are the server's now
+            self._sweep()
+        if not self._dying:
+            self._none_left.set()

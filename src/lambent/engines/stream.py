@@ -1,0 +1,120 @@
+"""The server's end of a worker's stream: calls out, answers in. This is the hot path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from lambent.engines.base import Exit, WorkerGone
+from lambent.engines.template import load_failed
+from lambent.wire.frames import (
+    Answer,
+    Call,
+    FrameError,
+    FrameReader,
+    Hello,
+    LoadError,
+    Progress,
+    Stop,
+    ToServer,
+    encode,
+    read_error,
+)
+
+Answered = tuple[Answer, bytes]
+
+
+class WorkerStream(asyncio.Protocol):
+    """One connection to one worker.
+
+    When the worker's end is closed, or it breaks the protocol, what waits for an answer goes on waiting until
+    `fail` says how the process ended.
+    """
+
+    def __init__(self, *, body_bytes_max: int, on_progress: Callable[[bytes], None]) -> None:
+        self._loop: Final = asyncio.get_running_loop()
+        self._reader: Final[FrameReader[ToServer]] = FrameReader(ToServer, body_bytes_max=body_bytes_max)
+        self._on_progress: Final = on_progress
+        self._on_end: Callable[[], None] | None = None
+        self._on_abuse: Callable[[], None] | None = None
+        self._calls: Final[dict[int, asyncio.Future[Answered]]] = {}
+        self._exit: Exit | None = None
+        self._transport: asyncio.WriteTransport
+        self.hello: Final[asyncio.Future[Hello]] = self._loop.create_future()
+        self.ended = False
+
+    def watch(self, *, on_end: Callable[[], None], on_abuse: Callable[[], None]) -> None:
+        """Call `on_end` once, when nothing more can come; before that `on_abuse` if the worker broke the rules."""
+        self._on_end, self._on_abuse = on_end, on_abuse
+        if self.ended:
+            on_end()
+
+    def ask(self, call: Call, body: bytes) -> asyncio.Future[Answered]:
+        """Send a call; the future has its answer or `WorkerGone`. Raises `WorkerGone` when that is known."""
+        if self._exit is not None:
+            raise WorkerGone(self._exit)
+        answer = self._calls[call.call_id] = self._loop.create_future()
+        if not self.ended:
+            self._transport.write(encode(call, body))
+        return answer
+
+    def stop(self) -> None:
+        """Send `Stop`."""
+        if not self.ended:
+            self._transport.write(encode(Stop()))
+
+    def fail(self, how: Exit) -> None:
+        """The process has ended: nothing more will come."""
+        self._exit = how
+        self._end()
+        if not self.hello.done():
+            self.hello.set_exception(WorkerGone(how))
+        for answer in self._calls.values():
+            if not answer.done():
+                answer.set_exception(WorkerGone(how))
+        self._calls.clear()
+
+    def close(self) -> None:
+        """Close this end of the connection."""
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for header, body in self._reader.feed(data):
+                # Nearly all frames are answers; one whose caller has left is dropped here.
+                if type(header) is Answer:
+                    answer = self._calls.pop(header.call_id)
+                    if not answer.done():
+                        answer.set_result((header, body))
+                else:
+                    self._hear(header, body)
+        except (FrameError, KeyError):
+            if self._on_abuse is not None:
+                self._on_abuse()
+            self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+
+    def _hear(self, header: ToServer, body: bytes) -> None:
+        match header:
+            case Progress(call_id) if call_id in self._calls:
+                self._on_progress(body)
+            case Hello() if not self.hello.done():
+                self.hello.set_result(header)
+            case LoadError() if not self.hello.done():
+                self.hello.set_exception(load_failed(read_error(body)))
+            case _ if not self.hello.cancelled():
+                raise FrameError(f"{type(header).__name__} out of turn")
+
+    def _end(self) -> None:
+        if not self.ended:
+            self.ended = True
+            self._transport.abort()
+            if self._on_end is not None:
+                self._on_end()
