@@ -1,0 +1,121 @@
+"""Every verb as a user types it, against a real server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import RunningServer, wait_until
+
+Write = Callable[[str, str], Path]
+HELLO = "def handler(event, context):\n    print('saw', event)\n    return {'hello': event.get('x')}\n"
+
+
+def test_a_file_is_deployed_invoked_listed_logged_and_billed(server: RunningServer, write: Write) -> None:
+    server.deploy(f"{write('hello.py', HELLO)}:handler", "--name", "hello")
+    assert json.loads(server.cli("invoke", "hello", "-d", '{"x": 1}').stdout) == {"hello": 1}
+    assert "hello" in server.cli("ls").stdout
+    assert [d["name"] for d in json.loads(server.cli("ls", "--json").stdout)] == ["hello"]
+    wait_until(lambda: "saw {'x': 1}" in server.cli("logs", "hello").stdout, 10, "the log line")
+    assert "hello" in server.cli("show", "hello").stdout
+    usage = json.loads(server.cli("usage", "--json").stdout)
+    line = next(line for line in usage["lines"] if line["deployment"] == "hello")
+    assert (line["invocations"], line["failed"], line["cold_starts"]) == (1, 0, 1)
+    assert line["billed_ms"] >= 1
+
+
+def test_the_headers_of_an_invocation_say_what_it_took(server: RunningServer, write: Write) -> None:
+    server.deploy(f"{write('echo.py', HELLO)}:handler", "--name", "echo")
+    first, second = server.invoke("echo", {"x": 1}), server.invoke("echo", {"x": 2})
+    assert (first.status, second.status) == (200, 200)
+    assert first.headers["Lambent-Temperature"] in ("cold", "warm", "primed")
+    assert second.headers["Lambent-Temperature"] == "hot"
+    assert int(second.headers["Lambent-Billed-Ms"]) >= 1
+    assert "fork" in first.headers["Server-Timing"]
+    assert "run" in second.headers["Server-Timing"]
+    assert first.headers["Lambent-Invocation-Id"] != second.headers["Lambent-Invocation-Id"]
+    assert first.headers["Lambent-Revision"] == second.headers["Lambent-Revision"]
+
+
+def test_a_rollback_serves_the_revision_before(server: RunningServer, write: Write) -> None:
+    for word in ("one", "two"):
+        server.deploy(
+            f"{write('word.py', f'def handler(e, c):{chr(10)}    return {word!r}{chr(10)}')}:handler",
+            "--name",
+            "word",
+        )
+        assert server.invoke("word").json() == word
+    assert server.cli("rollback", "word").returncode == 0
+    assert server.invoke("word").json() == "one"
+    shown = json.loads(server.cli("show", "word", "--json").stdout)
+    assert [(r["number"], r["active"]) for r in shown["revisions"]] == [(2, False), (1, True)]
+
+
+def test_a_removed_deployment_is_gone(server: RunningServer, write: Write) -> None:
+    server.deploy(f"{write('gone.py', HELLO)}:handler", "--name", "gone")
+    assert server.cli("rm", "gone").returncode == 0
+    assert server.invoke("gone").status == 404
+    again = server.cli("rm", "gone")
+    assert again.returncode == 1
+    assert "gone" in again.stderr
+    assert len(again.stderr.strip().splitlines()) == 1
+
+
+def test_an_asynchronous_invocation_can_be_asked_for_later(server: RunningServer, write: Write) -> None:
+    server.deploy(f"{write('later.py', HELLO)}:handler", "--name", "later")
+    accepted = server.invoke("later", {"x": 5}, Prefer="respond-async")
+    assert accepted.status == 202
+    where = accepted.headers["Location"]
+    wait_until(lambda: server.request("GET", where).status == 200, 20, "the result")
+    assert server.request("GET", where).json() == {"hello": 5}
+
+
+def test_a_model_file_is_served_without_code(server: RunningServer, tmp_path: Path) -> None:
+    from tests.support.models import save_affine_onnx
+
+    save_affine_onnx(tmp_path / "affine.onnx")  # y = 2x + 1 over rows of 3
+    server.deploy(tmp_path / "affine.onnx")
+    answer = server.invoke("affine", {"instances": [[1, 2, 3], [0, 0, 0]]})
+    assert answer.json() == {"predictions": [[3, 5, 7], [1, 1, 1]]}
+    wrong = server.invoke("affine", {"instances": [[1, 2]]})
+    assert wrong.status == 500
+    assert "3" in wrong.json()["detail"]
+
+
+def test_idle_workers_go_to_zero_and_wake_from_their_template(server: RunningServer, write: Write) -> None:
+    server.deploy(f"{write('nap.py', HELLO)}:handler", "--name", "nap", "--set", "keep_alive_s=0.5")
+    server.invoke("nap", {})
+    wait_until(lambda: server.deployment("nap")["workers"] == 0, 20, "zero workers")
+    assert server.deployment("nap")["temperature"] == "primed"
+    woken = server.invoke("nap", {})
+    assert (woken.status, woken.headers["Lambent-Temperature"]) == (200, "primed")
+
+
+@pytest.mark.parametrize("verb", ["ls", "usage", "doctor", "runs", "models", "keys ls"])
+def test_every_verb_speaks_json(server: RunningServer, verb: str) -> None:
+    done = server.cli(*verb.split(), "--json")
+    assert done.returncode == 0, done.stderr
+    json.loads(done.stdout)
+
+
+def test_a_following_log_shows_what_comes(server: RunningServer, write: Write) -> None:
+    server.deploy(f"{write('chatty.py', HELLO)}:handler", "--name", "chatty")
+    server.invoke("chatty", {"x": "first"})
+    stream = server.http.request(
+        "GET",
+        f"{server.url}/api/v1/deployments/chatty/logs?tail=10&follow=true",
+        headers={"Authorization": f"Bearer {server.about['api_key']}"},
+        preload_content=False,
+        timeout=20,
+    )
+    try:
+        server.invoke("chatty", {"x": "second"})
+        seen = b""
+        while b"second" not in seen:
+            seen += stream.read1(4096)
+        assert b"first" in seen
+    finally:
+        stream.close()

@@ -1,0 +1,198 @@
+"""The server dies by SIGKILL at the worst moments: what was acknowledged stays, the torn part is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.server import RunningServer, wait_until
+
+SLEEPER = """
+import time
+def handler(event, context):
+    time.sleep(event.get("s", 0))
+    return event
+"""
+
+TRAINED = """
+import json, time
+import lambent
+app = lambent.App("tiny")
+
+@app.model(train="fit")
+class Tiny:
+    def load(self, model):
+        self.weight = json.loads(model.file("weight.json").read_text())
+    def predict(self, inputs):
+        return {"y": inputs["x"] * self.weight}
+
+@app.job
+def fit(run):
+    for step in range(20):
+        run.log(step=step, progress=step / 20, loss=1.0 / (step + 1))
+        time.sleep(float(run.params.get("pause", 0.05)))
+    (run.model_dir / "weight.json").write_text("3")
+    run.report(loss=0.05)
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    running = RunningServer(tmp_path / "state").start()
+    yield running
+    if running.process is not None and running.process.poll() is None:
+        assert running.stop() == 0, running.log()
+
+
+def app(folder: Path, text: str, name: str = "app.py") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_killed_during_an_invocation_nothing_that_was_acknowledged_is_lost(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    server.deploy(f"{app(tmp_path, SLEEPER)}:handler", "--name", "nap")
+    for number in range(5):
+        assert server.invoke("nap", {"n": number}).status == 200
+    with ThreadPoolExecutor(1) as pool:
+        torn = pool.submit(server.invoke, "nap", {"s": 30})
+        threading.Event().wait(0.5)
+        server.kill()  # also checks that no process outlives it
+        with pytest.raises(Exception):  # noqa: B017,PT011  (the connection breaks in one of several ways)
+            torn.result()
+    server.start()
+    assert server.invoke("nap", {"n": 6}).json() == {"n": 6}
+    usage = json.loads(server.cli("usage", "--json").stdout)
+    assert usage["total"]["invocations"] == 6
+
+
+def test_killed_during_a_deploy_the_old_revision_serves_and_no_half_is_left(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    server.deploy(f"{app(tmp_path, SLEEPER)}:handler", "--name", "nap")
+    slow = app(tmp_path, "import time\ntime.sleep(30)\n" + SLEEPER)
+    with ThreadPoolExecutor(1) as pool:
+        deploy = pool.submit(server.cli, "deploy", f"{slow}:handler", "--name", "nap")
+        threading.Event().wait(1.5)
+        server.kill()
+        failed = deploy.result()
+    assert failed.returncode == 1
+    assert len(failed.stderr.strip().splitlines()) == 1
+    server.start()
+    assert server.invoke("nap", {"still": "here"}).json() == {"still": "here"}
+    shown = json.loads(server.cli("show", "nap", "--json").stdout)
+    assert len(shown["revisions"]) == 1
+    assert not list((server.state_dir / "tmp").iterdir())
+
+
+def test_without_a_model_one_run_makes_it_for_everybody_who_waits(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    server.deploy(app(tmp_path, TRAINED))
+    assert server.deployment("tiny")["needs_model"] is True
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda x: server.invoke("tiny", {"x": x}), range(6)))
+    assert [answer.json() for answer in answers] == [{"y": 3 * x} for x in range(6)]
+    runs = server.request("GET", "/api/v1/runs").json()
+    assert [(run["state"], run["job"], run["model_number"]) for run in runs] == [("succeeded", "tiny-fit", 1)]
+    assert server.request("GET", "/api/v1/models").json()[0]["metrics"]["loss"] == 0.05
+
+
+def test_killed_during_training_the_run_says_why_it_ended_and_the_next_request_trains_again(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    server.deploy(app(tmp_path, TRAINED.replace("0.05))", "0.5))")))
+    with ThreadPoolExecutor(1) as pool:
+        torn = pool.submit(server.invoke, "tiny", {"x": 1})
+        wait_until(
+            lambda: any(r["progress"] > 0 for r in server.request("GET", "/api/v1/runs").json()),
+            20,
+            "progress",
+        )
+        server.kill()
+        with pytest.raises(Exception):  # noqa: B017,PT011  (the connection breaks in one of several ways)
+            torn.result()
+    server.start()
+    run = server.request("GET", "/api/v1/runs").json()[0]
+    assert run["state"] == "interrupted"
+    assert "server" in run["reason"]
+    assert server.deployment("tiny")["needs_model"] is True
+    server.deploy(app(tmp_path, TRAINED))
+    assert server.invoke("tiny", {"x": 2}).json() == {"y": 6}
+
+
+def test_a_job_that_fails_tells_those_who_wait(server: RunningServer, tmp_path: Path) -> None:
+    server.deploy(app(tmp_path, TRAINED.replace("run.report(loss=0.05)", "raise ValueError('too weak')")))
+    answer = server.invoke("tiny", {"x": 1})
+    assert (answer.status, answer.json()["code"]) == (502, "training_failed")
+    assert "too weak" in answer.json()["detail"]
+
+
+def test_an_accepted_asynchronous_invocation_survives_the_kill(server: RunningServer, tmp_path: Path) -> None:
+    server.deploy(f"{app(tmp_path, SLEEPER)}:handler", "--name", "nap")
+    accepted = [server.invoke("nap", {"n": n, "s": 0.3}, Prefer="respond-async") for n in range(8)]
+    assert {reply.status for reply in accepted} == {202}
+    server.kill()
+    server.start()
+    for number, reply in enumerate(accepted):
+        where = reply.headers["Location"]
+        wait_until(
+            lambda where=where: server.request("GET", where).status == 200, 30, f"the result of {number}"
+        )
+        assert server.request("GET", where).json()["n"] == number
+
+
+def test_a_server_that_is_asked_to_stop_finishes_what_runs(server: RunningServer, tmp_path: Path) -> None:
+    server.deploy(f"{app(tmp_path, SLEEPER)}:handler", "--name", "nap")
+    server.invoke("nap", {})
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(server.invoke, "nap", {"s": 1})
+        threading.Event().wait(0.4)
+        below = server.processes()[1:]
+        assert server.stop() == 0
+        assert running.result().json() == {"s": 1}
+    _, alive = psutil.wait_procs(below, timeout=5)
+    assert not alive
+    assert not (server.state_dir / "server.json").exists()
+
+
+def test_a_second_server_on_the_same_state_is_refused(server: RunningServer) -> None:
+    second = RunningServer(server.state_dir)
+    about = (server.state_dir / "server.json").read_text()
+    with pytest.raises(AssertionError, match="already"):
+        second.start()
+    (server.state_dir / "server.json").write_text(about)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root; CI runs as root")
+def test_a_full_disk_refuses_the_deploy_and_keeps_serving(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small)], check=True)
+    try:
+        server = RunningServer(small / "state").start()
+        server.deploy(f"{app(tmp_path, SLEEPER)}:handler", "--name", "nap")
+        big = tmp_path / "big"
+        big.mkdir()
+        shutil.copy(app(tmp_path, SLEEPER), big / "app.py")
+        (big / "weights.bin").write_bytes(os.urandom(32 * 1024 * 1024))
+        (big / "lambent.toml").write_text('[app]\ntarget = "app.py:handler"\n')
+        done = server.cli("deploy", str(big), "--name", "big")
+        assert done.returncode == 1
+        assert "disk" in done.stderr or "room" in done.stderr or "space" in done.stderr
+        assert server.invoke("nap", {"still": 1}).json() == {"still": 1}
+        assert not list((server.state_dir / "tmp").iterdir())
+        assert server.stop() == 0
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
