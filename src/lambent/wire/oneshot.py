@@ -36,7 +36,7 @@ class PrepareCall(msgspec.Struct, frozen=True):
     """Make the files in `plan.work_dir` ready to be served.
 
     Where `plan.model_dir` is another folder, its files are copied there first. `file` names the model's file;
-    empty means the only one.
+    empty means every one that there is.
     """
 
     file: str = ""
@@ -47,7 +47,8 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
 
     `file` is what the user gave, read by `adapter`; `served_file`, read by `served_by`, gives the same
     outputs. `max_abs_difference` is the largest seen between the two on random inputs, `None` where they are
-    one file or were not compared. `reason` says why the file is served as it is.
+    one file or were not compared. `reason` says why the file is served as it is. `others` are further model
+    files of the artifact, in the order of their names; which one is meant, user code must then say.
     """
 
     adapter: str
@@ -56,6 +57,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     served_file: str
     max_abs_difference: float | None = None
     reason: str = ""
+    others: tuple[Serving, ...] = ()
 
 
 class Prepared(msgspec.Struct, frozen=True):

@@ -1,0 +1,152 @@
+"""A folder of model files: which of them is the model, who reads it, and how it is served."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Final, Protocol
+
+import msgspec
+
+from lambent.runtimes.adapters.predictor import BadModel, Predictor
+from lambent.wire.oneshot import SERVING_FILE, Serving
+
+
+class Adapter(msgspec.Struct, frozen=True):
+    """A framework's adapter: the module that has its functions, and the packages that serve its files."""
+
+    module: str
+    imports: tuple[str, ...]
+
+
+class Open(Protocol):
+    """An adapter module's `open_file`: the model in one file. Raises `BadModel`."""
+
+    def __call__(self, path: Path, /) -> Predictor: ...
+
+
+class Prepare(Protocol):
+    """An adapter module's `prepare`: check `folder / file` and derive what serves it better.
+
+    Raises `BadModel` where the file cannot be served at all.
+    """
+
+    def __call__(self, folder: Path, file: str, /) -> Serving: ...
+
+
+ADAPTERS: Final[Mapping[str, Adapter]] = MappingProxyType(
+    {
+        "onnx": Adapter("lambent.runtimes.adapters.onnx", ("numpy", "onnxruntime")),
+        "keras": Adapter("lambent.runtimes.adapters.keras", ("keras", "numpy")),
+    }
+)
+OURS: Final = SERVING_FILE.partition("/")[0]
+SUFFIXES: Final[Mapping[str, str]] = MappingProxyType({".onnx": "onnx", ".keras": "keras"})
+
+
+def open_model(folder: Path, file: str = "") -> Predictor:
+    """A model in `folder`, in the form that was found best when it was prepared.
+
+    `file` names it as the user gave it; empty means the only one. Raises `BadModel`.
+    """
+    serving = _chosen(serving_of(folder) or _as_given(folder), file)
+    opener: Open = _module(serving.served_by).open_file
+    return opener(folder / serving.served_file)
+
+
+def prepare(folder: Path, file: str = "") -> Serving | None:
+    """Prepare the models in `folder` and write down how they are served.
+
+    `file` names one, empty means all; `None` where no file is a model. Raises `BadModel`.
+    """
+    files = [file] if file else _models(folder)
+    if not files:
+        return None
+    first, *others = [_prepared(folder, each) for each in files]
+    serving = msgspec.structs.replace(first, others=tuple(others))
+    home = folder / SERVING_FILE
+    home.parent.mkdir(exist_ok=True)
+    home.write_bytes(msgspec.json.format(msgspec.json.encode(serving)))
+    return serving
+
+
+def derived(folder: Path, file: str, suffix: str) -> Path:
+    """Where a file that is made from `file` goes; its folder is made."""
+    home = folder / SERVING_FILE
+    home.parent.mkdir(exist_ok=True)
+    return home.with_name(file.replace("/", "__") + suffix)
+
+
+def serving_of(folder: Path) -> Serving | None:
+    """What was written when `folder` was prepared, `None` where it was not. Raises `BadModel`."""
+    home = folder / SERVING_FILE
+    if not home.exists():
+        return None
+    try:
+        return msgspec.json.decode(home.read_bytes(), type=Serving)
+    except msgspec.DecodeError as error:
+        raise BadModel(f"{SERVING_FILE} cannot be read: {error}; prepare the model again") from error
+
+
+def imports_of(serving: Serving | None) -> tuple[str, ...]:
+    """The packages that an environment template should hold for a model."""
+    used = [serving, *serving.others] if serving else []
+    return tuple(sorted({name for each in used for name in ADAPTERS[each.served_by].imports}))
+
+
+def adapter_of(file: str) -> str:
+    """The adapter's name for a file's name. Raises `BadModel`."""
+    if adapter := SUFFIXES.get(Path(file).suffix.lower()):
+        return adapter
+    raise BadModel(f"{file} is of no kind that can be served: {', '.join(SUFFIXES)}")
+
+
+def count_files(folder: Path) -> int:
+    """How many files lie in `folder`, at any depth."""
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def _prepared(folder: Path, file: str) -> Serving:
+    if not (folder / file).is_file():
+        raise BadModel(f"there is no file {file!r}")
+    preparer: Prepare = _module(adapter_of(file)).prepare
+    return preparer(folder, file)
+
+
+def _chosen(serving: Serving, file: str) -> Serving:
+    everything = [serving, *serving.others]
+    chosen = [each for each in everything if not file or each.file == file]
+    if len(chosen) == 1:
+        return chosen[0]
+    there = ", ".join(each.file for each in everything)
+    if chosen:
+        raise BadModel(f"there are {len(chosen)} models, {there}: name the one to load")
+    raise BadModel(f"there is no model {file!r}; there is {there}")
+
+
+def _as_given(folder: Path) -> Serving:
+    """An artifact that was not prepared is served file by file as it is."""
+    files = _models(folder)
+    if not files:
+        raise BadModel(f"no model file in {folder.name}: looked for {', '.join(SUFFIXES)}")
+    first, *others = [
+        Serving(adapter=adapter_of(file), file=file, served_by=adapter_of(file), served_file=file)
+        for file in files
+    ]
+    return msgspec.structs.replace(first, others=tuple(others))
+
+
+def _models(folder: Path) -> list[str]:
+    """The model files in `folder`, by their paths in it; what was derived from them is not one."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.as_posix() for path in paths if path.suffix.lower() in SUFFIXES and path.parts[0] != OURS
+    )
+
+
+def _module(adapter: str) -> ModuleType:
+    if adapter not in ADAPTERS:
+        raise BadModel(f"the model needs the adapter {adapter!r}, which is not one of {', '.join(ADAPTERS)}")
+    return importlib.import_module(ADAPTERS[adapter].module)

@@ -1,0 +1,85 @@
+"""Keras models: served through an ONNX twin, and by Keras itself only where no twin can be made.
+
+A TensorFlow that has run something has threads, and a fork of it hangs at its first `predict` (seen). The
+twin is made when a model is prepared, compared with Keras on random inputs, and runs in ONNX Runtime, which
+forks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+
+from lambent.runtimes.adapters import onnx
+from lambent.runtimes.adapters.agreement import difference
+from lambent.runtimes.adapters.files import derived
+from lambent.runtimes.adapters.predictor import Array, BadModel, Predictor, TensorSpec
+from lambent.wire.oneshot import Serving
+
+NAME: Final = "keras"
+
+
+def open_file(path: Path) -> Predictor:
+    """The model in `path`, run by Keras. Raises `BadModel` where it cannot be read."""
+    return _predictor(_read(path))
+
+
+def prepare(folder: Path, file: str) -> Serving:
+    """Make the twin, compare it, and say which of the two serves. Raises `BadModel`."""
+    model = _read(folder / file)
+    given = _predictor(model)
+    twin = derived(folder, file, ".onnx")
+    try:
+        _export(model, twin)
+        worst = difference(given, onnx.open_file(twin))
+    except ValueError as error:
+        twin.unlink(missing_ok=True)
+        reason = f"served by Keras itself, and cannot be primed: its ONNX twin is not used, because {error}"
+        return Serving(adapter=NAME, file=file, served_by=NAME, served_file=file, reason=reason)
+    relative = twin.relative_to(folder).as_posix()
+    return Serving(
+        adapter=NAME, file=file, served_by=onnx.NAME, served_file=relative, max_abs_difference=worst
+    )
+
+
+def _read(path: Path) -> Any:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # a damaged archive, an unknown layer, a newer format: each raises its own
+        raise BadModel(f"{path.name} cannot be read as a Keras model: {error}") from error
+
+
+def _export(model: Any, twin: Path) -> None:
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(StringIO()):
+            model.export(twin, format="onnx", verbose=False)
+    except Exception as error:  # the converter fails in as many ways as there are layers
+        text = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"Keras cannot export it: {text}") from error
+    finally:
+        logger.setLevel(level)
+
+
+def _predictor(model: Any) -> Predictor:
+    if not model.inputs:
+        raise BadModel(f"the model {model.name!r} was saved before it was built: its inputs are not known")
+    inputs = [TensorSpec(each.name, str(each.dtype), tuple(each.shape)) for each in model.inputs]
+    outputs = [each.name for each in model.outputs]
+
+    def run(arrays: Sequence[Array]) -> Sequence[Array]:
+        # Calling the model is eager: `predict` would build a graph and start threads for one batch.
+        found = model(arrays[0] if len(arrays) == 1 else list(arrays), training=False)
+        tensors = keras.tree.flatten(found)
+        return [np.asarray(keras.ops.convert_to_numpy(tensor)) for tensor in tensors]
+
+    return Predictor(run, inputs=inputs, outputs=outputs)

@@ -1,0 +1,101 @@
+"""ONNX models through ONNX Runtime, set up so that a loaded session may be forked: one thread, no arena."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import onnxruntime
+
+from lambent.runtimes.adapters.agreement import difference
+from lambent.runtimes.adapters.files import derived
+from lambent.runtimes.adapters.predictor import Array, BadModel, Predictor, TensorSpec
+from lambent.wire.oneshot import Serving
+
+NAME: Final = "onnx"
+PROVIDERS: Final = ("CPUExecutionProvider",)
+ERRORS_ONLY: Final = 3
+DTYPES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "tensor(bool)": "bool",
+        "tensor(double)": "float64",
+        "tensor(float)": "float32",
+        "tensor(float16)": "float16",
+        "tensor(string)": "object",
+        **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    }
+)
+
+
+def open_file(path: Path) -> Predictor:
+    """The model in `path`. Raises `BadModel` where ONNX Runtime cannot read it."""
+    return _predictor(_session(path, _options()), path.name)
+
+
+def prepare(folder: Path, file: str) -> Serving:
+    """Check that the model loads, and keep an optimised copy where that gives the same outputs.
+
+    Optimising is most of what opening a model costs, so it is done here, once. Raises `BadModel`.
+    """
+    given = open_file(folder / file)
+    copy = derived(folder, file, ".optimised.onnx")
+    try:
+        _optimise(folder / file, copy)
+        worst = difference(given, open_file(copy))
+    except ValueError as error:
+        copy.unlink(missing_ok=True)
+        reason = f"served as it is: there is no optimised copy, because {error}"
+        return Serving(adapter=NAME, file=file, served_by=NAME, served_file=file, reason=reason)
+    relative = copy.relative_to(folder).as_posix()
+    return Serving(adapter=NAME, file=file, served_by=NAME, served_file=relative, max_abs_difference=worst)
+
+
+def _optimise(path: Path, copy: Path) -> None:
+    options = _options()
+    # Beyond "extended" the graph is laid out for this very processor, and an artifact may move.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(copy)
+    _session(path, options)
+    if not copy.exists():
+        raise BadModel(f"ONNX Runtime wrote none for {path.name}")
+
+
+def _options() -> Any:
+    options = onnxruntime.SessionOptions()
+    # Threads do not survive a fork, and an arena keeps what one large call needed.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = ERRORS_ONLY
+    return options
+
+
+def _session(path: Path, options: Any) -> Any:
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[*PROVIDERS])
+    except Exception as error:  # ONNX Runtime has a dozen classes of errors, with no common one
+        raise BadModel(f"{path.name} cannot be read as an ONNX model: {error}") from error
+
+
+def _predictor(session: Any, name: str) -> Predictor:
+    specs = [_spec(argument, name) for argument in session.get_inputs()]
+    outputs = [argument.name for argument in session.get_outputs()]
+    names = [spec.name for spec in specs]
+
+    def run(arrays: Sequence[Array]) -> Sequence[Array]:
+        found: Sequence[Array] = session.run(None, dict(zip(names, arrays, strict=True)))
+        return found
+
+    return Predictor(run, inputs=specs, outputs=outputs)
+
+
+def _spec(argument: Any, name: str) -> TensorSpec:
+    dtype = DTYPES.get(argument.type)
+    if dtype is None:
+        raise BadModel(
+            f"{name} takes {argument.type} as {argument.name!r}, which is no tensor that can be given"
+        )
+    # A name instead of a size is a free dimension. An unknown rank looks like a scalar: take any shape.
+    sizes = tuple(size if isinstance(size, int) else None for size in argument.shape)
+    return TensorSpec(argument.name, dtype, sizes or None)

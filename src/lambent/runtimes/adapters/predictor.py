@@ -1,0 +1,103 @@
+"""A model as a function of arrays, and the checks that turn a wrong array into a clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Outputs = Array | dict[str, Array]
+
+
+class BadModel(ValueError):
+    """A model file cannot be served: it is damaged, of an unknown kind, or not the only one."""
+
+
+class TensorSpec(msgspec.Struct, frozen=True):
+    """One input. In `shape`, `None` is any size, as of the batch; a `shape` that is `None` is any shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"any shape of {self.dtype}"
+        sizes = ", ".join("any" if size is None else str(size) for size in self.shape)
+        return f"shape ({sizes}) of {self.dtype}"
+
+
+class Predictor:
+    """A loaded model: arrays in, arrays out.
+
+    Called with one array (or nested lists), or with a mapping from input name to array. Values are
+    converted to the model's own type where that loses nothing. Where the first dimension is the batch, a
+    single instance may come without it; the answer has it. Returns the only output as an array, several as
+    a dict by name. Raises `ValueError` that names the shape and type expected.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Array]], Sequence[Array]],
+        *,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[str],
+    ) -> None:
+        self._run: Final = run
+        self.inputs: Final = tuple(inputs)
+        self.outputs: Final = tuple(outputs)
+
+    def __call__(self, inputs: object) -> Outputs:
+        """Run the model."""
+        values = self._by_position(inputs)
+        arrays = [fitted(value, spec) for value, spec in zip(values, self.inputs, strict=True)]
+        outputs = self._run(arrays)
+        return outputs[0] if len(outputs) == 1 else dict(zip(self.outputs, outputs, strict=True))
+
+    def _by_position(self, inputs: object) -> Sequence[object]:
+        names = [spec.name for spec in self.inputs]
+        if not isinstance(inputs, Mapping):
+            if len(names) == 1:
+                return [inputs]
+            raise ValueError(f"the model has {len(names)} inputs: give a mapping with {', '.join(names)}")
+        if {*inputs} != {*names}:
+            raise ValueError(f"the model's inputs are {', '.join(names)}; got {', '.join(map(str, inputs))}")
+        return [inputs[name] for name in names]
+
+
+def fitted(value: object, spec: TensorSpec) -> Array:
+    """`value` as the array that `spec` asks for. Raises `ValueError`."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"input {spec.name!r} is not a regular array; expected {spec}") from error
+    if spec.shape is not None and array.ndim == len(spec.shape) - 1 and spec.shape[0] in {None, 1}:
+        array = array[np.newaxis]
+    if spec.shape is not None and not _fits(array.shape, spec.shape):
+        raise ValueError(f"input {spec.name!r} has shape {array.shape}; expected {spec}")
+    return _converted(array, spec)
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(b is None or a == b for a, b in zip(shape, wanted, strict=True))
+
+
+def _converted(array: Array, spec: TensorSpec) -> Array:
+    dtype = np.dtype(spec.dtype)
+    if array.dtype == dtype:
+        return array
+    numbers = array.dtype.kind in "biuf"
+    if dtype.kind == "O" and array.dtype.kind == "U":
+        return array.astype(object)
+    if numbers and dtype.kind in "fc":
+        return array.astype(dtype)
+    if numbers and dtype.kind in "biu":
+        with np.errstate(invalid="ignore"):
+            converted = array.astype(dtype)
+        if np.array_equal(converted, array):
+            return converted
+    raise ValueError(f"input {spec.name!r} has values of {array.dtype} that do not fit; expected {spec}")

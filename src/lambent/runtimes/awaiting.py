@@ -1,0 +1,36 @@
+"""Async user code in a worker that is not: one event loop that lives as long as the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Awaiter:
+    """Waits for what user code returns, where that is an awaitable.
+
+    The loop is made at the first need and never before: a worker that runs sync code does not import
+    asyncio, and a template must not hold an event loop, since its forks would share it. Tasks that a call
+    leaves behind stand still until the next call, as on Lambda.
+    """
+
+    def __init__(self) -> None:
+        self._runner: asyncio.Runner | None = None
+
+    def settled(self, value: object) -> object:
+        """`value`, or what it comes to. Raises what it raises."""
+        return self._run(value) if isinstance(value, Awaitable) else value
+
+    def _run(self, value: Awaitable[object]) -> object:
+        import asyncio
+
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(value if asyncio.iscoroutine(value) else _await(value))
+
+
+async def _await(value: Awaitable[object]) -> object:
+    return await value

@@ -1,0 +1,109 @@
+"""The context that a handler gets, and the environment variables that go with it, as on AWS Lambda."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from lambent.clock import Clock
+from lambent.core.spec import MIB
+from lambent.runtimes.faults import Fault
+from lambent.wire.frames import Call
+from lambent.wire.process import RevisionPlan
+
+REGION: Final = "us-east-1"
+LATEST: Final = "$LATEST"
+
+
+class Client(msgspec.Struct, frozen=True):
+    """The mobile application that called, where one did."""
+
+    installation_id: str | None = None
+    app_title: str | None = None
+    app_version_name: str | None = None
+    app_version_code: str | None = None
+    app_package_name: str | None = None
+
+
+class ClientContext(msgspec.Struct, frozen=True):
+    """What the caller sent beside the event."""
+
+    custom: object = None
+    env: object = None
+    client: Client | None = None
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """The caller's Cognito identity; there is none here."""
+
+    cognito_identity_id: str | None = None
+    cognito_identity_pool_id: str | None = None
+
+
+class LambdaContext:
+    """What a handler can know of its invocation. Attributes and their types are AWS Lambda's."""
+
+    def __init__(self, plan: RevisionPlan, call: Call, clock: Clock) -> None:
+        """Raises `Fault` where the client context is not JSON of its shape."""
+        self.aws_request_id = call.invocation_id
+        self.function_name = plan.deployment
+        self.function_version = _version(plan)
+        self.invoked_function_arn = plan.function_arn
+        self.memory_limit_in_mb = _memory_mb(plan)
+        self.log_group_name = plan.log_group
+        self.log_stream_name = plan.log_stream
+        self.client_context = _client_context(call.client_context)
+        self.identity = Identity()
+        self._clock = clock
+        self._deadline_s = clock.now_s() + call.remaining_ms / 1e3
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the invocation times out, 0 when they are over."""
+        return max(0, int((self._deadline_s - self._clock.now_s()) * 1e3))
+
+    def log(self, message: object) -> None:
+        """Print to the log as it is, without a line's end."""
+        sys.stdout.write(str(message))
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))
+        return f"LambdaContext([{','.join(shown)}])"
+
+
+def environment(plan: RevisionPlan) -> Mapping[str, str]:
+    """The variables that Lambda sets, then the user's own, which win."""
+    return {
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info[0]}.{sys.version_info[1]}",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": _memory_mb(plan),
+        "AWS_LAMBDA_FUNCTION_NAME": plan.deployment,
+        "AWS_LAMBDA_FUNCTION_VERSION": _version(plan),
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": plan.log_group,
+        "AWS_LAMBDA_LOG_STREAM_NAME": plan.log_stream,
+        "AWS_REGION": REGION,
+        "LAMBDA_TASK_ROOT": plan.code_dir,
+        "_HANDLER": plan.entrypoint,
+        **plan.env,
+    }
+
+
+def _version(plan: RevisionPlan) -> str:
+    return str(plan.number) if plan.number else LATEST
+
+
+def _memory_mb(plan: RevisionPlan) -> str:
+    return str(plan.memory_bytes // MIB)
+
+
+def _client_context(text: str) -> ClientContext | None:
+    if not text:
+        return None
+    try:
+        return msgspec.json.decode(text, type=ClientContext)
+    except (ValueError, RecursionError) as error:
+        message = f"Unable to parse Client Context JSON: {error}"
+        raise Fault("Runtime.LambdaContextUnmarshalError", message) from error

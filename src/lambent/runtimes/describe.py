@@ -1,0 +1,186 @@
+"""The describe runtime: imports user code and says what it declares, in a process that may be lost."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import Final, Protocol, TypeGuard, runtime_checkable
+
+import msgspec
+
+from lambent.core.naming import kebab
+from lambent.core.spec import Kind
+from lambent.runtimes import payload
+from lambent.runtimes.base import Loading, Reply, Request
+from lambent.runtimes.bundle_imports import installed_imports
+from lambent.runtimes.entry import import_module
+from lambent.runtimes.faults import Fault
+from lambent.wire.api import Declaration
+from lambent.wire.oneshot import DescribeCall, Description
+from lambent.wire.process import RevisionPlan
+
+HANDLERS: Final = ("handler", "lambda_handler")
+MARK: Final = "__lambent__"
+NAMES_SHOWN_MAX: Final = 20
+
+
+class Declared(Protocol):
+    """What a decorator of `lambent.App` leaves on an object, as `__lambent__`."""
+
+    name: str
+    kind: Kind
+    attribute: str
+    settings: dict[str, str | int | float]
+    train: str
+    app: str
+
+
+@runtime_checkable
+class Group(Protocol):
+    """A `lambent.App`, known by its shape: the client's own code is not imported here."""
+
+    name: str
+
+    @property
+    def declarations(self) -> Sequence[Declared]: ...
+
+
+class Describer:
+    """Describes files of one bundle."""
+
+    def __init__(self, code_dir: str) -> None:
+        self._code_dir: Final = code_dir
+
+    def __call__(self, request: Request, /) -> Reply:
+        """Describe one target. Raises `Fault`, `InvalidSpec`, and whatever the file raises when imported."""
+        path, _, attribute = payload.asked(request.body, DescribeCall).target.partition(":")
+        module = import_module(_module_name(path, self._code_dir), self._code_dir)
+        named = _Named(module, path)
+        declarations = named.one(attribute) if attribute else named.everything()
+        imports = installed_imports(Path(self._code_dir), Path(self._code_dir, path))
+        return Reply(msgspec.json.encode(Description(tuple(declarations), imports)))
+
+
+def load(plan: RevisionPlan, _: Loading) -> Describer:
+    """Nothing to load: the target comes with the call."""
+    return Describer(plan.code_dir)
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """What an imported module offers; `path` is the file's name for messages."""
+
+    module: ModuleType
+    path: str
+
+    def everything(self) -> Sequence[Declaration]:
+        """All that the file's apps declare; without an app, its one handler."""
+        groups = self._groups()
+        if groups:
+            found = [self._declared(each) for group in groups for each in group.declarations]
+            if not found:
+                raise _missing(f"the app in {self.path} declares nothing: decorate a function or a class")
+            return found
+        handlers = [name for name in HANDLERS if inspect.isroutine(vars(self.module).get(name))]
+        if len(handlers) == 1:
+            return [self._plain(handlers[0], Kind.FUNCTION)]
+        which = "both handler and lambda_handler" if handlers else "no lambent.App, handler or lambda_handler"
+        raise _missing(f"{self.path} has {which}{self._offer()}")
+
+    def one(self, attribute: str) -> Sequence[Declaration]:
+        """The object that is asked for; a model comes with the job that trains it."""
+        found: object = self.module
+        for name in attribute.split("."):
+            if not hasattr(found, name):
+                raise _missing(f"{self.path} has no {attribute!r}{self._hint(attribute)}")
+            found = getattr(found, name)
+        if _is_group(found):
+            return [self._declared(each) for each in found.declarations]
+        mark: Declared | None = vars(found).get(MARK) if hasattr(found, "__dict__") else None
+        if mark is not None:
+            return [self._declared(mark), *self._training(mark)]
+        if inspect.isclass(found) and callable(getattr(found, "predict", None)):
+            return [self._plain(attribute, Kind.MODEL)]
+        if callable(found) and not inspect.isclass(found):
+            return [self._plain(attribute, Kind.FUNCTION)]
+        what = (
+            "a class without predict(self, inputs)" if inspect.isclass(found) else _an(type(found).__name__)
+        )
+        raise _missing(f"{self.path}:{attribute} is {what}; deploy a function, a model class or an App")
+
+    def _declared(self, declared: Declared) -> Declaration:
+        return Declaration(
+            name=declared.name,
+            kind=Kind(declared.kind),
+            entrypoint=f"{self.module.__name__}:{declared.attribute}",
+            settings=dict(declared.settings),
+            train=declared.train,
+            app=declared.app,
+        )
+
+    def _plain(self, attribute: str, kind: Kind) -> Declaration:
+        name = kebab(attribute.rpartition(".")[2])
+        return Declaration(name=name, kind=kind, entrypoint=f"{self.module.__name__}:{attribute}")
+
+    def _training(self, model: Declared) -> Sequence[Declaration]:
+        everything = [each for group in self._groups() for each in group.declarations]
+        return [self._declared(each) for each in everything if model.train and each.name == model.train]
+
+    def _groups(self) -> Sequence[Group]:
+        groups = {id(value): value for value in vars(self.module).values() if _is_group(value)}
+        return [*groups.values()]
+
+    def _hint(self, attribute: str) -> str:
+        close = difflib.get_close_matches(attribute, _public(self.module, lambda _: True), n=1)
+        return f"; did you mean {close[0]!r}?" if close else self._offer()
+
+    def _offer(self) -> str:
+        there = _public(self.module, _is_deployable)[:NAMES_SHOWN_MAX]
+        file = f"{self.path}:{there[0]}" if there else ""
+        return (
+            f"; it defines {', '.join(there)}: name one, as in {file}"
+            if there
+            else "; it defines nothing to deploy"
+        )
+
+
+def _is_group(value: object) -> TypeGuard[Group]:
+    return type(value).__module__.startswith("lambent.") and isinstance(value, Group)
+
+
+def _public(module: ModuleType, wanted: Callable[[object], bool]) -> list[str]:
+    """Names that the module itself defines, in its order."""
+    mine: Iterable[tuple[str, object]] = vars(module).items()
+    return [
+        name
+        for name, value in mine
+        if not name.startswith("_")
+        and getattr(value, "__module__", None) == module.__name__
+        and wanted(value)
+    ]
+
+
+def _is_deployable(value: object) -> bool:
+    return inspect.isroutine(value) or (inspect.isclass(value) and hasattr(value, "predict"))
+
+
+def _module_name(path: str, code_dir: str) -> str:
+    file = PurePosixPath(path)
+    if file.is_absolute() or ".." in file.parts or file.suffix != ".py" or not Path(code_dir, path).is_file():
+        raise Fault("Runtime.ImportModuleError", f"there is no Python file {path!r} in what was deployed")
+    parts = file.with_suffix("").parts
+    if any("." in part for part in parts):
+        raise Fault(
+            "Runtime.ImportModuleError", f"{path!r} cannot be imported: rename it without the inner dot"
+        )
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+def _missing(message: str) -> Fault:
+    return Fault("Runtime.HandlerNotFound", message)
+
+
+def _an(noun: str) -> str:
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"

@@ -1,0 +1,200 @@
+"""The job runtime: durable work, `entrypoint(run)`, that reports progress and leaves a model behind."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, SupportsFloat
+
+import msgspec
+
+from lambent.clock import Clock
+from lambent.runtimes import logs, payload
+from lambent.runtimes.awaiting import Awaiter
+from lambent.runtimes.base import Loading, Reply, Request
+from lambent.runtimes.entry import resolve
+from lambent.runtimes.faults import Fault
+from lambent.runtimes.prepare import prepared
+from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
+from lambent.wire.process import RevisionPlan
+
+Param = str | int | float
+Metric = SupportsFloat
+
+NEWS_PER_S_MAX: Final = 10
+# A template has one thread, so these say 1 there; who works for minutes may use all it was granted.
+THREAD_COUNTS: Final = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+
+
+class Params(Mapping[str, Param]):
+    """What a run was started with: `params["epochs"]`, `params.epochs` or `params.get("epochs", 5)`."""
+
+    def __init__(self, values: Mapping[str, Param]) -> None:
+        self._values: Final = dict(values)
+
+    def __getitem__(self, name: str) -> Param:
+        return self._values[name]
+
+    def __getattr__(self, name: str) -> Param:
+        if name.startswith("_") or name not in self._values:
+            there = ", ".join(self._values) or "none"
+            raise AttributeError(f"the run has no parameter {name!r}; it has {there}")
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Params({self._values!r})"
+
+
+class Run:
+    """One execution of a job, as its code sees it."""
+
+    def __init__(
+        self, call: JobCall, work_dir: Path, *, notify: Callable[[bytes], None], clock: Clock
+    ) -> None:
+        self.id: Final = call.run
+        self.params: Final = Params(call.params)
+        self.model_dir: Final = work_dir / MODEL_DIR
+        self._news: Final = _NewsDesk(notify, clock)
+        self._reported: Final[dict[str, float]] = {}
+
+    def log(
+        self, step: int | None = None, *, progress: float | None = None, message: str = "", **metrics: Metric
+    ) -> None:
+        """Say how far the run is. `progress` goes from 0 to 1; metrics that are not finite are left out.
+
+        May be called as often as you like: at most `NEWS_PER_S_MAX` times a second are sent, together with
+        what was said in between. Raises `TypeError` for a metric that is no number.
+        """
+        share = None if progress is None else min(1.0, max(0.0, float(progress)))
+        self._news.add(News(share, message, None if step is None else int(step), numbers(metrics)))
+
+    def report(self, **metrics: Metric) -> None:
+        """State final metrics: they are stored with the run and with the model that it makes."""
+        self._reported.update(numbers(metrics))
+
+    def close(self) -> dict[str, float]:
+        """The final metrics; what was not sent yet is sent, and nothing is sent after it."""
+        self._news.close()
+        return self._reported
+
+
+class _NewsDesk:
+    """Sends news at a bounded rate, and loses none: what comes too early goes along with the next."""
+
+    def __init__(self, notify: Callable[[bytes], None], clock: Clock) -> None:
+        self._notify: Final = notify
+        self._clock: Final = clock
+        self._lock: Final = threading.Lock()  # user code may log from a thread of its own
+        self._next_s = clock.now_s()
+        self._pending: News | None = None
+        self._closed = False
+
+    def add(self, news: News) -> None:
+        with self._lock:
+            self._pending = _merged(self._pending, news)
+            if self._clock.now_s() >= self._next_s:
+                self._send()
+
+    def close(self) -> None:
+        with self._lock:
+            self._send()
+            self._closed = True
+
+    def _send(self) -> None:
+        if self._pending is not None and not self._closed:
+            self._notify(msgspec.json.encode(self._pending))
+        self._pending = None
+        self._next_s = self._clock.now_s() + 1 / NEWS_PER_S_MAX
+
+
+def _merged(older: News | None, newer: News) -> News:
+    if older is None:
+        return newer
+    return News(
+        older.progress if newer.progress is None else newer.progress,
+        newer.message or older.message,
+        older.step if newer.step is None else newer.step,
+        {**older.metrics, **newer.metrics},
+    )
+
+
+class Job:
+    """A loaded job."""
+
+    def __init__(self, work: Callable[[Run], object], plan: RevisionPlan, clock: Clock) -> None:
+        self._work: Final = work
+        self._plan: Final = plan
+        self._clock: Final = clock
+
+    def __call__(self, request: Request, /) -> Reply:
+        """Run it, then prepare what it left in its model folder. Raises `BadModel` where that is useless."""
+        call = payload.asked(request.body, JobCall)
+        run = Run(call, self._work_dir(call), notify=request.notify, clock=self._clock)
+        run.model_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            returned = Awaiter().settled(self._work(run))
+        finally:
+            metrics = run.close()
+        ready = prepared(run.model_dir)
+        result = JobResult({**metrics, **_returned(returned)}, ready.files, ready.serving, ready.imports)
+        return Reply(msgspec.json.encode(result))
+
+    def _work_dir(self, call: JobCall) -> Path:
+        if work_dir := call.work_dir or self._plan.work_dir:
+            return Path(work_dir)
+        raise Fault("Runtime.InvalidPlan", "the job has no folder to work in: give a work_dir")
+
+
+def load(plan: RevisionPlan, loading: Loading) -> Job:
+    """Import the user's module. Raises `Fault` as for a handler, and whatever the module raises."""
+    use_cores(len(os.sched_getaffinity(0)))
+    log = logs.install()
+    log.request_id = plan.revision
+    with loading.part("init"):
+        work = resolve(plan.entrypoint, plan.code_dir)
+    if not callable(work):
+        raise Fault("Runtime.HandlerNotFound", f"Job '{plan.entrypoint}' is not callable")
+    return Job(work, plan, loading.clock)
+
+
+def use_cores(cores: int) -> None:
+    """Let frameworks use `cores` threads. Those that are loaded already are told so, where they can be."""
+    os.environ.update(dict.fromkeys(THREAD_COUNTS, str(cores)))
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(cores)
+
+
+def numbers(metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """Metrics as plain numbers, without infinities and NaN, which JSON cannot say. Raises `TypeError`."""
+    found = {name: _number(name, value) for name, value in metrics.items()}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _number(name: str, value: Metric) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"metric {name}={value!r} is not a number") from error
+
+
+def _returned(value: object) -> dict[str, float]:
+    """The metrics that a job returned, without what is no number: the work is done and must not be lost."""
+    if not isinstance(value, Mapping):
+        return {}
+    return numbers({str(name): each for name, each in value.items() if isinstance(each, SupportsFloat)})
