@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -13,7 +14,9 @@ from lambent.core.errors import InvalidSpec
 
 MIB: Final = 1024 * 1024
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
-SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?")
+SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?")
+ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SHOWN_CHARACTERS_MAX: Final = 60
 SIZE_UNITS: Final[Mapping[str, int]] = {
     "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
     "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -40,8 +43,8 @@ class Temperature(StrEnum):
 class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything about a deployment but its bytes.
 
-    `entrypoint` is `module:object` inside the code artifact, or empty where `adapter` serves a model file alone.
-    `train` names the job deployment that makes a model when there is none.
+    `entrypoint` is `module:object` inside the code artifact, or empty where `adapter` serves a model file
+    alone. `train` names the job deployment that makes a model when there is none.
     """
 
     name: str
@@ -86,7 +89,9 @@ KIND_DEFAULTS: Final[Mapping[Kind, Mapping[str, float]]] = {
 }
 
 
-def new_spec(name: str, kind: Kind, *, entrypoint: str = "", adapter: str = "", train: str = "") -> DeploymentSpec:
+def new_spec(
+    name: str, kind: Kind, *, entrypoint: str = "", adapter: str = "", train: str = ""
+) -> DeploymentSpec:
     """A specification with the defaults of its kind. Raises `InvalidSpec` for a bad name."""
     spec = DeploymentSpec(name=name, kind=kind, entrypoint=entrypoint, adapter=adapter, train=train)
     return checked(msgspec.structs.replace(spec, **KIND_DEFAULTS[kind]))
@@ -98,7 +103,9 @@ def parse_size(text: str | int) -> int:
         return text
     match = SIZE.fullmatch(text.strip())
     if match is None:
-        raise InvalidSpec(f"{text!r} is not a size: write a number with B, KiB, MiB or GiB, such as 256MiB")
+        raise InvalidSpec(
+            f"{_shown(text)} is not a size: write a number with B, KiB, MiB or GiB, such as 256MiB"
+        )
     return int(float(match[1]) * SIZE_UNITS[match[2] or "B"])
 
 
@@ -112,16 +119,16 @@ def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> Deplo
     env = dict(spec.env)
     for key, value in settings.items():
         if key == "memory":
-            changes["memory_bytes"] = _bounded("memory_bytes", parse_size(_text_or_int(key, value)))
+            changes["memory_bytes"] = _memory_bytes(value)
         elif key.startswith("env.") and len(key) > len("env."):
-            env[key.removeprefix("env.")] = str(value)
+            env[_env_name(key)] = _env_value(key, value)
         elif key == "description":
             changes[key] = str(value)
         elif key in BOUNDS:
             changes[key] = _bounded(key, _number(key, value))
         else:
             known = ", ".join(sorted(["memory", "description", "env.NAME", *BOUNDS]))
-            raise InvalidSpec(f"unknown setting {key!r}; known are {known}")
+            raise InvalidSpec(f"unknown setting {_shown(key)}; known are {known}")
     return checked(msgspec.structs.replace(spec, env=env, **changes))
 
 
@@ -129,11 +136,38 @@ def checked(spec: DeploymentSpec) -> DeploymentSpec:
     """`spec` itself, or `InvalidSpec` where its fields do not fit together."""
     if not NAME.fullmatch(spec.name):
         raise InvalidSpec(
-            f"{spec.name!r} is not a name: use 1 to 63 of a-z, 0-9, '-' and '_', starting and ending with a letter or digit"
+            f"{_shown(spec.name)} is not a name: use 1 to 63 of a-z, 0-9, '-' and '_', "
+            "starting and ending with a letter or digit"
         )
     if spec.workers_min > spec.workers_max:
         raise InvalidSpec(f"workers_min={spec.workers_min} is above workers_max={spec.workers_max}")
     return spec
+
+
+def _memory_bytes(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InvalidSpec(f"memory={_shown(value)} is not a size")
+    size_bytes = parse_size(value)
+    low, high = BOUNDS["memory_bytes"]
+    if not low <= size_bytes <= high:
+        raise InvalidSpec(
+            f"memory={_shown(value)} is out of range: {low / MIB:g}MiB to {high / SIZE_UNITS['TiB']:g}TiB"
+        )
+    return size_bytes
+
+
+def _env_name(key: str) -> str:
+    name = key.removeprefix("env.")
+    if not ENV_NAME.fullmatch(name):
+        raise InvalidSpec(f"{_shown(name)} is not the name of a variable: use letters, digits and '_'")
+    return name
+
+
+def _env_value(key: str, value: object) -> str:
+    text = str(value)
+    if "\0" in text:
+        raise InvalidSpec(f"{key} holds a zero byte, which no variable can")
+    return text
 
 
 def _bounded(key: str, value: float) -> float | int:
@@ -144,17 +178,18 @@ def _bounded(key: str, value: float) -> float | int:
 
 
 def _number(key: str, value: object) -> float:
+    what = "a whole number" if key in INTEGERS else "a number"
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise InvalidSpec(f"{key}={_shown(value)} is not {what}")
     try:
-        number = float(value) if isinstance(value, int | float | str) else None
-    except ValueError:
-        number = None
-    if number is None or number != number or (key in INTEGERS and number != int(number)):
-        what = "a whole number" if key in INTEGERS else "a number"
-        raise InvalidSpec(f"{key}={value!r} is not {what}")
+        number = float(value)
+    except (ValueError, OverflowError):  # words; an integer of more than 308 digits
+        number = math.nan
+    if not math.isfinite(number) or (key in INTEGERS and not number.is_integer()):
+        raise InvalidSpec(f"{key}={_shown(value)} is not {what}")
     return number
 
 
-def _text_or_int(key: str, value: object) -> str | int:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise InvalidSpec(f"{key}={value!r} is not a size")
-    return value
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[: SHOWN_CHARACTERS_MAX - 1]}…"
