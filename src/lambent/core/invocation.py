@@ -58,7 +58,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FunctionError(msgspec.Struct, frozen=True, rename="camel"):
-    """What went wrong in user code, in AWS Lambda's shape: `errorMessage, errorType, requestId, stackTrace`."""
+    """What went wrong in user code, in AWS Lambda's shape: `errorMessage`, `errorType`, …"""
 
     error_message: str
     error_type: str
@@ -67,7 +67,7 @@ class FunctionError(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds of each part. `wake_ms` holds the parts of a wake by name, empty when none was waited for."""
+    """Milliseconds of each part. `wake_ms` names the parts of a wake, empty where none was waited for."""
 
     queue_ms: float = 0.0
     run_ms: float = 0.0
@@ -78,7 +78,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How it ended. `body` is the result as the worker wrote it, or the error as JSON.
 
-    `temperature` is the revision's when the invocation arrived. `log_tail` is the last 4 KiB that user code printed.
+    `temperature` is the revision's when the invocation arrived. `log_tail` is the last 4 KiB that user code
+    printed.
     """
 
     status: Status
