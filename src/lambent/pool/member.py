@@ -129,7 +129,7 @@ def _without_answer(
 
 
 def _last_words(end: Exit) -> str:
-    if end.code is None or exit.code == 0:
+    if end.code is None or end.code == 0:
         return "Runtime exited without providing a reason"
     if end.code > 0:
         return f"Runtime exited with error: exit status {end.code}"
