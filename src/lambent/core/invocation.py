@@ -58,7 +58,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FunctionError(msgspec.Struct, frozen=True, rename="camel"):
-    """What went wrong in user code, in AWS Lambda's shape: `errorMessage`, `errorType`, …"""
+    """What went wrong in user code, in AWS Lambda's shape: `errorMessage`, `errorType` and so on."""
 
     error_message: str
     error_type: str
