@@ -1,0 +1,58 @@
+"""`python -m benchmarks [cold] [echo] [memory] [--json]`: measure, and print one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from benchmarks import cold, echo, load, machine, memory, progress
+from benchmarks.figures import Measured, Missing, as_record, table
+
+TOPICS: Final[Mapping[str, Callable[[Path], Sequence[Measured]]]] = MappingProxyType(
+    {"cold": cold.measure, "echo": echo.measure, "memory": memory.measure}
+)
+
+
+def main() -> None:
+    """Measure what was named, all of it by default. An aim that is not reached is said, and no failure."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument("topics", nargs="*", metavar="|".join(TOPICS))
+    parser.add_argument("--json", action="store_true", help="every value that was measured, for a program")
+    told = parser.parse_args()
+    if unknown := set(told.topics) - set(TOPICS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    about, started_s = machine.describe(), time.monotonic()
+    lines = [line for topic in told.topics or TOPICS for line in measured(topic)]
+    if told.json:
+        json.dump(
+            {"machine": about, "load_generator": load.generator(), "lines": [*map(as_record, lines)]},
+            sys.stdout,
+        )
+        print()
+        return
+    print(
+        f"\n{machine.in_words(about)}; load from {load.generator()}; {time.monotonic() - started_s:.0f} s\n"
+    )
+    print(table(lines))
+    print("\nmedians; a ratio is measured / reference, or reference / measured where it says `faster`")
+
+
+def measured(topic: str) -> Sequence[Measured]:
+    """The lines of one topic; one line that says why, where it could not be measured."""
+    with tempfile.TemporaryDirectory(prefix="lambent-bench-") as folder:
+        try:
+            return TOPICS[topic](Path(folder))
+        except Exception as error:  # noqa: BLE001  the other topics can still be measured
+            progress.say(f"{topic}: {error}")
+            return [Missing(topic=topic, what=topic, why=str(error))]
+
+
+if __name__ == "__main__":
+    main()

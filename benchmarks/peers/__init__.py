@@ -1,0 +1,1 @@
+"""What Lambent is measured against: each peer runs in processes of its own."""
