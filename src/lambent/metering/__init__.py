@@ -1,0 +1,1 @@
+"""What was used, kept so that it cannot be lost or counted twice, and what it costs."""
