@@ -52,10 +52,13 @@ class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
 class Worker(Protocol):
     """A live worker. Calls may overlap only up to the revision's concurrency; the caller counts."""
 
-    worker_id: str
-    pid: int
-    # The parts of the wake that made this worker: exec, import, fork, load, restore.
-    parts_ms: Mapping[str, float]
+    @property
+    def worker_id(self) -> str:
+        """Unique among the workers of this engine."""
+
+    @property
+    def parts_ms(self) -> Mapping[str, float]:
+        """The parts of the wake that made this worker: exec, import, fork, load, restore."""
 
     async def call(self, call: Call, body: bytes) -> tuple[Answer, bytes]:
         """Run one call. Raises `WorkerGone`; never times out by itself.

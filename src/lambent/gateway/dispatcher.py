@@ -181,7 +181,7 @@ class Dispatcher:
         )
         watcher = watch() if watch else None
         if watcher:
-            watcher.add_done_callback(lambda _: turn.done() or turn.set_exception(ClientLeft()))
+            watcher.add_done_callback(lambda _: _give_up(turn, ClientLeft()))
         try:
             self._seek(lane)
             return await turn
@@ -293,10 +293,12 @@ def _abandon(lane: Lane, turn: asyncio.Future[Lease]) -> None:
 
 
 def _expire(turn: asyncio.Future[Lease], name: str, held_s: float) -> None:
+    _give_up(turn, HoldExpired(f"no worker of {name!r} was free within {held_s:g} s", retry_after_s=1.0))
+
+
+def _give_up(turn: asyncio.Future[Lease], error: Exception) -> None:
     if not turn.done():
-        turn.set_exception(
-            HoldExpired(f"no worker of {name!r} was free within {held_s:g} s", retry_after_s=1.0)
-        )
+        turn.set_exception(error)
 
 
 def _usage(
