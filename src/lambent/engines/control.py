@@ -43,7 +43,7 @@ class Control:
         self._sending: Final = asyncio.Lock()
         self._turn: asyncio.Future[None] | None = None
         self._ended = False
-        self._loop.add_reader(sock.fileno(), self._read, PACKETS_PER_TURN)
+        self._loop.add_reader(sock, self._read, PACKETS_PER_TURN)
 
     async def send(self, message: Fork, descriptors: Sequence[int]) -> None:
         """Send one packet; the descriptors stay the caller's to close.
@@ -67,8 +67,8 @@ class Control:
         """Close this end: a template knows by it that it is not needed. `on_end` is not called after that."""
         if not self._ended:
             self._ended = True
-            self._loop.remove_reader(self._sock.fileno())
-            self._loop.remove_writer(self._sock.fileno())
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
             self._sock.close()
             self._let_on()
 
@@ -85,12 +85,12 @@ class Control:
 
     async def _writable(self) -> None:
         self._turn = self._loop.create_future()
-        self._loop.add_writer(self._sock.fileno(), self._let_on)
+        self._loop.add_writer(self._sock, self._let_on)
         try:
             await self._turn
         finally:
             if not self._ended:
-                self._loop.remove_writer(self._sock.fileno())
+                self._loop.remove_writer(self._sock)
 
     def _let_on(self) -> None:
         if self._turn is not None and not self._turn.done():

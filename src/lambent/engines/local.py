@@ -177,18 +177,18 @@ class LocalEngine:
         parts: dict[str, float],
         on_progress: Callable[[bytes], None],
     ) -> LocalWorker:
-        stream = WorkerStream(body_bytes_max=self._body_bytes_max, on_progress=on_progress)
-        log = LogPipe(on_chunk=functools.partial(self._log_sink.write, plan, worker_id))
         ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                await asyncio.get_running_loop().create_unix_connection(lambda: stream, sock=ours)
+        with theirs:
+            stream = await WorkerStream.over(
+                ours, body_bytes_max=self._body_bytes_max, on_progress=on_progress
+            )
+            log = LogPipe(on_chunk=functools.partial(self._log_sink.write, plan, worker_id))
+            try:
                 born = await parent.fork(worker_id, ChildRole.WORKER, plan, (theirs.fileno(), log.writing_fd))
-        except BaseException:
-            stream.close()
-            ours.close()
-            log.close()
-            raise
+            except BaseException:
+                stream.close()
+                log.close()
+                raise
         log.hand_over()
         parts["fork"] = parts.get("fork", 0.0) + born.fork_ms
         worker = self._workers[worker_id] = LocalWorker(worker_id, plan, born.process, stream, log)

@@ -16,7 +16,8 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.errors import Draining, LoadFailed
 from lambent.core.spec import MIB, Temperature
-from lambent.engines.base import LogSink, Primed, ProcessFacts
+from lambent.engines.base import Exit, LogSink, Primed, ProcessFacts
+from lambent.engines.endings import died_loading, hung_loading
 from lambent.engines.flights import Flights
 from lambent.engines.memory_worker import Dies, MemoryWorker, Program, outcome_of
 from lambent.wire.process import RevisionPlan, Runtime
@@ -200,12 +201,12 @@ class MemoryEngine:
                 await asyncio.sleep(self._latencies.load_s)
                 await outcome_of(self._script(plan).load)
         except Dies as death:
-            message = f"the process ended with {death.code} while it loaded"
-            raise LoadFailed(message, kind="Runtime.ExitError") from None
+            raise died_loading(
+                plan.deployment, Exit(code=death.code, cpu_us=0, rss_bytes_max=0), b""
+            ) from None
         except Exception as error:
             if limit.expired():
-                message = f"load did not end within {self._load_timeout_s:g} s"
-                raise LoadFailed(message, kind="Sandbox.Timedout") from None
+                raise hung_loading(plan.deployment, self._load_timeout_s, b"") from None
             raise LoadFailed(str(error), kind=type(error).__name__) from error
         parts["load"] = (self._clock.now_s() - started_s) * 1000
 

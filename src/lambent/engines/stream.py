@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from lambent.engines.base import Exit, WorkerGone
 from lambent.engines.template import load_failed
@@ -45,7 +46,7 @@ class WorkerStream(asyncio.Protocol):
         self.ended = False
 
     def watch(self, *, on_end: Callable[[], None], on_abuse: Callable[[], None]) -> None:
-        """Call `on_end` once, when nothing more can come; before that `on_abuse` if the worker broke the rules."""
+        """Call `on_end` once when nothing more can come; before it, `on_abuse` if the worker broke a rule."""
         self._on_end, self._on_abuse = on_end, on_abuse
         if self.ended:
             on_end()
@@ -75,13 +76,27 @@ class WorkerStream(asyncio.Protocol):
                 answer.set_exception(WorkerGone(how))
         self._calls.clear()
 
+    @classmethod
+    async def over(
+        cls, sock: socket.socket, *, body_bytes_max: int, on_progress: Callable[[bytes], None]
+    ) -> WorkerStream:
+        """A stream over a connected socket, which is the stream's to close from here on."""
+        try:
+            _, stream = await asyncio.get_running_loop().create_unix_connection(
+                lambda: cls(body_bytes_max=body_bytes_max, on_progress=on_progress), sock=sock
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return stream
+
     def close(self) -> None:
-        """Close this end of the connection."""
+        """Close this end of the connection, without a word to anybody."""
+        self.ended = True
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         try:
