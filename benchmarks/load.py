@@ -8,6 +8,7 @@ sockets, and a parser that only looks for the end of each response, so that it c
 from __future__ import annotations
 
 import array
+import contextlib
 import gc
 import re
 import select
@@ -106,42 +107,61 @@ class Connection:
         self.answered = True
 
 
-def run(load: Load) -> Result:
-    """The closed loop itself, in this process."""
-    request = load.target.request()
-    poll = select.epoll()
-    by_fd: dict[int, Connection] = {}
-    took_s, failed = array.array("d"), 0
+class ClosedLoop:
+    """So many connections, each of which sends its next request when its answer is there."""
 
-    def open_one() -> None:
-        connection = Connection(load.target, request)
-        by_fd[connection.socket.fileno()] = connection
-        poll.register(connection.socket, select.EPOLLIN)
+    def __init__(self, target: Target) -> None:
+        self.took_s: Final = array.array("d")
+        self.failed = 0
+        self._target: Final = target
+        self._request: Final = target.request()
+        self._poll: Final = select.epoll()
+        self._by_fd: Final[dict[int, Connection]] = {}
 
-    gc.disable()
-    started_s = time.perf_counter()
-    until_s = started_s + load.seconds
-    for _ in range(load.connections):
-        open_one()
-    while (now_s := time.perf_counter()) < until_s and failed < FAILED_MAX:
-        for fd, _ in poll.poll(until_s - now_s):
-            connection = by_fd[fd]
+    def open(self) -> None:
+        """One connection more, its first request on the way."""
+        connection = Connection(self._target, self._request)
+        self._by_fd[connection.socket.fileno()] = connection
+        self._poll.register(connection.socket, select.EPOLLIN)
+
+    def turn(self, wait_s: float) -> None:
+        """Take the answers that are there, waiting at most `wait_s` for the first."""
+        for fd, _ in self._poll.poll(wait_s):
+            connection = self._by_fd[fd]
             try:
-                status = connection.receive()
-                if status == OK:
-                    took_s.append(time.perf_counter() - connection.sent_s)
-                elif status:
-                    failed += 1
-                if status:
+                if status := connection.receive():
+                    self._count(status, connection)
                     connection.send()
             except (OSError, httptools.HttpParserError):
-                failed += 1
-                poll.unregister(fd)
-                by_fd.pop(fd).socket.close()
-                open_one()
-    seconds = time.perf_counter() - started_s
-    p50_us = statistics.median(took_s) * 1e6 if took_s else 0.0
-    return Result(answered=len(took_s), failed=failed, seconds=seconds, p50_us=p50_us)
+                self.failed += 1
+                self._by_fd.pop(fd).socket.close()  # and so epoll forgets it
+                self.open()
+
+    def close(self) -> None:
+        """Leave, whatever is in flight."""
+        for connection in self._by_fd.values():
+            connection.socket.close()
+        self._poll.close()
+
+    def _count(self, status: int, connection: Connection) -> None:
+        if status == OK:
+            self.took_s.append(time.perf_counter() - connection.sent_s)
+        else:
+            self.failed += 1
+
+
+def run(load: Load) -> Result:
+    """The load itself, in this process."""
+    with contextlib.closing(ClosedLoop(load.target)) as loop:
+        started_s = time.perf_counter()
+        until_s = started_s + load.seconds
+        for _ in range(load.connections):
+            loop.open()
+        while (now_s := time.perf_counter()) < until_s and loop.failed < FAILED_MAX:
+            loop.turn(until_s - now_s)
+        seconds = time.perf_counter() - started_s
+    p50_us = statistics.median(loop.took_s) * 1e6 if loop.took_s else 0.0
+    return Result(answered=len(loop.took_s), failed=loop.failed, seconds=seconds, p50_us=p50_us)
 
 
 def _wrk(program: str, load: Load) -> Result:
@@ -176,4 +196,5 @@ def _lua(text: str) -> str:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a few seconds of one small array: nothing to collect, and no pause in the middle
     sys.stdout.buffer.write(msgspec.json.encode(run(msgspec.json.decode(sys.stdin.buffer.read(), type=Load))))

@@ -1,6 +1,6 @@
 """The limit of a worker behind frames: two processes, one socket pair, one call in flight, nothing else.
 
-Prints calls per second and CPU microseconds per call of both processes, as JSON. This peer is Lambent's own wire
+Prints calls per second and CPU µs per call of both processes, as JSON. This peer is Lambent's own wire
 format: what lies above its figure is the gateway, the dispatcher, the pool and the runtime.
 """
 
