@@ -1,0 +1,200 @@
+"""What is deployed: new revisions, the way back, the end.
+
+A revision is described and loaded before it is committed: what cannot be imported never becomes active, and
+any failure leaves the one before it serving. Changes to one name happen one after another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from lambent.control.activation import Activation
+from lambent.control.drafting import Draft, Drafting
+from lambent.control.registry import Registry
+from lambent.core.errors import Conflict, LambentError, NotFound
+from lambent.core.invocation import Principal
+from lambent.core.spec import Kind
+from lambent.storage import base
+from lambent.storage.base import Model, Revision
+from lambent.wire.api import DeployRequest
+
+log = logging.getLogger(__name__)
+
+
+class Deployed(msgspec.Struct, frozen=True):
+    """What a deploy made active. `changed` are the names that got a new revision."""
+
+    revisions: tuple[Revision, ...]
+    changed: tuple[str, ...]
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A revision that is not committed: as it will be, and which was active before it."""
+
+    draft: Draft
+    revision: Revision
+    model: Model | None
+    active_before: str
+
+
+class Deployments:
+    """Deploys, rolls back, promotes, removes."""
+
+    def __init__(
+        self,
+        *,
+        store: base.Deployments,
+        drafting: Drafting,
+        registry: Registry,
+        activation: Activation,
+        forget_logs: Callable[[str, str], None],
+    ) -> None:
+        self._store: Final = store
+        self._drafting: Final = drafting
+        self._registry: Final = registry
+        self._activation: Final = activation
+        self._forget_logs: Final = forget_logs
+        self._locks: Final[WeakValueDictionary[tuple[str, str], asyncio.Lock]] = WeakValueDictionary()
+
+    async def restore(self) -> None:
+        """At start: let every deployment's active revision answer. One whose files are lost is logged."""
+        for deployment in await asyncio.to_thread(self._store.all):
+            try:
+                revision = await asyncio.to_thread(self._store.revision, deployment.active_revision)
+                await self._activation.route(revision)
+            except LambentError as error:
+                log.error("deployment_lost", extra={"deployment": deployment.name, "reason": error.message})
+
+    async def deploy(self, principal: Principal, request: DeployRequest) -> Deployed:
+        """Make what an artifact holds active; all of it is loaded before any of it is kept.
+
+        Raises `NotFound` for an unknown artifact, `InvalidSpec`, `CallerFault`, `LoadFailed` where the code
+        or the model cannot be loaded, `Conflict` where another app has the name, `StorageFull`.
+        """
+        project = principal.project
+        drafts = await self._drafting.drafts(project, request)
+        async with self._held(project, [draft.name for draft in drafts]):
+            candidates = [await self._candidate(project, draft) for draft in drafts]
+            try:
+                for candidate in candidates:
+                    await self._activation.load(candidate.revision)
+                made = tuple([await self._keep(candidate) for candidate in candidates])
+            except BaseException:
+                for candidate in candidates:
+                    await self._activation.give_up(candidate.revision)
+                raise
+        before = {candidate.active_before for candidate in candidates}
+        return Deployed(made, tuple(one.deployment for one in made if one.id not in before))
+
+    async def rollback(self, project: str, name: str, to: int | None) -> Revision:
+        """Make an older revision active: number `to`, or the one before the active.
+
+        Raises `NotFound`, and `LoadFailed` where it does not load any more.
+        """
+        async with self._held(project, [name]):
+            active = await self.active(project, name)
+            target = _rollback_target(await self.revisions(project, name), active, to)
+            try:
+                await self._activation.load(target)
+                await asyncio.to_thread(self._store.activate, project, name, target.id)
+                await self._activation.route(target)
+            except BaseException:
+                await self._activation.give_up(target)
+                raise
+        log.info("rolled_back", extra={"deployment": name, "revision": target.id, "number": target.number})
+        return target
+
+    async def remove(self, project: str, name: str) -> None:
+        """Forget a deployment. What runs finishes; what waits hears that it is gone. Raises `NotFound`."""
+        async with self._held(project, [name]):
+            await asyncio.to_thread(self._store.remove, project, name)
+            self._activation.unroute(project, name)
+            await asyncio.to_thread(self._forget_logs, project, name)
+        log.info("removed", extra={"deployment": name})
+
+    async def promote_model(self, project: str, name: str, model: Model) -> Revision:
+        """Serve a registered model: the active specification and code with these files.
+
+        Raises `NotFound` where the deployment is gone, `LoadFailed` where the model cannot be loaded.
+        """
+        async with self._held(project, [name]):
+            deployment = await self._deployment(project, name)
+            active = await asyncio.to_thread(self._store.revision, deployment.active_revision)
+            wanted = await self._activation.wanted(project, active.spec, active.code_digest, model)
+            try:
+                await self._activation.load(wanted)
+                return await self._activation.commit(wanted, app=deployment.app, model=model)
+            except BaseException:
+                await self._activation.give_up(wanted)
+                raise
+
+    async def active(self, project: str, name: str) -> Revision:
+        """The revision that answers under a name. Raises `NotFound`."""
+        deployment = await self._deployment(project, name)
+        return await asyncio.to_thread(self._store.revision, deployment.active_revision)
+
+    async def all(self, project: str) -> Sequence[Revision]:
+        """The active revisions of a project, by name."""
+        deployments = await asyncio.to_thread(self._store.all, project)
+        return [await asyncio.to_thread(self._store.revision, one.active_revision) for one in deployments]
+
+    async def revisions(self, project: str, name: str) -> Sequence[Revision]:
+        """Newest first; none where there is no such deployment."""
+        return await asyncio.to_thread(self._store.revisions, project, name)
+
+    async def _deployment(self, project: str, name: str) -> base.Deployment:
+        found = await asyncio.to_thread(self._store.find, project, name)
+        if found is None:
+            raise NotFound(f"there is no deployment {name!r}; `lambent ls` lists what there is")
+        return found
+
+    async def _candidate(self, project: str, draft: Draft) -> Candidate:
+        before = await asyncio.to_thread(self._store.find, project, draft.name)
+        if before is not None and before.app and before.app != draft.planned.app:
+            raise Conflict(
+                f"{draft.name!r} belongs to the app {before.app!r}: "
+                "remove it first, or deploy under another name"
+            )
+        model = await self._model(project, draft)
+        wanted = await self._activation.wanted(project, draft.planned.spec, draft.code_digest, model)
+        return Candidate(draft, wanted, model, before.active_revision if before else "")
+
+    async def _model(self, project: str, draft: Draft) -> Model | None:
+        """The model that the revision will serve: the one it brings, else the newest of its name."""
+        if draft.planned.spec.kind is not Kind.MODEL:
+            return None
+        if draft.ready is not None:
+            return await self._registry.as_registered(project, draft.name, draft.ready)
+        return await self._registry.latest(project, draft.name)
+
+    async def _keep(self, candidate: Candidate) -> Revision:
+        draft, model = candidate.draft, candidate.model
+        if draft.ready is not None and model is not None:
+            model = await self._registry.register(model)
+        return await self._activation.commit(candidate.revision, app=draft.planned.app, model=model)
+
+    @asynccontextmanager
+    async def _held(self, project: str, names: Iterable[str]) -> AsyncIterator[None]:
+        """Nobody else changes these names meanwhile.
+
+        They are taken in one order, so that two deploys cannot wait for each other.
+        """
+        async with AsyncExitStack() as held:
+            for name in sorted(names):
+                await held.enter_async_context(self._locks.setdefault((project, name), asyncio.Lock()))
+            yield
+
+
+def _rollback_target(revisions: Sequence[Revision], active: Revision, to: int | None) -> Revision:
+    older = [one for one in revisions if (one.number < active.number if to is None else one.number == to)]
+    if not older:
+        which = "before the active one" if to is None else f"with number {to}"
+        raise NotFound(f"{active.deployment!r} has no revision {which}")
+    return max(older, key=lambda one: one.number)

@@ -1,0 +1,80 @@
+"""From a deploy request to drafts: what the artifact declares, or the model that it holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import msgspec
+
+from lambent.control.oneshots import OneShots
+from lambent.control.planning import Planned, inside, planned, planned_model
+from lambent.control.registry import ReadyModel, Registry
+from lambent.core.invocation import new_id
+from lambent.core.spec import Kind
+from lambent.pool.routes import Routes
+from lambent.storage.base import Artifacts
+from lambent.wire.api import DeployRequest
+from lambent.wire.oneshot import DescribeCall, Description
+from lambent.wire.process import RevisionPlan, Runtime
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A deployment on its way. `ready` is a model that comes with it, registered when the draft is kept."""
+
+    planned: Planned
+    code_digest: str
+    ready: ReadyModel | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that it will answer under."""
+        return self.planned.spec.name
+
+
+class Drafting:
+    """Reads deploy requests. User code and model files are opened in a process of their own."""
+
+    def __init__(
+        self, *, artifacts: Artifacts, registry: Registry, routes: Routes, oneshots: OneShots
+    ) -> None:
+        self._artifacts: Final = artifacts
+        self._registry: Final = registry
+        self._routes: Final = routes
+        self._oneshots: Final = oneshots
+
+    async def drafts(self, project: str, request: DeployRequest) -> Sequence[Draft]:
+        """What the request asks for; nothing is changed yet.
+
+        Raises `NotFound` for an unknown artifact, `InvalidSpec`, `CallerFault`, `LoadFailed` where the code
+        cannot be imported or the model not be read, `StorageFull`.
+        """
+        folder = await asyncio.to_thread(self._artifacts.path, request.artifact)
+        file = await asyncio.to_thread(inside, folder, request.target)
+        if file.suffix != ".py":
+            return [await self._model(project, request, folder)]
+        description = await self._describe(project, request.target, folder)
+        plans = planned(description, request, jobs=self._jobs(project))
+        return [Draft(one, request.artifact) for one in plans]
+
+    async def _model(self, project: str, request: DeployRequest, folder: Path) -> Draft:
+        ready = await self._registry.prepare(project, folder, str(PurePosixPath(request.target)))
+        return Draft(planned_model(request, adapter=ready.adapter, imports=ready.imports), "", ready)
+
+    async def _describe(self, project: str, target: str, folder: Path) -> Description:
+        plan = RevisionPlan(
+            revision=f"describe-{new_id()}",
+            deployment="",
+            project=project,
+            number=0,
+            runtime=Runtime.DESCRIBE,
+            entrypoint=target,
+            code_dir=str(folder),
+        )
+        return await self._oneshots.ask(plan, DescribeCall(target), Description)
+
+    def _jobs(self, project: str) -> frozenset[str]:
+        routes = (route for route in self._routes.all() if route.project == project)
+        return frozenset(route.name for route in routes if route.spec.kind is Kind.JOB)

@@ -1,0 +1,134 @@
+"""From what a target declares to specifications, and from a revision to the plan of its processes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import msgspec
+
+from lambent.core.errors import CallerFault, InvalidSpec
+from lambent.core.spec import DeploymentSpec, Kind, new_spec, with_settings
+from lambent.storage.base import Artifacts, Revision
+from lambent.wire.api import Declaration, DeployRequest
+from lambent.wire.aws_lambda import Place
+from lambent.wire.oneshot import Description
+from lambent.wire.process import RevisionPlan, Runtime
+
+RUNTIMES: Final[Mapping[Kind, Runtime]] = {
+    Kind.FUNCTION: Runtime.HANDLER,
+    Kind.MODEL: Runtime.MODEL,
+    Kind.JOB: Runtime.JOB,
+}
+
+NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
+
+Settings = Mapping[str, str | int | float]
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """One deployment to be. `app` is the App that declares it, empty where none does."""
+
+    spec: DeploymentSpec
+    app: str = ""
+
+
+def planned(description: Description, request: DeployRequest, *, jobs: frozenset[str]) -> tuple[Planned, ...]:
+    """The deployments that a target declares, with the request's settings over their own.
+
+    `jobs` are those deployed already. Raises `InvalidSpec` that names what does not fit.
+    """
+    declared = _renamed(description.declarations, request)
+    names = [one.name for one in declared]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidSpec(f"{', '.join(twice)} is declared twice: give each its own name")
+    _check_names(request.per_deployment, names)
+    known_jobs = jobs | {one.name for one in declared if one.kind is Kind.JOB}
+    return tuple(Planned(_spec(one, description.imports, request, known_jobs), one.app) for one in declared)
+
+
+def planned_model(request: DeployRequest, *, adapter: str, imports: Sequence[str]) -> Planned:
+    """The deployment of a model file alone. Its name is the file's, unless the request says another."""
+    stem = PurePosixPath(request.target).stem.lower()
+    name = request.name or NOT_IN_A_NAME.sub("-", stem).strip("-") or "model"
+    _check_names(request.per_deployment, [name])
+    spec = msgspec.structs.replace(new_spec(name, Kind.MODEL, adapter=adapter), imports=tuple(imports))
+    return Planned(_with_all(spec, request, {}))
+
+
+def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
+    """What a process needs to run a revision. Looks at the disk; raises `NotFound` for lost files."""
+    spec = revision.spec
+    made = datetime.fromtimestamp(revision.created_unix_ms / 1000, UTC)
+    return RevisionPlan(
+        revision=revision.id,
+        deployment=revision.deployment,
+        project=revision.project,
+        number=revision.number,
+        runtime=RUNTIMES[spec.kind],
+        entrypoint=spec.entrypoint,
+        adapter=spec.adapter,
+        code_dir=_folder(artifacts, revision.code_digest),
+        model_dir=_folder(artifacts, revision.model_digest),
+        imports=spec.imports,
+        env=spec.env,
+        memory_bytes=spec.memory_bytes,
+        timeout_s=spec.timeout_s,
+        function_arn=Place().function_arn(spec.name),
+        log_group=f"/aws/lambda/{spec.name}",
+        log_stream=f"{made:%Y/%m/%d}/[{revision.number}]{revision.id}",
+    )
+
+
+def needs_model(revision: Revision) -> bool:
+    """Whether its training job must run before it can be invoked."""
+    return revision.spec.kind is Kind.MODEL and bool(revision.spec.train) and not revision.model_digest
+
+
+def inside(folder: Path, target: str) -> Path:
+    """The file of a target in an artifact. Raises `CallerFault` where it is not there or leads out."""
+    path = PurePosixPath(target.partition(":")[0])
+    if path.is_absolute() or ".." in path.parts or not (folder / path).is_file():
+        raise CallerFault(f"the artifact has no file {str(path)!r}")
+    return folder / path
+
+
+def _renamed(declared: Sequence[Declaration], request: DeployRequest) -> Sequence[Declaration]:
+    if not declared:
+        raise CallerFault(f"{request.target} declares nothing that could be deployed")
+    if not request.name:
+        return declared
+    if len(declared) > 1:
+        names = ", ".join(one.name for one in declared)
+        raise InvalidSpec(f"a name is for one deployment, and {request.target} declares {names}")
+    return [msgspec.structs.replace(declared[0], name=request.name)]
+
+
+def _check_names(per_deployment: Mapping[str, Settings], names: Sequence[str]) -> None:
+    if unknown := sorted(set(per_deployment) - set(names)):
+        raise InvalidSpec(
+            f"there are settings for {', '.join(unknown)}, but the target declares {', '.join(names)}"
+        )
+
+
+def _spec(
+    one: Declaration, imports: Sequence[str], request: DeployRequest, jobs: frozenset[str]
+) -> DeploymentSpec:
+    if one.train and one.train not in jobs:
+        raise InvalidSpec(f"{one.name} is trained by {one.train!r}, and there is no such job")
+    spec = new_spec(one.name, one.kind, entrypoint=one.entrypoint, train=one.train)
+    return _with_all(msgspec.structs.replace(spec, imports=tuple(imports)), request, one.settings)
+
+
+def _with_all(spec: DeploymentSpec, request: DeployRequest, own: Settings) -> DeploymentSpec:
+    # What is nearer to one deployment goes over what is meant for all.
+    for settings in (own, request.settings, request.per_deployment.get(spec.name, {})):
+        spec = with_settings(spec, settings)
+    return spec
+
+
+def _folder(artifacts: Artifacts, digest: str) -> str:
+    return str(artifacts.path(digest)) if digest else ""

@@ -1,0 +1,121 @@
+"""Models: files made ready to be served, and what is known of those that are registered."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lambent.control.oneshots import OneShots
+from lambent.core.errors import CallerFault
+from lambent.core.invocation import new_id
+from lambent.storage.base import ArtifactFacts, Artifacts, Model, Models
+from lambent.wire.api import ModelView
+from lambent.wire.oneshot import PrepareCall, Prepared
+from lambent.wire.process import RevisionPlan, Runtime
+
+
+class ReadyModel(msgspec.Struct, frozen=True):
+    """A prepared and stored model that is not registered yet. `imports` are the packages that serve it."""
+
+    facts: ArtifactFacts
+    adapter: str
+    imports: tuple[str, ...]
+
+
+class Registry:
+    """The models of every project. `work_dir` is where they are prepared."""
+
+    def __init__(self, models: Models, artifacts: Artifacts, oneshots: OneShots, work_dir: Path) -> None:
+        self._models: Final = models
+        self._artifacts: Final = artifacts
+        self._oneshots: Final = oneshots
+        self._work_dir: Final = work_dir
+
+    async def prepare(self, project: str, artifact: Path, file: str) -> ReadyModel:
+        """Make the model in `file` of an artifact ready to be served, and store that.
+
+        Raises `LoadFailed` where the file is no model or damaged, `CallerFault` where nothing can serve its
+        kind, `StorageFull`.
+        """
+        folder = await asyncio.to_thread(_new_folder, self._work_dir)
+        try:
+            plan = RevisionPlan(
+                revision=f"prepare-{new_id()}",
+                deployment="",
+                project=project,
+                number=0,
+                runtime=Runtime.PREPARE,
+                model_dir=str(artifact),
+                work_dir=str(folder),
+            )
+            prepared = await self._oneshots.ask(plan, PrepareCall(file), Prepared)
+            if prepared.serving is None:
+                raise CallerFault(f"nothing here can serve {file}")
+            facts = await asyncio.to_thread(self._artifacts.ingest_tree, folder)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        return ReadyModel(facts, prepared.serving.adapter, prepared.imports)
+
+    async def as_registered(self, project: str, name: str, ready: ReadyModel) -> Model:
+        """A prepared model as `register` will make it. Where it is new, nothing is stored of it yet."""
+        latest = await self.latest(project, name)
+        if latest is not None and latest.digest == ready.facts.digest:
+            return latest
+        return Model(
+            project=project,
+            name=name,
+            number=latest.number + 1 if latest else 1,
+            digest=ready.facts.digest,
+            metrics={},
+            run="",
+            size_bytes=ready.facts.size_bytes,
+            created_unix_ms=0,
+        )
+
+    async def register(self, model: Model) -> Model:
+        """Register what `as_registered` gave, unless it is the latest of its name already."""
+        latest = await self.latest(model.project, model.name)
+        if latest is not None and latest.digest == model.digest:
+            return latest
+        return await asyncio.to_thread(
+            lambda: self._models.register(
+                project=model.project,
+                name=model.name,
+                digest=model.digest,
+                size_bytes=model.size_bytes,
+                metrics=model.metrics,
+                run=model.run,
+            )
+        )
+
+    async def latest(self, project: str, name: str) -> Model | None:
+        """The newest model of a deployment."""
+        return await asyncio.to_thread(self._models.latest, project, name)
+
+    async def all(self, project: str, name: str) -> Sequence[ModelView]:
+        """The registered models of a deployment, or of all where `name` is empty."""
+        return [view(model) for model in await asyncio.to_thread(self._models.all, project, name)]
+
+
+def view(model: Model) -> ModelView:
+    """A model as the operator sees it."""
+    return ModelView(
+        name=model.name,
+        number=model.number,
+        digest=model.digest,
+        metrics=model.metrics,
+        run=model.run,
+        created_unix_ms=model.created_unix_ms,
+        size_bytes=model.size_bytes,
+    )
+
+
+def _new_folder(inside: Path) -> Path:
+    inside.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="prepare-", dir=inside))

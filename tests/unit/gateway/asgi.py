@@ -1,0 +1,228 @@
+"""A client that speaks ASGI to the gateway, and the gateway it speaks to: real but for what runs the code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lambent.core.errors import QueueFull
+from lambent.core.invocation import Invocation, Outcome, Role, Status, Timing
+from lambent.core.spec import DeploymentSpec, Kind, Temperature
+from lambent.gateway.acceptance import Acceptance
+from lambent.gateway.app import Gateway
+from lambent.gateway.auth import Keys
+from lambent.gateway.pages import Pages
+from lambent.gateway.protocols.aws_lambda import AwsLambdaDoor
+from lambent.gateway.protocols.native import NativeDoor
+from lambent.gateway.requests import Message, Receive, Scope, Send
+from lambent.pool.routes import Route, Routes
+from lambent.storage.base import Ticket, TicketState
+from lambent.storage.sql import SqlStore
+from lambent.wire.api import KeyReply
+from lambent.wire.process import RevisionPlan, Runtime
+from tests.support.virtual_time import ManualClock
+
+PROJECT = "default"
+BODY_BYTES_MAX = 1000
+
+
+class Response(msgspec.Struct):
+    """What came back. Names of headers are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+def outcome(body: bytes = b'"done"', **changes: Any) -> Outcome:
+    """An outcome as the dispatcher gives it."""
+    plain = Outcome(
+        status=Status.OK,
+        body=body,
+        content_type="application/json",
+        revision="rev1",
+        temperature=Temperature.HOT,
+        timing=Timing(queue_ms=0.25, run_ms=1.5, total_ms=2.0),
+        billed_ms=2,
+        memory_bytes=128 * 1024 * 1024,
+        memory_used_bytes=30 * 1024 * 1024,
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+class Invoker:
+    """Answers with what the test says, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Invocation] = []
+        self.watched = 0
+        self.next: Callable[[Invocation], Awaitable[Outcome]] | Outcome | Exception = outcome()
+
+    async def invoke(
+        self, invocation: Invocation, *, watch: Callable[[], asyncio.Task[None]] | None = None
+    ) -> Outcome:
+        self.asked.append(invocation)
+        self.watched += watch is not None
+        if isinstance(self.next, Exception):
+            raise self.next
+        return self.next if isinstance(self.next, Outcome) else await self.next(invocation)
+
+
+class Queue:
+    """A queue that keeps its tickets in memory and runs none."""
+
+    def __init__(self) -> None:
+        self.tickets: dict[tuple[str, str], Ticket] = {}
+        self.full = False
+
+    async def accept(self, invocation: Invocation) -> Ticket:
+        if self.full:
+            raise QueueFull("full", retry_after_s=3)
+        await asyncio.sleep(0)
+        ticket = Ticket(
+            id=invocation.id,
+            project=invocation.project,
+            deployment=invocation.deployment,
+            body=invocation.body,
+            content_type=invocation.content_type,
+            state=TicketState.QUEUED,
+            created_unix_ms=1,
+        )
+        assert (ticket.project, ticket.id) not in self.tickets, "accepted twice"
+        self.tickets[ticket.project, ticket.id] = ticket
+        return ticket
+
+    async def find(self, project: str, ticket: str) -> Ticket | None:
+        await asyncio.sleep(0)
+        return self.tickets.get((project, ticket))
+
+    def end(self, ticket: Ticket, state: TicketState, **changes: Any) -> None:
+        self.tickets[ticket.project, ticket.id] = msgspec.structs.replace(ticket, state=state, **changes)
+
+
+class House:
+    """A gateway over a real store of keys, with an admin's key in hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock()
+        self.store = SqlStore.open(folder / "keys.db", self.clock)
+        self.keys = Keys(self.store.keys, b"m" * 32, self.clock)
+        self.routes = Routes()
+        self.invoker = Invoker()
+        self.queue = Queue()
+        self.accepting = True
+        acceptance = Acceptance(self.queue, self.routes)
+        self.gateway = Gateway(
+            native=NativeDoor(
+                invoker=self.invoker,
+                acceptance=acceptance,
+                keys=self.keys,
+                clock=self.clock,
+                body_bytes_max=BODY_BYTES_MAX,
+            ),
+            aws_lambda=AwsLambdaDoor(
+                invoker=self.invoker,
+                acceptance=acceptance,
+                routes=self.routes,
+                keys=self.keys,
+                clock=self.clock,
+            ),
+            pages=Pages(
+                keys=self.keys,
+                metrics=lambda: (b"lambent_up 1\n", "text/plain; version=0.0.4"),
+                accepts=lambda: self.accepting,
+            ),
+            control=control,
+            keys=self.keys,
+        )
+        self.deploy("hello")
+
+    def deploy(self, name: str, *, kind: Kind = Kind.FUNCTION, project: str = PROJECT, number: int = 3) -> None:
+        self.routes.put(
+            Route(
+                project=project,
+                name=name,
+                spec=DeploymentSpec(name=name, kind=kind, entrypoint="app:hello", env={"A": "1"}),
+                plan=RevisionPlan(
+                    revision=f"{name}-rev", deployment=name, project=project, number=number, runtime=Runtime.HANDLER
+                ),
+                created_unix_ms=1_700_000_000_123,
+            )
+        )
+
+    async def key(self, role: Role = Role.ADMIN, project: str = PROJECT) -> KeyReply:
+        return await self.keys.create(project, f"a {role.value}", role)
+
+    async def call(
+        self, method: str, target: str, body: bytes = b"", *, key: str | None = None, **headers: str
+    ) -> Response:
+        """One request. `key` None uses a new admin key; an empty one sends none."""
+        if key is None:
+            key = (await self.key()).api_key
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if key:
+            named["authorization"] = f"Bearer {key}"
+        return await request(self.gateway, method, target, body, named)
+
+
+async def control(scope: Scope, receive: Receive, send: Send) -> None:
+    """A control app that says who asks; the path /api/v1/crash crashes, before or after it began to answer."""
+    if scope["path"] == "/api/v1/crash":
+        raise RuntimeError("a secret of the house")
+    principal = scope.get("lambent.principal")
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/api/v1/crash-late":
+        raise RuntimeError("too late")
+    await send({"type": "http.response.body", "body": msgspec.json.encode(principal)})
+
+
+async def request(
+    app: Callable[[Scope, Receive, Send], Awaitable[None]],
+    method: str,
+    target: str,
+    body: bytes | Sequence[bytes] = b"",
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Send one request, the body in one piece or in the given ones, and collect the answer."""
+    chunks = [body] if isinstance(body, bytes) else list(body)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if not chunks:
+            await asyncio.get_running_loop().create_future()
+        return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope_of(method, target, headers or {}), receive, send)
+    start, *rest = sent
+    return Response(
+        status=start["status"],
+        headers={name.decode(): value.decode() for name, value in start["headers"]},
+        body=b"".join(message.get("body", b"") for message in rest),
+    )
+
+
+def scope_of(method: str, target: str, headers: dict[str, str]) -> Scope:
+    """An HTTP scope as uvicorn makes it."""
+    from urllib.parse import unquote
+
+    raw_path, _, query = target.partition("?")
+    return {
+        "type": "http",
+        "method": method,
+        "path": unquote(raw_path),
+        "raw_path": raw_path.encode(),
+        "query_string": query.encode(),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "scheme": "http",
+        "server": ("127.0.0.1", 8700),
+    }

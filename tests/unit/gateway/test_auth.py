@@ -1,0 +1,207 @@
+"""Keys: made once, known by their hash, useless from the moment they are removed."""
+
+import asyncio
+import stat
+from pathlib import Path
+
+import pytest
+from botocore.auth import SigV4Auth
+
+from lambent.core.errors import Forbidden, NotFound, StorageBroken, Unauthenticated
+from lambent.core.invocation import Principal, Role
+from lambent.gateway.auth import KEY_ID, Keys, load_master, require
+from lambent.wire import sigv4
+from tests.unit.gateway.asgi import PROJECT, House
+from tests.unit.gateway.test_sigv4 import signed, signed_at_ms
+
+
+def bearer(key: str) -> dict[bytes, bytes]:
+    return {b"authorization": b"Bearer " + key.encode()}
+
+
+def test_a_key_opens_its_project_with_its_role(house: House) -> None:
+    async def story() -> None:
+        made = await house.keys.create("other", "ci", Role.DEPLOY)
+        for headers in (bearer(made.api_key), {b"x-api-key": made.api_key.encode()}):
+            principal = await house.keys.authenticate(headers)
+            assert principal == Principal("other", made.key.key_id, Role.DEPLOY)
+
+    asyncio.run(story())
+
+
+def test_the_store_never_sees_a_secret(house: House, tmp_path: Path) -> None:
+    made = asyncio.run(house.key())
+    house.store.close()
+    secret = made.api_key.rpartition("_")[2].encode()
+    files = [path.read_bytes() for path in tmp_path.iterdir()]
+    assert made.key.key_id.encode() in b"".join(files)
+    assert secret not in b"".join(files)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "nonsense",
+        "lk_00000000_" + "A" * 43,
+        "lk_../../.._" + "A" * 43,
+        "lk__",
+        "sk_00000000_" + "A" * 43,
+    ],
+)
+def test_a_wrong_key_is_refused(house: House, wrong: str) -> None:
+    with pytest.raises(Unauthenticated):
+        asyncio.run(house.keys.authenticate(bearer(wrong)))
+
+
+def test_another_secret_under_a_known_id_is_refused(house: House) -> None:
+    async def story() -> None:
+        first, second = await house.key(), await house.key()
+        await house.keys.authenticate(bearer(first.api_key))
+        mixed = f"lk_{first.key.key_id}_{second.api_key.split('_', 2)[2]}"
+        with pytest.raises(Unauthenticated):
+            await house.keys.authenticate(bearer(mixed))
+
+    asyncio.run(story())
+
+
+def test_a_removed_key_opens_nothing(house: House) -> None:
+    async def story() -> None:
+        made = await house.key()
+        await house.keys.authenticate(bearer(made.api_key))
+        await house.keys.remove(PROJECT, made.key.key_id)
+        with pytest.raises(Unauthenticated):
+            await house.keys.authenticate(bearer(made.api_key))
+
+    asyncio.run(story())
+
+
+def test_a_key_that_is_removed_while_it_is_looked_up_is_not_remembered(house: House) -> None:
+    async def story() -> None:
+        made = await house.key()
+        looking = asyncio.create_task(house.keys.authenticate(bearer(made.api_key)))
+        await asyncio.sleep(0)
+        await house.keys.remove(PROJECT, made.key.key_id)
+        await asyncio.gather(looking, return_exceptions=True)
+        with pytest.raises(Unauthenticated):
+            await house.keys.authenticate(bearer(made.api_key))
+
+    asyncio.run(story())
+
+
+def test_a_key_of_another_project_cannot_be_removed(house: House) -> None:
+    async def story() -> None:
+        made = await house.key()
+        with pytest.raises(NotFound):
+            await house.keys.remove("other", made.key.key_id)
+        await house.keys.authenticate(bearer(made.api_key))
+
+    asyncio.run(story())
+
+
+def test_keys_are_listed_without_their_secrets(house: House) -> None:
+    async def story() -> None:
+        made = await house.key(Role.READ)
+        assert list(await house.keys.all(PROJECT)) == [made.key]
+        assert list(await house.keys.all("other")) == []
+
+    asyncio.run(story())
+
+
+def test_the_local_key_is_the_same_at_every_start(house: House) -> None:
+    async def story() -> None:
+        first = await house.keys.local(PROJECT)
+        restarted = Keys(house.store.keys, b"m" * 32, house.clock)
+        assert await restarted.local(PROJECT) == first
+        assert (await restarted.authenticate(bearer(first.api_key))).role is Role.ADMIN
+        assert KEY_ID.fullmatch(first.api_key.split("_")[1])
+        assert len(await restarted.all(PROJECT)) == 1
+
+    asyncio.run(story())
+
+
+def test_the_local_key_cannot_be_had_with_another_master(house: House) -> None:
+    async def story() -> None:
+        await house.keys.local(PROJECT)
+        stranger = await Keys(house.store.keys, b"n" * 32, house.clock).local("elsewhere")
+        assert stranger.api_key != (await house.keys.local(PROJECT)).api_key
+
+    asyncio.run(story())
+
+
+def test_the_pair_of_a_key_signs_requests(house: House) -> None:
+    async def story() -> None:
+        made = await house.key(Role.INVOKE)
+        assert made.access_key_id.startswith("LAMB")
+        assert len(made.access_key_id) == 20
+        assert made.access_key_id.isupper()
+        principal = await house.keys.authenticate_signed(*as_signed(house, made.access_key_id, made.secret_access_key))
+        assert principal == Principal(PROJECT, made.key.key_id, Role.INVOKE)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("access_key_id", ["", "LAMB", "AKIAEXAMPLE", "LAMB" + "A" * 16, "LAMB" + "é" * 16])
+def test_an_access_key_that_is_not_ours_is_unknown(house: House, access_key_id: str) -> None:
+    request, signature = as_signed(house, "LAMBEXAMPLE", "secret")
+    with pytest.raises(Unauthenticated):
+        asyncio.run(
+            house.keys.authenticate_signed(
+                request, sigv4.Signature(
+                    access_key_id=access_key_id, date=signature.date, region=signature.region,
+                    service=signature.service, signed_at=signature.signed_at,
+                    signed_headers=signature.signed_headers, digest=signature.digest,
+                ),
+            )
+        )  # fmt: skip
+
+
+def test_the_pair_of_a_removed_key_signs_nothing(house: House) -> None:
+    async def story() -> None:
+        made = await house.key()
+        await house.keys.remove(PROJECT, made.key.key_id)
+        with pytest.raises(Unauthenticated):
+            await house.keys.authenticate_signed(*as_signed(house, made.access_key_id, made.secret_access_key))
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("held", list(Role))
+@pytest.mark.parametrize("needed", list(Role))
+def test_each_role_includes_those_below_it(held: Role, needed: Role) -> None:
+    order = [Role.READ, Role.INVOKE, Role.DEPLOY, Role.ADMIN]
+    principal = Principal(PROJECT, "k", held)
+    if order.index(held) >= order.index(needed):
+        require(principal, needed)
+    else:
+        with pytest.raises(Forbidden):
+            require(principal, needed)
+
+
+def test_the_master_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "master.key"
+    master = load_master(path)
+    assert load_master(path) == master
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["master.key"]
+
+
+def test_a_start_that_was_killed_before_leaves_no_half_master_key(tmp_path: Path) -> None:
+    (tmp_path / "master.new").write_bytes(b"torn")
+    assert len(load_master(tmp_path / "master.key")) == 32
+
+
+def test_a_damaged_master_key_is_not_replaced_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "master.key").write_bytes(b"torn")
+    with pytest.raises(StorageBroken, match="4 bytes"):
+        load_master(tmp_path / "master.key")
+
+
+def as_signed(house: House, access_key_id: str, secret: str) -> tuple[sigv4.SignedRequest, sigv4.Signature]:
+    """A request signed with a pair, and the house's clock moved to when it was signed."""
+    request = signed(SigV4Auth, "GET", "/2015-03-31/functions", {}, b"", access_key_id=access_key_id, secret=secret)
+    seconds = (signed_at_ms(request) - house.clock.unix_ms()) / 1000
+    house.clock.advance(max(0.0, seconds))
+    signature = sigv4.read(request)
+    assert signature is not None
+    return request, signature
