@@ -53,6 +53,7 @@ class Progress:
             self._over = True
             if self._view:
                 self._view.close()
+        self._timer.join()
 
     def _begin(self) -> None:
         view = LiveView() if self._live else PlainView(self._stream)
@@ -98,9 +99,9 @@ class LiveView:
             transient=True,
         )
         self._task: Final = self._bars.add_task("", total=None)
-        self._bars.start()
 
     def show(self, text: str, fraction: float | None) -> None:
+        self._bars.start()  # harmless where it has
         self._bars.update(
             self._task, description=text, total=None if fraction is None else 1.0, completed=fraction or 0.0
         )
