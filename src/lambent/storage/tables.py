@@ -155,8 +155,8 @@ USAGE_SEGMENTS: Final = Table(
     Column("torn_records", Integer, nullable=False),
 )
 
-# Sums over one hour. A price plan rounds each invocation up to its own granularity, which a sum cannot do
-# afterwards: so the time is summed once for each granularity that a plan has.
+# Sums over one hour. A price plan rounds each invocation up in its own way, which a sum cannot do afterwards:
+# so the billed time is summed once for each meter of `core.pricing`, by its label.
 USAGE_HOURS: Final = Table(
     "usage_hours",
     METADATA,
@@ -171,8 +171,7 @@ USAGE_HOURS: Final = Table(
     Column("cpu_us", BigInteger, nullable=False),
     Column("billed_ms", BigInteger, nullable=False),
     Column("billed_init_ms", BigInteger, nullable=False),
-    Column("billed_by_100_ms", BigInteger, nullable=False),
-    Column("billed_by_1000_ms", BigInteger, nullable=False),
+    Column("readings", Json, nullable=False),
     Column("request_bytes", BigInteger, nullable=False),
     Column("response_bytes", BigInteger, nullable=False),
     Index("usage_hours_period", "project", "hour_unix_ms"),
