@@ -63,6 +63,7 @@ class Invoker:
     def __init__(self) -> None:
         self.asked: list[Invocation] = []
         self.watched = 0
+        self.called = asyncio.Event()
         self.next: Callable[[Invocation], Awaitable[Outcome]] | Outcome | Exception = outcome()
 
     async def invoke(
@@ -70,6 +71,7 @@ class Invoker:
     ) -> Outcome:
         self.asked.append(invocation)
         self.watched += watch is not None
+        self.called.set()
         if isinstance(self.next, Exception):
             raise self.next
         return self.next if isinstance(self.next, Outcome) else await self.next(invocation)
@@ -144,14 +146,20 @@ class House:
         )
         self.deploy("hello")
 
-    def deploy(self, name: str, *, kind: Kind = Kind.FUNCTION, project: str = PROJECT, number: int = 3) -> None:
+    def deploy(
+        self, name: str, *, kind: Kind = Kind.FUNCTION, project: str = PROJECT, number: int = 3
+    ) -> None:
         self.routes.put(
             Route(
                 project=project,
                 name=name,
                 spec=DeploymentSpec(name=name, kind=kind, entrypoint="app:hello", env={"A": "1"}),
                 plan=RevisionPlan(
-                    revision=f"{name}-rev", deployment=name, project=project, number=number, runtime=Runtime.HANDLER
+                    revision=f"{name}-rev",
+                    deployment=name,
+                    project=project,
+                    number=number,
+                    runtime=Runtime.HANDLER,
                 ),
                 created_unix_ms=1_700_000_000_123,
             )
@@ -173,7 +181,7 @@ class House:
 
 
 async def control(scope: Scope, receive: Receive, send: Send) -> None:
-    """A control app that says who asks; the path /api/v1/crash crashes, before or after it began to answer."""
+    """A control app that says who asks, and crashes where it is told: before or after it began to answer."""
     if scope["path"] == "/api/v1/crash":
         raise RuntimeError("a secret of the house")
     principal = scope.get("lambent.principal")

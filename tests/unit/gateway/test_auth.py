@@ -135,7 +135,9 @@ def test_the_pair_of_a_key_signs_requests(house: House) -> None:
         assert made.access_key_id.startswith("LAMB")
         assert len(made.access_key_id) == 20
         assert made.access_key_id.isupper()
-        principal = await house.keys.authenticate_signed(*as_signed(house, made.access_key_id, made.secret_access_key))
+        principal = await house.keys.authenticate_signed(
+            *as_signed(house, made.access_key_id, made.secret_access_key)
+        )
         assert principal == Principal(PROJECT, made.key.key_id, Role.INVOKE)
 
     asyncio.run(story())
@@ -161,7 +163,9 @@ def test_the_pair_of_a_removed_key_signs_nothing(house: House) -> None:
         made = await house.key()
         await house.keys.remove(PROJECT, made.key.key_id)
         with pytest.raises(Unauthenticated):
-            await house.keys.authenticate_signed(*as_signed(house, made.access_key_id, made.secret_access_key))
+            await house.keys.authenticate_signed(
+                *as_signed(house, made.access_key_id, made.secret_access_key)
+            )
 
     asyncio.run(story())
 
@@ -199,7 +203,9 @@ def test_a_damaged_master_key_is_not_replaced_in_silence(tmp_path: Path) -> None
 
 def as_signed(house: House, access_key_id: str, secret: str) -> tuple[sigv4.SignedRequest, sigv4.Signature]:
     """A request signed with a pair, and the house's clock moved to when it was signed."""
-    request = signed(SigV4Auth, "GET", "/2015-03-31/functions", {}, b"", access_key_id=access_key_id, secret=secret)
+    request = signed(
+        SigV4Auth, "GET", "/2015-03-31/functions", {}, b"", access_key_id=access_key_id, secret=secret
+    )
     seconds = (signed_at_ms(request) - house.clock.unix_ms()) / 1000
     house.clock.advance(max(0.0, seconds))
     signature = sigv4.read(request)

@@ -197,7 +197,10 @@ def test_a_request_without_a_signature_has_none() -> None:
 @given(st.text(), st.text(alphabet="Xamz-SignatureCredentialDateExpires=&%/;0129TZ", max_size=300))
 def test_nonsense_is_refused_and_never_crashes(authorization: str, query: str) -> None:
     header = (sigv4.ALGORITHM + " " + authorization).encode("utf-8", "replace")
-    for headers, target in (([(b"authorization", header)], b""), ([], query.encode() + b"&X-Amz-Signature=1")):
+    for headers, target in (
+        ([(b"authorization", header)], b""),
+        ([], query.encode() + b"&X-Amz-Signature=1"),
+    ):
         request = SignedRequest(method="GET", path=b"/", query=target, headers=headers, body=b"")
         with pytest.raises(SignatureRejected):
             sigv4.read(request)
