@@ -11,12 +11,12 @@ from lambent.cli.output import dollars, emit_json, table, when
 from lambent.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from lambent.wire.api import UsageLine, UsageView
 
-# The plan that `usage` shows: the one whose prices most readers know by heart.
-FAMILIAR: Final = "aws"
+# The plan that `usage` shows: the prices that most readers know.
+FAMILIAR: Final = "aws-lambda"
 since_option: Final = click.option(
     "--since",
     callback=moment,
@@ -39,8 +39,10 @@ def usage(since: int | None, until: int | None, *, as_json: bool) -> None:
     if as_json:
         emit_json(view)
         return
-    plan = next((name for name in view.plans if FAMILIAR in name.lower()), next(iter(view.plans), ""))
-    _print(view, [plan] if plan else [])
+    costs = {FAMILIAR.upper(): FAMILIAR} if FAMILIAR in view.plans else {}
+    _print_usage(view, costs)
+    for title, plan in costs.items():
+        click.echo(f"{title}: {view.plans[plan]}")
 
 
 @click.command()
@@ -52,8 +54,11 @@ def cost(since: int | None, until: int | None, *, as_json: bool) -> None:
     view = _ask(since, until)
     if as_json:
         emit_json(view)
-    else:
-        _print(view, list(view.plans))
+        return
+    _print_usage(view, {})
+    click.echo()
+    rows = [[plan, _cost(view.total, plan), said] for plan, said in view.plans.items()]
+    table(["PLAN", "COST", "PRICES"], rows, right=["COST"])
 
 
 def _ask(since: int | None, until: int | None) -> UsageView:
@@ -61,9 +66,10 @@ def _ask(since: int | None, until: int | None) -> UsageView:
         return client.usage(since_unix_ms=since, until_unix_ms=until)
 
 
-def _print(view: UsageView, plans: list[str]) -> None:
+def _print_usage(view: UsageView, costs: Mapping[str, str]) -> None:
+    """Print a line for each deployment and the total; `costs` has plans by the title of their column."""
     columns: dict[str, Callable[[UsageLine], str]] = {
-        "DEPLOYMENT": lambda line: line.deployment,
+        "DEPLOYMENT": lambda line: line.deployment or "total",
         "INVOCATIONS": lambda line: f"{line.invocations:,}",
         "FAILED": lambda line: f"{line.failed:,}",
         "COLD STARTS": lambda line: f"{line.cold_starts:,}",
@@ -71,14 +77,17 @@ def _print(view: UsageView, plans: list[str]) -> None:
         "GB-S": lambda line: f"{line.gb_s:,.3f}",
         "CPU S": lambda line: f"{line.cpu_s:,.2f}",
     }
-    rows = [[show(line) for show in columns.values()] for line in (*view.lines, view.total)]
-    for row, line in zip(rows, (*view.lines, view.total), strict=True):
-        row.extend(dollars(line.cost_usd.get(plan, 0.0)) for plan in plans)
-    rows[-1][0] = "total"
-    header = [*columns, *(plan.upper() for plan in plans)]
+    header = [*columns, *costs]
+    rows = [
+        [*(shown(line) for shown in columns.values()), *(_cost(line, plan) for plan in costs.values())]
+        for line in (*view.lines, view.total)
+    ]
     table(header, rows, right=header[1:])
     click.echo(f"from {when(view.since_unix_ms)} until {when(view.until_unix_ms)}")
-    for plan in plans:
-        click.echo(f"{plan.upper()}: {view.plans[plan]}")
     if view.torn_records:
         click.echo(f"{view.torn_records} records could not be read and are not counted", err=True)
+
+
+def _cost(line: UsageLine, plan: str) -> str:
+    """Dollars, or a dash where the plan cannot price this usage."""
+    return dollars(line.cost_usd[plan]) if plan in line.cost_usd else "-"

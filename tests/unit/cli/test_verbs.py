@@ -215,10 +215,14 @@ def test_usage_shows_the_price_at_aws(control: FakeControl, lambent: Lambent) ->
 
 
 def test_cost_shows_every_plan(control: FakeControl, lambent: Lambent) -> None:
-    control.tell("GET", "/api/v1/usage", json_told(USAGE))
-    out = lambent("cost").out
-    assert "AZURE: Azure Functions, consumption" in out
-    assert "$2.00" in out
+    unpriced = msgspec.structs.replace(USAGE, plans={**USAGE.plans, "new-plan": "since today"})
+    control.tell("GET", "/api/v1/usage", json_told(unpriced))
+    assert lambent("cost").out.splitlines()[-4:] == [
+        "PLAN               COST  PRICES",
+        "azure             $2.00  Azure Functions, consumption",
+        "aws-lambda  $0.00024680  AWS Lambda, x86, us-east-1",
+        "new-plan              -  since today",
+    ]
 
 
 @pytest.mark.parametrize(
