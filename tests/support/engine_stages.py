@@ -1,4 +1,4 @@
-"""Stages for the engine's contract: one set of programs, as callables for the fake, as files for processes."""
+"""Stages for the engine's contract: one set of programs, as callables for the fake and as files otherwise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lambent.engines.base import Engine
 from lambent.engines.local import LocalEngine
 from lambent.engines.memory import MemoryEngine
 from lambent.engines.memory_worker import Dies, Program, Scene
-from lambent.wire.frames import Call
+from lambent.wire.frames import BODY_BYTES_MAX, Call
 from lambent.wire.process import RevisionPlan, Runtime
 from tests.support.virtual_time import VirtualClock, run
 
@@ -126,9 +126,19 @@ class LocalStage:
         self._code_dir: Final = folder / "code"
         self._code_dir.mkdir()
         for name, text in MODULES.items():
-            (self._code_dir / f"{name}.py").write_text(text)
+            self.write(name, text)
 
-    def play(self, story: Callable[[Scenery], Coroutine[Any, Any, None]], *, load_timeout_s: float) -> None:
+    def write(self, program: str, text: str) -> None:
+        """Put one more program on the stage."""
+        (self._code_dir / f"{program}.py").write_text(text)
+
+    def play(
+        self,
+        story: Callable[[Scenery], Coroutine[Any, Any, None]],
+        *,
+        load_timeout_s: float,
+        body_bytes_max: int = BODY_BYTES_MAX,
+    ) -> None:
         async def whole() -> None:
             heard = Heard()
             engine = LocalEngine(
@@ -138,6 +148,7 @@ class LocalStage:
                 interpreter=self._interpreter,
                 load_timeout_s=load_timeout_s,
                 close_grace_s=2.0,
+                body_bytes_max=body_bytes_max,
             )
 
             def lose_template(revision: str) -> None:

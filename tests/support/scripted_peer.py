@@ -8,6 +8,7 @@ value is one of the words that appear below.
 from __future__ import annotations
 
 import ctypes
+import errno
 import importlib
 import os
 import resource
@@ -78,10 +79,11 @@ def fork(
     control: socket.socket, ask: Fork, fds: list[int], children: dict[int, str], function: Function | None
 ) -> None:
     misbehave = ask.plan.env.get("MISBEHAVE", "")
-    if misbehave == f"{ask.role} is never forked":
-        return
     if misbehave == f"template dies when asked for a {ask.role}":
         os.kill(os.getpid(), signal.SIGKILL)
+    if misbehave == f"kernel refuses to fork a {ask.role}":
+        send(control, Exited(ask.child, 0, errno.ENOMEM << 8, 0, 0))
+        return
     started_s = time.monotonic()
     pid = os.fork()
     if pid == 0:
@@ -93,7 +95,8 @@ def fork(
             os._exit(70)
     for fd in fds:
         os.close(fd)
-    children[pid] = ask.child
+    if misbehave != "template reports no end":
+        children[pid] = ask.child
     told = os.getppid() if misbehave == f"template lies about the pid of its {ask.role}" else pid
     send(control, Forked(ask.child, told, (time.monotonic() - started_s) * 1000))
 

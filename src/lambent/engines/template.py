@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from lambent.core.errors import LoadFailed
+from lambent.core.errors import LoadFailed, PlatformFault
 from lambent.core.invocation import FunctionError
 from lambent.engines.base import Exit
 from lambent.engines.control import Control, ControlEnded
@@ -33,6 +33,8 @@ from lambent.wire.process import (
 FORK_TIMEOUT_S: Final = 30.0
 # What it may take to leave after its control socket was closed.
 TEMPLATE_GRACE_S: Final = 2.0
+# When it is worth asking for a fork again that the kernel refused.
+RETRY_AFTER_S: Final = 1.0
 
 
 class TemplateGone(Exception):
@@ -58,12 +60,14 @@ class Template:
         *,
         watched: set[int],
         on_gone: Callable[[], None],
+        fork_timeout_s: float = FORK_TIMEOUT_S,
     ) -> None:
         self.name: Final = name
         self.process: Final = process
         self._log: Final = log
         self._watched: Final = watched
         self._on_gone: Final = on_gone
+        self._fork_timeout_s: Final = fork_timeout_s
         self._loop: Final = asyncio.get_running_loop()
         self._ready: Final[asyncio.Future[Ready]] = self._loop.create_future()
         self._forks: Final[dict[str, asyncio.Future[Born]]] = {}
@@ -103,14 +107,15 @@ class Template:
     async def fork(self, child: str, role: ChildRole, plan: RevisionPlan, descriptors: Sequence[int]) -> Born:
         """Fork a child; the descriptors stay the caller's to close.
 
-        A child whose asker was cancelled is killed as soon as it is born. Raises `TemplateGone`.
+        A child whose asker was cancelled is killed as soon as it is born. Raises `TemplateGone`, and
+        `PlatformFault` when the kernel refuses to fork.
         """
         if not self.usable:
             raise TemplateGone(self.name)
         born: asyncio.Future[Born] = self._loop.create_future()
         self._forks[child] = born
         try:
-            async with asyncio.timeout(FORK_TIMEOUT_S):
+            async with asyncio.timeout(self._fork_timeout_s):
                 await self._control.send(Fork(child, role, plan), descriptors)
                 return await born
         except ControlEnded:
@@ -137,6 +142,8 @@ class Template:
                 self._ready.set_exception(load_failed(error))
             case Forked(child=child, pid=pid, fork_ms=fork_ms) if child in self._forks:
                 self._birth(child, pid, fork_ms)
+            case Exited(child=child) if child in self._forks:
+                self._refuse(child, message)
             case Exited(child=child):
                 if child in self._children:  # else it came after the time in which it was waited for
                     self._children[child].report(_exit_of(message))
@@ -156,6 +163,14 @@ class Template:
             process.kill()
         else:
             born.set_result(Born(process, fork_ms))
+
+    def _refuse(self, child: str, message: Exited) -> None:
+        """It ended without having been born: the kernel refused the fork."""
+        born = self._forks.pop(child)
+        if not born.done():
+            number = _exit_of(message).code or 0
+            why = f"this machine has no room for another process now ({os.strerror(number)})"
+            born.set_exception(PlatformFault(why, retry_after_s=RETRY_AFTER_S))
 
     def _gone(self) -> None:
         self._control.drain()
