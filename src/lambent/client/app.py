@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar, overload
 import msgspec
 
 from lambent.core.errors import InvalidSpec
+from lambent.core.naming import kebab
 from lambent.core.spec import DeploymentSpec, Kind, checked, with_settings
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 Setting = str | int | float
 T = TypeVar("T", bound=Callable[..., object])
 
-WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 WORKER: Final = "lambent.worker"  # only a worker, or its template, has imported it
 
 
@@ -206,11 +205,6 @@ class App:
         job = self._declared.get(declared.train)
         train = job[0].name if job else f"{self.name}-{kebab(declared.train)}"
         return msgspec.structs.replace(declared, train=train)
-
-
-def kebab(name: str) -> str:
-    """A Python name as a deployment's: `MyModel` and `my_model` become `my-model`."""
-    return "-".join(WORDS.findall(name)).lower()
 
 
 def _flat(settings: Mapping[str, Setting], env: Mapping[str, str] | None) -> dict[str, Setting]:

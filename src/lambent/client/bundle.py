@@ -62,9 +62,13 @@ def _split(target: str) -> tuple[Path, str]:
     name, colon, attribute = target.rpartition(":")
     if not colon or Path(target).exists():
         return Path(target), ""
-    if not attribute.isidentifier():
+    if not _is_path_of_names(attribute):
         raise BundleError(f"{target}: {attribute!r} is not the name of an object; write file.py:object")
     return Path(name), attribute
+
+
+def _is_path_of_names(attribute: str) -> bool:
+    return all(name.isidentifier() for name in attribute.split("."))
 
 
 def _folder(folder: Path) -> Bundle:
@@ -74,7 +78,7 @@ def _folder(folder: Path) -> Bundle:
     path = Path(file).as_posix()
     if path not in {one.path for one in members}:
         raise BundleError(f"{folder / MANIFEST} has target = {file!r}, which is not among the folder's files")
-    if colon and not attribute.isidentifier():
+    if colon and not _is_path_of_names(attribute):
         raise BundleError(f"{folder / MANIFEST} has {attribute!r} in its target, not the name of an object")
     if path.endswith(".py"):
         with_local_modules(folder / path)  # for its complaints: everything goes along anyway

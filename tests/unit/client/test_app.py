@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import lambent
-from lambent.client.app import App, kebab
+from lambent.client.app import App
 from lambent.core.errors import InvalidSpec
 from lambent.core.spec import Kind
 from lambent.wire.api import ArtifactReply, DeployReply, DeployRequest
@@ -56,19 +56,10 @@ def test_the_mark_on_an_object_is_its_declaration() -> None:
     assert [DigitsNet.__lambent__, fit.__lambent__] == app.declarations  # type: ignore[attr-defined]  # the mark
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("Digits", "digits"),
-        ("DigitsNet", "digits-net"),
-        ("resize_image", "resize-image"),
-        ("HTTPEcho", "http-echo"),
-        ("top5", "top-5"),
-        ("_private", "private"),
-    ],
-)
-def test_a_python_name_becomes_a_deployment_name(name: str, expected: str) -> None:
-    assert kebab(name) == expected
+def test_a_python_name_becomes_a_deployment_name() -> None:
+    app = App("digits")
+    app.model(DigitsNet)
+    assert [one.name for one in app.declarations] == ["digits-net"]
 
 
 def test_a_job_is_named_after_its_app() -> None:

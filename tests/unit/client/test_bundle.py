@@ -75,6 +75,7 @@ def test_a_folder_of_data_is_not_a_package(tmp_path: Path) -> None:
 def test_the_object_is_part_of_the_target(tmp_path: Path) -> None:
     write(tmp_path, {"app.py": ""})
     assert pack(f"{tmp_path}/app.py:handler").target == "app.py:handler"
+    assert pack(f"{tmp_path}/app.py:group.handler").target == "app.py:group.handler"
 
 
 def test_a_target_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
