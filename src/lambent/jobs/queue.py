@@ -38,13 +38,21 @@ class AsyncQueue:
     """Accepts invocations for later and runs them, at most `running_max` at once."""
 
     def __init__(
-        self, tickets: Tickets, invoke: Invoke, clock: Clock, tasks: asyncio.TaskGroup, *, running_max: int
+        self,
+        tickets: Tickets,
+        invoke: Invoke,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+        *,
+        running_max: int,
+        retry: RetryPolicy = RETRY,
     ) -> None:
         self._tickets = tickets
         self._invoke = invoke
         self._clock = clock
         self._tasks = tasks
         self._running_max = running_max
+        self._retry = retry
         self._running: Final[set[str]] = set()
         self._open = 0
         self._poke = asyncio.Event()
@@ -146,7 +154,7 @@ class AsyncQueue:
         cause, body, kind = _failure(outcome)
         now_unix_ms = self._clock.unix_ms()
         age_s = (now_unix_ms - ticket.created_unix_ms) / 1e3
-        verdict = next_try(RETRY, ticket.attempts, age_s=age_s, jitter=random.random())
+        verdict = next_try(self._retry, ticket.attempts, age_s=age_s, jitter=random.random())
         if isinstance(verdict, Dead):
             self._open -= 1
             return replace(

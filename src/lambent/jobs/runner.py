@@ -20,27 +20,12 @@ from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route, Routes
 from lambent.storage.base import Artifacts, Model, Models, Run, Runs, RunState
 from lambent.wire.frames import Answer, Call, read_error
+from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
 
 NEWS_EVERY_S: Final = 0.5
 STOPPED: Final = "the server stopped while it ran"
 
 log = logging.getLogger(__name__)
-
-
-class News(msgspec.Struct, frozen=True):
-    """What a job says of itself while it runs."""
-
-    progress: float | None = None
-    message: str = ""
-    step: int | None = None
-    metrics: dict[str, float] = {}
-
-
-class JobResult(msgspec.Struct, frozen=True):
-    """What a job's worker answers when it is done."""
-
-    metrics: dict[str, float] = {}
-    files: int = 0
 
 
 class Promote(Protocol):
@@ -121,7 +106,7 @@ class Runner:
         try:
             await asyncio.to_thread(work_dir.mkdir, parents=True, exist_ok=True)
             result = await self._work(route, diary, work_dir)
-            model = await self._register(run, result, work_dir / "model")
+            model = await self._register(run, result, work_dir / MODEL_DIR)
             end = await diary.close(RunState.SUCCEEDED, metrics=result.metrics, model=model)
         except LambentError as error:
             end = await diary.close(RunState.FAILED, reason=error.message)
@@ -145,7 +130,7 @@ class Runner:
         run = diary.run
         plan = msgspec.structs.replace(route.plan, work_dir=str(work_dir))
         worker = await self._engine.start(plan, on_progress=diary.note)
-        body = msgspec.json.encode({"params": run.params, "run": run.id, "work_dir": str(work_dir)})
+        body = msgspec.json.encode(JobCall(run=run.id, params=run.params, work_dir=str(work_dir)))
         call = Call(1, run.id, route.spec.timeout_s * 1e3)
         started_s = self._clock.now_s()
         try:
