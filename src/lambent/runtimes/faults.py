@@ -80,7 +80,9 @@ def _cut(text: str) -> str:
 def _trace(trace: TracebackType | None) -> tuple[str, ...]:
     """Lambda's `stackTrace`, one entry a frame. The middle of an endless recursion is left out."""
     try:
-        lines = traceback.format_list(_users_frames(traceback.extract_tb(trace)))
+        frames = _users_frames(traceback.extract_tb(trace))
+        # As bare tuples they are written without carets, as on Lambda.
+        lines = traceback.format_list([(each.filename, each.lineno, each.name, each.line) for each in frames])
     except Exception:  # noqa: BLE001 - a broken source file or loader must not hide the error itself
         return ()
     lines = [line[:TRACE_LINE_CHARS_MAX] for line in lines]

@@ -1,0 +1,1 @@
+"""What runs in templates and workers: the untrusted side, which imports nothing of the server."""

@@ -1,0 +1,141 @@
+"""What a fork becomes: a revision template, which loads and waits to be forked, or a worker, which serves."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Final
+
+import msgspec
+
+from lambent.clock import Clock
+from lambent.runtimes.base import ONE_SHOT, Loading, Servable, load
+from lambent.runtimes.faults import as_text, function_error
+from lambent.wire.frames import Hello, LoadError
+from lambent.wire.process import Failed, Ready
+from lambent.worker import forksafety, sandbox
+from lambent.worker.channel import Channel
+from lambent.worker.loop import Loop
+from lambent.worker.printing import Printing, flush
+from lambent.worker.renewal import before_forks
+from lambent.worker.stream import Stream
+from lambent.worker.template import Birth, Loaded, Template
+
+EXIT_NOT_LOADED: Final = 1
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """A fork that has its own session and its own descriptors, under numbers that user code does not get."""
+
+    endpoint_fd: int
+    log_fd: int
+    printing: Printing
+
+
+def settle(birth: Birth) -> Settled:
+    """Make a fork stand on its own: it leads a session, so that all it starts can be killed with it."""
+    os.setsid()
+    sandbox.die_with(birth.parent)
+    log_fd = sandbox.own(birth.log_fd)
+    return Settled(sandbox.own(birth.endpoint_fd), log_fd, Printing(log_fd))
+
+
+def become_template(birth: Birth, clock: Clock) -> Template:
+    """Load the revision and say so. Ends the process where it cannot be loaded."""
+    loading = _loading(birth, clock)
+    settled = settle(birth)
+    channel = Channel(settled.endpoint_fd)
+    try:
+        sandbox.enter(birth.plan)
+        sandbox.limit_memory(birth.plan, for_good=False)
+        servable = load(birth.plan, loading)
+        renewal = before_forks()
+    except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
+        fault = function_error(error)
+        _end_with(as_text(fault))
+        channel.send(Failed(fault))
+        os._exit(EXIT_NOT_LOADED)
+    # User code may have changed it, and a template that ignores SIGCHLD does not learn how its forks end.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    ready(channel, loading.parts_ms, own_fds={settled.endpoint_fd, settled.log_fd})
+    loaded = Loaded(renewal, birth.plan.revision, servable)
+    return Template(channel, clock, loaded, log_fd=settled.log_fd)
+
+
+def ready(channel: Channel, parts_ms: dict[str, float], *, own_fds: set[int]) -> None:
+    """Come to rest, look whether forks are safe, and tell the server."""
+    flush()
+    gc.collect()
+    # What is frozen is not looked at by later collections: they would write to every object's header, and
+    # each page written to is a page no longer shared.
+    gc.freeze()
+    channel.send(Ready(os.getpid(), parts_ms, forksafety.reasons(own_fds)))
+
+
+def become_worker(birth: Birth, clock: Clock) -> int:
+    """Serve calls until the end, and return the status to exit with."""
+    loading = _loading(birth, clock)
+    with loading.part("restore"):
+        settled = settle(birth)
+        stream = Stream(settled.endpoint_fd)
+        _finish_on_sigterm(stream)
+        faulthandler.enable(file=2)  # a segmentation fault then shows where, in the log
+    try:
+        servable = _restored(birth, loading)
+    except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
+        fault = function_error(error)
+        _end_with(as_text(fault))
+        stream.send(LoadError(), msgspec.json.encode(fault))
+        return EXIT_NOT_LOADED
+    _hide_from_forks(stream, settled.log_fd)
+    flush()
+    stream.send(Hello(loading.parts_ms))
+    return Loop(stream, servable, settled.printing, one_shot=birth.plan.runtime in ONE_SHOT).run()
+
+
+def _loading(birth: Birth, clock: Clock) -> Loading:
+    loading = Loading(clock)
+    loading.parts_ms["fork"] = (clock.now_s() - birth.forked_s) * 1e3
+    return loading
+
+
+def _restored(birth: Birth, loading: Loading) -> Servable:
+    """What the template loaded, made this worker's own; or loaded here, where the template could not."""
+    with loading.part("restore"):
+        sandbox.limit_memory(birth.plan, for_good=True)
+        birth.loaded.renewal.renew()
+        if birth.servable is not None:
+            return birth.servable
+        sandbox.enter(birth.plan)
+    servable = load(birth.plan, loading)
+    gc.freeze()  # what lives as long as the worker need not be looked at by each collection
+    return servable
+
+
+def _finish_on_sigterm(stream: Stream) -> None:
+    """On SIGTERM answer what runs and what has arrived, then exit. A handler of user code stays."""
+
+    def finish(_: int, __: FrameType | None) -> None:
+        stream.no_more()
+
+    if signal.getsignal(signal.SIGTERM) is sandbox.ignore:
+        signal.signal(signal.SIGTERM, finish)
+
+
+def _hide_from_forks(stream: Stream, log_fd: int) -> None:
+    """A process that user code forks must neither speak for the worker nor keep its stream open."""
+
+    def forget() -> None:
+        stream.close()
+        os.close(log_fd)
+
+    os.register_at_fork(after_in_child=forget)
+
+
+def _end_with(text: str) -> None:
+    sys.stderr.write(text)
+    flush()

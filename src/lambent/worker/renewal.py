@@ -1,0 +1,64 @@
+"""What a fork must make its own: two workers of one template never produce the same random numbers."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import Any, Final
+
+SEEDED_BY_USER_MAX: Final = 2**64
+
+
+class Renewal:
+    """Made in a template when everything is loaded; `renew` is called in each of its workers."""
+
+    def __init__(self) -> None:
+        self._generators: Final = _unseeded_generators()
+
+    def renew(self) -> None:
+        """Seed anew from the operating system, then run what was registered to run after a restore.
+
+        Global state of `random`, `numpy` and `torch` is always seeded anew; of numpy's own generators,
+        those that the operating system seeded: a seed that somebody wrote down is meant to repeat.
+        """
+        for name in ("random", "numpy.random"):
+            if module := sys.modules.get(name):
+                module.seed()
+        for generator in self._generators:
+            generator.state = type(generator)().state
+        if torch := sys.modules.get("torch"):
+            torch.seed()
+        _run_hooks("get_after_restore")
+
+
+def before_forks() -> Renewal:
+    """Run what was registered to run before a snapshot, and look for what each fork must renew."""
+    _run_hooks("get_before_snapshot")
+    return Renewal()
+
+
+def _unseeded_generators() -> tuple[Any, ...]:
+    """numpy's generators whose seed came from the operating system: 128 bits, which nobody writes down."""
+    numpy = sys.modules.get("numpy.random")
+    if numpy is None:
+        return ()
+    found = (thing for thing in gc.get_objects() if isinstance(thing, numpy.BitGenerator))
+    return tuple(each for each in found if _entropy(each) >= SEEDED_BY_USER_MAX)
+
+
+def _entropy(generator: Any) -> int:
+    entropy = getattr(getattr(generator, "seed_seq", None), "entropy", None)
+    return entropy if isinstance(entropy, int) else 0
+
+
+def _run_hooks(which: str) -> None:
+    """The hooks of AWS SnapStart's `snapshot_restore_py`, where user code has imported it.
+
+    As there, those before a snapshot run in reverse, and what they raise is the user's error.
+    """
+    package = sys.modules.get("snapshot_restore_py")
+    if package is None:
+        return
+    hooks = [*getattr(package, which)()]
+    for function, args, kwargs in reversed(hooks) if which == "get_before_snapshot" else hooks:
+        function(*args, **kwargs)

@@ -1,0 +1,95 @@
+"""A worker's end of its stream: frames, blocking, without copies of large bodies."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Final
+
+import msgspec
+
+from lambent.wire.frames import BODY_BYTES_MAX, HEADER_BYTES_MAX, PREFIX, FrameError, ToServer, ToWorker
+
+DRAIN_BYTES: Final = 64 * 1024
+JOIN_BYTES_MAX: Final = 64 * 1024  # below this one copy costs less than a second buffer in the system call
+
+_decoder: Final = msgspec.msgpack.Decoder(ToWorker)
+_encoder: Final = msgspec.msgpack.Encoder()
+
+
+class BodyTooLarge(MemoryError):
+    """A body did not fit into the worker's memory. It was read and thrown away; `header` is its frame's."""
+
+    def __init__(self, header: ToWorker, body_bytes: int) -> None:
+        super().__init__(f"the body of {body_bytes} bytes does not fit into the function's memory")
+        self.header = header
+
+
+class Stream:
+    """Frames to and from the server."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket: Final = socket.socket(fileno=fd)
+        self._socket.setblocking(True)
+        self._sending: Final = threading.Lock()  # user code may report progress from a thread of its own
+
+    def receive(self) -> tuple[ToWorker, bytearray] | None:
+        """The next frame, `None` at the end of the stream. Raises `FrameError`, `BodyTooLarge`."""
+        prefix = bytearray(PREFIX.size)
+        if not self._fill(prefix):
+            return None
+        head_bytes, body_bytes = PREFIX.unpack(prefix)
+        if head_bytes > HEADER_BYTES_MAX or body_bytes > BODY_BYTES_MAX:
+            raise FrameError(f"a frame of {head_bytes} + {body_bytes} bytes is over the maximum")
+        head = bytearray(head_bytes)
+        if not self._fill(head):
+            return None
+        header = _decoder.decode(head)
+        try:
+            body = bytearray(body_bytes)
+        except MemoryError:
+            self._drain(body_bytes)
+            raise BodyTooLarge(header, body_bytes) from None
+        return (header, body) if self._fill(body) else None
+
+    def send(self, header: ToServer, body: bytes | bytearray | memoryview = b"") -> None:
+        """Send one frame whole. Raises `OSError` where the server has gone."""
+        head = _encoder.encode(header)
+        size = body.nbytes if isinstance(body, memoryview) else len(body)
+        start = PREFIX.pack(len(head), size) + head
+        with self._sending:
+            if size <= JOIN_BYTES_MAX:
+                self._socket.sendall(start + body)
+                return
+            sent = self._socket.sendmsg((start, body))
+            if sent < len(start):
+                self._socket.sendall(start[sent:])
+                sent = len(start)
+            self._socket.sendall(memoryview(body)[sent - len(start) :])
+
+    def no_more(self) -> None:
+        """Take no more frames: those that have arrived are still read, then the stream ends."""
+        self._socket.shutdown(socket.SHUT_RD)
+
+    def close(self) -> None:
+        """Let go of the socket, without a word to the other end."""
+        self._socket.close()
+
+    def _fill(self, buffer: bytearray) -> bool:
+        """Read exactly as much as `buffer` holds; False where the stream ends first."""
+        with memoryview(buffer) as view:
+            filled = 0
+            while filled < len(view):
+                got = self._socket.recv_into(view[filled:], 0, socket.MSG_WAITALL)
+                if not got:
+                    return False
+                filled += got
+        return True
+
+    def _drain(self, size: int) -> None:
+        scrap = bytearray(DRAIN_BYTES)
+        while size:
+            got = self._socket.recv_into(scrap, min(size, len(scrap)))
+            if not got:
+                return
+            size -= got
