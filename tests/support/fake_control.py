@@ -32,12 +32,17 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer to give. Of `chunks` each is sent by itself; the last waits until the test calls `go_on`."""
+    """An answer to give. Of `chunks` each is sent by itself; the last waits until the test calls `go_on`.
+
+    The answer waits for `after`, if there is such an event, and then sets `reached`.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = {}
     chunks: tuple[bytes, ...] = ()
+    after: threading.Event | None = None
+    reached: threading.Event | None = None
 
 
 def json_told(value: object, status: int = 200) -> Told:
@@ -96,7 +101,12 @@ class FakeControl:
         answers = self._told.get((asked.method, asked.path))
         if not answers:
             return problem_told(Problem("Not found", 404, "not_found", f"no {asked.path}"))
-        return answers.pop(0) if len(answers) > 1 else answers[0]
+        told = answers.pop(0) if len(answers) > 1 else answers[0]
+        if told.after:
+            told.after.wait(PATIENCE_S)
+        if told.reached:
+            told.reached.set()
+        return told
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         control = self

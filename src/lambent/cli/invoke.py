@@ -5,6 +5,8 @@ from __future__ import annotations
 import mimetypes
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,8 +14,9 @@ import click
 import msgspec
 
 from lambent.cli.options import connect, json_option
-from lambent.cli.output import emit_json, parts
+from lambent.cli.output import emit_json, numbers, parts
 from lambent.cli.progress import Progress
+from lambent.core.errors import LambentError
 
 if TYPE_CHECKING:
     from lambent.client.client import Client
@@ -23,6 +26,8 @@ JSON: Final = "application/json"
 OCTETS: Final = "application/octet-stream"
 STANDARD_INPUT: Final = "@-"
 POLL_S: Final = 0.25
+WATCH_S: Final = 1.0
+GOING_ON: Final = frozenset({"queued", "running"})
 
 
 @click.command()
@@ -37,12 +42,13 @@ def invoke(
 ) -> None:
     """Invoke NAME with an event and print what it returns."""
     body, kind = _event(data, content_type)
-    with connect() as client, Progress(f"invoking {name}"):
+    with connect() as client, Progress(f"invoking {name}") as progress:
         if later:
             invocation_id = client.invoke_async(name, body, content_type=kind)
             click.echo(msgspec.json.encode({"id": invocation_id}) if as_json else invocation_id)
             return
-        reply = client.call(name, body, content_type=kind)
+        with _watching_for_training(client, name, progress):
+            reply = client.call(name, body, content_type=kind)
     if show_headers:
         _show_headers(reply)
     _print(reply, as_json=as_json)
@@ -81,6 +87,30 @@ def _event(data: str, content_type: str) -> tuple[bytes, str]:
             hint = "quote it for the shell, or say what it is with --content-type"
             raise click.UsageError(f"the data is not JSON: {error}; {hint}") from error
     return body, kind
+
+
+@contextmanager
+def _watching_for_training(client: Client, name: str, progress: Progress) -> Iterator[None]:
+    """Where the invocation is held because a model is being trained, show how far that is."""
+
+    def watch() -> None:
+        while not answered.wait(WATCH_S):
+            try:
+                runs = client.runs(deployment=name)
+            except LambentError:
+                return  # what matters is the answer, and its error is the one to show
+            if run := next((run for run in runs if run.state in GOING_ON), None):
+                said = run.message or run.state
+                progress.update(f"{name} waits for {run.job}: {said}  {numbers(run.metrics)}", run.progress)
+
+    answered = threading.Event()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        answered.set()
+        watcher.join()
 
 
 def _ended(client: Client, invocation_id: str) -> Reply:

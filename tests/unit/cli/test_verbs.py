@@ -2,11 +2,13 @@
 
 import json
 import re
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from lambent.cli import invoke, progress
 from lambent.cli.main import run
 from lambent.wire.api import (
     ArtifactReply,
@@ -155,6 +157,20 @@ def test_invoke_shows_the_error_of_the_function(control: FakeControl, lambent: L
     printed = lambent("invoke", "hello")
     assert (printed.code, printed.out) == (1, "")
     assert printed.err == trace[0] + "error: KeyError: 'x' is missing\n"
+
+
+def test_an_invocation_that_waits_for_a_model_shows_its_training(
+    control: FakeControl, lambent: Lambent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_AFTER_S", 0.0)
+    monkeypatch.setattr(invoke, "WATCH_S", 0.05)
+    training = run_view("running", progress=0.5, message="epoch 3", metrics={"loss": 0.25})
+    asked_twice = threading.Event()
+    control.tell("GET", "/api/v1/runs", json_told([training]), Told(body=b"[]", reached=asked_twice))
+    control.tell("POST", "/invoke/digits", Told(body=b"7", after=asked_twice))
+    assert lambent("invoke", "digits").err.splitlines()[-1] == (
+        "digits waits for digits-fit: epoch 3  loss 0.25 (50%) ..."
+    )
 
 
 def test_an_asynchronous_invocation_is_fetched_by_its_id(control: FakeControl, lambent: Lambent) -> None:
