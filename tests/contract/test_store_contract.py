@@ -281,7 +281,8 @@ def test_what_a_killed_process_was_told_is_committed_is_there(store: SqlStore, l
     process.stdin.flush()
     told = [process.stdout.readline() for _ in range(20)][1:]
     process.kill()
-    told += process.communicate(timeout=30)[0].splitlines()
+    with process:  # closes the pipes and waits
+        told += process.stdout.read().splitlines()
     acknowledged = [line.split()[0] for line in told if len(line.split()) == 2]
     assert len(acknowledged) >= 19
     there = {revision.id for revision in store.deployments.revisions("default", "digits")}

@@ -181,9 +181,9 @@ class Journal:
     def _keep_syncing(self) -> None:
         while not self._closing.is_set():
             self._wake.wait(RETRY_EVERY_S if self._held else None)
+            self._closing.wait(self._sync_every_s)  # a group gathers
             self._wake.clear()
             self.sync()
-            self._closing.wait(self._sync_every_s)  # meanwhile a group gathers
 
     def _sync_names(self, number: int) -> None:
         if number != self._synced_number:
