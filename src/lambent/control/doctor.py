@@ -1,0 +1,91 @@
+"""What the server finds when it looks at itself: one line for each thing that can be wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from lambent.core.errors import LambentError
+from lambent.core.spec import MIB
+from lambent.pool.pool import Pool
+from lambent.pool.routes import Route, Routes
+from lambent.wire.api import CheckView
+
+OK: Final = "ok"
+DEGRADED: Final = "degraded"
+FAILED: Final = "failed"
+
+# Less room than the first is worth a word, less than the second refuses the next deploy.
+DISK_BYTES_LOW: Final = 2048 * MIB
+DISK_BYTES_MIN: Final = 256 * MIB
+MEMORY_BYTES_LOW: Final = 512 * MIB
+
+
+class Doctor:
+    """Looks at the disk, the memory, the store, the engine and the deployments.
+
+    `ping_store` reads something; `torn_records` counts what the usage journal could not read. Both block.
+    """
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        pool: Pool,
+        routes: Routes,
+        ping_store: Callable[[], object],
+        torn_records: Callable[[], int],
+    ) -> None:
+        self._state_dir: Final = state_dir
+        self._pool: Final = pool
+        self._routes: Final = routes
+        self._ping_store: Final = ping_store
+        self._torn_records: Final = torn_records
+
+    async def examine(self, project: str) -> tuple[CheckView, ...]:
+        """The findings, those of the project's deployments last."""
+        house = await asyncio.to_thread(lambda: tuple(self._house()))
+        routes = (route for route in self._routes.all() if route.project == project)
+        deployments = [self._deployment(route) for route in sorted(routes, key=lambda one: one.name)]
+        return (*house, self._engine(), *deployments)
+
+    def _house(self) -> Iterator[CheckView]:
+        yield self._store()
+        free = shutil.disk_usage(self._state_dir).free
+        state = FAILED if free < DISK_BYTES_MIN else DEGRADED if free < DISK_BYTES_LOW else OK
+        yield CheckView("disk", state, f"{free // MIB} MiB free where {self._state_dir} is")
+        memory = psutil.virtual_memory()
+        state = DEGRADED if memory.available < MEMORY_BYTES_LOW else OK
+        yield CheckView("memory", state, f"{memory.available // MIB} of {memory.total // MIB} MiB available")
+        torn = self._torn_records()
+        detail = f"{torn} records could not be read" if torn else "every record could be read"
+        yield CheckView("usage", DEGRADED if torn else OK, detail)
+
+    def _store(self) -> CheckView:
+        try:
+            self._ping_store()
+        except LambentError as error:
+            return CheckView("store", FAILED, error.message)
+        return CheckView("store", OK, "reads")
+
+    def _engine(self) -> CheckView:
+        processes = self._pool.engine.census()
+        workers = sum(facts.role == "worker" for facts in processes)
+        templates = len(processes) - workers
+        return CheckView("engine", OK, f"{templates} templates and {workers} workers")
+
+    def _deployment(self, route: Route) -> CheckView:
+        name = f"deployment {route.name}"
+        crew = self._pool.crew(route.plan.revision)
+        if crew is not None and crew.last_error:
+            return CheckView(name, FAILED, f"cannot be woken: {crew.last_error}")
+        if crew is not None and crew.unsafe:
+            return CheckView(name, DEGRADED, f"cannot be primed: {'; '.join(crew.unsafe)}")
+        if route.needs_model:
+            return CheckView(name, OK, f"has no model yet; {route.spec.train} makes one when it is invoked")
+        return CheckView(name, OK, "ready" if route.invocable else "a job")

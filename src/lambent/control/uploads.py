@@ -1,0 +1,59 @@
+"""Artifacts on their way in: streamed to a temporary file, unpacked in a thread, never whole in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import tempfile
+from collections.abc import AsyncIterable
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from lambent.core.errors import PayloadTooLarge, StorageFull
+from lambent.storage.base import ArtifactFacts, Artifacts
+
+# Written in pieces of this size: a hop to a thread for each network read would cost more than the write.
+PIECE_BYTES: Final = 1024 * 1024
+
+
+class Uploads:
+    """Takes archives. `work_dir` holds them while they arrive."""
+
+    def __init__(self, artifacts: Artifacts, work_dir: Path, *, size_bytes_max: int) -> None:
+        self._artifacts: Final = artifacts
+        self._work_dir: Final = work_dir
+        self._size_bytes_max: Final = size_bytes_max
+
+    async def store(self, stream: AsyncIterable[bytes]) -> ArtifactFacts:
+        """Keep an archive. Raises `PayloadTooLarge`, `StorageFull`, `CallerFault` for what is no safe tar."""
+        file = await asyncio.to_thread(self._open)
+        try:
+            await self._receive(stream, file)
+            return await asyncio.to_thread(self._ingest, file)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise StorageFull("no room on the server's disk for this artifact; nothing was kept") from error
+        finally:
+            await asyncio.to_thread(file.close)
+
+    async def _receive(self, stream: AsyncIterable[bytes], file: BinaryIO) -> None:
+        piece = bytearray()
+        size_bytes = 0
+        async for chunk in stream:
+            size_bytes += len(chunk)
+            if size_bytes > self._size_bytes_max:
+                raise PayloadTooLarge(f"the artifact is over the limit of {self._size_bytes_max} bytes")
+            piece += chunk
+            if len(piece) >= PIECE_BYTES:
+                await asyncio.to_thread(file.write, bytes(piece))
+                piece.clear()
+        await asyncio.to_thread(file.write, bytes(piece))
+
+    def _open(self) -> BinaryIO:
+        self._work_dir.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=self._work_dir)
+
+    def _ingest(self, file: BinaryIO) -> ArtifactFacts:
+        file.seek(0)
+        return self._artifacts.ingest_archive(file, size_bytes_max=self._size_bytes_max)

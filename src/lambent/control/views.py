@@ -1,0 +1,138 @@
+"""What the operator sees, made from what is stored and from what is true now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from lambent.control.planning import needs_model
+from lambent.core.spec import Kind, Temperature
+from lambent.engines.base import ProcessFacts
+from lambent.engines.proc import memory_of
+from lambent.pool.pool import Pool
+from lambent.storage.base import Revision, Run
+from lambent.wire.api import (
+    DeploymentDetail,
+    DeploymentView,
+    ProcessView,
+    RevisionView,
+    RunView,
+    WakeView,
+)
+
+Queued = Callable[[str, str], int]
+
+
+class Views:
+    """Deployments and processes as they are at this moment. `queued` counts who waits for a deployment."""
+
+    def __init__(self, pool: Pool, queued: Queued) -> None:
+        self._pool: Final = pool
+        self._queued: Final = queued
+
+    def deployments(self, active: Iterable[Revision], base_url: str) -> tuple[DeploymentView, ...]:
+        """One view for each active revision. The memory of every process is looked up once."""
+        processes = self._pool.engine.census()
+        return tuple(self._deployment(revision, processes, base_url) for revision in active)
+
+    def detail(self, active: Revision, revisions: Sequence[Revision], base_url: str) -> DeploymentDetail:
+        """One deployment with its history."""
+        [view] = self.deployments([active], base_url)
+        return DeploymentDetail(
+            deployment=view,
+            revisions=tuple(revision_view(one, active.id) for one in revisions),
+            wakes=self._wakes(active.id),
+        )
+
+    def processes(self, project: str, jobs: Mapping[str, str]) -> tuple[ProcessView, ...]:
+        """The processes of a project, and the environment templates, which are nobody's.
+
+        `jobs` tells the deployment of a job's revision: the pool does not know those.
+        """
+        crews = (crew.plan for crew in self._pool.crews() if crew.plan.project == project)
+        names = {**jobs, **{plan.revision: plan.deployment for plan in crews}, "": ""}
+        return tuple(
+            ProcessView(
+                pid=facts.pid,
+                role=facts.role,
+                deployment=names[facts.revision],
+                pss_bytes=facts.pss_bytes,
+                private_bytes=facts.private_bytes,
+            )
+            for facts in self._pool.engine.census()
+            if facts.revision in names
+        )
+
+    def _deployment(
+        self, revision: Revision, processes: Sequence[ProcessFacts], base_url: str
+    ) -> DeploymentView:
+        crew = self._pool.crew(revision.id)
+        own = [facts for facts in processes if facts.revision == revision.id]
+        wakes = self._wakes(revision.id)
+        is_job = revision.spec.kind is Kind.JOB
+        return DeploymentView(
+            name=revision.deployment,
+            kind=revision.spec.kind,
+            revision=revision.id,
+            number=revision.number,
+            url="" if is_job else f"{base_url}/invoke/{revision.deployment}",
+            temperature=Temperature.COLD if is_job else self._pool.temperature(revision.id),
+            workers=len(crew.members) if crew else 0,
+            queued=self._queued(revision.project, revision.deployment),
+            pss_bytes=sum(facts.pss_bytes for facts in own),
+            private_bytes=sum(facts.private_bytes for facts in own),
+            created_unix_ms=revision.created_unix_ms,
+            needs_model=needs_model(revision),
+            model_number=revision.model_number,
+            unsafe=crew.unsafe if crew else (),
+            last_error=crew.last_error if crew else "",
+            last_wake=wakes[-1] if wakes else None,
+        )
+
+    def _wakes(self, revision: str) -> tuple[WakeView, ...]:
+        crew = self._pool.crew(revision)
+        return tuple(crew.wakes) if crew else ()
+
+
+def revision_view(revision: Revision, active: str) -> RevisionView:
+    """A revision; `active` is the id of the one that answers."""
+    return RevisionView(
+        revision=revision.id,
+        number=revision.number,
+        created_unix_ms=revision.created_unix_ms,
+        active=revision.id == active,
+        spec=revision.spec,
+        code_digest=revision.code_digest,
+        model_digest=revision.model_digest,
+        model_number=revision.model_number,
+    )
+
+
+def run_view(run: Run) -> RunView:
+    """A run."""
+    return RunView(
+        run=run.id,
+        job=run.job,
+        for_deployment=run.for_deployment,
+        state=run.state.value,
+        reason=run.reason,
+        progress=run.progress,
+        message=run.message,
+        metrics=run.metrics,
+        params=run.params,
+        model_number=run.model_number,
+        created_unix_ms=run.created_unix_ms,
+        ended_unix_ms=run.ended_unix_ms,
+    )
+
+
+def server_process(pid: int) -> ProcessView:
+    """The server itself. Blocks for a look at /proc."""
+    memory = memory_of(pid)
+    return ProcessView(
+        pid=pid,
+        role="server",
+        deployment="",
+        pss_bytes=memory.pss_bytes,
+        private_bytes=memory.private_bytes,
+    )
