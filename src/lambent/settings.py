@@ -33,6 +33,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ledger_tick_s: float = 5.0
     async_running_max: int = 16
     log_level: str = "info"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def tls(self) -> tuple[Path, Path] | None:
+        """The certificate chain and its key, both as PEM, or None for plain HTTP."""
+        return (self.tls_cert, self.tls_key) if self.tls_cert and self.tls_key else None
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:

@@ -103,6 +103,11 @@ class Dispatcher:
             lane.traffic.leave(self._clock.now_s())
             self._leave()
 
+    @property
+    def accepting(self) -> bool:
+        """Whether new invocations are taken."""
+        return not self._draining
+
     def queued(self, project: str, name: str) -> int:
         """How many invocations of a deployment wait for a slot."""
         lane = self._lanes.get((project, name))
@@ -120,7 +125,7 @@ class Dispatcher:
     # What the pool and the model maker say.
 
     def slots_changed(self, revision: str) -> None:
-        """A slot became free, or a worker is gone: hand out what there is, ask for more if it is not enough."""
+        """A slot became free, or a worker is gone: hand out what there is, seek more if that is not enough."""
         lane = self._by_revision.get(revision)
         if lane is not None and lane.waiters:
             self._promote(lane)

@@ -1,0 +1,322 @@
+"""Builds the server and runs it: the only module that knows every concrete class.
+
+`python -m lambent.wiring [flags]` is what `lambent up` becomes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import uvloop
+from starlette.applications import Starlette
+
+from lambent import __version__
+from lambent import settings as settings_of
+from lambent.clock import SystemClock
+from lambent.control.activation import Activation
+from lambent.control.api import control_app
+from lambent.control.deployments import Deployments
+from lambent.control.doctor import Doctor
+from lambent.control.drafting import Drafting
+from lambent.control.oneshots import OneShots
+from lambent.control.registry import Registry
+from lambent.control.uploads import Uploads
+from lambent.control.verbs.deployments import DeploymentVerbs
+from lambent.control.verbs.house import HouseVerbs
+from lambent.control.verbs.runs import RunVerbs
+from lambent.control.views import Views
+from lambent.core.errors import LambentError
+from lambent.engines.local import LocalEngine
+from lambent.gateway.acceptance import Acceptance
+from lambent.gateway.app import Gateway
+from lambent.gateway.auth import Keys, load_master
+from lambent.gateway.dispatcher import Dispatcher
+from lambent.gateway.listener import Listener, bind, url_of
+from lambent.gateway.pages import Pages
+from lambent.gateway.protocols.aws_lambda import AwsLambdaDoor
+from lambent.gateway.protocols.native import NativeDoor
+from lambent.jobs.queue import AsyncQueue
+from lambent.jobs.runner import STOPPED, Runner
+from lambent.jobs.training import Training
+from lambent.metering.journal import Journal, UsageRecord
+from lambent.metering.ledger import Ledger
+from lambent.metering.statements import Statements
+from lambent.observe import metrics
+from lambent.observe.log import configure
+from lambent.observe.metrics import Metrics
+from lambent.pool.autoscaler import Autoscaler
+from lambent.pool.pool import Pool
+from lambent.pool.routes import Routes
+from lambent.settings import Settings
+from lambent.storage.artifacts import FileArtifacts
+from lambent.storage.logs import DeploymentLogs
+from lambent.storage.sql import SqlStore
+from lambent.storage.statedir import About, announced, owned
+
+PROJECT = "default"
+
+log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """Ends the server's tasks in good order."""
+
+
+class Kept:
+    """What outlives the event loop: everything on disk, opened in order and closed in reverse."""
+
+    def __init__(self, settings: Settings, clock: SystemClock, closing: ExitStack) -> None:
+        folder = closing.enter_context(owned(settings.state_dir))
+        self.work_dir = _emptied(folder / "runs")
+        self.store = SqlStore.open(folder / "lambent.db", clock)
+        closing.callback(self.store.close)
+        self.artifacts = FileArtifacts.open(folder)
+        self.logs = DeploymentLogs(folder / "logs", clock)
+        closing.callback(self.logs.close)
+        self.journal = Journal.open(folder / "usage")
+        closing.callback(self.journal.close)
+        self.ledger = Ledger(self.store.database, folder / "usage")
+        self.master = load_master(folder / "master.key")
+        for run in self.store.runs.interrupt_unfinished(STOPPED, now_unix_ms=clock.unix_ms()):
+            log.warning("run_interrupted", extra={"run": run.id, "job": run.job})
+
+
+class Server:
+    """The parts that live in the event loop, connected."""
+
+    def __init__(self, settings: Settings, kept: Kept, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:
+        self.settings = settings
+        self.kept = kept
+        self.metrics = Metrics()
+        self.routes = Routes()
+        self.engine = LocalEngine(
+            clock=clock,
+            log_sink=kept.logs,
+            environ=_for_user_code(os.environ),
+            load_timeout_s=settings.load_timeout_s,
+        )
+        self.pool = Pool(self.engine, self.routes, clock, tasks)
+        self.autoscaler = Autoscaler(self.pool, self.routes, clock, tick_s=settings.scaling_tick_s)
+        self.oneshots = OneShots(self.engine, timeout_s=settings.load_timeout_s)
+        self.registry = Registry(kept.store.models, kept.artifacts, self.oneshots, kept.work_dir)
+        self.deployments = self._deployments(clock)
+        self.runner = Runner(
+            self.engine, self.routes, clock, tasks,
+            runs=kept.store.runs,
+            models=kept.store.models,
+            artifacts=kept.artifacts,
+            runs_dir=kept.work_dir,
+            promote=self.deployments.promote_model,
+            meter=self._meter,
+        )  # fmt: skip
+        self.training = Training(self.runner, tasks)
+        self.dispatcher = Dispatcher(
+            self.pool, self.routes, clock,
+            models=self.training, meter=self._meter, training_hold_s=settings.training_hold_s,
+        )  # fmt: skip
+        self.pool.listen(self.dispatcher)
+        self.training.listen(self.dispatcher)
+        self.queue = AsyncQueue(
+            kept.store.tickets, self.dispatcher.invoke, clock, tasks, running_max=settings.async_running_max
+        )
+        self.keys = Keys(kept.store.keys, kept.master, clock)
+        self.gateway = self._gateway(clock)
+        self.metrics.watch(self)
+
+    def _deployments(self, clock: SystemClock) -> Deployments:
+        kept = self.kept
+        return Deployments(
+            store=kept.store.deployments,
+            drafting=Drafting(
+                artifacts=kept.artifacts,
+                registry=self.registry,
+                routes=self.routes,
+                oneshots=self.oneshots,
+            ),
+            registry=self.registry,
+            activation=Activation(
+                store=kept.store.deployments,
+                artifacts=kept.artifacts,
+                routes=self.routes,
+                engine=self.engine,
+                clock=clock,
+            ),
+            forget_logs=kept.logs.remove,
+        )
+
+    def _control(self, clock: SystemClock) -> Starlette:
+        kept = self.kept
+        views = Views(self.pool, self.dispatcher.queued)
+        uploads = Uploads(kept.artifacts, kept.work_dir, size_bytes_max=self.settings.artifact_bytes_max)
+        doctor = Doctor(
+            state_dir=self.settings.state_dir,
+            pool=self.pool,
+            routes=self.routes,
+            ping_store=lambda: kept.store.deployments.all(PROJECT),
+            torn_records=kept.ledger.torn_records,
+        )
+        house = HouseVerbs(
+            keys=self.keys,
+            statements=Statements(kept.ledger),
+            views=views,
+            routes=self.routes,
+            doctor=doctor,
+            clock=clock,
+        )
+        verbs = (
+            DeploymentVerbs(self.deployments, uploads, views, kept.logs),
+            RunVerbs(self.runner, kept.store.runs, self.registry),
+            house,
+        )
+        return control_app([o for group in verbs for o in group.operations()], version=__version__)
+
+    def _gateway(self, clock: SystemClock) -> Gateway:
+        acceptance = Acceptance(self.queue, self.routes)
+        return Gateway(
+            native=NativeDoor(
+                invoker=self.dispatcher,
+                acceptance=acceptance,
+                keys=self.keys,
+                clock=clock,
+                body_bytes_max=self.settings.body_bytes_max,
+            ),
+            aws_lambda=AwsLambdaDoor(
+                invoker=self.dispatcher,
+                acceptance=acceptance,
+                routes=self.routes,
+                keys=self.keys,
+                clock=clock,
+            ),
+            pages=Pages(
+                keys=self.keys,
+                metrics=lambda: (self.metrics.render(), metrics.CONTENT_TYPE),
+                accepts=lambda: self.dispatcher.accepting,
+            ),
+            control=self._control(clock),
+            keys=self.keys,
+        )
+
+    def _meter(self, record: UsageRecord) -> None:
+        self.kept.journal.append(record)
+        self.metrics.invocation(
+            record.deployment,
+            record.status.value,
+            record.temperature.value,
+            run_s=record.run_us / 1e6,
+            billed_ms=record.billed_ms,
+        )
+
+    def workers(self) -> Iterator[tuple[str, int]]:
+        """For the metrics: each deployment and its workers."""
+        for route in self.routes.all():
+            crew = self.pool.crew(route.plan.revision)
+            yield route.name, len(crew.members) if crew else 0
+
+    def queued(self) -> Iterator[tuple[str, int]]:
+        """For the metrics: each deployment and its waiting invocations."""
+        for route in self.routes.all():
+            yield route.name, self.dispatcher.queued(route.project, route.name)
+
+    async def run(self, listening: socket.socket, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+        """Serve until `stop`, then finish what was accepted."""
+        await self.deployments.restore()
+        for loop in (self.autoscaler.run(), self.queue.run(), self.kept.ledger.run()):
+            tasks.create_task(loop)
+        listener = Listener(self.gateway, listening, self.settings.tls)
+        serving = tasks.create_task(listener.run(), name="http")
+        credentials = await self.keys.local(PROJECT)
+        about = About(
+            url=url_of(listening, self.settings.tls),
+            grpc_url="",
+            pid=os.getpid(),
+            api_key=credentials.api_key,
+            access_key_id=credentials.access_key_id,
+            secret_access_key=credentials.secret_access_key,
+        )
+        with announced(self.settings.state_dir, about) as path:
+            sys.stdout.write(f"Lambent listens on {about.url}; the key is in {path}\n")
+            sys.stdout.flush()
+            await stop.wait()
+            await self.dispatcher.drain(self.settings.drain_s)
+        listener.stop()
+        await serving
+
+
+async def serve(settings: Settings, kept: Kept, clock: SystemClock) -> None:
+    """Run a server until SIGTERM or SIGINT; a second signal does not wait for what runs."""
+    listening = bind(settings.host, settings.port)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: main.cancel() if stop.is_set() and main else stop.set())
+    server = None
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            server = Server(settings, kept, clock, tasks)
+            await server.run(listening, stop, tasks)
+            raise Stopped
+    except* Stopped:
+        log.info("stopped")
+    finally:
+        if server is not None:
+            await server.engine.close()
+
+
+def _for_user_code(environ: Mapping[str, str]) -> dict[str, str]:
+    """What templates inherit: not where this server's key lies."""
+    return {name: value for name, value in environ.items() if not name.startswith(settings_of.PREFIX)}
+
+
+def _emptied(folder: Path) -> Path:
+    """A folder for work in progress: what an earlier server left unfinished is of no use to anybody."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _settings(words: Sequence[str] | None) -> Settings:
+    parser = argparse.ArgumentParser(prog="lambent up", description="Run the Lambent server.")
+    parser.add_argument("--state-dir")
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--memory-budget", dest="memory_budget_bytes")
+    parser.add_argument("--ephemeral", action="store_true", default=None)
+    parser.add_argument("--tls-cert")
+    parser.add_argument("--tls-key")
+    return settings_of.from_environ(os.environ, **vars(parser.parse_args(words)))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Read the flags, open what is kept, serve, close. Returns the exit status."""
+    with ExitStack() as closing:
+        try:
+            settings = _settings(words)
+            if settings.ephemeral:
+                folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="lambent-"))
+                settings = msgspec.structs.replace(settings, state_dir=Path(folder))
+            configure(settings.log_level)
+            clock = SystemClock()
+            uvloop.run(serve(settings, Kept(settings, clock, closing), clock))
+        except LambentError as error:
+            sys.stderr.write(f"lambent up: {error.message}\n")
+            return 1
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
