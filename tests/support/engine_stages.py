@@ -49,12 +49,17 @@ class Heard:
     """A log sink that can be waited on."""
 
     def __init__(self) -> None:
-        self.text = ""
+        self._chunks: list[bytes] = []
         self._more = asyncio.Event()
 
     def write(self, plan: RevisionPlan, worker_id: str, chunk: bytes) -> None:
-        self.text += chunk.decode()
+        self._chunks.append(chunk)
         self._more.set()
+
+    @property
+    def text(self) -> str:
+        """All that was printed."""
+        return b"".join(self._chunks).decode()
 
     async def until(self, text: str) -> None:
         """Wait until `text` has been printed by somebody."""
@@ -62,6 +67,12 @@ class Heard:
             while text not in self.text:
                 self._more.clear()
                 await self._more.wait()
+
+
+class Play(Protocol):
+    """Runs a coroutine on the server's kind of loop."""
+
+    def __call__(self, story: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
 
 
 class Stage(Protocol):
@@ -138,32 +149,51 @@ class LocalStage:
         *,
         load_timeout_s: float,
         body_bytes_max: int = BODY_BYTES_MAX,
+        environment_keep_s: float = 60.0,
     ) -> None:
         async def whole() -> None:
-            heard = Heard()
-            engine = LocalEngine(
-                clock=SystemClock(),
-                log_sink=heard,
-                environ=os.environ,
-                interpreter=self._interpreter,
-                load_timeout_s=load_timeout_s,
-                close_grace_s=2.0,
-                body_bytes_max=body_bytes_max,
-            )
-
-            def lose_template(revision: str) -> None:
-                (pid,) = (
-                    facts.pid
-                    for facts in engine.census()
-                    if (facts.role, facts.revision) == ("template", revision)
-                )
-                os.kill(pid, signal.SIGKILL)
-
             async with asyncio.timeout(STORY_MAX_S):
-                await tell(story, Scenery(engine, heard, lose_template, str(self._code_dir)))
+                await self.told(
+                    story,
+                    load_timeout_s=load_timeout_s,
+                    body_bytes_max=body_bytes_max,
+                    environment_keep_s=environment_keep_s,
+                )
 
         with asyncio.Runner(loop_factory=self._new_loop) as runner:
             runner.run(whole())
+
+    async def told(
+        self,
+        story: Callable[[Scenery], Coroutine[Any, Any, None]],
+        *,
+        load_timeout_s: float,
+        body_bytes_max: int = BODY_BYTES_MAX,
+        environment_keep_s: float = 60.0,
+    ) -> None:
+        """Play the story with an engine of its own in the loop that runs."""
+        heard = Heard()
+        engine = LocalEngine(
+            clock=SystemClock(),
+            log_sink=heard,
+            environ=os.environ,
+            interpreter=self._interpreter,
+            load_timeout_s=load_timeout_s,
+            close_grace_s=2.0,
+            body_bytes_max=body_bytes_max,
+            environment_keep_s=environment_keep_s,
+        )
+        await tell(
+            story, Scenery(engine, heard, lambda revision: kill(engine, revision), str(self._code_dir))
+        )
+
+
+def kill(engine: Engine, revision: str) -> None:
+    """Kill the template of a revision."""
+    (pid,) = (
+        facts.pid for facts in engine.census() if (facts.role, facts.revision) == ("template", revision)
+    )
+    os.kill(pid, signal.SIGKILL)
 
 
 def scripted_peer(folder: Path) -> str:

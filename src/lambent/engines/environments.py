@@ -126,7 +126,8 @@ class Environments:
         template = self._spawn(key)
         ready = await template.loaded(self._settings.load_timeout_s)
         total_ms = (self._clock.now_s() - began_s) * 1000
-        return template, {"exec": max(0.0, total_ms - sum(ready.parts_ms.values())), **ready.parts_ms}
+        others = {part: ms for part, ms in ready.parts_ms.items() if part != "exec"}
+        return template, {"exec": max(0.0, total_ms - sum(others.values())), **others}
 
     def _spawn(self, key: tuple[str, ...]) -> Template:
         settings = self._settings

@@ -10,8 +10,8 @@ from typing import Final
 # One portion a turn of the loop, so that a process that prints without end does not starve the others.
 PORTION_BYTES: Final = 64 * 1024
 TAIL_BYTES: Final = 4096
-# A pipe holds 64 KiB, more only if it is refilled while it is drained.
-DRAIN_PORTIONS_MAX: Final = 16
+# What a pipe holds: after so much, all that was in it when draining began has been read.
+DRAIN_BYTES: Final = 64 * 1024
 
 
 class LogPipe:
@@ -48,23 +48,24 @@ class LogPipe:
         self._close()
 
     def _drain(self) -> None:
-        for _ in range(DRAIN_PORTIONS_MAX):
-            if not self._read():
-                return
+        drained_bytes = 0
+        while drained_bytes < DRAIN_BYTES and (size_bytes := self._read()) > 0:
+            drained_bytes += size_bytes
 
-    def _read(self) -> bool:
+    def _read(self) -> int:
+        """Take one portion; its size is 0 when there is none now, or ever."""
         if self._fd is None:
-            return False
+            return 0
         try:
             chunk = os.read(self._fd, PORTION_BYTES)
         except BlockingIOError:
-            return False
+            return 0
         if not chunk:
             self._close()
-            return False
+            return 0
         self._tail = (self._tail + chunk)[-TAIL_BYTES:]
         self._on_chunk(chunk)
-        return True
+        return len(chunk)
 
     def _close(self) -> None:
         if self._fd is not None:
