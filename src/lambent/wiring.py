@@ -84,7 +84,6 @@ class Kept:
         closing.callback(self.store.close)
         self.artifacts = FileArtifacts.open(folder)
         self.logs = DeploymentLogs(folder / "logs", clock)
-        closing.callback(self.logs.close)
         self.journal = Journal.open(folder / "usage")
         closing.callback(self.journal.close)
         self.ledger = Ledger(self.store.database, folder / "usage")

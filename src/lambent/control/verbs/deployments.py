@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, Protocol
 
@@ -27,13 +28,13 @@ TAIL_LINES_MAX: Final = 10_000
 
 
 class Logs(Protocol):
-    """What deployments printed. Lines are bytes with their newline."""
+    """What deployments printed, in lines without their newline."""
 
-    async def tail(self, project: str, name: str, lines: int) -> bytes:
-        """The last lines, oldest first."""
+    def tail(self, project: str, name: str, lines: int) -> list[str]:
+        """The last lines, oldest first. Reads files."""
 
-    def follow(self, project: str, name: str, lines: int) -> AsyncIterator[bytes]:
-        """The last lines, then what is printed, until the reader stops."""
+    def follow(self, project: str, name: str, from_lines: int) -> AsyncIterator[str]:
+        """The last lines, then each that is printed, until the log is removed."""
 
 
 class DeploymentVerbs:
@@ -156,5 +157,7 @@ class DeploymentVerbs:
         await self._deployments.active(asked.project, name)
         lines = asked.number("tail", TAIL_LINES, low=0, high=TAIL_LINES_MAX)
         if asked.flag("follow"):
-            return StreamingResponse(self._logs.follow(asked.project, name, lines), media_type=LINES)
-        return Response(await self._logs.tail(asked.project, name, lines), media_type=LINES)
+            followed = self._logs.follow(asked.project, name, lines)
+            return StreamingResponse((f"{line}\n" async for line in followed), media_type=LINES)
+        last = await asyncio.to_thread(self._logs.tail, asked.project, name, lines)
+        return Response("".join(f"{line}\n" for line in last), media_type=LINES)
