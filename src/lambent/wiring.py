@@ -267,11 +267,22 @@ async def serve(settings: Settings, kept: Kept, clock: SystemClock) -> None:
             server = Server(settings, kept, clock, tasks)
             await server.run(listening, stop, tasks)
             raise Stopped
-    except* Stopped:
-        log.info("stopped")
+    except ExceptionGroup as group:
+        _, others = group.split(Stopped)
+        if others is not None:
+            reasons, bugs = others.split(LambentError)
+            raise bugs or _first(reasons or others) from None
     finally:
         if server is not None:
             await server.engine.close()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One of what failed: a reason that an operator can act on needs no tree around it."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _for_user_code(environ: Mapping[str, str]) -> dict[str, str]:
