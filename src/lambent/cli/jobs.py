@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FINAL: Final = frozenset({"succeeded", "failed", "interrupted"})
 POLL_S: Final = 0.5
+ID_CHARS: Final = 12  # enough to tell ids apart in a table; --json has them whole
 
 
 @click.command()
@@ -66,7 +67,7 @@ def runs(job: str, deployment: str, *, as_json: bool) -> None:
         ["RUN", "JOB", "STATE", "DONE", "STARTED", "MODEL", "METRICS", "REASON"],
         [
             [
-                one.run,
+                one.run[:ID_CHARS],
                 one.job,
                 one.state,
                 f"{one.progress:.0%}",
@@ -100,8 +101,8 @@ def models(name: str, *, as_json: bool) -> None:
                 size(one.size_bytes),
                 when(one.created_unix_ms),
                 numbers(one.metrics),
-                one.run,
-                one.digest[:19],
+                one.run[:ID_CHARS],
+                one.digest[:ID_CHARS],
             ]
             for one in found
         ],

@@ -80,7 +80,7 @@ def parts(milliseconds: dict[str, float]) -> str:
 
 def numbers(values: dict[str, float]) -> str:
     """Named numbers, such as the metrics of a run."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in sorted(values.items()))
+    return ", ".join(f"{name} {value:.4g}" for name, value in sorted(values.items()))
 
 
 def _aligned(row: Sequence[str], header: Sequence[str], widths: Sequence[int], right: Collection[str]) -> str:

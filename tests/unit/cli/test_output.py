@@ -18,7 +18,7 @@ from lambent.cli import output
         (output.dollars(1234.5), "$1,234.50"),
         (output.when(None), ""),
         (output.parts({"load": 5, "import": 1700}), "import 1.7 s, load 5.0 ms"),
-        (output.numbers({"loss": 0.123456, "accuracy": 1}), "accuracy 1  loss 0.1235"),
+        (output.numbers({"loss": 0.123456, "accuracy": 1}), "accuracy 1, loss 0.1235"),
         (output.one_line("a\n b\tc\x1b[0m\u202e"), "a b c·[0m·"),
         (output.shortened("x" * 100), "x" * 79 + "…"),
         (output.shortened("short"), "short"),
