@@ -82,7 +82,9 @@ def _trace(trace: TracebackType | None) -> tuple[str, ...]:
     try:
         frames = _users_frames(traceback.extract_tb(trace))
         # As bare tuples they are written without carets, as on Lambda.
-        lines = traceback.format_list([(each.filename, each.lineno, each.name, each.line) for each in frames])
+        lines = traceback.format_list(
+            [(each.filename, each.lineno or 0, each.name, each.line) for each in frames]
+        )
     except Exception:  # noqa: BLE001 - a broken source file or loader must not hide the error itself
         return ()
     lines = [line[:TRACE_LINE_CHARS_MAX] for line in lines]

@@ -86,6 +86,7 @@ def enter(plan: RevisionPlan) -> None:
         os.environ["TMPDIR"] = plan.work_dir
     if tempfile := sys.modules.get("tempfile"):
         vars(tempfile)["tempdir"] = None  # or it keeps what it found before
+    sys.dont_write_bytecode = True  # an artifact is what its digest says, and nothing is added to it
     if plan.code_dir:
         os.chdir(plan.code_dir)
         sys.path.insert(0, plan.code_dir)

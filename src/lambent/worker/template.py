@@ -58,8 +58,8 @@ class Template:
         self._clock: Final = clock
         self._loaded: Final = loaded
         self._log_fd: Final = log_fd
-        # A pidfd becomes readable when its process ends. Unlike SIGCHLD it cannot be lost, merged with another
-        # or taken away by a handler that user code installed.
+        # A pidfd becomes readable when its process ends. Unlike SIGCHLD it cannot be lost, merged with
+        # another or taken away by a handler that user code installed.
         self._children: Final[dict[int, Child]] = {}
         # `poll` and not `epoll`, which a fork would share with its parent.
         self._poll: Final = select.poll()

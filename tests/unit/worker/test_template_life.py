@@ -66,7 +66,9 @@ def test_a_killed_environment_takes_templates_and_workers_along(tmp_path: Path) 
         busy.send()
         with watched(template.pid) as first, watched(busy.pid) as second, watched(idle.pid) as third:
             environment.process.kill()
-            assert first.came() and second.came() and third.came()
+            assert first.came()
+            assert second.came()
+            assert third.came()
 
 
 def test_a_killed_template_takes_its_workers_along_and_nobody_elses(

@@ -23,22 +23,26 @@ FORMS: Final = 'expected {"instances": [...]}, {"inputs": ...} or a list of inst
 def answer(predictor: Predictor, inputs: object) -> Mapping[str, object]:
     """What the model says to a decoded body. Raises `ValueError` that says what was expected."""
     if isinstance(inputs, list):
-        return {"predictions": _rows(predictor(_columns(inputs)))}
+        return {"predictions": _predictions(predictor, inputs)}
     if not isinstance(inputs, dict):
         raise ValueError(f"the body is a {type(inputs).__name__}; {FORMS}")
     if "instances" in inputs:
         instances = inputs["instances"]
         if not isinstance(instances, list):
             raise ValueError(f'"instances" is a {type(instances).__name__}; expected a list')
-        return {"predictions": _rows(predictor(_columns(instances)))}
+        return {"predictions": _predictions(predictor, instances)}
     if "inputs" in inputs:
         return {"outputs": predictor(inputs["inputs"])}
     raise ValueError(f"the body has the keys {sorted(inputs)}; {FORMS}")
 
 
+def _predictions(predictor: Predictor, instances: Sequence[object]) -> object:
+    return _rows(predictor(_columns(instances))) if instances else []
+
+
 def _columns(instances: Sequence[object]) -> object:
     """Rows by name as columns by name; other rows as they are."""
-    first = instances[0] if instances else None
+    first = instances[0]
     if not isinstance(first, dict):
         return instances
     for instance in instances:

@@ -1,0 +1,177 @@
+"""A job runs once, says how it goes, and leaves prepared model files behind."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from lambent.core.invocation import FunctionError, Status
+from lambent.runtimes.job import NEWS_PER_S_MAX, Params, Run, numbers
+from lambent.wire.frames import Answer
+from lambent.wire.oneshot import JobCall, JobResult, News
+from lambent.wire.process import Runtime
+from tests.support import models
+from tests.support.templates import Environment, Worker
+from tests.support.user_code import PlanOf, Serve
+from tests.support.virtual_time import ManualClock
+
+
+def start(serve: Serve, tmp_path: Path, code: str, **params: Any) -> Worker:
+    worker = serve(code, "app:fit", runtime=Runtime.JOB, work_dir=str(tmp_path / "run"))
+    worker.send(JobCall("run-1", params))
+    return worker
+
+
+def result(worker: Worker) -> JobResult:
+    answer, body = worker.answer()
+    assert answer.status is Status.OK, body
+    return msgspec.json.decode(body, type=JobResult)
+
+
+def test_a_job_trains_reports_and_leaves_a_model(
+    serve: Serve, environment: Environment, tmp_path: Path
+) -> None:
+    trained = models.linear(tmp_path / "trained.onnx")
+    worker = start(
+        serve,
+        tmp_path,
+        """
+        import shutil
+        def fit(run):
+            run.log(step=1, progress=0.5, message=f"epoch {run.params.epochs}", loss=0.25)
+            shutil.copy(run.params["source"], run.model_dir / "trained.onnx")
+            run.report(accuracy=0.99)
+            return {"loss": 0.125, "note": "is no number"}
+        """,
+        epochs=3,
+        source=str(trained),
+    )
+    done = result(worker)
+    assert done.metrics == {"accuracy": 0.99, "loss": 0.125}
+    assert done.imports == ("numpy", "onnxruntime")
+    assert done.serving is not None
+    assert done.files == 3
+    assert done.serving.served_file == ".lambent/trained.onnx.optimised.onnx"
+    assert (tmp_path / "run" / "model" / "trained.onnx").exists()
+    assert [msgspec.json.decode(news, type=News) for news in worker.news] == [
+        News(0.5, "epoch 3", 1, {"loss": 0.25})
+    ]
+    assert environment.exit_of(worker).status == 0
+
+
+@pytest.fixture
+def failing(serve: Serve, tmp_path: Path) -> tuple[Answer, FunctionError]:
+    """What a job that fails in the middle says."""
+    worker = start(
+        serve, tmp_path, "def fit(run):\n    run.log(message='half')\n    raise ValueError('bad data')"
+    )
+    answer, body = worker.answer()
+    assert b"half" in worker.news[0]
+    return answer, msgspec.json.decode(body, type=FunctionError)
+
+
+def test_a_job_that_fails_says_why_and_its_worker_ends(failing: tuple[Answer, FunctionError]) -> None:
+    answer, error = failing
+    assert (answer.status, answer.retiring) == (Status.FAILED, True)
+    assert (error.error_type, error.error_message) == ("ValueError", "bad data")
+    assert len(error.stack_trace) == 1
+
+
+def test_a_job_without_a_model_leaves_none(serve: Serve, tmp_path: Path) -> None:
+    assert result(start(serve, tmp_path, "async def fit(run): run.report(rows=12)")) == JobResult(
+        {"rows": 12.0}
+    )
+
+
+def test_a_job_that_leaves_a_broken_model_fails(serve: Serve, tmp_path: Path) -> None:
+    worker = start(serve, tmp_path, "def fit(run): (run.model_dir / 'm.onnx').write_bytes(b'x')")
+    answer, body = worker.answer()
+    assert answer.status is Status.FAILED
+    assert b'"errorType":"BadModel"' in body
+
+
+def test_a_job_may_use_the_cores_that_its_template_may_not(serve: Serve, tmp_path: Path) -> None:
+    worker = start(
+        serve, tmp_path, "import os\ndef fit(run): return {'threads': float(os.environ['OMP_NUM_THREADS'])}"
+    )
+    assert result(worker).metrics == {"threads": float(len(os.sched_getaffinity(0)))}
+
+
+def test_news_of_a_thread_that_outlives_its_job_are_not_sent(serve: Serve, tmp_path: Path) -> None:
+    worker = start(
+        serve,
+        tmp_path,
+        """
+        import atexit, threading
+        def fit(run):
+            threading.Thread(target=lambda: (run.log(message="from a thread")), name="t").start()
+            while threading.active_count() > 1: pass
+            run.log(message="last")
+        """,
+    )
+    result(worker)
+    assert worker.news
+    assert b"last" in worker.news[-1]
+
+
+def test_a_job_that_does_not_exist_is_found_at_load(environment: Environment, plan_of: PlanOf) -> None:
+    error = environment.load_error(plan_of("", "app:fit", runtime=Runtime.JOB))
+    assert error.error_type == "Runtime.HandlerNotFound"
+
+
+class Desk:
+    """A run whose news are kept."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.clock = ManualClock()
+        self.news: list[News] = []
+        self.run = Run(JobCall("r"), tmp_path, notify=self._take, clock=self.clock)
+
+    def _take(self, body: bytes) -> None:
+        self.news.append(msgspec.json.decode(body, type=News))
+
+
+def test_news_come_at_a_bounded_rate_and_none_is_lost(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    seconds, per_second = 5, 1000
+    for step in range(seconds * per_second):
+        desk.run.log(step, progress=step / (seconds * per_second), **{f"metric_{step % 3}": step})
+        desk.clock.advance(1 / per_second)
+    desk.run.close()
+    assert len(desk.news) <= seconds * NEWS_PER_S_MAX + 2
+    seen = {name: value for news in desk.news for name, value in news.metrics.items()}
+    assert seen == {"metric_0": 4998.0, "metric_1": 4999.0, "metric_2": 4997.0}
+    assert desk.news[-1].step == 4999
+
+
+def test_a_rare_message_is_sent_at_once_and_the_last_one_at_the_end(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.run.log(message="first")
+    desk.run.log(message="soon after")
+    assert [news.message for news in desk.news] == ["first"]
+    desk.run.close()
+    desk.run.log(message="too late")
+    assert [news.message for news in desk.news] == ["first", "soon after"]
+
+
+def test_progress_stays_between_0_and_1(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    for progress in (-1, 0.5, 7):
+        desk.run.log(progress=progress)
+        desk.clock.advance(1)
+    assert [news.progress for news in desk.news] == [0.0, 0.5, 1.0]
+
+
+def test_metrics_that_json_cannot_say_are_left_out() -> None:
+    assert numbers({"a": float("nan"), "b": float("inf"), "c": 1}) == {"c": 1.0}
+    with pytest.raises(TypeError, match="metric loss='low' is not a number"):
+        numbers({"loss": "low"})  # type: ignore[dict-item]  # what a user may do
+
+
+def test_parameters_are_read_by_name_or_as_attributes() -> None:
+    params = Params({"epochs": 3, "rate": 0.1})
+    assert (params.epochs, params["rate"], params.get("more", 7), len(params)) == (3, 0.1, 7, 2)
+    with pytest.raises(AttributeError, match="the run has no parameter 'epoch'; it has epochs, rate"):
+        _ = params.epoch
