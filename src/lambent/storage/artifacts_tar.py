@@ -86,7 +86,7 @@ class _Metered:
         """Exactly `size` bytes, fewer only at the end."""
         if self._allowed <= 0 or self._position - self._content_bytes > HEADERS_BYTES_MAX:
             raise PayloadTooLarge(
-                f"the archive has over {HEADER_BYTES_MAX} bytes between two files, or {HEADERS_BYTES_MAX} in all"
+                f"over {HEADER_BYTES_MAX} bytes between two files of it, or {HEADERS_BYTES_MAX} in sum"
             )
         pieces = []
         missing = size

@@ -1,0 +1,178 @@
+"""What the workers of each deployment printed: bounded files, read from the end or as they grow.
+
+FOLDER/<project>/<deployment>.log      lines "2026-11-23T15:00:00.123Z <worker id> text"
+FOLDER/<project>/<deployment>.log.1    what was in it before it last turned over
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import AsyncGenerator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from lambent.clock import Clock
+from lambent.core.spec import NAME
+from lambent.storage.logs_file import LogFile, Snapshot, old_file
+from lambent.storage.logs_lines import LineJoiner
+from lambent.storage.logs_reader import Reader
+from lambent.wire.process import RevisionPlan
+
+FILE_BYTES_MAX: Final = 8 << 20
+FILES_OPEN_MAX: Final = 64
+# Workers with a line begun. Of one more, the line that has waited longest is ended where it is.
+UNFINISHED_MAX: Final = 256
+LINES_MAX: Final = 10_000
+
+Key = tuple[str, str]  # project, deployment
+
+
+class DeploymentLogs:
+    """The logs below a folder; implements `engines.base.LogSink`. Only `follow` is tied to an event loop."""
+
+    def __init__(self, folder: Path, clock: Clock, *, file_bytes_max: int = FILE_BYTES_MAX) -> None:
+        self._folder: Final = folder
+        self._clock: Final = clock
+        self._file_bytes_max: Final = file_bytes_max
+        self._lock: Final = threading.Lock()
+        self._files: Final[OrderedDict[Key, LogFile]] = OrderedDict()
+        self._joiners: Final[OrderedDict[tuple[Key, str], LineJoiner]] = OrderedDict()
+        self._readers: Final[defaultdict[Key, list[Reader]]] = defaultdict(list)
+        self._lost_lines = 0
+
+    @property
+    def lost_lines(self) -> int:
+        """How many lines the disk had no room for."""
+        return self._lost_lines
+
+    def write(self, plan: RevisionPlan, worker_id: str, chunk: bytes) -> None:
+        """Take what a worker printed, in portions of any kind; an empty one says that it will print no more.
+
+        Never waits for a disk, never raises: what finds no room is counted in `lost_lines`.
+        """
+        key = (plan.project, plan.deployment)
+        with self._lock:
+            joiner = self._joiners.pop((key, worker_id), None) or LineJoiner()
+            self._keep(key, worker_id, joiner.feed(chunk) if chunk else joiner.end())
+            if joiner.has_rest:
+                self._joiners[key, worker_id] = joiner
+            if len(self._joiners) > UNFINISHED_MAX:
+                (oldest, oldest_worker), joiner = self._joiners.popitem(last=False)
+                self._keep(oldest, oldest_worker, joiner.end())
+
+    def tail(self, project: str, name: str, lines: int) -> list[str]:
+        """The last lines, at most `LINES_MAX`, oldest first, then those that are not finished. Blocks."""
+        key = (project, name)
+        count = min(lines, LINES_MAX)
+        if not _known(key) or count <= 0:
+            return []
+        with self._lock:
+            snapshot = Snapshot(self._path(key))
+            unfinished = [
+                self._prefix(worker_id) + joiner.unfinished
+                for (of, worker_id), joiner in self._joiners.items()
+                if of == key
+            ]
+        with snapshot:
+            return [*snapshot.last_lines(count), *unfinished][-count:]
+
+    async def follow(self, project: str, name: str, from_lines: int) -> AsyncGenerator[str, None]:
+        """The last `from_lines` lines, then each line when it is printed, until the log is removed.
+
+        A reader that is too slow misses the oldest of what waits for it; a note stands in their place.
+        """
+        key = (project, name)
+        if not _known(key):
+            return
+        reader = Reader()
+        with self._lock:
+            snapshot = Snapshot(self._path(key))
+            self._readers[key].append(reader)  # at the same moment: no line is missed, none comes twice
+        try:
+            with snapshot:
+                earlier = await asyncio.to_thread(snapshot.last_lines, min(from_lines, LINES_MAX))
+            for line in earlier:
+                yield line
+            ended = False
+            while not ended:
+                await reader.news()
+                with self._lock:
+                    lines, ended = reader.take(), reader.ended
+                for line in lines:
+                    yield line
+        finally:
+            self._forget_reader(key, reader)
+
+    def remove(self, project: str, name: str) -> None:
+        """Forget a deployment's log and end its readers. Harmless where there is none. Blocks."""
+        key = (project, name)
+        if not _known(key):
+            return
+        with self._lock:
+            self._close_file(key)
+            for joined in [joined for joined in self._joiners if joined[0] == key]:
+                del self._joiners[joined]
+            for path in (self._path(key), old_file(self._path(key))):
+                path.unlink(missing_ok=True)
+            for reader in self._readers.get(key, ()):
+                reader.end()
+
+    def close(self) -> None:
+        """End every unfinished line, every reader and every file."""
+        with self._lock:
+            while self._joiners:
+                (key, worker_id), joiner = self._joiners.popitem(last=False)
+                self._keep(key, worker_id, joiner.end())
+            for key in list(self._files):
+                self._close_file(key)
+            for readers in self._readers.values():
+                for reader in readers:
+                    reader.end()
+
+    def _keep(self, key: Key, worker_id: str, lines: Sequence[str]) -> None:
+        if not lines:
+            return
+        prefix = self._prefix(worker_id)
+        stamped = [prefix + line for line in lines]
+        try:
+            self._file(key).append("".join(f"{line}\n" for line in stamped).encode())
+        except OSError:
+            self._lost_lines += len(lines)
+        for reader in self._readers.get(key, ()):
+            reader.put(stamped)
+
+    def _prefix(self, worker_id: str) -> str:
+        unix_ms = self._clock.unix_ms()
+        seconds = datetime.fromtimestamp(unix_ms // 1000, UTC)
+        return f"{seconds:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03}Z {worker_id} "
+
+    def _file(self, key: Key) -> LogFile:
+        if key not in self._files:
+            self._files[key] = LogFile(self._path(key), size_bytes_max=self._file_bytes_max)
+        self._files.move_to_end(key)
+        if len(self._files) > FILES_OPEN_MAX:
+            self._close_file(next(iter(self._files)))
+        return self._files[key]
+
+    def _close_file(self, key: Key) -> None:
+        file = self._files.pop(key, None)
+        if file is not None:
+            file.close()
+
+    def _path(self, key: Key) -> Path:
+        project, name = key
+        return self._folder / project / f"{name}.log"
+
+    def _forget_reader(self, key: Key, reader: Reader) -> None:
+        with self._lock:
+            self._readers[key].remove(reader)
+            if not self._readers[key]:
+                del self._readers[key]
+
+
+def _known(key: Key) -> bool:
+    """Whether it can be a deployment's: names come from outside, and as a path could lead anywhere."""
+    return all(NAME.fullmatch(part) for part in key)
