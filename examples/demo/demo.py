@@ -73,7 +73,7 @@ class Server:
         request.add_header("Authorization", f"Bearer {self.about['api_key']}")
         try:
             with urllib.request.urlopen(request, timeout=900) as response:
-                return dict(response.headers), response.read()
+                return response.headers, response.read()
         except urllib.error.HTTPError as error:
             raise SystemExit(f"{request.full_url}: {error.code} {error.read().decode()}") from None
 

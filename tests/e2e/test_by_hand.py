@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.models import linear
 from tests.support.server import RunningServer, wait_until
 
 Write = Callable[[str, str], Path]
@@ -74,13 +75,10 @@ def test_an_asynchronous_invocation_can_be_asked_for_later(server: RunningServer
 
 
 def test_a_model_file_is_served_without_code(server: RunningServer, tmp_path: Path) -> None:
-    from tests.support.models import save_affine_onnx
-
-    save_affine_onnx(tmp_path / "affine.onnx")  # y = 2x + 1 over rows of 3
-    server.deploy(tmp_path / "affine.onnx")
-    answer = server.invoke("affine", {"instances": [[1, 2, 3], [0, 0, 0]]})
-    assert answer.json() == {"predictions": [[3, 5, 7], [1, 1, 1]]}
-    wrong = server.invoke("affine", {"instances": [[1, 2]]})
+    server.deploy(linear(tmp_path / "rows.onnx", inputs=3, outputs=2))
+    answer = server.invoke("rows", {"instances": [[1, 2, 3], [0, 0, 0]]})
+    assert answer.json() == {"predictions": [[7, 13], [0, 0]]}
+    wrong = server.invoke("rows", {"instances": [[1, 2]]})
     assert wrong.status == 500
     assert "3" in wrong.json()["detail"]
 

@@ -46,13 +46,13 @@ class RunningServer:
         self.state_dir.mkdir(parents=True, exist_ok=True)
         about = self.state_dir / "server.json"
         about.unlink(missing_ok=True)
-        log = (self.state_dir / "test-server.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "lambent.wiring", "--state-dir", str(self.state_dir), "--port", "0"],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **self.environ},
-        )
+        with (self.state_dir / "test-server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "lambent.wiring", "--state-dir", str(self.state_dir), "--port", "0"],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environ},
+            )
         wait_until(lambda: about.exists() or self._ended(), START_S_MAX, "the server to listen")
         assert not self._ended(), self.log()
         self.about = json.loads(about.read_text())
