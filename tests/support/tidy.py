@@ -123,11 +123,17 @@ def missing_docstrings(source: Source) -> Iterator[Finding]:
 
 def wide_protocols(source: Source) -> Iterator[Finding]:
     for node in source.nodes:
-        if not isinstance(node, ast.ClassDef) or "Protocol" not in map(_name, node.bases):
+        if not isinstance(node, ast.ClassDef) or not any(map(_is_protocol, node.bases)):
             continue
         methods = sum(isinstance(statement, Function) for statement in node.body)
         if methods > PROTOCOL_METHODS_MAX:
             yield source.finding(node, f"{node.name} has {methods} methods; at most {PROTOCOL_METHODS_MAX}")
+
+
+def _is_protocol(base: ast.expr) -> bool:
+    """`Protocol`, `typing.Protocol` or `Protocol[T]`, and not asyncio's class of that name."""
+    named = base.value if isinstance(base, ast.Subscript) else base
+    return ast.unparse(named) in {"Protocol", "typing.Protocol"}
 
 
 def time_readers(source: Source) -> Iterator[Finding]:

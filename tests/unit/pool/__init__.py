@@ -1,0 +1,1 @@
+"""Tests of the request path below the doors, in virtual time."""
