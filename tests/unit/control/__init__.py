@@ -1,0 +1,1 @@
+"""The control API over a real store and the engine without processes."""

@@ -1,0 +1,1 @@
+"""The doors, with everything real but what runs the code."""

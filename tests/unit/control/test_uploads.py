@@ -1,0 +1,49 @@
+"""An archive is kept whole or not at all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from lambent.control.uploads import PIECE_BYTES, Uploads
+from lambent.core.errors import PayloadTooLarge, StorageFull
+from lambent.storage.artifacts import FileArtifacts
+from tests.support.full_disk import small_disk
+from tests.support.tars import tar_of
+
+LARGE = tar_of({"weights": bytes(3 * PIECE_BYTES)})
+
+
+async def chunks(content: bytes, size: int = 60_000) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+def test_an_archive_comes_in_chunks_of_any_size(tmp_path: Path) -> None:
+    uploads = Uploads(FileArtifacts.open(tmp_path), tmp_path / "work", size_bytes_max=10 * PIECE_BYTES)
+    facts = asyncio.run(uploads.store(chunks(LARGE)))
+    assert (facts.files, facts.size_bytes) == (1, 3 * PIECE_BYTES)
+    assert asyncio.run(uploads.store(chunks(LARGE, len(LARGE)))) == facts
+
+
+def test_an_archive_over_the_limit_is_not_read_to_its_end(tmp_path: Path) -> None:
+    uploads = Uploads(FileArtifacts.open(tmp_path), tmp_path / "work", size_bytes_max=100_000)
+    read: list[int] = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            read.append(1)
+            yield bytes(60_000)
+
+    with pytest.raises(PayloadTooLarge, match="100000 bytes"):
+        asyncio.run(uploads.store(endless()))
+    assert len(read) == 2
+
+
+def test_a_full_disk_keeps_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", room_bytes=PIECE_BYTES) as disk:
+        uploads = Uploads(FileArtifacts.open(tmp_path), disk, size_bytes_max=10 * PIECE_BYTES)
+        with pytest.raises(StorageFull):
+            asyncio.run(uploads.store(chunks(LARGE)))
+        assert not any(disk.iterdir())
