@@ -99,7 +99,7 @@ class FrameReader(Generic[H]):
     """Cuts a byte stream into frames of one direction: `FrameReader(ToServer)` on the server's side."""
 
     def __init__(self, headers: type[H] | object, *, body_bytes_max: int = BODY_BYTES_MAX) -> None:
-        self._decoder: msgspec.msgpack.Decoder[H] = msgspec.msgpack.Decoder(headers)  # type: ignore[arg-type]  # a union is not a type[...]
+        self._decoder: msgspec.msgpack.Decoder[H] = msgspec.msgpack.Decoder(headers)
         self._body_bytes_max = body_bytes_max
         self._buffer = bytearray()
 
