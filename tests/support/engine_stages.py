@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -274,3 +275,10 @@ def program_of(plan: RevisionPlan) -> Program:
         "load_hangs": Program(load=load_hangs),
         "unsafe": Program(unsafe=("1 more thread runs",)),
     }[plan.deployment]
+
+
+def python(code: str, *, start_new_session: bool = False) -> subprocess.Popen[bytes]:
+    """A child of the tests themselves."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=start_new_session
+    )

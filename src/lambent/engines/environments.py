@@ -150,7 +150,7 @@ class Environments:
                 env=_environ(settings),
                 cwd="/",
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
             ours.close()
             log.close()
             raise LoadFailed(f"{settings.interpreter} could not be started: {error}") from error

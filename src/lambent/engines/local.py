@@ -97,6 +97,8 @@ class LocalEngine:
             )
         finally:
             self._starting[plan.revision] -= 1
+            if not self._starting[plan.revision]:
+                del self._starting[plan.revision]
 
     def temperature(self, revision: str) -> Temperature:
         return self._revisions.temperature(revision)
@@ -193,6 +195,7 @@ class LocalEngine:
         parts["fork"] = parts.get("fork", 0.0) + born.fork_ms
         worker = self._workers[worker_id] = LocalWorker(worker_id, plan, born.process, stream, log)
         born.process.exit.add_done_callback(lambda _: self._forget(worker))
+        self._strays.patrol()
         return worker
 
     def _forget(self, worker: LocalWorker) -> None:

@@ -47,10 +47,11 @@ class LocalWorker:
             async with asyncio.timeout(timeout_s):
                 return (await self._stream.hello).parts_ms
         except TimeoutError:
+            self.kill()
             raise hung_loading("a worker", timeout_s, self.printed()) from None
-        finally:
-            if self._stream.hello.cancelled() or self._stream.hello.exception() is not None:
-                self.kill()
+        except BaseException:
+            self.kill()
+            raise
 
     def death(self, how: Exit) -> LoadFailed:
         """Its end before `hello`, as the fault of the code that it loaded."""
@@ -83,4 +84,6 @@ class LocalWorker:
         if self._stream.ended:
             self._stream.fail(exit_.result())
         else:
-            self._loop.call_later(LAST_WORDS_S, self._stream.fail, exit_.result())
+            # And then two turns of the loop: a loop that was held up runs its timers before it reads.
+            call_soon = self._loop.call_soon
+            self._loop.call_later(LAST_WORDS_S, call_soon, call_soon, self._stream.fail, exit_.result())

@@ -90,6 +90,8 @@ class MemoryEngine:
             return await self._start(plan, on_progress or (lambda _: None))
         finally:
             self._starting[plan.revision] -= 1
+            if not self._starting[plan.revision]:
+                del self._starting[plan.revision]
 
     def temperature(self, revision: str) -> Temperature:
         known = self._revisions.get(revision)

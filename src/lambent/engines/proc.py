@@ -11,6 +11,7 @@ PROC: Final = Path("/proc")
 PAGE_BYTES: Final = 4096
 DESCENDANTS_MAX: Final = 4096
 # After the command's name, which may hold anything: state, parent, group, session.
+STAT_STATE: Final = 0
 STAT_PARENT: Final = 1
 STAT_SESSION: Final = 3
 
@@ -27,11 +28,8 @@ def children_of(pid: int) -> list[int]:
     found: list[int] = []
     try:
         for task in (PROC / str(pid) / "task").iterdir():
-            found += map(int, (task / "children").read_text().split())
-    except FileNotFoundError:
-        # Either it just ended, or this kernel has no `children` file.
-        return _children_by_scan(pid)
-    except (ProcessLookupError, PermissionError):
+            found += _children_of_task(task, pid)
+    except OSError:  # it has just ended
         return []
     return found
 
@@ -48,12 +46,20 @@ def descendants_of(pid: int) -> list[int]:
 
 def parent_of(pid: int) -> int | None:
     """The parent's pid, or None when there is no such process."""
-    return _stat(pid, STAT_PARENT)
+    stat = _stat(pid)
+    return int(stat[STAT_PARENT]) if stat else None
 
 
 def session_of(pid: int) -> int | None:
     """The session's id, or None when there is no such process."""
-    return _stat(pid, STAT_SESSION)
+    stat = _stat(pid)
+    return int(stat[STAT_SESSION]) if stat else None
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether it has ended and waits to be reaped."""
+    stat = _stat(pid)
+    return bool(stat) and stat[STAT_STATE] == "Z"
 
 
 def was_started_with(pid: int, assignment: str) -> bool:
@@ -96,12 +102,20 @@ def _from_statm(pid: int) -> Memory:
     )
 
 
-def _stat(pid: int, field: int) -> int | None:
+def _stat(pid: int) -> list[str]:
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except OSError:
-        return None
-    return int(text[text.rindex(")") + 2 :].split()[field])
+        return []
+    return text[text.rindex(")") + 2 :].split()
+
+
+def _children_of_task(task: Path, pid: int) -> list[int]:
+    try:
+        return [int(child) for child in (task / "children").read_text().split()]
+    except FileNotFoundError:
+        # Either this thread has just ended, or the kernel was built without that file.
+        return _children_by_scan(pid) if task.exists() else []
 
 
 def _children_by_scan(pid: int) -> list[int]:

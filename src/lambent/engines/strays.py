@@ -15,12 +15,13 @@ from collections import deque
 from collections.abc import Set
 from typing import Final
 
-from lambent.engines.proc import children_of, session_of, was_started_with
+from lambent.engines.proc import children_of, is_zombie, session_of, was_started_with
 from lambent.engines.processes import reap
 
 # A process that forks as fast as it is killed ends the sweep; the next worker's exit begins another.
 SWEEPS_MAX: Final = 64
 SESSIONS_MAX: Final = 1024
+PATROL_S: Final = 10.0
 
 
 class Strays:
@@ -29,14 +30,17 @@ class Strays:
     `watched` are the pids that the engine itself watches, and reaps, at each moment.
     """
 
-    def __init__(self, mark: str, *, watched: Set[int]) -> None:
+    def __init__(self, mark: str, *, watched: Set[int], patrol_s: float = PATROL_S) -> None:
         self._mark: Final = mark
+        self._patrol_s: Final = patrol_s
         self._watched: Final = watched
         self._dying: Final[dict[int, int]] = {}
         self._sessions: Final[deque[int]] = deque(maxlen=SESSIONS_MAX)
         self._sweeps_left = 0
         self._none_left: Final = asyncio.Event()
         self._none_left.set()
+        self._zombies: set[int] = set()
+        self._patrolling = False
 
     def sweep_after(self, pid: int) -> None:
         """A process of the engine, leader of its own session, has ended: end what it left behind."""
@@ -44,18 +48,44 @@ class Strays:
         self._sweeps_left = SWEEPS_MAX
         self._sweep()
 
+    def patrol(self) -> None:
+        """From now on, as long as there are workers, reap what the orphans among their descendants become."""
+        if not self._patrolling:
+            self._patrolling = True
+            asyncio.get_running_loop().call_later(self._patrol_s, self._patrol)
+
     async def gone(self) -> None:
         """Wait until the strays found so far have been reaped."""
         await self._none_left.wait()
 
     def _sweep(self) -> None:
         self._sweeps_left -= 1
-        for pid in children_of(os.getpid()):
-            if pid not in self._watched and pid not in self._dying and self._is_ours(pid):
+        for pid in self._unwatched():
+            if self._is_left_behind(pid):
                 self._end(pid)
 
-    def _is_ours(self, pid: int) -> bool:
-        return session_of(pid) in self._sessions or was_started_with(pid, self._mark)
+    def _patrol(self) -> None:
+        self._patrolling = False
+        zombies = {pid for pid in self._unwatched() if is_zombie(pid)}
+        for pid in zombies:
+            # One that made a session of its own tells nobody any more whose it was. If it is in none of the
+            # server's sessions and nobody has reaped it for a whole round, nobody will.
+            if self._is_left_behind(pid) or (pid in self._zombies and session_of(pid) != os.getsid(0)):
+                self._end(pid)
+        self._zombies = zombies
+        if self._watched:
+            self.patrol()
+
+    def _unwatched(self) -> list[int]:
+        return [
+            pid for pid in children_of(os.getpid()) if pid not in self._watched and pid not in self._dying
+        ]
+
+    def _is_left_behind(self, pid: int) -> bool:
+        session = session_of(pid)
+        if session in self._watched:  # its worker lives, and may need it
+            return is_zombie(pid)
+        return session in self._sessions or was_started_with(pid, self._mark)
 
     def _end(self, pid: int) -> None:
         try:

@@ -52,9 +52,14 @@ class WorkerStream(asyncio.Protocol):
             on_end()
 
     def ask(self, call: Call, body: bytes) -> asyncio.Future[Answered]:
-        """Send a call; the future has its answer or `WorkerGone`. Raises `WorkerGone` when that is known."""
+        """Send a call; the future has its answer or `WorkerGone`. Raises `WorkerGone` when that is known.
+
+        Raises `ValueError` where a call of the same id has not been answered yet.
+        """
         if self._exit is not None:
             raise WorkerGone(self._exit)
+        if call.call_id in self._calls:
+            raise ValueError(f"call {call.call_id} has not been answered yet")
         answer = self._calls[call.call_id] = self._loop.create_future()
         if not self.ended:
             self._transport.write(encode(call, body))

@@ -101,7 +101,7 @@ class Template:
                 raise
             raise died_loading(self.name, how, self._log.tail()) from None
         finally:
-            if self._ready.cancelled() or self._ready.exception() is not None:
+            if not self._loaded:
                 self.process.kill()
 
     async def fork(self, child: str, role: ChildRole, plan: RevisionPlan, descriptors: Sequence[int]) -> Born:
@@ -123,6 +123,11 @@ class Template:
         except TimeoutError:
             self.process.kill()
             raise TemplateGone(self.name) from None
+        except BaseException:
+            # It may have been born in the very turn in which its asker was cancelled.
+            if born.done() and not born.cancelled() and born.exception() is None:
+                born.result().process.kill()
+            raise
         finally:
             born.cancel()
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lambent.core.errors import InvalidSpec, LoadFailed, PlatformFault
 from lambent.core.invocation import Status
 from lambent.core.spec import Temperature
 from lambent.engines.base import WorkerGone
-from lambent.wire.process import Runtime
-from tests.support.engine_stages import LocalStage, Scenery, ask, eventually
+from lambent.engines.logs import LogPipe
+from lambent.engines.processes import Process
+from lambent.engines.template import Template, TemplateGone
+from lambent.wire.process import ChildRole, Ready, RevisionPlan, Runtime
+from tests.support.engine_stages import LocalStage, Play, Scenery, ask, eventually, python
 
 PATIENT_S = 20.0
+PLAN = RevisionPlan(revision="r", deployment="d", project="p", number=1, runtime=Runtime.HANDLER)
 
 
 @pytest.mark.parametrize("misbehave", ["worker sends garbage", "worker answers what was not asked"])
@@ -135,6 +142,48 @@ def test_a_plan_that_does_not_fit_into_a_packet_is_refused_with_its_size(scripte
         assert scenery.engine.temperature("echo") is Temperature.COLD
 
     scripted.play(story, load_timeout_s=PATIENT_S)
+
+
+def test_a_plan_that_just_fits_into_a_packet_arrives_whole(scripted: LocalStage) -> None:
+    async def story(scenery: Scenery) -> None:
+        worker = await scenery.engine.start(scenery.plan("echo", misbehave="x" * 160_000))
+        assert (await worker.call(ask(), b"{}"))[0].status is Status.OK
+
+    scripted.play(story, load_timeout_s=PATIENT_S)
+
+
+def test_a_call_with_the_id_of_one_under_way_is_refused(scripted: LocalStage) -> None:
+    async def story(scenery: Scenery) -> None:
+        worker = await scenery.engine.start(scenery.plan("slow"))
+        first = asyncio.create_task(worker.call(ask(1), b"{}"))
+        await scenery.heard.until("begun")
+        with pytest.raises(ValueError, match="call 1"):
+            await worker.call(ask(1), b"{}")
+        assert (await first)[0].status is Status.OK
+
+    scripted.play(story, load_timeout_s=PATIENT_S)
+
+
+def test_a_template_that_does_not_answer_a_fork_is_ended(play: Play) -> None:
+    async def story() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        popen = python("import time; time.sleep(3600)")
+        watched: set[int] = set()
+        process = Process(popen.pid, watched=watched)
+        log = LogPipe(on_chunk=lambda _: None)
+        template = Template(
+            "mute", process, ours, log, watched=watched, on_gone=lambda: None, fork_timeout_s=0.1
+        )
+        theirs.send(msgspec.msgpack.encode(Ready(popen.pid, {})))
+        await template.loaded(PATIENT_S)
+        with theirs, pytest.raises(TemplateGone):
+            await template.fork("child", ChildRole.WORKER, PLAN, ())
+        assert (await process.ended()).code == -9
+        assert not template.usable
+        popen.returncode = -9
+        popen.communicate()
+
+    play(story)
 
 
 def test_news_of_a_call_is_passed_on_while_it_runs(scripted: LocalStage) -> None:

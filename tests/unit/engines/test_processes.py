@@ -11,9 +11,17 @@ from pathlib import Path
 import pytest
 
 from lambent.engines.base import Exit, WorkerGone
-from lambent.engines.proc import children_of, descendants_of, memory_of, parent_of, session_of
-from lambent.engines.processes import Process
-from tests.support.engine_stages import LocalStage, Play, Scenery, ask, eventually
+from lambent.engines.proc import (
+    children_of,
+    descendants_of,
+    is_zombie,
+    memory_of,
+    parent_of,
+    session_of,
+)
+from lambent.engines.processes import Process, become_subreaper
+from lambent.engines.strays import Strays
+from tests.support.engine_stages import LocalStage, Play, Scenery, ask, eventually, python
 
 PATIENT_S = 20.0
 
@@ -91,6 +99,25 @@ def test_children_that_other_code_has_started_are_neither_killed_nor_reaped(real
         assert [other.returncode for other in (*others, ended)] == [0, 0, 7]
 
     real.play(story, load_timeout_s=PATIENT_S)
+
+
+def test_orphans_that_end_are_reaped_while_their_worker_lives(play: Play) -> None:
+    orphan = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(0.1)"
+
+    async def story() -> None:
+        become_subreaper()
+        ended = python("")
+        before = set(children_of(os.getpid()))
+        python(orphan).communicate()
+        await eventually(lambda: any(map(is_zombie, set(children_of(os.getpid())) - before)))
+        watched = {0}
+        Strays("NAME=of another engine", watched=watched, patrol_s=0.05).patrol()
+        await eventually(lambda: set(children_of(os.getpid())) <= before)
+        assert is_zombie(ended.pid)
+        ended.communicate()
+        watched.clear()
+
+    play(story)
 
 
 def test_two_engines_in_one_process_leave_each_other_alone(real: LocalStage) -> None:
@@ -211,10 +238,3 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return stat[stat.rindex(")") + 2] != "Z"
-
-
-def python(code: str, *, start_new_session: bool = False) -> subprocess.Popen[bytes]:
-    """A child of the tests themselves."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=start_new_session
-    )

@@ -1,0 +1,73 @@
+"""Frames come out of a stream as they went in, however the stream is cut, and what is no frame is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambent.core.invocation import Status
+from lambent.wire.frames import (
+    HEADER_BYTES_MAX,
+    PREFIX,
+    Answer,
+    Call,
+    FrameError,
+    FrameReader,
+    Hello,
+    LoadError,
+    Progress,
+    Stop,
+    ToServer,
+    ToWorker,
+    encode,
+)
+
+sizes = st.integers(min_value=0, max_value=2**40)
+ids = st.integers(min_value=0, max_value=2**53)
+bodies = st.binary(max_size=200)
+to_server = st.one_of(
+    st.builds(Hello, st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False), max_size=3)),
+    st.just(LoadError()),
+    st.builds(Answer, ids, st.sampled_from(Status), st.text(max_size=20), sizes, sizes, sizes, st.booleans()),
+    st.builds(Progress, ids),
+)
+
+
+@given(st.lists(st.tuples(to_server, bodies), max_size=6), st.lists(st.integers(1, 60), min_size=1))
+def test_any_cutting_of_the_stream_gives_the_same_frames(
+    frames: list[tuple[ToServer, bytes]], cuts: list[int]
+) -> None:
+    stream = b"".join(encode(header, body) for header, body in frames)
+    reader: FrameReader[ToServer] = FrameReader(ToServer)
+    seen: list[tuple[ToServer, bytes]] = []
+    turn = 0
+    while stream:
+        size = cuts[turn % len(cuts)]
+        seen += reader.feed(stream[:size])
+        stream = stream[size:]
+        turn += 1
+    assert seen == frames
+
+
+def test_the_other_direction_is_another_language() -> None:
+    reader: FrameReader[ToWorker] = FrameReader(ToWorker)
+    call = Call(1, "id", 100.0)
+    assert reader.feed(encode(call, b"x") + encode(Stop())) == [(call, b"x"), (Stop(), b"")]
+    with pytest.raises(FrameError, match="cannot be read"):
+        reader.feed(encode(Progress(1)))
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        pytest.param(PREFIX.pack(HEADER_BYTES_MAX + 1, 0), id="a header over the maximum"),
+        pytest.param(PREFIX.pack(1, 1001), id="a body over the maximum"),
+        pytest.param(PREFIX.pack(2, 0) + b"\xc1\xc1", id="a header that is not msgpack"),
+        pytest.param(PREFIX.pack(0, 0), id="no header"),
+    ],
+)
+def test_what_is_no_frame_is_refused_before_it_is_waited_for(stream: bytes) -> None:
+    reader: FrameReader[ToServer] = FrameReader(ToServer, body_bytes_max=1000)
+    with pytest.raises(FrameError):
+        reader.feed(stream)
