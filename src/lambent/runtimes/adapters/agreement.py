@@ -27,7 +27,7 @@ def difference(given: Predictor, other: Predictor) -> float:
 
     Inputs go by position and so do outputs, since a conversion may rename both.
     """
-    free = _free_size(given)
+    free = free_size(given)
     random = np.random.default_rng(SEED)
     worst = 0.0
     for batch in BATCHES:
@@ -39,8 +39,8 @@ def difference(given: Predictor, other: Predictor) -> float:
     return worst
 
 
-def _free_size(given: Predictor) -> int:
-    """The first size of free dimensions that the model takes. Raises `Disagreement`."""
+def free_size(given: Predictor) -> int:
+    """The first size of free dimensions that the model takes, found by calling it. Raises `Disagreement`."""
     said = ""
     for size in FREE_SIZES:
         random = np.random.default_rng(SEED)

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from lambent.runtimes.adapters import onnx
-from lambent.runtimes.adapters.agreement import difference
+from lambent.runtimes.adapters.agreement import difference, free_size
 from lambent.runtimes.adapters.files import derived
 from lambent.runtimes.adapters.predictor import Array, BadModel, Predictor, TensorSpec
 from lambent.wire.oneshot import Serving
@@ -37,6 +37,7 @@ def prepare(folder: Path, file: str) -> Serving:
     given = _predictor(model)
     twin = derived(folder, file, ".onnx")
     try:
+        free_size(given)  # a model that was never called cannot be exported
         _export(model, twin)
         worst = difference(given, onnx.open_file(twin))
     except ValueError as error:
@@ -73,13 +74,22 @@ def _export(model: Any, twin: Path) -> None:
 def _predictor(model: Any) -> Predictor:
     if not model.inputs:
         raise BadModel(f"the model {model.name!r} was saved before it was built: its inputs are not known")
-    inputs = [TensorSpec(each.name, str(each.dtype), tuple(each.shape)) for each in model.inputs]
+    inputs = [TensorSpec(each.name, _dtype(each.dtype), tuple(each.shape)) for each in model.inputs]
     outputs = [each.name for each in model.outputs]
 
     def run(arrays: Sequence[Array]) -> Sequence[Array]:
         # Calling the model is eager: `predict` would build a graph and start threads for one batch.
-        found = model(arrays[0] if len(arrays) == 1 else list(arrays), training=False)
+        found = model(keras.tree.pack_sequence_as(_structure(model), list(arrays)), training=False)
         tensors = keras.tree.flatten(found)
         return [np.asarray(keras.ops.convert_to_numpy(tensor)) for tensor in tensors]
 
     return Predictor(run, inputs=inputs, outputs=outputs)
+
+
+def _structure(model: Any) -> Any:
+    """How the model takes its inputs: alone, in a list, by name. A new `Sequential` does not know yet."""
+    return getattr(model, "input", model.inputs[0] if len(model.inputs) == 1 else list(model.inputs))
+
+
+def _dtype(dtype: Any) -> str:
+    return "object" if str(dtype) == "string" else str(dtype)
