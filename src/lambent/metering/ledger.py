@@ -81,12 +81,16 @@ class Ledger:
         self._decoder: Final[msgspec.msgpack.Decoder[Entry]] = msgspec.msgpack.Decoder(Entry)
 
     async def run(self, *, every_s: float = IMPORT_EVERY_S) -> None:
-        """Import again and again until cancelled. A full or busy disk is logged, and tried again."""
+        """Import again and again until cancelled. What fails is logged, and tried again."""
         while True:
             try:
-                await asyncio.to_thread(self.catch_up)
+                imported = await asyncio.to_thread(self.catch_up)
+                if imported.torn_records:
+                    log.warning("usage_unreadable", extra={"records": imported.torn_records})
             except LambentError as error:
                 log.warning("usage_import_failed", extra={"reason": error.message})
+            except Exception:
+                log.exception("usage_import_failed")
             await asyncio.sleep(every_s)
 
     def catch_up(self) -> Imported:

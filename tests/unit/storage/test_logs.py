@@ -12,7 +12,6 @@ from hypothesis import given
 
 from lambent.engines.base import LogSink
 from lambent.storage.logs import UNFINISHED_MAX, DeploymentLogs
-from lambent.storage.logs_bytes import LogBytes
 from lambent.storage.logs_lines import LINE_BYTES_MAX, LineJoiner, cleaned
 from lambent.storage.logs_reader import READER_BYTES_MAX
 from lambent.wire.process import RevisionPlan, Runtime
@@ -355,22 +354,6 @@ async def leave_by_cancelling(lines: AsyncGenerator[str, None]) -> None:
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-
-
-def test_over_http_lines_are_bytes_with_their_newline(logs: DeploymentLogs) -> None:
-    async def story() -> None:
-        sent = LogBytes(logs)
-        logs.write(plan(), "w1", "ä\nb\n".encode())
-        whole = f"{STAMP}.000Z w1 ä\n{STAMP}.000Z w1 b\n".encode()
-        assert await sent.tail("default", "hello", 10) == whole
-        lines = sent.follow("default", "hello", 1)
-        assert await anext(lines) == f"{STAMP}.000Z w1 b\n".encode()
-        logs.write(plan(), "w1", b"c\n")
-        assert await anext(lines) == f"{STAMP}.000Z w1 c\n".encode()
-        await lines.aclose()
-        assert logs_readers(logs) == 0
-
-    asyncio.run(story())
 
 
 def open_files() -> int:
