@@ -62,6 +62,9 @@ class FileArtifacts:
             artifacts._unfinished.mkdir(parents=True, exist_ok=True)
             for leftover in artifacts._unfinished.glob(f"{UNFINISHED}*"):
                 remove_tree(leftover)
+            for manifest in artifacts._kept.glob("*.json"):
+                if not manifest.with_suffix("").is_dir():  # killed before its tree came
+                    manifest.unlink()
         return artifacts
 
     def ingest_archive(self, stream: BinaryIO, *, size_bytes_max: int) -> ArtifactFacts:

@@ -303,6 +303,24 @@ print("acknowledged", flush=True)
     assert again.verify(ingest(again, archive).digest) == ()
 
 
+def test_a_kill_before_the_last_step_leaves_nothing_after_the_next_start(folder: Path) -> None:
+    story = """
+import os, signal, sys
+from pathlib import Path
+from lambent.storage.artifacts import FileArtifacts
+artifacts = FileArtifacts.open(Path(sys.argv[1]))
+Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+artifacts.ingest_tree(Path(sys.argv[2]))
+"""
+    source = tree(folder / "source", FILES)
+    done = subprocess.run([sys.executable, "-c", story, str(folder), str(source)], timeout=30, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list((folder / "artifacts").iterdir())) == 1, "its manifest came first"
+    again = FileArtifacts.open(folder)
+    assert nothing_is_left_of_it(folder)
+    assert again.verify(again.ingest_tree(source).digest) == ()
+
+
 def test_only_what_an_ingest_left_is_removed_at_open(folder: Path) -> None:
     (folder / "tmp" / "of-a-job").mkdir(parents=True)
     FileArtifacts.open(folder)
