@@ -29,7 +29,7 @@ MAKE = """
 
     def digits():
         return keras.Sequential([
-            keras.Input((28, 28)), layers.Flatten(), layers.Dense(128, activation="relu"), layers.Dense(10, "softmax"),
+            keras.Input((28, 28)), layers.Flatten(), layers.Dense(128, "relu"), layers.Dense(10, "softmax"),
         ])
 
     def conv():
@@ -41,16 +41,18 @@ MAKE = """
     def two():
         a, b = keras.Input((4,), name="left"), keras.Input((3,), name="right")
         both = layers.Concatenate()([a, b])
-        return keras.Model([a, b], [layers.Dense(2, name="first")(both), layers.Dense(1, name="second")(both)])
+        outputs = [layers.Dense(2, name="first")(both), layers.Dense(1, name="second")(both)]
+        return keras.Model([a, b], outputs)
 
     def text():
         return keras.Sequential([
-            keras.Input((12,), dtype="int32"), layers.Embedding(50, 8), layers.LSTM(6), layers.Dense(1, "sigmoid"),
+            keras.Input((12,), dtype="int32"), layers.Embedding(50, 8), layers.LSTM(6), layers.Dense(1),
         ])
 
     def strings():
         words = keras.Input((1,), dtype="string")
-        return keras.Model(words, layers.Dense(2)(layers.StringLookup(vocabulary=["a", "b"], output_mode="one_hot")(words)))
+        lookup = layers.StringLookup(vocabulary=["a", "b"], output_mode="one_hot")
+        return keras.Model(words, layers.Dense(2)(lookup(words)))
 
     for name in sys.argv[2:]:
         keras.utils.set_random_seed(7)
@@ -173,7 +175,8 @@ JOB = """
         random = np.random.default_rng(1)
         x = random.standard_normal((2000, 4), dtype=np.float32)
         y = (x.sum(axis=1) > 0).astype("int32")
-        network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(2, "softmax")])
+        layers = [keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(2, "softmax")]
+        network = keras.Sequential(layers)
         network.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         network.fit(x, y, epochs=3, batch_size=32, verbose=0, callbacks=[Report()])
         network.save(run.model_dir / "sign.keras")

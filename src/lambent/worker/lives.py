@@ -53,7 +53,7 @@ def become_template(birth: Birth, clock: Clock) -> Template:
         sandbox.enter(birth.plan)
         sandbox.limit_memory(birth.plan, for_good=False)
         servable = load(birth.plan, loading)
-        renewal = before_forks()
+        renewal = before_forks(birth.loaded.renewal)
     except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
         fault = function_error(error)
         _end_with(as_text(fault))
@@ -70,6 +70,7 @@ def ready(channel: Channel, parts_ms: dict[str, float], *, own_fds: set[int]) ->
     """Come to rest, look whether forks are safe, and tell the server."""
     flush()
     gc.collect()
+    sandbox.give_memory_back()
     # What is frozen is not looked at by later collections: they would write to every object's header, and
     # each page written to is a page no longer shared.
     gc.freeze()

@@ -75,6 +75,7 @@ def _environment(options: Options, clock: Clock) -> Template:
         with loading.part("import"):
             _import([MODULES[runtime] for runtime in PRELOADED])
             _import(options.imports)
+            _warm_up()
         renewal = before_forks()
     except BaseException as error:  # noqa: BLE001 - around code of packages, which may raise anything
         fault = function_error(error)
@@ -94,6 +95,12 @@ def _import(names: Sequence[str]) -> None:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise
+
+
+def _warm_up() -> None:
+    """Adapters speak numpy: where no package has imported it, there is no framework either."""
+    if "numpy" in sys.modules:
+        importlib.import_module("lambent.runtimes.adapters.files").warm_up()
 
 
 def _options(arguments: Sequence[str]) -> Options:

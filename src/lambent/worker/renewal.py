@@ -12,8 +12,10 @@ SEEDED_BY_USER_MAX: Final = 2**64
 class Renewal:
     """Made in a template when everything is loaded; `renew` is called in each of its workers."""
 
-    def __init__(self) -> None:
-        self._generators: Final = _unseeded_generators()
+    def __init__(self, older: Renewal | None = None) -> None:
+        # What a template inherited is frozen, and no search finds it again.
+        inherited = older._generators if older else ()  # noqa: SLF001  # another of the same class
+        self._generators: Final[tuple[Any, ...]] = (*inherited, *_unseeded_generators())
 
     def renew(self) -> None:
         """Seed anew from the operating system, then run what was registered to run after a restore.
@@ -31,10 +33,13 @@ class Renewal:
         _run_hooks("get_after_restore")
 
 
-def before_forks() -> Renewal:
-    """Run what was registered to run before a snapshot, and look for what each fork must renew."""
+def before_forks(older: Renewal | None = None) -> Renewal:
+    """Run what was registered to run before a snapshot, and look for what each fork must renew.
+
+    `older` is what the template that this one was forked from had found.
+    """
     _run_hooks("get_before_snapshot")
-    return Renewal()
+    return Renewal(older)
 
 
 def _unseeded_generators() -> tuple[Any, ...]:

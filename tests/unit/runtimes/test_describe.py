@@ -134,7 +134,7 @@ IN_APP = "import lambent\napp = lambent.App('a')\n"
         (
             "app.py",
             TWO,
-            "app.py has no lambent.App, handler or lambda_handler; it defines first, second: name one, as in app",
+            "app.py has no lambent.App, handler or lambda_handler; it defines first, second: name one, as",
         ),
         (
             "app.py",

@@ -54,6 +54,18 @@ def test_two_workers_of_one_environment_never_draw_the_same_numbers(
     assert len({environment.fork_worker(plan).value() for _ in range(4)}) == 4
 
 
+def test_a_generator_that_a_package_made_in_the_environment_is_renewed_too(tmp_path: Path) -> None:
+    (tmp_path / "chance.py").write_text("import numpy as np\nsource = np.random.default_rng()\n")
+    (tmp_path / "app.py").write_text(
+        "import chance\ndef handler(event, context): return chance.source.random()"
+    )
+    plan = plan_for(tmp_path)
+    with Environment(tmp_path, imports=["chance"], env={"PYTHONPATH": str(tmp_path)}) as environment:
+        template = environment.fork_template(plan)
+        forks = [template.fork_worker(plan), template.fork_worker(plan), environment.fork_worker(plan)]
+        assert len({worker.value() for worker in forks}) == 3
+
+
 def test_a_worker_holds_nothing_of_its_siblings(environment: Environment, plan_of: PlanOf) -> None:
     plan = plan_of(LIST_FDS)
     template = environment.fork_template(plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -44,6 +45,13 @@ ADAPTERS: Final[Mapping[str, Adapter]] = MappingProxyType(
 )
 OURS: Final = SERVING_FILE.partition("/")[0]
 SUFFIXES: Final[Mapping[str, str]] = MappingProxyType({".onnx": "onnx", ".keras": "keras"})
+
+
+def warm_up() -> None:
+    """In an environment template: prepare each framework that it has imported for the loads in its forks."""
+    for adapter in ADAPTERS.values():
+        if all(name in sys.modules for name in adapter.imports):
+            importlib.import_module(adapter.module).warm_up()
 
 
 def open_model(folder: Path, file: str = "") -> Predictor:

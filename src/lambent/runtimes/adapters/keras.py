@@ -26,6 +26,10 @@ from lambent.wire.oneshot import Serving
 NAME: Final = "keras"
 
 
+def warm_up() -> None:
+    """Nothing: a TensorFlow that has run something has threads, and must not be forked."""
+
+
 def open_file(path: Path) -> Predictor:
     """The model in `path`, run by Keras. Raises `BadModel` where it cannot be read."""
     return _predictor(_read(path))
