@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -84,12 +84,33 @@ class Kept:
         closing.callback(self.store.close)
         self.artifacts = FileArtifacts.open(folder)
         self.logs = DeploymentLogs(folder / "logs", clock)
+        closing.callback(self.logs.close)
         self.journal = Journal.open(folder / "usage")
         closing.callback(self.journal.close)
         self.ledger = Ledger(self.store.database, folder / "usage")
         self.master = load_master(folder / "master.key")
         for run in self.store.runs.interrupt_unfinished(STOPPED, now_unix_ms=clock.unix_ms()):
             log.warning("run_interrupted", extra={"run": run.id, "job": run.job})
+
+    @property
+    def troubles(self) -> Mapping[str, Callable[[], str]]:
+        """What has been lost, by what lost it: a sentence, or nothing."""
+        return {"journal": self._journal_trouble, "ledger": self._ledger_trouble, "logs": self._logs_trouble}
+
+    def _journal_trouble(self) -> str:
+        health = self.journal.health()
+        if health.lost_records:
+            return f"{health.lost_records} usage records are lost: {health.error}"
+        return (
+            f"{health.held_records} usage records wait for the disk: {health.error}" if health.error else ""
+        )
+
+    def _ledger_trouble(self) -> str:
+        torn = self.ledger.torn_records()
+        return f"{torn} usage records could not be read" if torn else ""
+
+    def _logs_trouble(self) -> str:
+        return f"the disk had no room for {self.logs.lost_lines} lines" if self.logs.lost_lines else ""
 
 
 class Server:
@@ -164,7 +185,7 @@ class Server:
             pool=self.pool,
             routes=self.routes,
             ping_store=lambda: kept.store.deployments.all(PROJECT),
-            torn_records=kept.ledger.torn_records,
+            troubles=kept.troubles,
         )
         house = HouseVerbs(
             keys=self.keys,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +29,8 @@ MEMORY_BYTES_LOW: Final = 512 * MIB
 class Doctor:
     """Looks at the disk, the memory, the store, the engine and the deployments.
 
-    `ping_store` reads something; `torn_records` counts what the usage journal could not read. Both block.
+    `ping_store` reads something. `troubles` are questions by name: each answers with a sentence, or with
+    nothing where all is well. Both block.
     """
 
     def __init__(
@@ -39,13 +40,13 @@ class Doctor:
         pool: Pool,
         routes: Routes,
         ping_store: Callable[[], object],
-        torn_records: Callable[[], int],
+        troubles: Mapping[str, Callable[[], str]],
     ) -> None:
         self._state_dir: Final = state_dir
         self._pool: Final = pool
         self._routes: Final = routes
         self._ping_store: Final = ping_store
-        self._torn_records: Final = torn_records
+        self._troubles: Final = troubles
 
     async def examine(self, project: str) -> tuple[CheckView, ...]:
         """The findings, those of the project's deployments last."""
@@ -62,9 +63,9 @@ class Doctor:
         memory = psutil.virtual_memory()
         state = DEGRADED if memory.available < MEMORY_BYTES_LOW else OK
         yield CheckView("memory", state, f"{memory.available // MIB} of {memory.total // MIB} MiB available")
-        torn = self._torn_records()
-        detail = f"{torn} records could not be read" if torn else "every record could be read"
-        yield CheckView("usage", DEGRADED if torn else OK, detail)
+        for name, ask in self._troubles.items():
+            trouble = ask()
+            yield CheckView(name, DEGRADED if trouble else OK, trouble or "nothing is lost")
 
     def _store(self) -> CheckView:
         try:

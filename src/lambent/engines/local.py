@@ -134,7 +134,7 @@ class LocalEngine:
         await self._revisions.close()
         await self._environments.close()
         await self._workers_gone()
-        await self._strays.gone()
+        await self._strays.close()
 
     async def _workers_gone(self) -> None:
         for worker in list(self._workers.values()):

@@ -3,7 +3,9 @@
 A worker's descendants are in its process group and die with it. One that made a group of its own outlives
 it; when its parent ends, the kernel hands it to the server, which is the nearest subreaper. The server may
 have children of its own that other code waits for, so only those are touched that carry the engine's mark in
-the environment they were started with, or that are in the session of a process of the engine.
+the environment they were started with, or that are in the session of a process of the engine. Out of reach is
+what leaves its session, clears its environment and loses its parent while its worker lives; only a cgroup can
+hold that.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class Strays:
         self._none_left: Final = asyncio.Event()
         self._none_left.set()
         self._zombies: set[int] = set()
-        self._patrolling = False
+        self._round: asyncio.TimerHandle | None = None
 
     def sweep_after(self, pid: int) -> None:
         """A process of the engine, leader of its own session, has ended: end what it left behind."""
@@ -49,13 +51,14 @@ class Strays:
         self._sweep()
 
     def patrol(self) -> None:
-        """From now on, as long as there are workers, reap what the orphans among their descendants become."""
-        if not self._patrolling:
-            self._patrolling = True
-            asyncio.get_running_loop().call_later(self._patrol_s, self._patrol)
+        """From now on, as long as there are processes, reap what their orphaned descendants become."""
+        if self._round is None:
+            self._round = asyncio.get_running_loop().call_later(self._patrol_s, self._patrol)
 
-    async def gone(self) -> None:
-        """Wait until the strays found so far have been reaped."""
+    async def close(self) -> None:
+        """Patrol no more, and wait until the strays found so far have been reaped."""
+        if self._round is not None:
+            self._round.cancel()
         await self._none_left.wait()
 
     def _sweep(self) -> None:
@@ -65,7 +68,7 @@ class Strays:
                 self._end(pid)
 
     def _patrol(self) -> None:
-        self._patrolling = False
+        self._round = None
         zombies = {pid for pid in self._unwatched() if is_zombie(pid)}
         for pid in zombies:
             # One that made a session of its own tells nobody any more whose it was. If it is in none of the
@@ -73,7 +76,7 @@ class Strays:
             if self._is_left_behind(pid) or (pid in self._zombies and session_of(pid) != os.getsid(0)):
                 self._end(pid)
         self._zombies = zombies
-        if self._watched:
+        if self._watched or zombies:
             self.patrol()
 
     def _unwatched(self) -> list[int]:

@@ -125,7 +125,7 @@ class Dispatcher:
     # What the pool and the model maker say.
 
     def slots_changed(self, revision: str) -> None:
-        """A slot became free, or a worker is gone: hand out what there is, seek more if that is not enough."""
+        """A slot became free, or a worker is gone: hand out what there is, seek more if it is too little."""
         lane = self._by_revision.get(revision)
         if lane is not None and lane.waiters:
             self._promote(lane)

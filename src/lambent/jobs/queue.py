@@ -22,6 +22,8 @@ from lambent.storage.base import Ticket, Tickets, TicketState
 
 OPEN_MAX: Final = 100_000
 IDLE_S: Final = 1.0
+KEPT_S: Final = 24 * 3600.0  # how long an outcome can be asked for
+FORGET_EVERY_S: Final = 600.0
 # AWS Lambda's own: two retries, six hours. Its waits of one and two minutes are shorter here.
 RETRY: Final = RetryPolicy(attempts_max=3, first_s=2.0, factor=4.0, cap_s=120.0, age_max_s=6 * 3600.0)
 
@@ -90,10 +92,18 @@ class AsyncQueue:
         again = await asyncio.to_thread(self._tickets.requeue_running)
         if again:
             log.info("tickets_requeued", extra={"count": again})
+        forget_at_s = self._clock.now_s()
         while True:
             self._poke.clear()
+            if self._clock.now_s() >= forget_at_s:
+                forget_at_s = self._clock.now_s() + FORGET_EVERY_S
+                await asyncio.to_thread(self._forget)
             if not await self._start_due():
                 await self._rest()
+
+    def _forget(self) -> None:
+        before_unix_ms = self._clock.unix_ms() - int(KEPT_S * 1e3)
+        self._tickets.forget_final(before_unix_ms=before_unix_ms)
 
     async def _start_due(self) -> int:
         room = self._running_max - len(self._running)

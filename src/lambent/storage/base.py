@@ -216,6 +216,9 @@ class Tickets(Protocol):
 
     def counts(self, project: str) -> Mapping[TicketState, int]: ...
 
+    def forget_final(self, *, before_unix_ms: int) -> int:
+        """Forget the outcomes of what was accepted before a time; returns how many. Unfinished ones stay."""
+
 
 class Artifacts(Protocol):
     """Content-addressed trees of files. A digest covers sorted paths, executable bits and contents."""

@@ -53,7 +53,7 @@ def owned(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def announced(folder: Path, about: About) -> Iterator[Path]:
-    """Let clients find the server while the block runs. The file is whole or not there, and only the owner reads it."""
+    """Let clients find the server while the block runs. The file is whole or not there, its owner's alone."""
     path = folder / ABOUT
     unfinished = folder / f"{ABOUT}.new"
     unfinished.unlink(missing_ok=True)

@@ -178,7 +178,7 @@ class House:
             pool=self.pool,
             routes=self.routes,
             ping_store=self.store.deployments.all,
-            torn_records=lambda: 0,
+            troubles={"usage": lambda: ""},
         )
         self.operations = (
             *DeploymentVerbs(
