@@ -95,7 +95,7 @@ def fork(
             os._exit(70)
     for fd in fds:
         os.close(fd)
-    if misbehave != "template reports no end":
+    if misbehave != f"template reports no end of a {ask.role}":
         children[pid] = ask.child
     told = os.getppid() if misbehave == f"template lies about the pid of its {ask.role}" else pid
     send(control, Forked(ask.child, told, (time.monotonic() - started_s) * 1000))

@@ -128,7 +128,9 @@ def test_a_fork_that_the_kernel_refuses_is_nobodys_fault_but_ours(scripted: Loca
 
 def test_an_end_that_a_template_does_not_report_is_known_by_itself(scripted: LocalStage) -> None:
     async def story(scenery: Scenery) -> None:
-        worker = await scenery.engine.start(scenery.plan("echo", misbehave="template reports no end"))
+        worker = await scenery.engine.start(
+            scenery.plan("echo", misbehave="template reports no end of a worker")
+        )
         worker.kill()
         assert (await worker.exited()).code is None
 
