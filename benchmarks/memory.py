@@ -103,7 +103,7 @@ def _at(server: Lambent, names: Sequence[str], temperature: str) -> Sample | str
         return str(error)
     read = _platform(server)
     for name in names:
-        if (now := server.temperature(name)) != temperature:
+        if (now := server.view(name)["temperature"]) != temperature:
             return f"{name} became {now} while memory was read"
     return read
 

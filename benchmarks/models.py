@@ -46,10 +46,12 @@ def digits(folder: Path) -> Digits:
     shown = picture(folder)
     if importlib.util.find_spec("keras") is None or importlib.util.find_spec("tensorflow") is None:
         return Digits(small(folder, 1)[0], None, shown)
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.models", str(folder)],
-        check=True, timeout=TRAINING_S, stdout=subprocess.DEVNULL, env=environ(),
-    )  # fmt: skip
+    training = [sys.executable, "-m", "benchmarks.models", str(folder)]
+    done = subprocess.run(
+        training, env=environ(), timeout=TRAINING_S, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"the digits model could not be trained:\n{done.stderr[-2000:]}")
     return Digits(folder / "digits.onnx", folder / "digits.keras", shown)
 
 

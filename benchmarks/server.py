@@ -19,7 +19,7 @@ HOST: Final = "127.0.0.1"
 STARTS_S: Final = 60.0
 STOPS_S: Final = 20.0
 VERB_S: Final = 120.0
-REST_S: Final = 180.0
+REST_S: Final = 60.0
 POLL_S: Final = 0.02
 SETTLE_S: Final = 0.1
 OK: Final = 200
@@ -62,25 +62,23 @@ class Lambent:
         return reply
 
     def rest(self, name: str, temperature: str) -> None:
-        """Wait until the deployment has no workers and this temperature. Raises `TimeoutError`."""
+        """Wait until it has no workers and this temperature. Raises `TimeoutError` that says why not."""
         until_s = time.monotonic() + REST_S
-        while (seen := self._state(name)) != (temperature, 0):
+        while (seen := self.view(name))["temperature"] != temperature or seen["workers"]:
             if time.monotonic() > until_s:
-                raise TimeoutError(f"{name} did not become {temperature} with no workers: it is {seen}")
+                why = "; ".join(seen["unsafe"]) or seen["last_error"] or f"{seen['workers']} workers"
+                raise TimeoutError(f"{name} is {seen['temperature']} and not {temperature}: {why}")
             time.sleep(POLL_S)
         # What the last question itself cost is over before anything is measured.
         time.sleep(SETTLE_S)
 
-    def temperature(self, name: str) -> str:
-        """How ready a deployment is now."""
-        return self._state(name)[0]
-
-    def _state(self, name: str) -> tuple[str, int]:
+    def view(self, name: str) -> Mapping[str, Any]:
+        """A deployment as `GET /api/v1/deployments/{name}` shows it."""
         reply = ask(self.target(f"/api/v1/deployments/{name}", method="GET"))
         if reply.status != OK:
             raise RuntimeError(f"{name}: {reply.status} {reply.body[:400]!r}")
         deployment: Mapping[str, Any] = json.loads(reply.body)["deployment"]
-        return deployment["temperature"], deployment["workers"]
+        return {"unsafe": (), "last_error": "", **deployment}
 
 
 @contextlib.contextmanager
