@@ -28,7 +28,6 @@ from lambent.wire.process import (
     PACKET_BYTES_MAX,
     ChildRole,
     Exited,
-    Failed,
     Fork,
     Forked,
     FromTemplate,
@@ -242,7 +241,9 @@ class Template:
 class Environment(Template):
     """An environment template, exec'd as the engine does it."""
 
-    def __init__(self, folder: Path, *, imports: Sequence[str] = (), env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, imports: Sequence[str] = (), env: dict[str, str] | None = None
+    ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         super().__init__(ours, Log(folder / "environment.log"))
         fd = str(theirs.fileno())

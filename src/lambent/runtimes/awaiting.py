@@ -24,6 +24,12 @@ class Awaiter:
         """`value`, or what it comes to. Raises what it raises."""
         return self._run(value) if isinstance(value, Awaitable) else value
 
+    def close(self) -> None:
+        """End the loop, if one was made, and what still runs on it."""
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+
     def _run(self, value: Awaitable[object]) -> object:
         import asyncio
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -80,14 +80,16 @@ def load(plan: RevisionPlan, loading: Loading) -> Model:
 
 
 def _with_code(found: object, plan: RevisionPlan) -> Callable[[object], object]:
-    instance = found() if inspect.isclass(found) else found
+    instance = found() if isinstance(found, type) else found
     predict: Callable[[object], object] | None = getattr(instance, "predict", None)
     if not callable(predict):
         message = f"Model '{plan.entrypoint}' has no method predict(self, inputs)"
         raise Fault("Runtime.HandlerNotFound", message)
     if callable(prepare := getattr(instance, "load", None)):
         # A model that was deployed without a model artifact may carry its files beside its code.
-        Awaiter().settled(prepare(ModelFiles(Path(plan.model_dir or plan.code_dir))))
+        files = ModelFiles(Path(plan.model_dir or plan.code_dir))
+        with closing(Awaiter()) as awaiter:  # a loop that stayed open would be shared by the forks
+            awaiter.settled(prepare(files))
     return predict
 
 

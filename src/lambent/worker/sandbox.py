@@ -36,6 +36,7 @@ TEMPLATE_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_NUM_INTEROP_THREADS": "1",
         "TF_NUM_INTRAOP_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
     }
 )
 ORPHANED: Final = 64

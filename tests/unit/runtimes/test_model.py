@@ -98,6 +98,20 @@ def test_predict_may_be_async_and_load_may_be_left_out(environment: Environment,
     assert environment.fork_worker(plan).value({"x": 1}) == 2
 
 
+def test_a_load_may_be_async_and_leaves_no_loop_behind(environment: Environment, plan_of: PlanOf) -> None:
+    code = """
+        class Model:
+            async def load(self, model): self.y = 2
+            async def predict(self, inputs): return self.y
+    """
+    plan = plan_of(code, "app:Model", runtime=Runtime.MODEL)
+    template = environment.fork_template(plan)
+    assert template.ready is not None
+    assert template.ready.unsafe == ()
+    assert [template.fork_worker(plan).value() for _ in range(2)] == [2, 2]
+    template.close()
+
+
 def test_a_model_without_an_artifact_has_the_files_beside_its_code(
     environment: Environment, plan_of: PlanOf
 ) -> None:
