@@ -1,4 +1,4 @@
-"""The whole story in a terminal: deploy, train on demand, answer, sleep, wake, grow, bill. Run it with `make demo`.
+"""The whole story in a terminal: deploy, train on demand, answer, sleep, wake, grow, bill. `make demo` runs it.
 
 Every line that it prints is measured in this run. `KEEP=1` leaves the server running.
 """
@@ -53,7 +53,9 @@ class Server:
 
     def lambent(self, *words: str) -> str:
         """Run one command of the CLI and return what it printed."""
-        done = subprocess.run([*LAMBENT, *words], env=self.environ, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*LAMBENT, *words], env=self.environ, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise SystemExit(f"`lambent {' '.join(words)}` failed: {done.stderr or done.stdout}")
         return done.stdout
@@ -64,7 +66,9 @@ class Server:
 
     def invoke(self, name: str, body: bytes) -> tuple[float, dict, dict]:
         """POST to a deployment: milliseconds, response headers, answer."""
-        request = urllib.request.Request(self.url + f"/invoke/{name}", body, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.url + f"/invoke/{name}", body, {"Content-Type": "application/json"}
+        )
         started = time.perf_counter()
         headers, answer = self._open(request)
         return (time.perf_counter() - started) * 1e3, headers, json.loads(answer)
@@ -102,14 +106,18 @@ def show(milliseconds: float, headers: dict, answer: dict) -> None:
     best = max(answer["predictions"][0])
     say(
         f"class {answer['class']} ({best:.1%} sure) in {milliseconds:.1f} ms   "
-        f"[it was {headers['Lambent-Temperature']}; billed {headers['Lambent-Billed-Ms']} ms; {headers['Server-Timing']}]"
+        f"[it was {headers['Lambent-Temperature']}; billed {headers['Lambent-Billed-Ms']} ms; "
+        f"{headers['Server-Timing']}]"
     )
 
 
 def processes(server: Server) -> list[dict]:
     rows = server.get("/api/v1/processes")
     for row in rows:
-        say(f"  {row['role']:<12} pid {row['pid']:<8} {row['deployment']:<8} {row['pss_bytes'] / 2**20:7.1f} MiB")
+        say(
+            f"  {row['role']:<12} pid {row['pid']:<8} {row['deployment']:<8} "
+            f"{row['pss_bytes'] / 2**20:7.1f} MiB"
+        )
     return rows
 
 
@@ -123,7 +131,8 @@ def watch_training(server: Server, done: threading.Event) -> None:
         run = runs[0]
         filled = int(run["progress"] * BAR_WIDTH)
         numbers = "  ".join(f"{name} {value:.3f}" for name, value in sorted(run["metrics"].items()))
-        line = f"   [{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {run['progress']:4.0%}  {run['message']}  {numbers}"
+        bar = "#" * filled + "." * (BAR_WIDTH - filled)
+        line = f"   [{bar}] {run['progress']:4.0%}  {run['message']}  {numbers}"
         if sys.stdout.isatty():
             print(f"\r\033[K{line[: os.get_terminal_size().columns - 1]}", end="", flush=True)
         elif run["message"] != last:
@@ -163,7 +172,10 @@ def sleep_and_wake(server: Server, event: bytes) -> None:
     say("after:")
     after = processes(server)
     total = [sum(row["pss_bytes"] for row in rows) / 2**20 for rows in (before, after)]
-    say(f"{len(before)} processes, {total[0]:.0f} MiB → {len(after)} processes, {total[1]:.0f} MiB; zero workers")
+    say(
+        f"{len(before)} processes, {total[0]:.0f} MiB → "
+        f"{len(after)} processes, {total[1]:.0f} MiB; zero workers"
+    )
     show(*server.invoke("digits", event))
 
 
@@ -188,7 +200,10 @@ def burst(server: Server, event: bytes) -> None:
     counter.join()
     wrong = sum(answer["class"] != 7 for _, _, answer in answers)
     slowest = max(milliseconds for milliseconds, _, _ in answers)
-    say(f"{len(answers)} answers in {took_s:.2f} s, {wrong} wrong, none failed; slowest {slowest:.0f} ms; {most[0]} workers at the most")
+    say(
+        f"{len(answers)} answers in {took_s:.2f} s, {wrong} wrong, none failed; "
+        f"slowest {slowest:.0f} ms; {most[0]} workers at the most"
+    )
     if wrong or most[0] < 2:
         raise SystemExit("the burst should have been answered rightly by two workers or more")
     deadline = time.monotonic() + 30
@@ -202,7 +217,14 @@ def burst(server: Server, event: bytes) -> None:
 def lambda_clients(server: Server) -> None:
     import boto3
 
-    say(server.lambent("deploy", str(EXAMPLES / "aws_lambda" / "lambda_function.py") + ":lambda_handler", "--name", "greeter").strip())
+    say(
+        server.lambent(
+            "deploy",
+            str(EXAMPLES / "aws_lambda" / "lambda_function.py") + ":lambda_handler",
+            "--name",
+            "greeter",
+        ).strip()
+    )
     client = boto3.client(
         "lambda",
         endpoint_url=server.url,
@@ -216,7 +238,9 @@ def lambda_clients(server: Server) -> None:
     accepted = client.invoke(FunctionName="greeter", InvocationType="Event", Payload=event)
     ticket = accepted["ResponseMetadata"]["RequestId"]
     say(f"boto3 invoke, Event: {accepted['StatusCode']}, request {ticket}")
-    request = urllib.request.Request(f"{server.url}/invocations/{ticket}", headers={"Authorization": f"Bearer {server.about['api_key']}"})
+    request = urllib.request.Request(
+        f"{server.url}/invocations/{ticket}", headers={"Authorization": f"Bearer {server.about['api_key']}"}
+    )
     for _ in range(100):
         with urllib.request.urlopen(request, timeout=10) as response:
             if response.status == 200:
@@ -235,7 +259,9 @@ def main() -> None:
     server = Server(state_dir)
     try:
         say(f"listening on {server.url}, state in {state_dir}")
-        say(server.lambent("deploy", str(EXAMPLES / "digits"), "--set", f"keep_alive_s={QUIET_S - 1}").strip())
+        say(
+            server.lambent("deploy", str(EXAMPLES / "digits"), "--set", f"keep_alive_s={QUIET_S - 1}").strip()
+        )
         title(2, "No model yet: the first request has one trained")
         first_request(server, event)
         title(3, "Again")
@@ -251,7 +277,10 @@ def main() -> None:
         print(server.lambent("usage"), flush=True)
         say(f"the whole story took {time.monotonic() - started:.0f} s")
         if keep:
-            say(f"the server goes on (KEEP=1): pid {server.process.pid}; use it with\n   export LAMBENT_STATE_DIR={state_dir}")
+            say(
+                f"the server goes on (KEEP=1): pid {server.process.pid}; use it with\n"
+                f"   export LAMBENT_STATE_DIR={state_dir}"
+            )
     except BaseException:
         keep = False
         raise

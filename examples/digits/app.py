@@ -26,7 +26,7 @@ class Digits:
         self.predict({"body": SAMPLE.read_text()})
 
     def predict(self, event: dict) -> dict:
-        """`event` is shaped as API Gateway sends it: `{"body": "<JPEG or PNG in base64>", "isBase64Encoded": true}`."""
+        """`event` is as API Gateway sends it: `{"body": "<picture in base64>", "isBase64Encoded": true}`."""
         picture = Image.open(io.BytesIO(base64.b64decode(event["body"]))).convert("L").resize((28, 28))
         pixels = np.asarray(picture, dtype=np.float32)[np.newaxis] / 255.0
         probabilities = self.network(pixels)
@@ -73,5 +73,7 @@ def fit(run: lambent.Run) -> None:
     loss, accuracy = network.evaluate(x_held_out, y_held_out, verbose=0)
     run.report(held_out_accuracy=accuracy, held_out_loss=loss)
     if accuracy < ACCURACY_MIN:
-        raise ValueError(f"accuracy {accuracy:.4f} on held-out digits is below {ACCURACY_MIN}: the model is not registered")
+        raise ValueError(
+            f"accuracy {accuracy:.4f} on held-out digits is below {ACCURACY_MIN}: the model is not registered"
+        )
     network.save(run.model_dir / "digits.keras")

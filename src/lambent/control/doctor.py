@@ -53,7 +53,7 @@ class Doctor:
         house = await asyncio.to_thread(lambda: tuple(self._house()))
         routes = (route for route in self._routes.all() if route.project == project)
         deployments = [self._deployment(route) for route in sorted(routes, key=lambda one: one.name)]
-        return (*house, self._engine(), *deployments)
+        return (*house, await self._engine(), *deployments)
 
     def _house(self) -> Iterator[CheckView]:
         yield self._store()
@@ -74,8 +74,8 @@ class Doctor:
             return CheckView("store", FAILED, error.message)
         return CheckView("store", OK, "reads")
 
-    def _engine(self) -> CheckView:
-        processes = self._pool.engine.census()
+    async def _engine(self) -> CheckView:
+        processes = await asyncio.to_thread(self._pool.engine.census)
         workers = sum(facts.role == "worker" for facts in processes)
         templates = len(processes) - workers
         return CheckView("engine", OK, f"{templates} templates and {workers} workers")
@@ -85,8 +85,8 @@ class Doctor:
         crew = self._pool.crew(route.plan.revision)
         if crew is not None and crew.last_error:
             return CheckView(name, FAILED, f"cannot be woken: {crew.last_error}")
-        if crew is not None and crew.unsafe:
-            return CheckView(name, DEGRADED, f"cannot be primed: {'; '.join(crew.unsafe)}")
+        if unsafe := self._pool.engine.unsafe(route.plan.revision):
+            return CheckView(name, DEGRADED, f"cannot be primed: {'; '.join(unsafe)}")
         if route.needs_model:
             return CheckView(name, OK, f"has no model yet; {route.spec.train} makes one when it is invoked")
         return CheckView(name, OK, "ready" if route.invocable else "a job")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -30,21 +31,23 @@ class Views:
         self._pool: Final = pool
         self._queued: Final = queued
 
-    def deployments(self, active: Iterable[Revision], base_url: str) -> tuple[DeploymentView, ...]:
+    async def deployments(self, active: Iterable[Revision], base_url: str) -> tuple[DeploymentView, ...]:
         """One view for each active revision. The memory of every process is looked up once."""
-        processes = self._pool.engine.census()
+        processes = await asyncio.to_thread(self._pool.engine.census)
         return tuple(self._deployment(revision, processes, base_url) for revision in active)
 
-    def detail(self, active: Revision, revisions: Sequence[Revision], base_url: str) -> DeploymentDetail:
+    async def detail(
+        self, active: Revision, revisions: Sequence[Revision], base_url: str
+    ) -> DeploymentDetail:
         """One deployment with its history."""
-        [view] = self.deployments([active], base_url)
+        [view] = await self.deployments([active], base_url)
         return DeploymentDetail(
             deployment=view,
             revisions=tuple(revision_view(one, active.id) for one in revisions),
             wakes=self._wakes(active.id),
         )
 
-    def processes(self, project: str, jobs: Mapping[str, str]) -> tuple[ProcessView, ...]:
+    async def processes(self, project: str, jobs: Mapping[str, str]) -> tuple[ProcessView, ...]:
         """The processes of a project, and the environment templates, which are nobody's.
 
         `jobs` tells the deployment of a job's revision: the pool does not know those.
@@ -59,7 +62,7 @@ class Views:
                 pss_bytes=facts.pss_bytes,
                 private_bytes=facts.private_bytes,
             )
-            for facts in self._pool.engine.census()
+            for facts in await asyncio.to_thread(self._pool.engine.census)
             if facts.revision in names
         )
 
@@ -84,7 +87,7 @@ class Views:
             created_unix_ms=revision.created_unix_ms,
             needs_model=needs_model(revision),
             model_number=revision.model_number,
-            unsafe=crew.unsafe if crew else (),
+            unsafe=self._pool.engine.unsafe(revision.id),
             last_error=crew.last_error if crew else "",
             last_wake=wakes[-1] if wakes else None,
         )

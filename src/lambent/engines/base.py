@@ -115,8 +115,14 @@ class Engine(Protocol):
         Workers die with their template, so nothing happens while one lives or starts.
         """
 
+    def unsafe(self, revision: str) -> tuple[str, ...]:
+        """Why the revision's template may not be forked; empty where it may, or nobody has looked yet."""
+
     def census(self) -> Sequence[ProcessFacts]:
-        """Every process of this engine, with its memory as the kernel counts it now."""
+        """Every process of this engine, with its memory as the kernel counts it now.
+
+        Blocks for a millisecond or so a process; may be called from any thread.
+        """
 
     async def close(self) -> None:
         """End all processes and wait for them."""

@@ -110,11 +110,17 @@ class LocalEngine:
         if not busy and to in (Temperature.COLD, Temperature.WARM):
             await self._revisions.chill(revision, to)
 
+    def unsafe(self, revision: str) -> tuple[str, ...]:
+        return self._revisions.unsafe(revision)
+
     def census(self) -> Sequence[ProcessFacts]:
+        workers = list(
+            self._workers.values()
+        )  # copied in one step: this may be another thread than the loop's
         return [
             *(_facts(template.process.pid, "environment", "") for template in self._environments.all()),
             *(_facts(template.process.pid, "template", name) for name, template in self._revisions.all()),
-            *(_facts(worker.pid, "worker", worker.plan.revision) for worker in self._workers.values()),
+            *(_facts(worker.pid, "worker", worker.plan.revision) for worker in workers),
         ]
 
     async def close(self) -> None:

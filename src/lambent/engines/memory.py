@@ -114,6 +114,10 @@ class MemoryEngine:
         if known.environment not in in_use:
             self._environments.pop(known.environment, None)
 
+    def unsafe(self, revision: str) -> tuple[str, ...]:
+        known = self._revisions.get(revision)
+        return known.unsafe if known else ()
+
     def census(self) -> Sequence[ProcessFacts]:
         return [
             *(_facts(pid, "environment", "", 20 * MIB) for pid in self._environments.values()),

@@ -71,6 +71,11 @@ class Revisions:
             return Temperature.COLD
         return Temperature.PRIMED if known.template and known.template.usable else Temperature.WARM
 
+    def unsafe(self, revision: str) -> tuple[str, ...]:
+        """Why its template may not be forked, as far as it is known."""
+        known = self._known.get(revision)
+        return known.unsafe if known else ()
+
     async def chill(self, revision: str, to: Temperature) -> None:
         """Let its template go; at `cold` its environment's too, unless others use it. It has no workers."""
         known = self._known.get(revision)

@@ -23,7 +23,7 @@ class Crew:
 
     __slots__ = (
         "empty_since_s", "failures", "idle", "last_error", "leaving", "members", "panic", "plan", "policy",
-        "retired", "starting", "unsafe", "wake_not_before_s", "wakes",
+        "retired", "starting", "wake_not_before_s", "wakes",
     )  # fmt: skip
 
     def __init__(self, plan: RevisionPlan, policy: ScalingPolicy, now_s: float) -> None:
@@ -39,7 +39,6 @@ class Crew:
         self.failures = 0
         self.wake_not_before_s = 0.0
         self.last_error = ""
-        self.unsafe: tuple[str, ...] = ()
         self.wakes: Final[deque[WakeView]] = deque(maxlen=WAKES_KEPT_MAX)
 
     @property

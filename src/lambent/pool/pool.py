@@ -142,7 +142,6 @@ class Pool:
         parts_ms = dict(worker.parts_ms)
         if came_from in (Temperature.COLD, Temperature.WARM):
             parts_ms = {**primed.parts_ms, **parts_ms}
-        crew.unsafe = primed.unsafe
         wake = WakeView(
             at_unix_ms=self._clock.unix_ms(),
             temperature=came_from,

@@ -133,23 +133,25 @@ class DeploymentVerbs:
 
     async def _deploy(self, asked: Asked) -> DeployReply:
         deployed = await self._deployments.deploy(asked.principal, asked.body)
-        return DeployReply(self._views.deployments(deployed.revisions, asked.base_url), deployed.changed)
+        return DeployReply(
+            await self._views.deployments(deployed.revisions, asked.base_url), deployed.changed
+        )
 
     async def _list(self, asked: Asked) -> tuple[DeploymentView, ...]:
-        return self._views.deployments(await self._deployments.all(asked.project), asked.base_url)
+        return await self._views.deployments(await self._deployments.all(asked.project), asked.base_url)
 
     async def _show(self, asked: Asked) -> DeploymentDetail:
         name = asked.path["name"]
         active = await self._deployments.active(asked.project, name)
         revisions = await self._deployments.revisions(asked.project, name)
-        return self._views.detail(active, revisions, asked.base_url)
+        return await self._views.detail(active, revisions, asked.base_url)
 
     async def _remove(self, asked: Asked) -> None:
         await self._deployments.remove(asked.project, asked.path["name"])
 
     async def _rollback(self, asked: Asked) -> DeploymentView:
         revision = await self._deployments.rollback(asked.project, asked.path["name"], asked.body.to)
-        [view] = self._views.deployments([revision], asked.base_url)
+        [view] = await self._views.deployments([revision], asked.base_url)
         return view
 
     async def _read_logs(self, asked: Asked) -> Response:

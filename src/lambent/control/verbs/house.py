@@ -147,7 +147,7 @@ class HouseVerbs:
         routes = (route for route in self._routes.all() if route.project == asked.project)
         jobs = {route.plan.revision: route.name for route in routes if not route.invocable}
         server = await asyncio.to_thread(server_process, os.getpid())
-        return (server, *self._views.processes(asked.project, jobs))
+        return (server, *await self._views.processes(asked.project, jobs))
 
     async def _examine(self, asked: Asked) -> tuple[CheckView, ...]:
         return await self._doctor.examine(asked.project)
