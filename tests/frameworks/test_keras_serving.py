@@ -113,7 +113,7 @@ def test_a_model_is_served_by_a_twin_that_agrees_with_keras(
     serving = ready.serving
     assert serving is not None
     assert (serving.adapter, serving.served_by, serving.reason) == ("keras", "onnx", "")
-    assert ready.imports == ("numpy", "onnxruntime")
+    assert serving.imports == ("numpy", "onnxruntime")
     assert serving.max_abs_difference is not None
     assert serving.max_abs_difference < 1e-4
     template = light.fork_template(served(plan_of, tmp_path / "model"))

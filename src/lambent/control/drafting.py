@@ -61,7 +61,7 @@ class Drafting:
 
     async def _model(self, project: str, request: DeployRequest, folder: Path) -> Draft:
         ready = await self._registry.prepare(project, folder, str(PurePosixPath(request.target)))
-        return Draft(planned_model(request, adapter=ready.adapter, imports=ready.imports), "", ready)
+        return Draft(planned_model(request, adapter=ready.adapter), "", ready)
 
     async def _describe(self, project: str, target: str, folder: Path) -> Description:
         plan = RevisionPlan(

@@ -15,7 +15,7 @@ from lambent.core.spec import DeploymentSpec, Kind, new_spec, with_settings
 from lambent.storage.base import Artifacts, Revision
 from lambent.wire.api import Declaration, DeployRequest
 from lambent.wire.aws_lambda import Place
-from lambent.wire.oneshot import Description
+from lambent.wire.oneshot import SERVING_FILE, Description, Serving
 from lambent.wire.process import RevisionPlan, Runtime
 
 RUNTIMES: Final[Mapping[Kind, Runtime]] = {
@@ -50,19 +50,19 @@ def planned(description: Description, request: DeployRequest, *, jobs: frozenset
     return tuple(Planned(_spec(one, description.imports, request, known_jobs), one.app) for one in declared)
 
 
-def planned_model(request: DeployRequest, *, adapter: str, imports: Sequence[str]) -> Planned:
+def planned_model(request: DeployRequest, *, adapter: str) -> Planned:
     """The deployment of a model file alone. Its name is the file's, unless the request says another."""
     stem = PurePosixPath(request.target).stem.lower()
     name = request.name or NOT_IN_A_NAME.sub("-", stem).strip("-") or "model"
     _check_names(request.per_deployment, [name])
-    spec = msgspec.structs.replace(new_spec(name, Kind.MODEL, adapter=adapter), imports=tuple(imports))
-    return Planned(_with_all(spec, request, {}))
+    return Planned(_with_all(new_spec(name, Kind.MODEL, adapter=adapter), request, {}))
 
 
 def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
     """What a process needs to run a revision. Looks at the disk; raises `NotFound` for lost files."""
     spec = revision.spec
     made = datetime.fromtimestamp(revision.created_unix_ms / 1000, UTC)
+    model_dir = _folder(artifacts, revision.model_digest)
     return RevisionPlan(
         revision=revision.id,
         deployment=revision.deployment,
@@ -72,8 +72,8 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         entrypoint=spec.entrypoint,
         adapter=spec.adapter,
         code_dir=_folder(artifacts, revision.code_digest),
-        model_dir=_folder(artifacts, revision.model_digest),
-        imports=spec.imports,
+        model_dir=model_dir,
+        imports=tuple(sorted({*spec.imports, *_serving_imports(model_dir)})),
         env=spec.env,
         memory_bytes=spec.memory_bytes,
         timeout_s=spec.timeout_s,
@@ -128,6 +128,14 @@ def _with_all(spec: DeploymentSpec, request: DeployRequest, own: Settings) -> De
     for settings in (own, request.settings, request.per_deployment.get(spec.name, {})):
         spec = with_settings(spec, settings)
     return spec
+
+
+def _serving_imports(model_dir: str) -> tuple[str, ...]:
+    """The packages that serve a prepared model; its own process will say it if the file cannot be read."""
+    try:
+        return msgspec.json.decode(Path(model_dir, SERVING_FILE).read_bytes(), type=Serving).imports
+    except (OSError, msgspec.DecodeError):
+        return ()
 
 
 def _folder(artifacts: Artifacts, digest: str) -> str:

@@ -14,18 +14,21 @@ import msgspec
 from lambent.control.oneshots import OneShots
 from lambent.core.errors import CallerFault
 from lambent.core.invocation import new_id
+from lambent.core.spec import MIB
 from lambent.storage.base import ArtifactFacts, Artifacts, Model, Models
 from lambent.wire.api import ModelView
 from lambent.wire.oneshot import PrepareCall, Prepared
 from lambent.wire.process import RevisionPlan, Runtime
 
+# A conversion holds the framework and several copies of the model; too little falls back to a slower serving.
+PREPARE_MEMORY_BYTES: Final = 8192 * MIB
+
 
 class ReadyModel(msgspec.Struct, frozen=True):
-    """A prepared and stored model that is not registered yet. `imports` are the packages that serve it."""
+    """A prepared and stored model that is not registered yet."""
 
     facts: ArtifactFacts
     adapter: str
-    imports: tuple[str, ...]
 
 
 class Registry:
@@ -53,6 +56,7 @@ class Registry:
                 runtime=Runtime.PREPARE,
                 model_dir=str(artifact),
                 work_dir=str(folder),
+                memory_bytes=PREPARE_MEMORY_BYTES,
             )
             prepared = await self._oneshots.ask(plan, PrepareCall(file), Prepared)
             if prepared.serving is None:
@@ -60,7 +64,7 @@ class Registry:
             facts = await asyncio.to_thread(self._artifacts.ingest_tree, folder)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        return ReadyModel(facts, prepared.serving.adapter, prepared.imports)
+        return ReadyModel(facts, prepared.serving.adapter)
 
     async def as_registered(self, project: str, name: str, ready: ReadyModel) -> Model:
         """A prepared model as `register` will make it. Where it is new, nothing is stored of it yet."""

@@ -152,7 +152,7 @@ class Job:
         finally:
             metrics = run.close()
         ready = prepared(run.model_dir)
-        result = JobResult({**metrics, **_returned(returned)}, ready.files, ready.serving, ready.imports)
+        result = JobResult({**metrics, **_returned(returned)}, ready.files, ready.serving)
         return Reply(msgspec.json.encode(result))
 
     def _work_dir(self, call: JobCall) -> Path:

@@ -42,7 +42,7 @@ def prepared(folder: Path, file: str = "") -> Prepared:
     from lambent.runtimes.adapters import files
 
     serving = files.prepare(folder, file)
-    return Prepared(serving, files.count_files(folder), files.imports_of(serving))
+    return Prepared(serving, files.count_files(folder))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -48,7 +48,8 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     `file` is what the user gave, read by `adapter`; `served_file`, read by `served_by`, gives the same
     outputs. `max_abs_difference` is the largest seen between the two on random inputs, `None` where they are
     one file or were not compared. `reason` says why the file is served as it is. `others` are further model
-    files of the artifact, in the order of their names; which one is meant, user code must then say.
+    files of the artifact, in the order of their names; which one is meant, user code must then say. `imports`
+    are the packages that serve them all, for the environment template to hold.
     """
 
     adapter: str
@@ -58,14 +59,14 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     max_abs_difference: float | None = None
     reason: str = ""
     others: tuple[Serving, ...] = ()
+    imports: tuple[str, ...] = ()
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A prepared folder. `imports` are the packages that serve it; no `serving` where no file is a model."""
+    """A prepared folder; no `serving` where no file is a model."""
 
     serving: Serving | None
     files: int
-    imports: tuple[str, ...] = ()
 
 
 class JobCall(msgspec.Struct, frozen=True):
@@ -82,7 +83,6 @@ class JobResult(msgspec.Struct, frozen=True):
     metrics: dict[str, float] = {}
     files: int = 0
     serving: Serving | None = None
-    imports: tuple[str, ...] = ()
 
 
 class News(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -83,12 +83,18 @@ class Loads:
         if source.read_bytes() == b"damaged":
             raise ValueError("not a model")
         target.write_bytes(source.read_bytes())
-        serving = Serving(adapter="onnx", file=asked.file, served_by="onnx", served_file=asked.file)
+        serving = Serving(
+            adapter="onnx",
+            file=asked.file,
+            served_by="onnx",
+            served_file=asked.file,
+            imports=("onnxruntime",),
+        )
         if source.read_bytes() == b"unknown":
             return msgspec.json.encode(Prepared(None, 1))
         (Path(plan.work_dir) / SERVING_FILE).parent.mkdir()
         (Path(plan.work_dir) / SERVING_FILE).write_bytes(msgspec.json.encode(serving))
-        return msgspec.json.encode(Prepared(serving, 2, ("onnxruntime",)))
+        return msgspec.json.encode(Prepared(serving, 2))
 
     async def _load(self, plan: RevisionPlan) -> None:
         self.loaded.append(plan.deployment)

@@ -50,8 +50,8 @@ def test_a_job_trains_reports_and_leaves_a_model(
     )
     done = result(worker)
     assert done.metrics == {"accuracy": 0.99, "loss": 0.125}
-    assert done.imports == ("numpy", "onnxruntime")
     assert done.serving is not None
+    assert done.serving.imports == ("numpy", "onnxruntime")
     assert done.files == 3
     assert done.serving.served_file == ".lambent/trained.onnx.optimised.onnx"
     assert (tmp_path / "run" / "model" / "trained.onnx").exists()

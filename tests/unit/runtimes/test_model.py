@@ -170,10 +170,10 @@ def test_preparing_keeps_an_optimised_copy_that_gives_the_same_outputs(
 ) -> None:
     folder = Path(model_plan.model_dir)
     ready = prepared(prepare(environment, folder))
-    assert ready.imports == ("numpy", "onnxruntime")
     assert ready.files == 3
     serving = ready.serving
     assert serving is not None
+    assert serving.imports == ("numpy", "onnxruntime")
     assert (serving.adapter, serving.file, serving.served_by) == ("onnx", "linear.onnx", "onnx")
     assert serving.served_file == ".lambent/linear.onnx.optimised.onnx"
     assert serving.max_abs_difference is not None

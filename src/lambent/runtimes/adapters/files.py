@@ -73,7 +73,8 @@ def prepare(folder: Path, file: str = "") -> Serving | None:
     if not files:
         return None
     first, *others = [_prepared(folder, each) for each in files]
-    serving = msgspec.structs.replace(first, others=tuple(others))
+    imports = sorted({name for each in (first, *others) for name in ADAPTERS[each.served_by].imports})
+    serving = msgspec.structs.replace(first, others=tuple(others), imports=tuple(imports))
     home = folder / SERVING_FILE
     home.parent.mkdir(exist_ok=True)
     home.write_bytes(msgspec.json.format(msgspec.json.encode(serving)))
@@ -96,12 +97,6 @@ def serving_of(folder: Path) -> Serving | None:
         return msgspec.json.decode(home.read_bytes(), type=Serving)
     except msgspec.DecodeError as error:
         raise BadModel(f"{SERVING_FILE} cannot be read: {error}; prepare the model again") from error
-
-
-def imports_of(serving: Serving | None) -> tuple[str, ...]:
-    """The packages that an environment template should hold for a model."""
-    used = [serving, *serving.others] if serving else []
-    return tuple(sorted({name for each in used for name in ADAPTERS[each.served_by].imports}))
 
 
 def adapter_of(file: str) -> str:
