@@ -1,4 +1,4 @@
-"""The whole story in a terminal: deploy, train on demand, answer, sleep, wake, grow, bill. `make demo` runs it.
+"""The whole story in a terminal: deploy, train on demand, answer, sleep, wake, grow, bill (`make demo`).
 
 Every line that it prints is measured in this run. `KEEP=1` leaves the server running.
 """
@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +23,8 @@ HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent
 LAMBENT = [sys.executable, "-m", "lambent.cli.main"]
 BAR_WIDTH = 30
-BURST_CLIENTS, BURST_REQUESTS = 6, 240
+BURST_CLIENTS, BURST_S = 6, 2
+PATIENCE_S = 30
 QUIET_S = 3
 
 
@@ -95,7 +97,8 @@ def title(number: int, text: str) -> None:
 
 
 def say(text: str) -> None:
-    print(f"   {text}", flush=True)
+    for line in text.splitlines():
+        print(f"   {line}", flush=True)
 
 
 def digit(event: Path) -> bytes:
@@ -161,14 +164,11 @@ def first_request(server: Server, event: bytes) -> None:
 
 
 def sleep_and_wake(server: Server, event: bytes) -> None:
-    say("before:")
+    say("before (each process and its proportional share of memory):")
     before = processes(server)
     say(f"nobody asks for {QUIET_S} s (keep_alive_s={QUIET_S - 1}) ...")
-    deadline = time.monotonic() + 30
-    while server.get("/api/v1/deployments/digits")["deployment"]["workers"]:
-        if time.monotonic() > deadline:
-            raise SystemExit("the deployment did not go to zero workers within 30 s")
-        time.sleep(0.1)
+    wait_for("zero workers", lambda: workers(server) == 0)
+    wait_for("their processes to be gone", lambda: len(server.get("/api/v1/processes")) < len(before))
     say("after:")
     after = processes(server)
     total = [sum(row["pss_bytes"] for row in rows) / 2**20 for rows in (before, after)]
@@ -180,38 +180,48 @@ def sleep_and_wake(server: Server, event: bytes) -> None:
 
 
 def burst(server: Server, event: bytes) -> None:
-    say(f"{BURST_CLIENTS} clients send {BURST_REQUESTS} requests together")
+    say(f"{BURST_CLIENTS} clients ask as fast as they can for {BURST_S} s")
     most, done = [1], threading.Event()
 
     def count_workers() -> None:
         while not done.wait(0.05):
-            most[0] = max(most[0], server.get("/api/v1/deployments/digits")["deployment"]["workers"])
+            most[0] = max(most[0], workers(server))
+
+    def client(until: float) -> list[tuple[float, dict, dict]]:
+        answers = []
+        while time.monotonic() < until:
+            answers.append(server.invoke("digits", event))
+        return answers
 
     counter = threading.Thread(target=count_workers, daemon=True)
     counter.start()
-    started = time.perf_counter()
     with ThreadPoolExecutor(BURST_CLIENTS) as clients:
-        answers = list(clients.map(lambda _: server.invoke("digits", event), range(BURST_REQUESTS)))
-    took_s = time.perf_counter() - started
-    deadline = time.monotonic() + 10
-    while most[0] < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+        each = clients.map(client, [time.monotonic() + BURST_S] * BURST_CLIENTS)
+        answers = [answer for one in each for answer in one]
     done.set()
     counter.join()
     wrong = sum(answer["class"] != 7 for _, _, answer in answers)
     slowest = max(milliseconds for milliseconds, _, _ in answers)
     say(
-        f"{len(answers)} answers in {took_s:.2f} s, {wrong} wrong, none failed; "
+        f"{len(answers)} answers, {wrong} wrong, none failed; "
         f"slowest {slowest:.0f} ms; {most[0]} workers at the most"
     )
     if wrong or most[0] < 2:
         raise SystemExit("the burst should have been answered rightly by two workers or more")
-    deadline = time.monotonic() + 30
-    while (now := server.get("/api/v1/deployments/digits")["deployment"]["workers"]) > 1:
+    wait_for("the second worker to go", lambda: workers(server) <= 1)
+    say(f"workers now: {workers(server)}")
+
+
+def workers(server: Server) -> int:
+    return server.get("/api/v1/deployments/digits")["deployment"]["workers"]
+
+
+def wait_for(what: str, true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
         if time.monotonic() > deadline:
-            raise SystemExit("the second worker did not go")
-        time.sleep(0.1)
-    say(f"workers now: {now}")
+            raise SystemExit(f"waited {PATIENCE_S} s for {what}")
+        time.sleep(0.05)
 
 
 def lambda_clients(server: Server) -> None:
@@ -274,12 +284,12 @@ def main() -> None:
         title(6, "An unmodified AWS Lambda handler, called by boto3")
         lambda_clients(server)
         title(7, "The bill")
-        print(server.lambent("usage"), flush=True)
+        say(server.lambent("usage"))
         say(f"the whole story took {time.monotonic() - started:.0f} s")
         if keep:
             say(
                 f"the server goes on (KEEP=1): pid {server.process.pid}; use it with\n"
-                f"   export LAMBENT_STATE_DIR={state_dir}"
+                f"export LAMBENT_STATE_DIR={state_dir}"
             )
     except BaseException:
         keep = False
