@@ -30,7 +30,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     training_hold_s: float = 900.0
     drain_s: float = 30.0
     scaling_tick_s: float = 0.25
-    ledger_tick_s: float = 5.0
     async_running_max: int = 16
     log_level: str = "info"
     tls_cert: Path | None = None

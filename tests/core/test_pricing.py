@@ -1,7 +1,7 @@
 """Usage and its charge: the providers' own worked examples, to the cent, then the laws of exact sums."""
 
-from collections.abc import Sequence
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
 import msgspec
@@ -20,15 +20,23 @@ from lambent.core.pricing import (
     MissingMeter,
     PricePlan,
     UsageClass,
-    cents,
     gb_seconds,
     price,
-    readings,
     total,
     without_free_allowance,
 )
 
 GIB = 1024 * MIB
+
+
+def cents(amount_usd: Decimal) -> Decimal:
+    """As a provider's example prints it, half a cent up."""
+    return amount_usd.quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+
+def readings(*, run_us: int, init_us: int) -> Mapping[Meter, int]:
+    """One invocation as each meter reads it."""
+    return {meter: meter.read(run_us=run_us, init_us=init_us) for meter in METERS}
 
 
 def alike(

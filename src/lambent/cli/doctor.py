@@ -46,7 +46,7 @@ def doctor(*, as_json: bool) -> None:
 
 
 def _of_this_machine() -> Iterator[CheckView]:
-    checks: list[Callable[[], CheckView]] = [_python, _system, _memory, _cgroup, _disk, _uv]
+    checks: list[Callable[[], CheckView]] = [_python, _system, _memory, _cgroup, _disk]
     for check in checks:
         yield check()
     yield _package("onnxruntime", "serve .onnx models, and .keras models fast", "onnx")
@@ -127,11 +127,6 @@ def _disk() -> CheckView:
         return CheckView("state directory", FAILED, f"{there} cannot be written to")
     state = OK if free >= DISK_BYTES_MIN else DEGRADED
     return CheckView("state directory", state, f"{folder}, {size(free)} free")
-
-
-def _uv() -> CheckView:
-    found = shutil.which("uv")
-    return CheckView("uv", OK, found or "not installed; nothing needs it so far")
 
 
 def _package(name: str, purpose: str, extra: str, distributions: list[str] | None = None) -> CheckView:

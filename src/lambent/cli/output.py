@@ -9,7 +9,6 @@ import click
 import msgspec
 
 SECOND_MS: Final = 1000
-MINUTE_S: Final = 60
 NOTE_CHARS_MAX: Final = 80
 COLORS: Final = {"hot": "red", "primed": "yellow", "ok": "green", "degraded": "yellow", "failed": "red"}
 

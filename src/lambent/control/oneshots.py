@@ -13,8 +13,6 @@ from lambent.engines.base import Engine, Worker, WorkerGone
 from lambent.wire.frames import Answer, Call, read_error
 from lambent.wire.process import RevisionPlan
 
-EXIT_S: Final = 5.0
-
 T = TypeVar("T")
 
 

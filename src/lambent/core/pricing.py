@@ -9,7 +9,7 @@ rounded where they are shown.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import ROUND_HALF_UP, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, localcontext
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, localcontext
 from enum import StrEnum
 from typing import Final
 
@@ -17,7 +17,6 @@ import msgspec
 
 MIB: Final = 2**20
 GIB: Final = 2**30
-CENT: Final = Decimal("0.01")
 
 # Prices, gigabytes and milliseconds are all decimal fractions of finite length: 100 digits hold any product
 # of them.
@@ -95,7 +94,7 @@ class UsageClass(msgspec.Struct, frozen=True, kw_only=True):
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
     """What usage costs. `gb_s` and `requests` were used, of which the free allowance leaves `…_billed`.
 
-    `duration_usd` is memory and vCPU over time. All amounts are exact; `cents` rounds one for showing.
+    `duration_usd` is memory and vCPU over time. All amounts are exact.
     """
 
     gb_s: Decimal
@@ -165,11 +164,6 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
     """The exact sum of amounts. Python's own `sum` would round to the 28 digits of its default context."""
     with localcontext(EXACT):
         return sum(amounts, Decimal(0))
-
-
-def cents(amount_usd: Decimal) -> Decimal:
-    """An amount rounded to whole cents as a statement prints it, half a cent up."""
-    return amount_usd.quantize(CENT, ROUND_HALF_UP)
 
 
 def without_free_allowance(plan: PricePlan) -> PricePlan:
@@ -262,8 +256,3 @@ PLANS: Final[Mapping[str, PricePlan]] = {
 # What a user sees as `Lambent-Billed-Ms`: a wake costs its caller time and nothing else.
 OWN_METER: Final = Meter()
 METERS: Final = tuple(dict.fromkeys([OWN_METER, *(plan.meter for plan in PLANS.values())]))
-
-
-def readings(*, run_us: int, init_us: int) -> Mapping[Meter, int]:
-    """One invocation as each of `METERS` reads it: what the ledger adds up."""
-    return {meter: meter.read(run_us=run_us, init_us=init_us) for meter in METERS}

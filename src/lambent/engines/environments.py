@@ -6,7 +6,7 @@ import asyncio
 import functools
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -25,18 +25,6 @@ PASSED_ON: Final = frozenset({
     "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "http_proxy", "https_proxy", "no_proxy",
 })  # fmt: skip
-# A template must stay single-threaded to be forked; a worker raises the counts after its fork.
-SINGLE_THREADED: Final[Mapping[str, str]] = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMEXPR_NUM_THREADS": "1",
-    "TF_NUM_INTRAOP_THREADS": "1",
-    "TF_NUM_INTEROP_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "ORT_DISABLE_TELEMETRY": "1",
-}
 
 
 class EnvironmentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,4 +163,4 @@ class Environments:
 def _environ(settings: EnvironmentSettings) -> dict[str, str]:
     mark, _, value = settings.mark.partition("=")
     passed_on = {name: text for name, text in settings.environ.items() if name in PASSED_ON}
-    return {**passed_on, **SINGLE_THREADED, mark: value}
+    return {**passed_on, mark: value}

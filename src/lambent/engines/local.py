@@ -31,9 +31,8 @@ from lambent.engines.strays import Strays
 from lambent.engines.stream import WorkerStream
 from lambent.engines.template import Template, TemplateGone
 from lambent.wire.frames import BODY_BYTES_MAX
-from lambent.wire.process import MARK, ChildRole, RevisionPlan, Runtime
+from lambent.wire.process import MARK, ONE_SHOT, ChildRole, RevisionPlan
 
-ONE_SHOT: Final = frozenset({Runtime.DESCRIBE, Runtime.PREPARE, Runtime.JOB})
 # From the killing of everything until `close` gives up: only a process stuck in the kernel lives so long.
 KILL_TIMEOUT_S: Final = 10.0
 

@@ -20,9 +20,8 @@ from lambent.engines.base import Exit, LogSink, Primed, ProcessFacts
 from lambent.engines.endings import died_loading, hung_loading
 from lambent.engines.flights import Flights
 from lambent.engines.memory_worker import Dies, MemoryWorker, Program, outcome_of
-from lambent.wire.process import RevisionPlan, Runtime
+from lambent.wire.process import ONE_SHOT, RevisionPlan
 
-ONE_SHOT: Final = frozenset({Runtime.DESCRIBE, Runtime.PREPARE, Runtime.JOB})
 FIRST_PID: Final = 1000
 
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from lambent.core.errors import LambentError
 from lambent.core.invocation import Status
-from lambent.core.pricing import METERS
+from lambent.core.pricing import METERS, Meter
 from lambent.metering.journal import Entry, UsageRecord
 from lambent.metering.segment import MAGIC, frames, segments_in
 from lambent.storage.sql_database import Database, columns, one
@@ -57,7 +57,7 @@ class UsageHour(msgspec.Struct, frozen=True, kw_only=True):
     response_bytes: int = 0
 
 
-LABELLED: Final = tuple((meter.label, meter) for meter in METERS)
+BY_LABEL: Final[Mapping[str, Meter]] = {meter.label: meter for meter in METERS}
 KEY: Final = ("project", "deployment", "hour_unix_ms", "memory_bytes")
 SUMS: Final = tuple(name for name in UsageHour.__struct_fields__ if name not in (*KEY, "readings"))
 
@@ -204,7 +204,7 @@ class _Tally:
         sums["billed_init_ms"] += record.billed_init_ms
         sums["request_bytes"] += record.request_bytes
         sums["response_bytes"] += record.response_bytes
-        for label, meter in LABELLED:
+        for label, meter in BY_LABEL.items():
             self._readings[label] += meter.read(run_us=record.run_us, init_us=record.billed_init_ms * 1000)
 
     def hour(self, key: tuple[str, str, int, int]) -> UsageHour:

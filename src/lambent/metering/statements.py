@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from itertools import groupby
 from typing import Final
 
 from lambent.core.pricing import (
-    METERS,
     OWN_METER,
     PLANS,
     Confidence,
-    Meter,
     MissingMeter,
     PricePlan,
     UsageClass,
     gb_seconds,
     price,
+    total,
     without_free_allowance,
 )
-from lambent.metering.ledger import HOUR_MS, Ledger, UsageHour
+from lambent.metering.ledger import BY_LABEL, HOUR_MS, Ledger, UsageHour
 from lambent.wire.api import UsageLine, UsageView
 
-BY_LABEL: Final[Mapping[str, Meter]] = {meter.label: meter for meter in METERS}
 US_IN_S: Final = 1_000_000
 
 
@@ -64,7 +61,7 @@ class Statements:
             failed=sum(hour.failed for hour in hours),
             cold_starts=sum(hour.cold_starts for hour in hours),
             billed_ms=sum(hour.billed_ms for hour in hours),
-            gb_s=float(sum((gb_seconds(hour.memory_bytes, hour.billed_ms) for hour in hours), Decimal(0))),
+            gb_s=float(total(gb_seconds(hour.memory_bytes, hour.billed_ms) for hour in hours)),
             cpu_s=sum(hour.cpu_us for hour in hours) / US_IN_S,
             cost_usd=self._costs(hours),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from lambent.clock import Clock
@@ -227,8 +227,3 @@ class Pool:
         if crew.retired and self._crews.get(crew.plan.revision) is crew:
             del self._crews[crew.plan.revision]
             await self.engine.chill(crew.plan.revision, Temperature.COLD)
-
-    def wakes(self, revision: str) -> Sequence[WakeView]:
-        """The last wakes of a revision, newest last."""
-        crew = self._crews.get(revision)
-        return tuple(crew.wakes) if crew else ()

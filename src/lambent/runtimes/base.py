@@ -77,7 +77,6 @@ MODULES: Final[Mapping[Runtime, str]] = MappingProxyType(
         Runtime.PREPARE: "lambent.runtimes.prepare",
     }
 )
-ONE_SHOT: Final = frozenset({Runtime.JOB, Runtime.DESCRIBE, Runtime.PREPARE})
 
 
 def load(plan: RevisionPlan, loading: Loading) -> Servable:

@@ -31,6 +31,10 @@ class Runtime(StrEnum):
     PREPARE = "prepare"  # make a model artifact ready to be served: derive fork-safe forms, check them
 
 
+# These are forked from the environment template, answer one call and exit.
+ONE_SHOT: Final = frozenset({Runtime.JOB, Runtime.DESCRIBE, Runtime.PREPARE})
+
+
 class ChildRole(StrEnum):
     """What a fork becomes. A template gets fds [control, log], a worker [stream, log]."""
 

@@ -13,10 +13,10 @@ from typing import Final
 import msgspec
 
 from lambent.clock import Clock
-from lambent.runtimes.base import ONE_SHOT, Loading, Servable, load
+from lambent.runtimes.base import Loading, Servable, load
 from lambent.runtimes.faults import as_text, function_error
 from lambent.wire.frames import Hello, LoadError
-from lambent.wire.process import Failed, Ready
+from lambent.wire.process import ONE_SHOT, Failed, Ready
 from lambent.worker import forksafety, sandbox
 from lambent.worker.channel import Channel
 from lambent.worker.loop import Loop

@@ -24,7 +24,6 @@ def test_without_a_server_the_machine_is_looked_at(lambent: Lambent) -> None:
         "memory",
         "cgroup",
         "state directory",
-        "uv",
         "onnxruntime",
         "tensorflow",
     } <= set(seen)
