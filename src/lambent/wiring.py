@@ -252,6 +252,7 @@ class Server:
     async def run(self, listening: socket.socket, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
         """Serve until `stop`, then finish what was accepted."""
         await self.deployments.restore()
+        await self.queue.restore()
         for loop in (self.autoscaler.run(), self.queue.run(), self.kept.ledger.run()):
             tasks.create_task(loop)
         listener = Listener(self.gateway, listening, self.settings.tls)

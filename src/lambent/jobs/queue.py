@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 
@@ -30,19 +30,13 @@ RETRY: Final = RetryPolicy(attempts_max=3, first_s=2.0, factor=4.0, cap_s=120.0,
 log = logging.getLogger(__name__)
 
 
-class Invoke(Protocol):
-    """Who runs an invocation: the dispatcher."""
-
-    def __call__(self, invocation: Invocation) -> Awaitable[Outcome]: ...
-
-
 class AsyncQueue:
     """Accepts invocations for later and runs them, at most `running_max` at once."""
 
     def __init__(
         self,
         tickets: Tickets,
-        invoke: Invoke,
+        invoke: Callable[[Invocation], Awaitable[Outcome]],
         clock: Clock,
         tasks: asyncio.TaskGroup,
         *,
@@ -57,6 +51,7 @@ class AsyncQueue:
         self._retry = retry
         self._running: Final[set[str]] = set()
         self._open = 0
+        self._forget_at_s = clock.now_s()
         self._poke = asyncio.Event()
 
     async def accept(self, invocation: Invocation) -> Ticket:
@@ -87,23 +82,32 @@ class AsyncQueue:
         """A ticket by its id, whatever its state."""
         return await asyncio.to_thread(self._tickets.find, project, ticket)
 
-    async def run(self) -> None:
-        """Take up what an earlier server left, then work until cancelled."""
+    async def restore(self) -> None:
+        """Take up what an earlier server left; before anything is accepted."""
         again = await asyncio.to_thread(self._tickets.requeue_running)
         if again:
             log.info("tickets_requeued", extra={"count": again})
-        forget_at_s = self._clock.now_s()
+        self._open = await asyncio.to_thread(self._tickets.unfinished)
+
+    async def run(self) -> None:
+        """Work until cancelled. A store that cannot be used now is tried again."""
         while True:
             self._poke.clear()
-            if self._clock.now_s() >= forget_at_s:
-                forget_at_s = self._clock.now_s() + FORGET_EVERY_S
-                await asyncio.to_thread(self._forget)
-            if not await self._start_due():
+            try:
+                await self._forget()
+                started = await self._start_due()
+            except LambentError as error:
+                log.warning("queue_stands", extra={"reason": error.message})
+                started = 0
+            if not started:
                 await self._rest()
 
-    def _forget(self) -> None:
-        before_unix_ms = self._clock.unix_ms() - int(KEPT_S * 1e3)
-        self._tickets.forget_final(before_unix_ms=before_unix_ms)
+    async def _forget(self) -> None:
+        now_s = self._clock.now_s()
+        if now_s >= self._forget_at_s:
+            self._forget_at_s = now_s + FORGET_EVERY_S
+            before_unix_ms = self._clock.unix_ms() - int(KEPT_S * 1e3)
+            await asyncio.to_thread(lambda: self._tickets.forget_final(before_unix_ms=before_unix_ms))
 
     async def _start_due(self) -> int:
         room = self._running_max - len(self._running)
@@ -128,14 +132,26 @@ class AsyncQueue:
     async def _try(self, ticket: Ticket) -> None:
         ticket = msgspec.structs.replace(ticket, state=TicketState.RUNNING, attempts=ticket.attempts + 1)
         try:
-            await asyncio.to_thread(self._tickets.put, ticket)
-            await asyncio.to_thread(self._tickets.put, self._after(ticket, await self._attempt(ticket)))
-        except LambentError as error:  # the store is full: the ticket stays as it was and is tried again
-            log.warning("ticket_not_stored", extra={"ticket": ticket.id, "reason": error.message})
-            await asyncio.sleep(IDLE_S)
+            if await self._stored(ticket):  # else it is still queued, and due again
+                after = self._after(ticket, await self._attempt(ticket))
+                # It has run: what came of it waits for the store as long as the server lives, in the place
+                # of one that runs, so that at most `running_max` outcomes are held in memory.
+                while not await self._stored(after):
+                    pass
+                self._open -= after.state is not TicketState.QUEUED
         finally:
             self._running.discard(ticket.id)
             self._poke.set()
+
+    async def _stored(self, ticket: Ticket) -> bool:
+        """Whether the store took it; if not, a moment has passed."""
+        try:
+            await asyncio.to_thread(self._tickets.put, ticket)
+        except LambentError as error:
+            log.warning("ticket_not_stored", extra={"ticket": ticket.id, "reason": error.message})
+            await asyncio.sleep(IDLE_S)
+            return False
+        return True
 
     async def _attempt(self, ticket: Ticket) -> Outcome | LambentError:
         invocation = Invocation(
@@ -153,7 +169,6 @@ class AsyncQueue:
     def _after(self, ticket: Ticket, outcome: Outcome | LambentError) -> Ticket:
         replace = msgspec.structs.replace
         if isinstance(outcome, Outcome) and outcome.status is Status.OK:
-            self._open -= 1
             return replace(
                 ticket,
                 state=TicketState.SUCCEEDED,
@@ -166,7 +181,6 @@ class AsyncQueue:
         age_s = (now_unix_ms - ticket.created_unix_ms) / 1e3
         verdict = next_try(self._retry, ticket.attempts, age_s=age_s, jitter=random.random())
         if isinstance(verdict, Dead):
-            self._open -= 1
             return replace(
                 ticket,
                 state=TicketState.DEAD,

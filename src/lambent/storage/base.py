@@ -214,7 +214,8 @@ class Tickets(Protocol):
     def requeue_running(self) -> int:
         """At start: what was running is queued again; returns how many."""
 
-    def counts(self, project: str) -> Mapping[TicketState, int]: ...
+    def unfinished(self) -> int:
+        """How many are queued or running, in every project."""
 
     def forget_final(self, *, before_unix_ms: int) -> int:
         """Forget the outcomes of what was accepted before a time; returns how many. Unfinished ones stay."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import msgspec
 import pytest
 
 from lambent.clock import SystemClock
-from lambent.core.errors import LoadFailed
+from lambent.core.errors import LoadFailed, QueueFull
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Status, Timing, new_id
 from lambent.core.retrying import RetryPolicy
 from lambent.core.spec import Temperature
 from lambent.jobs.queue import AsyncQueue
 from lambent.storage.base import Ticket, TicketState
 from lambent.storage.sql import SqlStore
+from lambent.storage.sql_database import Database
 
 QUICK = RetryPolicy(attempts_max=3, first_s=0.01, factor=1.0, cap_s=0.01, age_max_s=60)
 FINAL = (TicketState.SUCCEEDED, TicketState.DEAD)
@@ -60,6 +62,7 @@ async def through(
     try:
         async with asyncio.TaskGroup() as tasks, asyncio.timeout(20):
             queue = AsyncQueue(store.tickets, invoke, SystemClock(), tasks, running_max=4, retry=QUICK)
+            await queue.restore()
             waiting = accepted or [await queue.accept(invocation()) for _ in range(count)]
             assert all(ticket.state is TicketState.QUEUED for ticket in waiting)
             tasks.create_task(queue.run())
@@ -136,6 +139,44 @@ def test_no_more_run_at_once_than_allowed(store: SqlStore) -> None:
 
     asyncio.run(through(store, invoke, 20))
     assert 1 < most <= 4
+
+
+def test_what_was_run_is_not_run_again_while_the_store_takes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    SqlStore.open(tmp_path / "lambent.db", SystemClock()).close()
+    impatient = SqlStore(Database(tmp_path / "lambent.db", busy_timeout_ms=20), SystemClock())
+    other = sqlite3.connect(tmp_path / "lambent.db", isolation_level=None)
+
+    async def invoke(_: Invocation) -> Outcome:
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(0.2, other.rollback)  # ten times what the store waits for it
+        return outcome(body=b'"once"')
+
+    [ticket] = asyncio.run(through(impatient, invoke))
+    impatient.close()
+    other.close()
+    assert (ticket.state, ticket.attempts, ticket.result) == (TicketState.SUCCEEDED, 1, b'"once"')
+    assert "ticket_not_stored" in caplog.messages
+
+
+def test_what_an_earlier_server_left_counts_towards_the_most_that_may_wait(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambent.jobs.queue.OPEN_MAX", 1)
+    asyncio.run(accepted_by_a_server_that_stops(store))
+    with pytest.raises(QueueFull, match="maximum"):
+        asyncio.run(accepted_by_a_server_that_stops(store))
+
+
+async def accepted_by_a_server_that_stops(store: SqlStore) -> None:
+    async def invoke(_: Invocation) -> Outcome:
+        raise AssertionError("nothing is run")
+
+    tasks = asyncio.TaskGroup()
+    queue = AsyncQueue(store.tickets, invoke, SystemClock(), tasks, running_max=1)
+    await queue.restore()
+    await queue.accept(invocation())
 
 
 def _queued(ticket: Ticket) -> Ticket:
