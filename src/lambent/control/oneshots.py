@@ -10,6 +10,7 @@ import msgspec
 from lambent.core.errors import LoadFailed
 from lambent.core.invocation import Status, new_id
 from lambent.engines.base import Engine, Worker, WorkerGone
+from lambent.engines.endings import ended, load_failed
 from lambent.wire.frames import Answer, Call, read_error
 from lambent.wire.process import RevisionPlan
 
@@ -42,16 +43,13 @@ class OneShots:
         try:
             return await worker.call(call, msgspec.json.encode(question))
         except WorkerGone as gone:
-            said = worker.printed().decode(errors="replace").strip().splitlines()
-            last = f"; it last said: {said[-1]}" if said else ""
-            message = f"the process ended with exit status {gone.exit.code} while it imported this{last}"
+            message = f"the process that imported this {ended(gone.exit, worker.printed())}"
             raise LoadFailed(message, kind="Runtime.ExitError") from None
 
 
 def _read(head: Answer, body: bytes, answer: type[T]) -> T:
     if head.status is not Status.OK:
-        error = read_error(body)
-        raise LoadFailed(error.error_message, kind=error.error_type, trace=error.stack_trace)
+        raise load_failed(read_error(body))
     try:
         return msgspec.json.decode(body, type=answer)
     except msgspec.DecodeError as error:

@@ -1,4 +1,4 @@
-"""How the end of a process is told to people."""
+"""How the failure or the end of a process is told to people."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 from typing import Final
 
 from lambent.core.errors import LoadFailed
+from lambent.core.invocation import FunctionError
 from lambent.engines.base import Exit
 
 PRINTED_LINES_MAX: Final = 40
@@ -23,6 +24,11 @@ def describe(how: Exit) -> str:
         return f"signal {-how.code}"
 
 
+def load_failed(error: FunctionError) -> LoadFailed:
+    """What a process reported of its load, as the error that the engine raises."""
+    return LoadFailed(error.error_message, kind=error.error_type, trace=error.stack_trace)
+
+
 def died_loading(what: str, how: Exit, printed: bytes) -> LoadFailed:
     """The failure of a process that ended before it was ready; the trace is the last that it printed."""
     hint = "; it may have used more memory than it is granted" if how.code == -signal.SIGKILL else ""
@@ -38,6 +44,12 @@ def hung_loading(what: str, timeout_s: float, printed: bytes) -> LoadFailed:
     return LoadFailed(
         f"{what} was not ready after {timeout_s:g} s", kind="Sandbox.Timedout", trace=last_lines(printed)
     )
+
+
+def ended(how: Exit, printed: bytes) -> str:
+    """How a process ended in the middle of its work, with the last line that it printed."""
+    said = last_lines(printed.strip())
+    return f"ended with {describe(how)}" + (f"; it last said: {said[-1]}" if said else "")
 
 
 def last_lines(printed: bytes) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from lambent.engines.base import Exit, WorkerGone
-from lambent.engines.template import load_failed
+from lambent.engines.endings import load_failed
 from lambent.wire.frames import (
     Answer,
     Call,

@@ -10,11 +10,10 @@ from typing import Final
 
 import msgspec
 
-from lambent.core.errors import LoadFailed, PlatformFault
-from lambent.core.invocation import FunctionError
+from lambent.core.errors import PlatformFault
 from lambent.engines.base import Exit
 from lambent.engines.control import Control, ControlEnded
-from lambent.engines.endings import died_loading, hung_loading
+from lambent.engines.endings import died_loading, hung_loading, load_failed
 from lambent.engines.logs import LogPipe
 from lambent.engines.proc import parent_of
 from lambent.engines.processes import Process
@@ -81,7 +80,7 @@ class Template:
     @property
     def usable(self) -> bool:
         """Whether it has loaded and may be asked to fork."""
-        return self.process.alive and not self._closing and self._loaded
+        return self.process.alive and not self.process.doomed and not self._closing and self._loaded
 
     async def loaded(self, timeout_s: float) -> Ready:
         """Wait until it has done its imports or its load; it is ended if this is cancelled or fails.
@@ -118,9 +117,7 @@ class Template:
             async with asyncio.timeout(self._fork_timeout_s):
                 await self._control.send(Fork(child, role, plan), descriptors)
                 return await born
-        except ControlEnded:
-            raise TemplateGone(self.name) from None
-        except TimeoutError:
+        except (ControlEnded, TimeoutError):
             self.process.kill()
             raise TemplateGone(self.name) from None
         except BaseException:
@@ -187,11 +184,6 @@ class Template:
         for child in list(self._children.values()):
             child.orphan()
         self._on_gone()
-
-
-def load_failed(error: FunctionError) -> LoadFailed:
-    """What a template or worker reported, as the error that the engine raises."""
-    return LoadFailed(error.error_message, kind=error.error_type, trace=error.stack_trace)
 
 
 def _exit_of(message: Exited) -> Exit:

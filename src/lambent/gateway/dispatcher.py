@@ -18,6 +18,7 @@ from lambent.core import admission
 from lambent.core.admission import Verdict
 from lambent.core.errors import CallerFault, Draining, HoldExpired, LambentError, NotFound, QueueFull
 from lambent.core.invocation import Invocation, Outcome, Status, Timing
+from lambent.core.pricing import OWN_METER
 from lambent.core.spec import Temperature
 from lambent.metering.journal import UsageRecord
 from lambent.pool.member import Lease, Ran
@@ -214,7 +215,7 @@ class Dispatcher:
         ran = await lease.run(call, invocation.body, timeout_s=route.spec.timeout_s)
         lane.traffic.took(ran.run_us / 1e6)
         wake_ms = lease.wake.parts_ms if lease.wake and temperature is not Temperature.HOT else {}
-        billed_ms = max(1, -(-ran.run_us // 1000))
+        billed_ms = OWN_METER.read(run_us=ran.run_us)
         self._meter(
             _usage(route, invocation, ran, temperature, wake_ms, billed_ms, unix_ms=self._clock.unix_ms())
         )

@@ -18,6 +18,7 @@ from lambent.clock import Clock
 from lambent.core.errors import LambentError, QueueFull
 from lambent.core.invocation import Invocation, Outcome, Status
 from lambent.core.retrying import Dead, RetryPolicy, next_try
+from lambent.jobs.storing import stored
 from lambent.storage.base import Ticket, Tickets, TicketState
 
 OPEN_MAX: Final = 100_000
@@ -144,14 +145,7 @@ class AsyncQueue:
             self._poke.set()
 
     async def _stored(self, ticket: Ticket) -> bool:
-        """Whether the store took it; if not, a moment has passed."""
-        try:
-            await asyncio.to_thread(self._tickets.put, ticket)
-        except LambentError as error:
-            log.warning("ticket_not_stored", extra={"ticket": ticket.id, "reason": error.message})
-            await asyncio.sleep(IDLE_S)
-            return False
-        return True
+        return await stored(self._tickets.put, ticket, name=f"ticket {ticket.id}")
 
     async def _attempt(self, ticket: Ticket) -> Outcome | LambentError:
         invocation = Invocation(

@@ -14,8 +14,11 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.errors import CallerFault, LambentError, NotFound, TrainingFailed, UserFault
 from lambent.core.invocation import Status, new_id
+from lambent.core.pricing import OWN_METER
 from lambent.core.spec import Kind, Temperature
-from lambent.engines.base import Engine, Worker, WorkerGone
+from lambent.engines.base import Engine, Exit, WorkerGone
+from lambent.engines.endings import ended
+from lambent.jobs.storing import stored
 from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route, Routes
 from lambent.storage.base import Artifacts, Model, Models, Run, Runs, RunState
@@ -101,30 +104,30 @@ class Runner:
         return users[0] if len(users) == 1 else ""
 
     async def _see_through(self, route: Route, run: Run, on_end: Callable[[Run], None] | None) -> None:
-        diary = _Diary(self._runs, self._clock, run)
+        """Where the server stops in the middle, the next one marks the run as interrupted."""
+        diary = _Diary(self._runs, self._clock, self._tasks, run)
         work_dir = self._runs_dir / run.id
         try:
             await asyncio.to_thread(work_dir.mkdir, parents=True, exist_ok=True)
             result = await self._work(route, diary, work_dir)
             model = await self._register(run, result, work_dir / MODEL_DIR)
-            end = await diary.close(RunState.SUCCEEDED, metrics=result.metrics, model=model)
+            diary.end(RunState.SUCCEEDED, metrics=result.metrics, model=model)
         except LambentError as error:
-            end = await diary.close(RunState.FAILED, reason=error.message)
-        except asyncio.CancelledError:
-            self._runs.put(
-                diary.ended(RunState.INTERRUPTED, reason=STOPPED)
-            )  # blocks: nothing else is left to do
-            raise
+            diary.end(RunState.FAILED, reason=error.message)
         except Exception as error:
             log.exception("run_crashed", extra={"run": run.id})
-            end = await diary.close(RunState.FAILED, reason=f"the platform failed: {error}")
+            diary.end(RunState.FAILED, reason=f"the platform failed: {error}")
         finally:
-            shutil.rmtree(work_dir, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, work_dir, ignore_errors=True)
+        end = diary.run
         log.info(
             "run_ended", extra={"run": run.id, "job": run.job, "state": end.state.value, "reason": end.reason}
         )
+        is_stored = await diary.store()
         if on_end:
             on_end(end)
+        while not is_stored:
+            is_stored = await diary.store()
 
     async def _work(self, route: Route, diary: _Diary, work_dir: Path) -> JobResult:
         run = diary.run
@@ -132,25 +135,26 @@ class Runner:
         worker = await self._engine.start(plan, on_progress=diary.note)
         body = msgspec.json.encode(JobCall(run=run.id, params=run.params, work_dir=str(work_dir)))
         call = Call(1, run.id, route.spec.timeout_s * 1e3)
-        started_s = self._clock.now_s()
+        started_s, status = self._clock.now_s(), Status.EXITED
         try:
             async with asyncio.timeout(route.spec.timeout_s):
                 answer, result = await worker.call(call, body)
+            status = answer.status
         except TimeoutError:
+            status = Status.TIMED_OUT
             raise TrainingFailed(f"the job ran over its timeout_s={route.spec.timeout_s:g}") from None
         except WorkerGone as gone:
-            said = worker.printed().decode(errors="replace").strip().splitlines()
-            last = f"; it last said: {said[-1]}" if said else ""
-            raise TrainingFailed(f"the job's process ended with exit status {gone.exit.code}{last}") from None
+            raise TrainingFailed(f"the job's process {ended(gone.exit, worker.printed())}") from None
         finally:
+            wall_s = self._clock.now_s() - started_s
             worker.kill()
-        self._bill(route, run, answer, wall_s=self._clock.now_s() - started_s)
-        return _result(answer, result, worker)
+            self._bill(route, run, status, await worker.exited(), wall_s=wall_s)
+        return _result(answer, result)
 
     async def _register(self, run: Run, result: JobResult, folder: Path) -> Model | None:
         if not run.for_deployment:
             return None
-        if not await asyncio.to_thread(_has_files, folder):
+        if not result.files:
             raise UserFault(f"the job {run.job!r} ended well but left no file in run.model_dir")
         facts = await asyncio.to_thread(self._artifacts.ingest_tree, folder)
         model = await asyncio.to_thread(
@@ -166,7 +170,9 @@ class Runner:
         await self._promote(run.project, run.for_deployment, model)
         return model
 
-    def _bill(self, route: Route, run: Run, answer: Answer, *, wall_s: float) -> None:
+    def _bill(self, route: Route, run: Run, status: Status, end: Exit, *, wall_s: float) -> None:
+        """However it ended: what was used is used."""
+        run_us = int(wall_s * 1e6)
         self._meter(
             UsageRecord(
                 invocation=run.id,
@@ -174,14 +180,14 @@ class Runner:
                 deployment=run.job,
                 revision=route.plan.revision,
                 kind=Kind.JOB,
-                status=answer.status,
+                status=status,
                 started_unix_ms=run.created_unix_ms,
-                run_us=int(wall_s * 1e6),
-                billed_ms=max(1, int(wall_s * 1e3)),
+                run_us=run_us,
+                billed_ms=OWN_METER.read(run_us=run_us),
                 billed_init_ms=0,
                 memory_bytes=route.spec.memory_bytes,
-                memory_used_bytes=answer.rss_bytes,
-                cpu_us=answer.cpu_us,
+                memory_used_bytes=end.rss_bytes_max,
+                cpu_us=end.cpu_us,
                 temperature=Temperature.COLD,
                 request_bytes=0,
                 response_bytes=0,
@@ -192,11 +198,12 @@ class Runner:
 class _Diary:
     """A run as it changes; stored at most every `NEWS_EVERY_S`, by one writer at a time."""
 
-    def __init__(self, runs: Runs, clock: Clock, run: Run) -> None:
+    def __init__(self, runs: Runs, clock: Clock, tasks: asyncio.TaskGroup, run: Run) -> None:
         self._runs = runs
         self._clock = clock
+        self._tasks = tasks
         self._stored_s = clock.now_s()
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[bool] | None = None
         self.run = run
 
     def note(self, news_json: bytes) -> None:
@@ -215,16 +222,16 @@ class _Diary:
         now_s = self._clock.now_s()
         if now_s - self._stored_s >= NEWS_EVERY_S and (self._writing is None or self._writing.done()):
             self._stored_s = now_s
-            self._writing = asyncio.create_task(asyncio.to_thread(self._runs.put, self.run))
+            self._writing = self._tasks.create_task(self._put(self.run), name=f"news of {self.run.job}")
 
-    def ended(
+    def end(
         self,
         state: RunState,
         *,
         reason: str = "",
         metrics: Mapping[str, float] | None = None,
         model: Model | None = None,
-    ) -> Run:
+    ) -> None:
         """The run's last state."""
         self.run = msgspec.structs.replace(
             self.run,
@@ -235,25 +242,18 @@ class _Diary:
             model_number=model.number if model else None,
             ended_unix_ms=self._clock.unix_ms(),
         )
-        return self.run
 
-    async def close(
-        self,
-        state: RunState,
-        *,
-        reason: str = "",
-        metrics: Mapping[str, float] | None = None,
-        model: Model | None = None,
-    ) -> Run:
-        """Store the last state, after whatever is being stored."""
+    async def store(self) -> bool:
+        """Store it as it is, after whatever is being stored. Says whether there was room."""
         if self._writing is not None:
-            await asyncio.gather(self._writing, return_exceptions=True)
-        end = self.ended(state, reason=reason, metrics=metrics, model=model)
-        await asyncio.to_thread(self._runs.put, end)
-        return end
+            await asyncio.wait([self._writing])
+        return await self._put(self.run)
+
+    async def _put(self, run: Run) -> bool:
+        return await stored(self._runs.put, run, name=f"run {run.id}")
 
 
-def _result(answer: Answer, result: bytes, worker: Worker) -> JobResult:
+def _result(answer: Answer, result: bytes) -> JobResult:
     if answer.status is not Status.OK:
         error = read_error(result)
         raise TrainingFailed(f"the job failed: {error.error_type}: {error.error_message}")
@@ -261,7 +261,3 @@ def _result(answer: Answer, result: bytes, worker: Worker) -> JobResult:
         return msgspec.json.decode(result, type=JobResult)
     except msgspec.DecodeError as error:
         raise TrainingFailed(f"what the job's worker answered cannot be read: {error}") from error
-
-
-def _has_files(folder: Path) -> bool:
-    return folder.is_dir() and any(path.is_file() for path in folder.rglob("*"))

@@ -137,7 +137,7 @@ def test_code_that_cannot_be_imported_is_told_with_its_error(tmp_path: Path) -> 
 def test_code_that_ends_the_process_shows_its_last_words(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         house.loads.describes[b"1"] = Dies(3)
-        with pytest.raises(LoadFailed, match=r"exit status 3.*about to end"):
+        with pytest.raises(LoadFailed, match=r"exit code 3.*about to end"):
             await house.deployments.deploy(ADMIN, house.code(b"1"))
 
     play(tmp_path, story)

@@ -157,7 +157,7 @@ def test_what_was_run_is_not_run_again_while_the_store_takes_nothing(
     impatient.close()
     other.close()
     assert (ticket.state, ticket.attempts, ticket.result) == (TicketState.SUCCEEDED, 1, b'"once"')
-    assert "ticket_not_stored" in caplog.messages
+    assert "not_stored" in caplog.messages
 
 
 def test_what_an_earlier_server_left_counts_towards_the_most_that_may_wait(

@@ -1,0 +1,170 @@
+"""Runs of jobs: each is seen to its end, its model is registered, and what it used is metered."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lambent.clock import SystemClock
+from lambent.core.errors import LoadFailed
+from lambent.core.invocation import Status
+from lambent.core.spec import DeploymentSpec, Kind
+from lambent.engines.memory import Latencies, MemoryEngine
+from lambent.engines.memory_worker import Dies, Program, Scene
+from lambent.jobs.runner import Runner
+from lambent.metering.journal import UsageRecord
+from lambent.pool.routes import Route, Routes
+from lambent.storage.artifacts import FileArtifacts
+from lambent.storage.base import Model, Run, RunState
+from lambent.storage.sql import SqlStore
+from lambent.storage.sql_database import Database
+from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
+from lambent.wire.process import RevisionPlan, Runtime
+
+AT_ONCE = Latencies(exec_s=0, import_s=0, load_s=0, fork_s=0, restore_s=0, exit_s=0)
+Job = Callable[[JobCall, Scene], JobResult]
+
+
+class House:
+    """A runner over the engine without processes, a real store and real artifacts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = SqlStore.open(folder / "lambent.db", SystemClock())
+        self.folder = folder
+        self.usage: list[UsageRecord] = []
+        self.promoted: list[Model] = []
+        self.promotion_fails = False
+
+    async def promote(self, _: str, __: str, model: Model) -> None:
+        if self.promotion_fails:
+            raise LoadFailed("the model does not load")
+        self.promoted.append(model)
+
+    def run(self, job: Program, *, for_deployment: str = "", timeout_s: float = 60.0) -> Run:
+        """One run, seen to its end."""
+
+        async def story() -> Run:
+            ended: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+            async with asyncio.TaskGroup() as tasks:
+                engine = MemoryEngine(lambda _: job, clock=SystemClock(), latencies=AT_ONCE)
+                runner = Runner(
+                    engine, self._routes(timeout_s), SystemClock(), tasks,
+                    runs=self.store.runs, models=self.store.models, artifacts=FileArtifacts.open(self.folder),
+                    runs_dir=self.folder / "runs", promote=self.promote, meter=self.usage.append,
+                )  # fmt: skip
+                await runner.start(
+                    "default", "fit", {}, for_deployment=for_deployment, on_end=ended.set_result
+                )
+                end = await ended
+                await engine.close()
+            return end
+
+        return asyncio.run(story())
+
+    def _routes(self, timeout_s: float) -> Routes:
+        routes = Routes()
+        spec = DeploymentSpec(name="fit", kind=Kind.JOB, timeout_s=timeout_s)
+        plan = RevisionPlan(revision="r", deployment="fit", project="default", number=1, runtime=Runtime.JOB)
+        routes.put(Route(project="default", name="fit", spec=spec, plan=plan))
+        return routes
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.store.close()
+
+
+def job(work: Job) -> Program:
+    return Program(
+        run=lambda body, scene: msgspec.json.encode(work(msgspec.json.decode(body, type=JobCall), scene))
+    )
+
+
+def leaves_a_model(call: JobCall, scene: Scene) -> JobResult:
+    folder = Path(call.work_dir) / MODEL_DIR
+    folder.mkdir()
+    (folder / "m.onnx").write_bytes(b"weights")
+    scene.progress(msgspec.json.encode(News(0.5, "half way", 1, {"loss": 0.2})))
+    return JobResult({"accuracy": 0.9}, files=1)
+
+
+def test_a_run_registers_what_it_left_and_says_what_it_measured(house: House) -> None:
+    end = house.run(job(leaves_a_model), for_deployment="digits")
+    assert (end.state, end.progress, end.message) == (RunState.SUCCEEDED, 1.0, "half way")
+    assert end.metrics == {"loss": 0.2, "accuracy": 0.9}
+    assert [model.run for model in house.promoted] == [end.id]
+    assert house.store.runs.find(end.id) == end
+    assert not list((house.folder / "runs").iterdir())
+
+
+def test_a_run_without_a_model_fails_where_one_was_wanted_and_not_elsewhere(house: House) -> None:
+    nothing = job(lambda *_: JobResult())
+    assert house.run(nothing).state is RunState.SUCCEEDED
+    end = house.run(nothing, for_deployment="digits")
+    assert (end.state, "left no file" in end.reason) == (RunState.FAILED, True)
+
+
+def test_a_model_that_does_not_load_fails_its_run(house: House) -> None:
+    house.promotion_fails = True
+    end = house.run(job(leaves_a_model), for_deployment="digits")
+    assert (end.state, end.reason) == (RunState.FAILED, "the model does not load")
+
+
+def fails(*_: object) -> JobResult:
+    raise ValueError("no data")
+
+
+def dies(_: JobCall, scene: Scene) -> JobResult:
+    scene.print(b"about to end\n")
+    raise Dies(-9)
+
+
+async def hangs(_: bytes, __: Scene) -> bytes:
+    await asyncio.Event().wait()
+    raise AssertionError("it waits for ever")
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "reason"),
+    [
+        pytest.param(job(fails), Status.FAILED, "the job failed: ValueError: no data", id="raises"),
+        pytest.param(
+            job(dies),
+            Status.EXITED,
+            "the job's process ended with SIGKILL; it last said: about to end",
+            id="dies",
+        ),
+        pytest.param(Program(run=hangs), Status.TIMED_OUT, "the job ran over its timeout_s=0.05", id="hangs"),
+    ],
+)
+def test_a_run_that_fails_says_why_and_is_metered_all_the_same(
+    house: House, program: Program, status: Status, reason: str
+) -> None:
+    end = house.run(program, timeout_s=0.05)
+    assert (end.state, end.reason) == (RunState.FAILED, reason)
+    [record] = house.usage
+    assert (record.invocation, record.status, record.kind) == (end.id, status, Kind.JOB)
+    assert record.billed_ms >= 1
+
+
+def test_a_store_that_takes_nothing_for_a_while_stops_nobody_and_learns_the_end_later(house: House) -> None:
+    house.store.close()
+    house.store = SqlStore(Database(house.folder / "lambent.db", busy_timeout_ms=20), SystemClock())
+    other = sqlite3.connect(house.folder / "lambent.db", isolation_level=None)
+
+    def locks_the_store(*_: object) -> JobResult:
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(0.2, other.rollback)  # ten times what the store waits for it
+        return JobResult()
+
+    end = house.run(job(locks_the_store))
+    other.close()
+    assert end.state is RunState.SUCCEEDED
+    assert house.store.runs.find(end.id) == end
