@@ -190,9 +190,10 @@ def _wake(server: Lambent, asleep: Asleep, body: bytes, readings: Readings) -> N
         readings.failed[key] = str(error)
         return
     reply = server.invoke(asleep.name, body)
-    if (was := reply.headers.get("lambent-temperature")) != asleep.temperature:
-        raise RuntimeError(f"{asleep.name} was {was} on arrival, not {asleep.temperature}")
-    readings.wake(key, reply)
+    if (was := reply.headers.get("lambent-temperature")) == asleep.temperature:
+        readings.wake(key, reply)
+    else:
+        readings.failed[key] = f"{asleep.name} was {was} on arrival, not {asleep.temperature}"
 
 
 def _fork(framework: str, forker: Forker, readings: Readings) -> None:

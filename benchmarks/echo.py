@@ -11,14 +11,14 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from benchmarks import load, processes, progress
-from benchmarks.figures import Aim, Line, Measured, Missing, Sample, Sense, Unit
+from benchmarks.figures import Aim, Line, Measured, Note, Sample, Sense, Unit
 from benchmarks.http1 import Target
 from benchmarks.load import Load
 from benchmarks.server import lambent, uvicorn
@@ -63,19 +63,22 @@ class Readings:
         self.per_s: Final[defaultdict[tuple[str, int], list[float]]] = defaultdict(list)
         self.p50_us: Final[defaultdict[tuple[str, int], list[float]]] = defaultdict(list)
         self.cpu_us: Final[defaultdict[tuple[str, int], list[float]]] = defaultdict(list)
+        self.root_us: Final[defaultdict[tuple[str, int], list[float]]] = defaultdict(list)
         self.failed = 0
 
     def take(self, side: Side, connections: int, seconds: float) -> None:
         """Put the side under load once and note how it went."""
-        pids = processes.tree(side.pid)
-        before_s = processes.cpu_s(pids)
+        all_before_s = processes.cpu_s(processes.tree(side.pid))
+        root_before_s = processes.cpu_s([side.pid])
         result = load.generate(Load(target=side.target, connections=connections, seconds=seconds))
-        used_s = processes.cpu_s(processes.tree(side.pid)) - before_s
+        all_s = processes.cpu_s(processes.tree(side.pid)) - all_before_s
+        root_s = processes.cpu_s([side.pid]) - root_before_s
         key = (side.name, connections)
         self.failed += result.failed
         self.per_s[key].append(result.per_s)
         self.p50_us[key].append(result.p50_us)
-        self.cpu_us[key].append(used_s * 1e6 / max(1, result.answered))
+        self.cpu_us[key].append(all_s * 1e6 / max(1, result.answered))
+        self.root_us[key].append(root_s * 1e6 / max(1, result.answered))
 
 
 def measure(folder: Path) -> Sequence[Measured]:
@@ -109,13 +112,16 @@ def measure(folder: Path) -> Sequence[Measured]:
 
 def _lines(readings: Readings) -> Iterator[Measured]:
     yield from _throughput(readings)
-    yield from _comparison("p50 at {} connection", readings.p50_us, Unit.US, CONNECTIONS[:1])
-    yield from _comparison("server CPU a request at {} connections", readings.cpu_us, Unit.US, CONNECTIONS)
+    yield from _comparison("p50 at {} connection", readings.p50_us, CONNECTIONS[:1])
+    yield from _comparison("CPU a request at {} connections", readings.cpu_us, CONNECTIONS)
+    roots = ((at, Sample(tuple(readings.root_us[ONE, at]), Unit.US)) for at in CONNECTIONS)
+    gateway = ", ".join(f"{sample} at {at}" for at, sample in roots)
+    yield Note(
+        topic=TOPIC, text=f"of Lambent's CPU, in the server: {gateway} connections; the rest in the worker"
+    )
     yield _frames()
     if readings.failed:
-        yield Missing(
-            topic=TOPIC, what=f"{readings.failed} requests", why="they failed; the others are counted above"
-        )
+        yield Note(topic=TOPIC, text=f"{readings.failed} requests failed; they are no throughput")
 
 
 def _throughput(readings: Readings) -> Iterator[Line]:
@@ -133,16 +139,16 @@ def _throughput(readings: Readings) -> Iterator[Line]:
 
 
 def _comparison(
-    what: str, values: dict[tuple[str, int], list[float]], unit: Unit, at: Sequence[int]
+    what: str, values: Mapping[tuple[str, int], list[float]], at: Sequence[int]
 ) -> Iterator[Line]:
     for connections in at:
         for ours in (ONE, BARE):
             yield Line(
                 topic=TOPIC,
                 what=f"{ours}, {what.format(connections)}",
-                measured=Sample(tuple(values[ours, connections]), unit),
+                measured=Sample(tuple(values[ours, connections]), Unit.US),
                 beside=PEER,
-                against=Sample(tuple(values[PEER, connections]), unit),
+                against=Sample(tuple(values[PEER, connections]), Unit.US),
             )
 
 

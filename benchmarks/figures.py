@@ -95,7 +95,14 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-Measured = Line | Missing
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """A remark that belongs to several lines."""
+
+    topic: str
+    text: str
+
+
+Measured = Line | Missing | Note
 HEADINGS: Final = ("what", "measured", "lowest–highest", "beside", "reference", "ratio", "aim", "verdict")
 
 
@@ -110,19 +117,13 @@ def table(lines: Iterable[Measured]) -> str:
         if line.topic != topic:
             topic = line.topic
             out.append(f"[{topic}]")
-        out.append(
-            _aligned(_cells(line), widths)
-            if isinstance(line, Line)
-            else f"{line.what}: not measured, {line.why}"
-        )
-        if isinstance(line, Line) and line.note:
-            out.append(f"    {line.note}")
+        out += _shown(line, widths)
     return "\n".join(out)
 
 
 def as_record(line: Measured) -> dict[str, object]:
     """The line for a program: medians and every value they come from."""
-    if isinstance(line, Missing):
+    if not isinstance(line, Line):
         return msgspec.structs.asdict(line)
     return {
         "topic": line.topic,
@@ -139,6 +140,16 @@ def as_record(line: Measured) -> dict[str, object]:
         "reached": line.reached,
         "note": line.note,
     }
+
+
+def _shown(line: Measured, widths: Sequence[int]) -> Sequence[str]:
+    match line:
+        case Line():
+            return [_aligned(_cells(line), widths), *([f"    {line.note}"] if line.note else [])]
+        case Missing():
+            return [f"{line.what}: not measured, {line.why}"]
+        case Note():
+            return [f"    {line.text}"]
 
 
 def _cells(line: Line) -> Sequence[str]:
