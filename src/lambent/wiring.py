@@ -43,7 +43,7 @@ from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.app import Gateway
 from lambent.gateway.auth import Keys, load_master
 from lambent.gateway.dispatcher import Dispatcher
-from lambent.gateway.listener import Listener, bind, url_of
+from lambent.gateway.listener import Listener, bind, claim_descriptors, url_of
 from lambent.gateway.pages import Pages
 from lambent.gateway.protocols.aws_lambda import AwsLambdaDoor
 from lambent.gateway.protocols.native import NativeDoor
@@ -255,7 +255,7 @@ class Server:
         await self.queue.restore()
         for loop in (self.autoscaler.run(), self.queue.run(), self.kept.ledger.run()):
             tasks.create_task(loop)
-        listener = Listener(self.gateway, listening, self.settings.tls)
+        listener = Listener(self.gateway, listening, self.settings.tls, connections_max=claim_descriptors())
         serving = tasks.create_task(listener.run(), name="http")
         credentials = await self.keys.local(PROJECT)
         about = About(

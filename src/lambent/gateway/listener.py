@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import functools
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
 
 from lambent.core.errors import PlatformFault
+from lambent.gateway.connection import Connection
 
 BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 75
+CONNECTIONS_MAX: Final = 10_000
 SHUTDOWN_S: Final = 5
 
 
 class Listener:
     """One listening socket and the HTTP server behind it."""
 
-    def __init__(self, app: Any, listening: socket.socket, tls: tuple[Path, Path] | None = None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        listening: socket.socket,
+        tls: tuple[Path, Path] | None = None,
+        *,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=cast(Any, functools.partial(Connection, connections_max=connections_max)),
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -70,6 +81,16 @@ def bind(host: str, port: int) -> socket.socket:
         raise PlatformFault(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     listening.setblocking(False)
     return listening
+
+
+def claim_descriptors() -> int:
+    """Let this process open as many files as it may, and say how many of them clients may take.
+
+    That is half: what idle clients hold cannot be missing when a worker is to be started.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return CONNECTIONS_MAX if hard == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, hard // 2)
 
 
 def url_of(listening: socket.socket, tls: tuple[Path, Path] | None = None) -> str:

@@ -1,0 +1,91 @@
+"""One client's connection: uvicorn's, with bounds on what a client may send and on how long it may be silent.
+
+uvicorn reads a head of any size, and waits for the rest of a request for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from lambent.wire import problem
+from lambent.wire.api import Problem
+
+# Of what is no body: the request's line and headers, the extensions of chunks, the trailers. The parser keeps
+# it in memory. uvloop reads up to 256 KiB at once, so that a head of this size and no body may get through.
+HEAD_BYTES_MAX: Final = 128 * 1024
+# A client that owes bytes and sends none that matter is cut off after this time, at the latest after twice.
+SILENCE_S_MAX: Final = 30.0
+
+BUSY: Final = Problem("Too many connections", 503, "too_many_connections", "try again in a moment")
+HEAD_TOO_LARGE: Final = Problem(
+    "Request head too large", 431, "head_too_large", f"a request's head has at most {HEAD_BYTES_MAX} bytes"
+)
+
+
+class Connection(HttpToolsProtocol):
+    """Refuses what is over its bounds and closes itself."""
+
+    def __init__(self, *args: Any, connections_max: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connections_max: Final = connections_max
+        self._head_bytes = 0  # since the parser last came to the end of something
+        self._progressed = False
+        self._look_again: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
+        if len(self.connections) > self._connections_max:
+            self._refuse(BUSY)
+        else:
+            self._look_again = self.loop.call_later(SILENCE_S_MAX, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._look_again is not None:
+            self._look_again.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+            self._refuse(HEAD_TOO_LARGE)
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes, self._progressed = 0, True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes, self._progressed = 0, True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def _look(self) -> None:
+        """Whether the client has been silent for too long while it was its turn."""
+        if self.transport.is_closing():
+            return
+        cycle: RequestResponseCycle | None = self.cycle
+        unfinished = self._head_bytes or cycle is None or cycle.more_body
+        if unfinished and not self._progressed and not self.flow.read_paused:
+            self.transport.close()
+            return
+        self._progressed = False
+        self._look_again = self.loop.call_later(SILENCE_S_MAX, self._look)
+
+    def _refuse(self, why: Problem) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            self.transport.close()  # words between those of an answer would be taken for its body
+            return
+        body = problem.encode(why)
+        head = (
+            f"HTTP/1.1 {why.status} {why.title}\r\ncontent-type: {problem.CONTENT_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
