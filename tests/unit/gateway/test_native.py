@@ -178,6 +178,19 @@ def test_an_invocation_for_later_is_accepted_and_told_of(house: House) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(
+    ("prefer", "status"),
+    [
+        ("Respond-Async", 202),
+        ("wait=5, respond-async; x=1", 202),
+        ("respond-asynchronously", 200),
+        ("handling=lenient", 200),
+    ],
+)
+def test_a_preference_is_a_token_without_regard_to_case(house: House, prefer: str, status: int) -> None:
+    assert asyncio.run(house.call("POST", "/invoke/hello", b"{}", prefer=prefer)).status == status
+
+
 def test_an_invocation_that_died_shows_why(house: House) -> None:
     async def story() -> Any:
         accepted = await house.call("POST", "/invoke/hello", prefer="respond-async")

@@ -73,7 +73,7 @@ class NativeDoor:
         require(principal, Role.INVOKE)
         invocation = await self._invocation(request, principal)
         key = _idempotency_key(request.headers)
-        if b"respond-async" in request.headers.get(b"prefer", b""):
+        if _wants_async(request.headers.get(b"prefer", b"")):
             return _accepted(await self._acceptance.accept(invocation, key=key))
         if key:
             return await self._answer_once(request, invocation, key)
@@ -166,6 +166,13 @@ def _content_type(header: bytes | None, body: bytes) -> str:
             f"the body is not JSON: {error}; send what is not JSON with its own Content-Type"
         ) from error
     return JSON_TYPE
+
+
+def _wants_async(prefer: bytes) -> bool:
+    """Whether the preferences hold `respond-async`, a token without regard to case (RFC 7240)."""
+    return bool(prefer) and any(
+        preference.partition(b";")[0].strip().lower() == b"respond-async" for preference in prefer.split(b",")
+    )
 
 
 def _idempotency_key(headers: Mapping[bytes, bytes]) -> str:
