@@ -66,7 +66,7 @@ def _name(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     try:
         return _cut(str(error))
-    except Exception as second:  # noqa: BLE001 - the user's __str__ may raise anything
+    except BaseException as second:  # noqa: BLE001 - the user's __str__ may raise anything
         return f"its message cannot be shown: __str__ raised {_name(second)}"
 
 

@@ -19,7 +19,7 @@ from lambent.wire.frames import Hello, LoadError
 from lambent.wire.process import ONE_SHOT, Failed, Ready
 from lambent.worker import forksafety, sandbox
 from lambent.worker.channel import Channel
-from lambent.worker.loop import Loop
+from lambent.worker.loop import Loop, leave_if_forked
 from lambent.worker.printing import Printing, flush
 from lambent.worker.renewal import before_forks
 from lambent.worker.stream import Stream
@@ -48,17 +48,19 @@ def become_template(birth: Birth, clock: Clock) -> Template:
     """Load the revision and say so. Ends the process where it cannot be loaded."""
     loading = _loading(birth, clock)
     settled = settle(birth)
-    channel = Channel(settled.endpoint_fd)
+    channel, pid = Channel(settled.endpoint_fd), os.getpid()
     try:
         sandbox.enter(birth.plan)
         sandbox.limit_memory(birth.plan, for_good=False)
         servable = load(birth.plan, loading)
         renewal = before_forks(birth.loaded.renewal)
     except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
+        leave_if_forked(pid, error)
         fault = function_error(error)
         _end_with(as_text(fault))
         channel.send(Failed(fault))
         os._exit(EXIT_NOT_LOADED)
+    leave_if_forked(pid)
     # User code may have changed it, and a template that ignores SIGCHLD does not learn how its forks end.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     ready(channel, loading.parts_ms, own_fds={settled.endpoint_fd, settled.log_fd})
@@ -79,7 +81,7 @@ def ready(channel: Channel, parts_ms: dict[str, float], *, own_fds: set[int]) ->
 
 def become_worker(birth: Birth, clock: Clock) -> int:
     """Serve calls until the end, and return the status to exit with."""
-    loading = _loading(birth, clock)
+    loading, pid = _loading(birth, clock), os.getpid()
     with loading.part("restore"):
         settled = settle(birth)
         stream = Stream(settled.endpoint_fd)
@@ -88,10 +90,12 @@ def become_worker(birth: Birth, clock: Clock) -> int:
     try:
         servable = _restored(birth, loading)
     except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
+        leave_if_forked(pid, error)
         fault = function_error(error)
         _end_with(as_text(fault))
         stream.send(LoadError(), msgspec.json.encode(fault))
         return EXIT_NOT_LOADED
+    leave_if_forked(pid)
     _hide_from_forks(stream, settled.log_fd)
     flush()
     stream.send(Hello(loading.parts_ms))

@@ -71,19 +71,10 @@ class Loop:
         try:
             reply = self._servable(Request(call, body, notify))
         except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
-            self._leave_if_forked(error)
+            leave_if_forked(self._pid, error)
             return _failed(error, call.invocation_id)
-        self._leave_if_forked(None)
+        leave_if_forked(self._pid)
         return Verdict(Status.OK, reply)
-
-    def _leave_if_forked(self, error: BaseException | None) -> None:
-        """User code forked and the child came back here: it ends, since one of two must not answer."""
-        if os.getpid() == self._pid:
-            return
-        if error is not None:
-            _print(as_text(function_error(error)))
-        flush()
-        os._exit(0 if error is None else exit_code(error) if isinstance(error, SystemExit) else 1)
 
     def _answer(self, call: Call, verdict: Verdict, *, run_us: int = 0, cpu_us: int = 0) -> int | None:
         code = verdict.exit_code
@@ -96,10 +87,23 @@ class Loop:
             run_us=run_us,
             cpu_us=cpu_us,
             rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            retiring=code is not None,
+            retiring=code is not None or self._stream.ending,
         )
         self._stream.send(answer, verdict.reply.body)
         return code
+
+
+def leave_if_forked(pid: int, error: BaseException | None = None) -> None:
+    """Where this is not the process `pid`, user code forked and the child came back: it ends here.
+
+    One of two must not speak for the other. `error` is what user code raised in the child.
+    """
+    if os.getpid() == pid:
+        return
+    if error is not None:
+        _print(as_text(function_error(error)))
+    flush()
+    os._exit(0 if error is None else exit_code(error) if isinstance(error, SystemExit) else 1)
 
 
 def _failed(error: BaseException, request_id: str) -> Verdict:

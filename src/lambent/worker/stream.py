@@ -32,6 +32,7 @@ class Stream:
         self._socket: Final = socket.socket(fileno=fd)
         self._socket.setblocking(True)
         self._sending: Final = threading.Lock()  # user code may report progress from a thread of its own
+        self.ending = False  # no frames are taken any more, but for those that have arrived
 
     def receive(self) -> tuple[ToWorker, bytearray] | None:
         """The next frame, `None` at the end of the stream. Raises `FrameError`, `BodyTooLarge`."""
@@ -69,6 +70,7 @@ class Stream:
 
     def no_more(self) -> None:
         """Take no more frames: those that have arrived are still read, then the stream ends."""
+        self.ending = True
         self._socket.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:

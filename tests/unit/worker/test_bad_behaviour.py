@@ -6,7 +6,7 @@ import pytest
 
 from lambent.core.invocation import Status
 from tests.support.templates import Environment, Gone, Worker, watched
-from tests.support.user_code import Serve
+from tests.support.user_code import PlanOf, Serve
 
 ECHO = "\n    return event\n"
 
@@ -65,6 +65,7 @@ def test_a_result_that_is_not_json_is_a_marshal_error(serve: Serve, result: str,
         ("GeneratorExit('over')", "GeneratorExit", "over"),
         ("Own('mine')", "Own", "mine"),
         ("Rude()", "Rude", "its message cannot be shown: __str__ raised ZeroDivisionError"),
+        ("Ruder()", "Ruder", "its message cannot be shown: __str__ raised SystemExit"),
         ("StopIteration(3)", "StopIteration", "3"),
         ("ValueError('\\ud800')", "ValueError", "\\ud800"),
         ("ValueError('x' * 100_000)", "ValueError", "x" * 8192 + " … (100000 characters)"),
@@ -77,6 +78,8 @@ def test_anything_that_can_be_raised_is_answered(
         class Own(BaseException): pass
         class Rude(Exception):
             def __str__(self): return 1 / 0
+        class Ruder(Exception):
+            def __str__(self): raise SystemExit
         def handler(event, context):
             if event: return event
             raise {raised}
@@ -206,6 +209,42 @@ def test_a_handler_that_forks_is_answered_once(serve: Serve) -> None:
     """)
     assert [worker.value(how) for how in ("return", "raise", "exit", "return")] == [0, 1, 9, 0]
     assert "ValueError: in the child" in worker.log.text()
+
+
+def test_a_module_that_forks_when_it_is_imported_is_loaded_once(
+    environment: Environment, serve: Serve, plan_of: PlanOf
+) -> None:
+    source = """
+        import os
+        child = os.fork()
+        if child: os.waitpid(child, 0)
+        def handler(event, context): return os.getpid()
+    """
+    worker = serve(source)
+    assert worker.value() == worker.pid
+    plan = plan_of(source)
+    template = environment.fork_template(plan)
+    worker = template.fork_worker(plan)
+    assert (worker.value(), template.ready and template.ready.pid) == (worker.pid, template.pid)
+    template.close()
+
+
+def test_what_a_child_raises_in_the_middle_of_an_import_is_not_the_modules_error(
+    environment: Environment, serve: Serve, plan_of: PlanOf
+) -> None:
+    source = """
+        import os
+        child = os.fork()
+        if not child: raise ValueError("in the child")
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        def handler(event, context): return code
+    """
+    assert serve(source).value() == 1
+    plan = plan_of(source)
+    template = environment.fork_template(plan)
+    assert template.fork_worker(plan).value() == 1
+    assert "ValueError: in the child" in template.log.text()
+    template.close()
 
 
 def test_a_process_that_user_code_forks_does_not_hold_the_workers_stream(serve: Serve) -> None:

@@ -140,6 +140,7 @@ def test_a_busy_worker_finishes_its_invocation_before_it_stops(
     gate.close()
     answer, body = worker.answer()
     assert (answer.status, body) == (Status.OK, b'"finished"')
+    assert answer.retiring is (how == "SIGTERM")  # the server does not know of it, and would send the next
     assert environment.exit_of(worker).status == 0
 
 
