@@ -47,6 +47,7 @@ class Process:
         self._watchers: Final[list[Callable[[], None]]] = []
         self._orphaned = False
         self._report_timer: asyncio.TimerHandle | None = None
+        self.doomed = False  # killed, though its end may not have been seen yet
         self._pidfd: Final = _open(pid)  # open until the status is known; None where it was reaped already
         self.alive = self._pidfd is not None
         if self._pidfd is None:
@@ -69,6 +70,7 @@ class Process:
         """End it and everything below it, now. Harmless when it is gone."""
         if not self.alive or self._pidfd is None:
             return
+        self.doomed = True
         below = [(pid, pidfd) for pid in descendants_of(self.pid) if (pidfd := _open(pid)) is not None]
         with contextlib.suppress(ProcessLookupError):
             # It leads a group of its own, unless it is too young to have made one. Asked through the pidfd

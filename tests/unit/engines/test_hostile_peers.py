@@ -180,8 +180,8 @@ def test_a_template_that_does_not_answer_a_fork_is_ended(play: Play) -> None:
         await template.loaded(PATIENT_S)
         with theirs, pytest.raises(TemplateGone):
             await template.fork("child", ChildRole.WORKER, PLAN, ())
+        assert not template.usable  # from now on, and not from when its end is seen: others may ask meanwhile
         assert (await process.ended()).code == -9
-        assert not template.usable
         popen.returncode = -9
         popen.communicate()
 
