@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from lambent.core.environments import preloads
 from lambent.core.errors import CallerFault, InvalidSpec
 from lambent.core.spec import DeploymentSpec, Kind, new_spec, with_settings
 from lambent.storage.base import Artifacts, Revision
@@ -120,7 +121,7 @@ def _spec(
     if one.train and one.train not in jobs:
         raise InvalidSpec(f"{one.name} is trained by {one.train!r}, and there is no such job")
     spec = new_spec(one.name, one.kind, entrypoint=one.entrypoint, train=one.train)
-    return _with_all(msgspec.structs.replace(spec, imports=tuple(imports)), request, one.settings)
+    return _with_all(msgspec.structs.replace(spec, imports=preloads(imports)), request, one.settings)
 
 
 def _with_all(spec: DeploymentSpec, request: DeployRequest, own: Settings) -> DeploymentSpec:
