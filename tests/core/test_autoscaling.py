@@ -77,14 +77,6 @@ def test_one_tick(seen: Load, workers: int, reason: str) -> None:
         pytest.param(
             replace(POLICY, keep_alive_s=0.0), load(0.9, 1.0, 0, 1), 0, "idle", id="no keep-alive at all"
         ),
-        pytest.param(replace(POLICY, cores=2), load(9, 9, 9, 2), 2, "maximum", id="no more than cores"),
-        pytest.param(
-            replace(POLICY, cores=2, workers_min=3),
-            load(9, 9, 9, 3),
-            3,
-            "maximum",
-            id="workers_min beats cores",
-        ),
         pytest.param(
             replace(POLICY, target_concurrency=4.0), load(9, 9, 9, 2), 3, "steady", id="several to a worker"
         ),
@@ -138,8 +130,8 @@ def test_windows_follow_the_keep_alive(keep_alive_s: float, stable_s: float, bur
 
 def test_a_policy_takes_its_bounds_from_the_specification() -> None:
     spec = DeploymentSpec(name="x", kind=Kind.MODEL, workers_min=1, workers_max=7)
-    policy = policy_for(spec, cores=2)
-    assert (policy.workers_min, policy.workers_max, policy.workers_limit) == (1, 7, 2)
+    policy = policy_for(spec)
+    assert (policy.workers_min, policy.workers_max) == (1, 7)
     assert policy.target_concurrency == 1.0
 
 
@@ -180,7 +172,6 @@ def policies(draw: st.DrawFn) -> ScalingPolicy:
         stable_window_s=stable_window_s,
         burst_window_s=draw(st.floats(0.1, stable_window_s)),
         keep_alive_s=draw(st.sampled_from([0.0, 1.0, 60.0])),
-        cores=draw(st.none() | st.integers(1, 8)),
     )
 
 
@@ -208,7 +199,7 @@ def test_keeps_its_bounds_and_never_shrinks_in_a_panic(
             assert decision.workers >= workers
         if decision.panic:
             present = seen.workers_ready + seen.workers_starting
-            assert decision.workers >= min(present, policy.workers_limit)
+            assert decision.workers >= min(present, policy.workers_max)
         panic, workers = decision.panic, decision.workers
 
 
@@ -233,7 +224,7 @@ def test_growth_is_limited_and_the_limit_takes_nothing_away(
     step = ceil(max(1, seen.workers_ready) * policy.growth_max)
     assert decision.workers <= max(step, present, policy.workers_min, panic.floor if panic else 0)
     if decision.reason is Reason.GROWTH:
-        assert decision.workers >= min(present, policy.workers_limit)
+        assert decision.workers >= min(present, policy.workers_max)
 
 
 @given(policies(), loads, panics)

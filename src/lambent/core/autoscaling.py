@@ -29,9 +29,7 @@ class ScalingPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     `target_concurrency` invocations, running or waiting, are one worker's work. `growth_max` is the factor by
     which one decision may raise the number of ready workers, `panic_ratio` how many times the ready workers a
-    burst must need to start a panic. `cores` is how many workers the machine can run at once; more would only
-    slow each other down, so `workers_max` is cut to it. `None` does not limit: workers that mostly wait need
-    no core.
+    burst must need to start a panic.
     """
 
     target_concurrency: float
@@ -42,7 +40,6 @@ class ScalingPolicy(msgspec.Struct, frozen=True, kw_only=True):
     stable_window_s: float
     burst_window_s: float
     keep_alive_s: float
-    cores: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.workers_min <= self.workers_max or self.workers_max < 1:
@@ -51,12 +48,6 @@ class ScalingPolicy(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"windows of {self.burst_window_s} and {self.stable_window_s} s do not fit")
         if self.target_concurrency <= 0 or self.growth_max <= 1 or self.panic_ratio <= 1:
             raise ValueError("target_concurrency must be above 0, growth_max and panic_ratio above 1")
-
-    @property
-    def workers_limit(self) -> int:
-        """The most workers that are ever wanted."""
-        useful = self.workers_max if self.cores is None else min(self.workers_max, self.cores)
-        return max(1, self.workers_min, useful)
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +81,7 @@ class Reason(StrEnum):
     KEEP_ALIVE = "keep_alive"  # the last worker is kept for a while
     IDLE = "idle"  # nothing came for the whole keep-alive
     MINIMUM = "minimum"  # workers_min
-    MAXIMUM = "maximum"  # workers_max, or the cores
+    MAXIMUM = "maximum"  # workers_max
     GROWTH = "growth"  # growth_max: the rest follows with the next decisions
 
 
@@ -150,7 +141,7 @@ def _limited(
     policy: ScalingPolicy, load: Load, wanted: int, reason: Reason, *, floor: int
 ) -> tuple[int, Reason]:
     """`wanted` inside the policy's bounds. The limit of growth takes away nothing that `floor` granted."""
-    low, high = policy.workers_min, policy.workers_limit
+    low, high = policy.workers_min, policy.workers_max
     step = max(low, floor, ceil(max(1, load.workers_ready) * policy.growth_max))
     if wanted < low:
         return low, Reason.MINIMUM
@@ -159,7 +150,7 @@ def _limited(
     return (high, Reason.MAXIMUM) if high <= step else (step, Reason.GROWTH)
 
 
-def policy_for(spec: DeploymentSpec, *, cores: int | None = None) -> ScalingPolicy:
+def policy_for(spec: DeploymentSpec) -> ScalingPolicy:
     """The policy of a deployment. A short keep-alive asks for quick reactions, so the windows follow it."""
     stable_window_s = min(WINDOW_S_MAX, max(STABLE_WINDOW_S_MIN, spec.keep_alive_s))
     return ScalingPolicy(
@@ -169,5 +160,4 @@ def policy_for(spec: DeploymentSpec, *, cores: int | None = None) -> ScalingPoli
         stable_window_s=stable_window_s,
         burst_window_s=max(BURST_WINDOW_S_MIN, BURST_SHARE * stable_window_s),
         keep_alive_s=spec.keep_alive_s,
-        cores=cores,
     )
