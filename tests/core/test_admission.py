@@ -1,4 +1,4 @@
-"""The dispatcher's queue: who runs, who waits, who is shed, and what the shed are told."""
+"""The dispatcher's queue: who waits, who is shed, and what the shed are told."""
 
 import pytest
 from hypothesis import given
@@ -8,10 +8,7 @@ from lambent.core.admission import (
     RETRY_AFTER_S_MAX,
     RETRY_AFTER_S_MIN,
     Admission,
-    Intake,
-    ShedReason,
     Verdict,
-    hold_until_s,
     offer,
     retry_after_s,
     smoothed_run_s,
@@ -19,33 +16,20 @@ from lambent.core.admission import (
 
 
 @pytest.mark.parametrize(
-    ("queued", "slots_free", "verdict"),
+    ("queued", "verdict"),
     [
-        pytest.param(0, 1, "run", id="a free slot and nobody before"),
-        pytest.param(0, 0, "wait", id="no slot, or no worker at all"),
-        pytest.param(2, 2, "wait", id="the free slots belong to those before"),
-        pytest.param(2, 3, "run", id="a slot is left over"),
-        pytest.param(9, 0, "wait", id="the last place in the queue"),
-        pytest.param(10, 0, "shed", id="the queue is full"),
-        pytest.param(10, 11, "run", id="a full queue with slots for all of it and one more"),
+        pytest.param(0, "wait", id="nobody before"),
+        pytest.param(9, "wait", id="the last place in the queue"),
+        pytest.param(10, "shed", id="the queue is full"),
     ],
 )
-def test_a_verdict(queued: int, slots_free: int, verdict: str) -> None:
-    admission = offer(queued=queued, slots_free=slots_free, queue_depth_max=10, run_s=0.1, workers_max=4)
-    assert admission.verdict == verdict
+def test_a_verdict(queued: int, verdict: str) -> None:
+    assert offer(queued=queued, queue_depth_max=10, run_s=0.1, workers_max=4).verdict == verdict
 
 
 def test_a_full_queue_says_when_it_will_have_been_served() -> None:
     admission = offer(queued=100, queue_depth_max=100, run_s=0.5, workers_max=4)
-    assert admission == Admission(Verdict.SHED, ShedReason.QUEUE_FULL, retry_after_s=12.5)
-
-
-def test_a_draining_server_takes_nothing_new_even_with_a_slot_free() -> None:
-    admission = offer(
-        queued=0, slots_free=4, queue_depth_max=10, run_s=0.1, workers_max=4, intake=Intake.DRAINING
-    )
-    assert (admission.verdict, admission.reason) == (Verdict.SHED, ShedReason.DRAINING)
-    assert admission.retry_after_s > 0
+    assert admission == Admission(Verdict.SHED, retry_after_s=12.5)
 
 
 @pytest.mark.parametrize(
@@ -61,25 +45,16 @@ def test_when_to_try_again(queued: int, run_s: float, workers_max: int, expected
     assert retry_after_s(queued=queued, run_s=run_s, workers_max=workers_max) == expected_s
 
 
-@given(st.integers(0, 100_000), st.integers(1, 100_000), st.integers(0, 300), st.floats(0, 1e6))
+@given(st.integers(0, 100_000), st.integers(1, 100_000), st.floats(0, 1e6))
 def test_the_queue_never_grows_past_its_maximum_and_nobody_is_shed_before(
-    queued: int, queue_depth_max: int, slots_free: int, run_s: float
+    queued: int, queue_depth_max: int, run_s: float
 ) -> None:
-    admission = offer(
-        queued=queued, queue_depth_max=queue_depth_max, slots_free=slots_free, run_s=run_s, workers_max=4
-    )
+    admission = offer(queued=queued, queue_depth_max=queue_depth_max, run_s=run_s, workers_max=4)
     if admission.verdict is Verdict.WAIT:
         assert queued + 1 <= queue_depth_max
     if admission.verdict is Verdict.SHED:
         assert queued >= queue_depth_max
         assert RETRY_AFTER_S_MIN <= admission.retry_after_s <= RETRY_AFTER_S_MAX
-    assert (admission.verdict is Verdict.SHED) == (admission.reason is not None)
-
-
-def test_an_invocation_waits_until_its_own_deadline_else_for_the_deployment_s_hold() -> None:
-    assert hold_until_s(arrived_s=100.0, hold_s=60.0, deadline_s=None) == 160.0
-    assert hold_until_s(arrived_s=100.0, hold_s=60.0, deadline_s=101.0) == 101.0
-    assert hold_until_s(arrived_s=100.0, hold_s=60.0, deadline_s=900.0) == 900.0
 
 
 def test_the_mean_run_time_starts_at_the_first_and_follows_the_later_ones() -> None:

@@ -1,4 +1,4 @@
-"""Whether an invocation runs, waits or is shed, and what is said to one that is shed.
+"""Whether an invocation that found no free slot waits or is shed, and what is said to one that is shed.
 
 The idea of a bounded queue before a bounded number of slots is that of Knative's breaker (knative/serving,
 pkg/queue/breaker.go); here the answer is a value, and a refusal says when trying again has a chance.
@@ -17,65 +17,28 @@ RUN_S_WEIGHT: Final = 0.125  # of a new measurement, as in TCP's round-trip esti
 
 
 class Verdict(StrEnum):
-    """What happens to an invocation on arrival."""
+    """What happens to an invocation that cannot run at once."""
 
-    RUN = "run"
     WAIT = "wait"
     SHED = "shed"
 
 
-class Intake(StrEnum):
-    """Whether the server takes anything new."""
-
-    OPEN = "open"
-    DRAINING = "draining"
-
-
-class ShedReason(StrEnum):
-    """Why an invocation is refused."""
-
-    QUEUE_FULL = "queue_full"
-    DRAINING = "draining"
-
-
 class Admission(msgspec.Struct, frozen=True):
-    """A verdict. `reason` and `retry_after_s` belong to `SHED`."""
+    """A verdict. `retry_after_s` belongs to `SHED`."""
 
     verdict: Verdict
-    reason: ShedReason | None = None
     retry_after_s: float = 0.0
 
 
-RUN: Final = Admission(Verdict.RUN)
-WAIT: Final = Admission(Verdict.WAIT)
-
-
-def offer(
-    *,
-    queued: int,
-    queue_depth_max: int,
-    run_s: float,
-    workers_max: int,
-    slots_free: int = 0,
-    intake: Intake = Intake.OPEN,
-) -> Admission:
+def offer(*, queued: int, queue_depth_max: int, run_s: float, workers_max: int) -> Admission:
     """The verdict for one more invocation, when `queued` of its deployment already wait.
 
     `run_s` is the mean time that one takes, 0 while none has ended; `workers_max` is how many may run at
-    once. A free slot belongs to those who came earlier: one runs at once only if there are more free slots
-    than waiters.
+    once.
     """
-    if intake is Intake.DRAINING:
-        return Admission(Verdict.SHED, ShedReason.DRAINING, RETRY_AFTER_S_MIN)
-    if slots_free > queued:
-        return RUN
     if queued < queue_depth_max:
-        return WAIT
-    return Admission(
-        Verdict.SHED,
-        ShedReason.QUEUE_FULL,
-        retry_after_s(queued=queued, run_s=run_s, workers_max=workers_max),
-    )
+        return Admission(Verdict.WAIT)
+    return Admission(Verdict.SHED, retry_after_s(queued=queued, run_s=run_s, workers_max=workers_max))
 
 
 def retry_after_s(*, queued: int, run_s: float, workers_max: int) -> float:
@@ -85,11 +48,6 @@ def retry_after_s(*, queued: int, run_s: float, workers_max: int) -> float:
     """
     drained_s = queued * run_s / max(1, workers_max)
     return min(RETRY_AFTER_S_MAX, max(RETRY_AFTER_S_MIN, drained_s))
-
-
-def hold_until_s(*, arrived_s: float, hold_s: float, deadline_s: float | None) -> float:
-    """The monotonic moment after which an invocation waits no more: its own, else the deployment's."""
-    return arrived_s + hold_s if deadline_s is None else deadline_s
 
 
 def smoothed_run_s(mean_s: float, run_s: float) -> float:

@@ -42,18 +42,13 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
-    """A request, freed of its protocol.
-
-    `deadline_s` is monotonic: the moment after which nobody waits for a slot any more; `None` takes the
-    deployment's `hold_s`. `client_context` is JSON text.
-    """
+    """A request, freed of its protocol. `client_context` is JSON text."""
 
     id: str
     project: str
     deployment: str
     body: bytes
     content_type: str = "application/json"
-    deadline_s: float | None = None
     client_context: str = ""
 
 
@@ -96,6 +91,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_id() -> str:
-    """A random id in the form of a UUID 4, as AWS's clients expect of a request id."""
-    text = os.urandom(16).hex()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+    """A random id, as AWS's clients expect of a request id."""
+    return id_from(os.urandom(16))
+
+
+def id_from(bits: bytes) -> str:
+    """The first 128 bits of `bits` in the form of a UUID 4."""
+    text = bits.hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:32]}"

@@ -10,8 +10,8 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from lambent.core.errors import CallerFault, NotFound
-from lambent.core.invocation import Invocation
-from lambent.pool.routes import Route, Routes
+from lambent.core.invocation import Invocation, id_from
+from lambent.pool.routes import Routes
 from lambent.storage.base import Ticket
 
 
@@ -46,7 +46,7 @@ class Acceptance:
         Raises `NotFound` and `CallerFault` where the deployment cannot be invoked, `KeyReused`, and what the
         queue raises.
         """
-        invocable(self._routes, invocation.project, invocation.deployment)
+        self._routes.invocable(invocation.project, invocation.deployment)
         if not key:
             return await self._queue.accept(invocation)
         named = msgspec.structs.replace(invocation, id=id_of(invocation, key))
@@ -70,18 +70,7 @@ class Acceptance:
         return before
 
 
-def invocable(routes: Routes, project: str, name: str) -> Route:
-    """The route of a deployment. Raises `NotFound`, and `CallerFault` for a job."""
-    route = routes.get(project, name)
-    if route is None:
-        raise NotFound(f"there is no deployment {name!r}; `lambent ls` lists what there is")
-    if not route.invocable:
-        raise CallerFault(f"{name!r} is a job: start it with `lambent run {name}`")
-    return route
-
-
 def id_of(invocation: Invocation, key: str) -> str:
     """The id that an idempotency key stands for: the same for the same key at the same deployment."""
     named = f"{invocation.project}\n{invocation.deployment}\n{key}"
-    text = hashlib.sha256(named.encode()).hexdigest()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:32]}"
+    return id_from(hashlib.sha256(named.encode()).digest())

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from lambent.clock import Clock
 from lambent.core import admission
 from lambent.core.admission import Verdict
-from lambent.core.errors import CallerFault, Draining, HoldExpired, LambentError, NotFound, QueueFull
+from lambent.core.errors import Draining, HoldExpired, LambentError, NotFound, QueueFull
 from lambent.core.invocation import Invocation, Outcome, Status, Timing
 from lambent.core.pricing import OWN_METER
 from lambent.core.spec import Temperature
@@ -98,7 +98,7 @@ class Dispatcher:
         try:
             lease = None if lane.waiters else self._lease(lane)
             if lease is None:
-                lease = await self._wait(lane, invocation, arrived_s, watch)
+                lease = await self._wait(lane, watch)
             return await self._run(lane, lease, invocation, arrived_s, temperature)
         finally:
             lane.traffic.leave(self._clock.now_s())
@@ -150,21 +150,13 @@ class Dispatcher:
             raise Draining(
                 "the server is stopping and accepts nothing new; try again in a moment", retry_after_s=1.0
             )
-        lane = self._lanes.get((invocation.project, invocation.deployment))
-        if lane is None:
-            raise NotFound(
-                f"there is no deployment {invocation.deployment!r}; `lambent ls` lists what there is"
-            )
-        if not lane.route.invocable:
-            raise CallerFault(
-                f"{invocation.deployment!r} is a job: start it with `lambent run {invocation.deployment}`"
-            )
-        return lane
+        route = self._routes.invocable(invocation.project, invocation.deployment)
+        return self._lanes[route.project, route.name]
 
     def _lease(self, lane: Lane) -> Lease | None:
         return None if lane.route.needs_model else self._pool.lease(lane.route.plan.revision)
 
-    async def _wait(self, lane: Lane, invocation: Invocation, arrived_s: float, watch: Watch | None) -> Lease:
+    async def _wait(self, lane: Lane, watch: Watch | None) -> Lease:
         spec = lane.route.spec
         offer = admission.offer(
             queued=len(lane.waiters), queue_depth_max=spec.queue_depth_max,
@@ -176,15 +168,10 @@ class Dispatcher:
                 retry_after_s=offer.retry_after_s,
             )
         hold_s = self._training_hold_s if lane.route.needs_model else spec.hold_s
-        deadline_s = admission.hold_until_s(
-            arrived_s=arrived_s, hold_s=hold_s, deadline_s=invocation.deadline_s
-        )
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[Lease] = loop.create_future()
         lane.waiters.append(turn)
-        timer = loop.call_later(
-            max(0.0, deadline_s - arrived_s), _expire, turn, spec.name, deadline_s - arrived_s
-        )
+        timer = loop.call_later(hold_s, _expire, turn, spec.name, hold_s)
         watcher = watch() if watch else None
         if watcher:
             watcher.add_done_callback(lambda _: _give_up(turn, ClientLeft()))

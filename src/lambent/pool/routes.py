@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from lambent.core.errors import CallerFault, NotFound
 from lambent.core.spec import DeploymentSpec, Kind
 from lambent.wire.process import RevisionPlan
 
@@ -40,6 +41,15 @@ class Routes:
     def get(self, project: str, name: str) -> Route | None:
         """The route of a deployment, or None."""
         return self._routes.get((project, name))
+
+    def invocable(self, project: str, name: str) -> Route:
+        """The route of a deployment. Raises `NotFound`, and `CallerFault` for a job."""
+        route = self._routes.get((project, name))
+        if route is None:
+            raise NotFound(f"there is no deployment {name!r}; `lambent ls` lists what there is")
+        if not route.invocable:
+            raise CallerFault(f"{name!r} is a job: start it with `lambent run {name}`")
+        return route
 
     def all(self) -> Iterable[Route]:
         """Every route, in no order."""

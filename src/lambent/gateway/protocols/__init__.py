@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
 from lambent.core.errors import LambentError
 from lambent.core.invocation import Invocation, Outcome
+from lambent.gateway.dispatcher import Watch
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import Reply
 
@@ -25,7 +24,5 @@ class Door(Protocol):
 class Invoker(Protocol):
     """Who runs invocations: the dispatcher."""
 
-    async def invoke(
-        self, invocation: Invocation, *, watch: Callable[[], asyncio.Task[None]] | None = None
-    ) -> Outcome:
+    async def invoke(self, invocation: Invocation, *, watch: Watch | None = None) -> Outcome:
         """Run it and say how it ended."""

@@ -18,7 +18,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.errors import LambentError, LoadFailed, PayloadTooLarge, Unauthenticated, UserFault
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Principal, Role, Status, new_id
-from lambent.gateway.acceptance import Acceptance, invocable
+from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.auth import Keys, require
 from lambent.gateway.once import Once
 from lambent.gateway.protocols import Invoker
@@ -259,7 +259,7 @@ class AwsLambdaDoor:
         arn = call.place.function_arn(function.name, function.qualifier)
         if self._routes.get(call.principal.project, function.name) is None:
             raise aws_lambda.not_found(arn)
-        route = invocable(self._routes, call.principal.project, function.name)
+        route = self._routes.invocable(call.principal.project, function.name)
         if function.qualifier not in ("", LATEST, str(route.plan.number)):
             raise aws_lambda.not_found(arn)
         return route
