@@ -6,6 +6,8 @@ is counted once.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from benchmarks.server import Lambent, lambent
 TOPIC: Final = "memory"
 MODELS: Final = 20
 READINGS: Final = 3
+LIMIT_S: Final = 30.0
 BETWEEN_S: Final = 0.5
 KEEP_ALIVE_S: Final = 0.2
 # Long enough that the first model is still primed when the last one has been woken and all have been read.
@@ -52,7 +55,7 @@ def measure(folder: Path) -> Sequence[Measured]:
         primed = _at(server, names, "primed")
         progress.say("memory: all warm")
         warm = _at(server, names, "warm")
-    return _lines(alone, none, after_deploy, cold=cold, warm=warm, primed=primed)
+    return [*_lines(alone, none, after_deploy, cold=cold, warm=warm, primed=primed), _limit()]
 
 
 def _lines(
@@ -92,6 +95,18 @@ def _lines(
         Line(topic=TOPIC, what=what, measured=primed),
         Line(topic=TOPIC, what="  each primed model, more than warm", measured=each, aim=aim),
     ]
+
+
+def _limit() -> Line:
+    """What one process costs that has the framework ready, with nothing of Lambent in it."""
+    words = [sys.executable, "-c", "import numpy, onnxruntime; print(); input()"]
+    environ = {**models.environ(), **models.ONE_THREAD}
+    with subprocess.Popen(words, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        read = _read([[process.pid]] * READINGS)
+        process.communicate(b"\n", timeout=LIMIT_S)
+    return Line(topic=TOPIC, what="limit: a Python with onnxruntime imported", measured=read)
 
 
 def _at(server: Lambent, names: Sequence[str], temperature: str) -> Sample | str:
