@@ -67,19 +67,26 @@ endif
 	@$(PIP) -e '.[dev]'
 	@touch $@
 
-.venv/.ready-frameworks: pyproject.toml .venv/.ready-dev
+.venv/.ready-keras: pyproject.toml .venv/.ready-dev
 	@echo "==> installing TensorFlow and Keras into .venv (a 300 MB download the first time, a few minutes)"
 	@$(PIP) -e '.[dev,keras]'
 	@touch $@
 
+# torch comes by itself and exactly: a range may be answered by a newer build, which brings several GB for GPUs.
+.venv/.ready-frameworks: pyproject.toml .venv/.ready-keras
+	@echo "==> installing torch into .venv (a 200 MB download the first time)"
+	@$(PIP) torch==2.13.0
+	@$(PIP) -e '.[dev,keras,torch]'
+	@touch $@
+
 .venv/.ready-bench: pyproject.toml .venv/.ready-frameworks
 	@echo "==> installing what the benchmarks compare with into .venv"
-	@$(PIP) -e '.[dev,keras,bench]'
+	@$(PIP) -e '.[dev,keras,torch,bench]'
 	@touch $@
 
 .PHONY: venv venv-frameworks venv-bench
 venv: .venv/.ready-dev ## create .venv with Lambent and its test tools
-venv-frameworks: .venv/.ready-frameworks ## add TensorFlow and Keras to .venv
+venv-frameworks: .venv/.ready-frameworks ## add TensorFlow, Keras and torch to .venv
 venv-bench: .venv/.ready-bench
 
 # --- checks and tests -----------------------------------------------------------------------------------
@@ -110,14 +117,14 @@ test: venv ## the fast suite
 	@echo "==> fast tests"
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST_ARGS)
 
-test-frameworks: venv-frameworks ## the tests that need TensorFlow and Keras
+test-frameworks: venv-frameworks ## the tests that need TensorFlow, Keras or torch
 	@echo "==> framework tests"
 	@$(BIN)/python -m pytest -q -m frameworks --timeout 600 --durations 5 $(PYTEST_ARGS)
 
 # --- see it work ----------------------------------------------------------------------------------------
 
 .PHONY: demo bench
-demo: venv-frameworks ## play the whole story in this terminal
+demo: .venv/.ready-keras ## play the whole story in this terminal
 	@$(BIN)/python examples/demo/demo.py
 
 bench: venv-bench ## measure Lambent beside its peers, as a table of ratios
