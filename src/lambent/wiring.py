@@ -41,7 +41,7 @@ from lambent.core.errors import LambentError
 from lambent.engines.local import LocalEngine
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.app import Gateway
-from lambent.gateway.auth import Keys, load_master
+from lambent.gateway.auth import Keys
 from lambent.gateway.dispatcher import Dispatcher
 from lambent.gateway.listener import Listener, bind, claim_descriptors, url_of
 from lambent.gateway.pages import Pages
@@ -63,7 +63,7 @@ from lambent.settings import Settings
 from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.logs import DeploymentLogs
 from lambent.storage.sql import SqlStore
-from lambent.storage.statedir import About, announced, owned
+from lambent.storage.statedir import About, announced, load_master, owned
 
 PROJECT = "default"
 

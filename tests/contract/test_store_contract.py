@@ -35,7 +35,7 @@ sys.stdin.readline()
 for turn in range(int(commits)):
     spec = DeploymentSpec(name="digits", kind=Kind.MODEL, description=f"{who}-{turn}")
     made = store.deployments.commit(
-        spec, project="default", app="", code_digest="c", model=None, activate_as=""
+        spec, project="default", app="", code_digest="c", model=None
     )
     print(made.id, made.number, flush=True)
 """
@@ -48,9 +48,7 @@ def spec(name: str = "digits", **fields: object) -> DeploymentSpec:
 
 
 def commit(store: SqlStore, what: DeploymentSpec, *, app: str = "", model: Model | None = None) -> Revision:
-    return store.deployments.commit(
-        what, project="default", app=app, code_digest="c0de", model=model, activate_as=app
-    )
+    return store.deployments.commit(what, project="default", app=app, code_digest="c0de", model=model)
 
 
 def test_the_repositories_are_those_of_the_protocols(store: SqlStore) -> None:
@@ -105,12 +103,8 @@ def test_the_id_of_a_revision_covers_project_name_spec_code_and_model(store: Sql
         commit(store, spec("other")),
         commit(store, spec(timeout_s=1.0)),
         commit(store, spec(), model=model),
-        store.deployments.commit(
-            spec(), project="default", app="", code_digest="0ther", model=None, activate_as=""
-        ),
-        store.deployments.commit(
-            spec(), project="second", app="", code_digest="c0de", model=None, activate_as=""
-        ),
+        store.deployments.commit(spec(), project="default", app="", code_digest="0ther", model=None),
+        store.deployments.commit(spec(), project="second", app="", code_digest="c0de", model=None),
     ]
     assert len({revision.id for revision in made}) == len(made)
     assert all(len(revision.id) == 16 for revision in made)
@@ -158,7 +152,7 @@ def test_activate_refuses_what_the_deployment_does_not_have(store: SqlStore) -> 
 def test_deployments_are_listed_by_project_or_all_together(store: SqlStore) -> None:
     commit(store, spec("b"))
     commit(store, spec("a"))
-    store.deployments.commit(spec("c"), project="aa", app="", code_digest="", model=None, activate_as="")
+    store.deployments.commit(spec("c"), project="aa", app="", code_digest="", model=None)
     assert [found.name for found in store.deployments.all("default")] == ["a", "b"]
     assert [(found.project, found.name) for found in store.deployments.all()] == [
         ("aa", "c"),

@@ -11,8 +11,7 @@ from lambent.control.planning import needs_model, plan_of
 from lambent.core.spec import DeploymentSpec, Kind, Temperature
 from lambent.engines.base import Engine
 from lambent.pool.routes import Route, Routes
-from lambent.storage.base import Artifacts, Deployments, Model, Revision
-from lambent.storage.sql_deployments import revision_id
+from lambent.storage.base import Artifacts, Deployments, Model, Revision, revision_id
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +69,6 @@ class Activation:
                 app=app,
                 code_digest=wanted.code_digest,
                 model=model,
-                activate_as=app,
             )
         )
         await self.route(made)

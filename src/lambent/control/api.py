@@ -17,8 +17,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lambent.control import docs_page, openapi
-from lambent.control.operations import JSON, PREFIX, Asked, Operation, check_role
+from lambent.control.operations import JSON, PREFIX, Asked, Operation
 from lambent.core.errors import CallerFault, InvalidSpec, LambentError, NotFound, PayloadTooLarge
+from lambent.core.invocation import Principal
 from lambent.wire import problem
 from lambent.wire.api import Problem
 
@@ -62,8 +63,8 @@ def _endpoint(by_method: Mapping[str, Operation]) -> Callable[[Request], Awaitab
 
 
 async def _run(operation: Operation, request: Request) -> Response:
-    principal = request.scope["lambent.principal"]
-    check_role(principal, operation)
+    principal: Principal = request.scope["lambent.principal"]
+    principal.require(operation.role)
     body = await _body(operation, request)
     answer = await operation.run(Asked(principal=principal, request=request, body=body))
     if isinstance(answer, Response):

@@ -18,8 +18,7 @@ import msgspec
 from lambent.control.activation import Activation
 from lambent.control.drafting import Draft, Drafting
 from lambent.control.registry import Registry
-from lambent.core.errors import Conflict, LambentError, NotFound
-from lambent.core.invocation import Principal
+from lambent.core.errors import LambentError, NotFound
 from lambent.core.spec import Kind
 from lambent.storage import base
 from lambent.storage.base import Model, Revision
@@ -72,13 +71,12 @@ class Deployments:
             except LambentError as error:
                 log.error("deployment_lost", extra={"deployment": deployment.name, "reason": error.message})
 
-    async def deploy(self, principal: Principal, request: DeployRequest) -> Deployed:
+    async def deploy(self, project: str, request: DeployRequest) -> Deployed:
         """Make what an artifact holds active; all of it is loaded before any of it is kept.
 
         Raises `NotFound` for an unknown artifact, `InvalidSpec`, `CallerFault`, `LoadFailed` where the code
         or the model cannot be loaded, `Conflict` where another app has the name, `StorageFull`.
         """
-        project = principal.project
         drafts = await self._drafting.drafts(project, request)
         async with self._held(project, [draft.name for draft in drafts]):
             candidates = [await self._candidate(project, draft) for draft in drafts]
@@ -157,11 +155,7 @@ class Deployments:
 
     async def _candidate(self, project: str, draft: Draft) -> Candidate:
         before = await asyncio.to_thread(self._store.find, project, draft.name)
-        if before is not None and before.app and before.app != draft.planned.app:
-            raise Conflict(
-                f"{draft.name!r} belongs to the app {before.app!r}: "
-                "remove it first, or deploy under another name"
-            )
+        base.check_owner(before, draft.planned.app)
         model = await self._model(project, draft)
         wanted = await self._activation.wanted(project, draft.planned.spec, draft.code_digest, model)
         return Candidate(draft, wanted, model, before.active_revision if before else "")

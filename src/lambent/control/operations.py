@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from starlette.requests import Request
 
-from lambent.core.errors import CallerFault, Forbidden
+from lambent.core.errors import CallerFault
 from lambent.core.invocation import Principal, Role
 
 PREFIX: Final = "/api/v1"
@@ -88,12 +88,3 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     reply: Any = None
     media: str = JSON
     status: int = 200
-
-
-def check_role(principal: Principal, operation: Operation) -> None:
-    """Raise `Forbidden` unless the key's role includes what the operation needs."""
-    if not principal.role.includes(operation.role):
-        raise Forbidden(
-            f"this key has the role {principal.role.value!r}; "
-            f"{operation.method} {PREFIX}{operation.path} needs {operation.role.value!r}"
-        )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
+from lambent.core.errors import Forbidden
 from lambent.core.spec import Temperature
 
 
@@ -29,8 +31,10 @@ class Role(StrEnum):
 
     def includes(self, other: Role) -> bool:
         """Whether a key of this role may do what needs `other`."""
-        order = tuple(Role)
-        return order.index(self) <= order.index(other)
+        return RANKS[self] <= RANKS[other]
+
+
+RANKS: Final = {role: rank for rank, role in enumerate(Role)}
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -39,6 +43,11 @@ class Principal(msgspec.Struct, frozen=True):
     project: str
     key_id: str
     role: Role
+
+    def require(self, needed: Role) -> None:
+        """Raise `Forbidden` unless the key's role includes `needed`."""
+        if not self.role.includes(needed):
+            raise Forbidden(f"this key has the role {self.role.value!r}; this needs {needed.value!r}")
 
 
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):

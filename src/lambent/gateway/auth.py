@@ -15,29 +15,22 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.errors import Forbidden, StorageBroken, StorageFull, Unauthenticated
+from lambent.core.errors import Unauthenticated
 from lambent.core.invocation import Principal, Role
 from lambent.storage.base import Key
 from lambent.storage.base import Keys as Store
 from lambent.wire import sigv4
 from lambent.wire.api import KeyReply, KeyView
 
-MASTER_BYTES: Final = 32
 SECRET_CHARACTERS: Final = 43
 KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
 KEYS_KNOWN_MAX: Final = 10_000
 LOCAL_KEY: Final = "local"
-
-# For each role the roles of keys that may do what it needs: asked once per request.
-ENOUGH: Final[Mapping[Role, frozenset[Role]]] = {
-    needed: frozenset(role for role in Role if role.includes(needed)) for needed in Role
-}
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -46,44 +39,6 @@ class Credentials(msgspec.Struct, frozen=True):
     api_key: str
     access_key_id: str
     secret_access_key: str
-
-
-def load_master(path: Path) -> bytes:
-    """The server's master key, made at first start. Raises `StorageFull` and `StorageBroken`.
-
-    It is written under another name first: a start that is killed leaves a whole one or none.
-    """
-    try:
-        master = path.read_bytes()
-    except FileNotFoundError:
-        return _new_master(path)
-    if len(master) != MASTER_BYTES:
-        raise StorageBroken(
-            f"{path} has {len(master)} bytes, not {MASTER_BYTES}: restore it, or delete it for new keys"
-        )
-    return master
-
-
-def _new_master(path: Path) -> bytes:
-    master = os.urandom(MASTER_BYTES)
-    unfinished = path.with_suffix(".new")
-    try:
-        unfinished.unlink(missing_ok=True)
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(master)
-            file.flush()
-            os.fsync(descriptor)
-        unfinished.rename(path)
-    except OSError as error:
-        raise StorageFull(f"cannot write {path}: {error.strerror}") from error
-    return master
-
-
-def require(principal: Principal, needed: Role) -> None:
-    """Raise `Forbidden` unless the key's role includes `needed`."""
-    if principal.role not in ENOUGH[needed]:
-        raise Forbidden(f"this key has the role {principal.role.value!r}; this needs {needed.value!r}")
 
 
 class Keys:

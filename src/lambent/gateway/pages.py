@@ -7,7 +7,7 @@ from typing import Final
 
 from lambent.core.errors import LambentError
 from lambent.core.invocation import Role
-from lambent.gateway.auth import Keys, require
+from lambent.gateway.auth import Keys
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import Reply, json_reply, no_such_path, not_allowed, refusal
 
@@ -83,6 +83,6 @@ class Pages:
         return json_reply(503, {"status": "draining"}, [(b"retry-after", b"1")])
 
     async def _metrics(self, request: Request) -> Reply:
-        require(await self._keys.authenticate(request.headers), Role.READ)
+        (await self._keys.authenticate(request.headers)).require(Role.READ)
         page, content_type = self._render()
         return Reply(200, [(b"content-type", content_type.encode())], page)

@@ -7,15 +7,19 @@ half-done then.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
 import msgspec
 
+from lambent.core.errors import Conflict
 from lambent.core.invocation import Role
 from lambent.core.spec import DeploymentSpec
+
+REVISION_ID_CHARACTERS: Final = 16
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +44,22 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     model_digest: str
     model_number: int | None
     created_unix_ms: int
+
+
+def revision_id(project: str, spec: DeploymentSpec, *, code_digest: str, model_digest: str) -> str:
+    """The name of a revision's content: the same content in the same deployment has the same id."""
+    content = (project, spec.name, spec, code_digest, model_digest)
+    text = msgspec.json.encode(content, order="sorted")
+    return hashlib.sha256(text).hexdigest()[:REVISION_ID_CHARACTERS]
+
+
+def check_owner(deployment: Deployment | None, app: str) -> None:
+    """Raise `Conflict` where another app declared the deployment; one that no app declared is anybody's."""
+    if deployment is not None and deployment.app not in ("", app):
+        raise Conflict(
+            f"{deployment.name!r} belongs to the app {deployment.app!r}: "
+            "remove it first, or deploy under another name"
+        )
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,13 +151,11 @@ class Deployments(Protocol):
         app: str,
         code_digest: str,
         model: Model | None,
-        activate_as: str,
     ) -> Revision:
         """Store a revision and make it active, in one transaction; creates the deployment where it is new.
 
-        Content equal to an existing revision's returns and activates that one. `activate_as` is the app
-        that may own the name; raises `Conflict` where another app's deployment has it. With `model` None
-        the revision has none.
+        Content equal to an existing revision's returns and activates that one. With `model` None the revision
+        has none. Raises `Conflict` where another app's deployment has the name.
         """
 
     def activate(self, project: str, name: str, revision: str) -> Deployment:

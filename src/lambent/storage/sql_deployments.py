@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from lambent.clock import Clock
-from lambent.core.errors import Conflict, NotFound
+from lambent.core.errors import NotFound
 from lambent.core.spec import DeploymentSpec
-from lambent.storage.base import Deployment, Model, Revision
+from lambent.storage.base import Deployment, Model, Revision, check_owner, revision_id
 from lambent.storage.sql_database import Database, columns, one
 from lambent.storage.tables import DEPLOYMENTS, MODELS, REVISIONS
-
-REVISION_ID_CHARACTERS: Final = 16
-
-
-def revision_id(project: str, spec: DeploymentSpec, *, code_digest: str, model_digest: str) -> str:
-    """The name of a revision's content: the same content in the same deployment has the same id."""
-    content = (project, spec.name, spec, code_digest, model_digest)
-    text = msgspec.json.encode(content, order="sorted")
-    return hashlib.sha256(text).hexdigest()[:REVISION_ID_CHARACTERS]
 
 
 class SqlDeployments:
@@ -41,13 +31,11 @@ class SqlDeployments:
         app: str,
         code_digest: str,
         model: Model | None,
-        activate_as: str,
     ) -> Revision:
         """Store a revision and make it active, in one transaction; creates the deployment where it is new.
 
         Of two commits at once both succeed, one after the other: the later one is active. A deployment
-        that no app declared may be taken over by any. Raises `Conflict` where an app other than
-        `activate_as` has it.
+        that no app declared may be taken over by any. Raises `Conflict` where another app has it.
         """
         digest = model.digest if model else ""
         wanted = Revision(
@@ -63,11 +51,7 @@ class SqlDeployments:
         )
         with self._database.writing() as connection:
             before = _deployment(connection, project, spec.name)
-            if before and before.app and before.app != activate_as:
-                raise Conflict(
-                    f"{spec.name!r} belongs to the app {before.app!r}: "
-                    "remove it first, or deploy under another name"
-                )
+            check_owner(before, app)
             _activate(connection, wanted, app=app)
             return _revision(connection, wanted.id) or _insert_next(connection, wanted)
 

@@ -1,4 +1,4 @@
-"""The state directory: one server at a time, and the file that tells clients where it is."""
+"""The state directory: one server at a time, and the private files that it keeps there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Final
 
 import msgspec
 
-from lambent.core.errors import Conflict, PlatformFault
+from lambent.core.errors import Conflict, PlatformFault, StorageBroken, StorageFull
+from lambent.storage.artifacts_tree import sync_folder
 
 ABOUT: Final = "server.json"
+MASTER_BYTES: Final = 32
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,13 +57,38 @@ def owned(folder: Path) -> Iterator[Path]:
 def announced(folder: Path, about: About) -> Iterator[Path]:
     """Let clients find the server while the block runs. The file is whole or not there, its owner's alone."""
     path = folder / ABOUT
-    unfinished = folder / f"{ABOUT}.new"
-    unfinished.unlink(missing_ok=True)
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(about)))
-    unfinished.replace(path)
+    _write_private(path, msgspec.json.format(msgspec.json.encode(about)))
     try:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def load_master(path: Path) -> bytes:
+    """The server's master key, made at first start. Raises `StorageFull` and `StorageBroken`."""
+    try:
+        master = path.read_bytes()
+    except FileNotFoundError:
+        master = os.urandom(MASTER_BYTES)
+        _write_private(path, master)
+    if len(master) != MASTER_BYTES:
+        raise StorageBroken(
+            f"{path} has {len(master)} bytes, not {MASTER_BYTES}: restore it, or delete it for new keys"
+        )
+    return master
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Write a file for its owner alone. It is whole and on disk under its name, or not there at all."""
+    unfinished = path.with_name(f"{path.name}.new")
+    try:
+        unfinished.unlink(missing_ok=True)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        unfinished.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StorageFull(f"cannot write {path}: {error.strerror}") from error

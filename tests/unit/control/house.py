@@ -40,7 +40,6 @@ from tests.support.tars import tar_of
 from tests.unit.gateway.asgi import Response, request
 
 PROJECT = "default"
-ADMIN = Principal(PROJECT, "k", Role.ADMIN)
 AT_ONCE = Latencies(exec_s=0, import_s=0, load_s=0, fork_s=0, restore_s=0, exit_s=0)
 UPLOAD_BYTES_MAX = 100_000
 

@@ -13,7 +13,7 @@ from lambent.core.spec import Kind
 from lambent.storage.base import Run, RunState
 from lambent.wire.api import DeployRequest
 from tests.support.tars import tar_of
-from tests.unit.control.house import ADMIN, PROJECT, UPLOAD_BYTES_MAX, House, declared, play
+from tests.unit.control.house import PROJECT, UPLOAD_BYTES_MAX, House, declared, play
 from tests.unit.gateway.asgi import Response
 
 
@@ -50,7 +50,7 @@ def test_a_deployment_from_upload_to_removal(tmp_path: Path) -> None:
 def test_a_rollback_shows_what_answers_now(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         for content in (b"1", b"2"):
-            await house.deployments.deploy(ADMIN, house.code(content))
+            await house.deployments.deploy(PROJECT, house.code(content))
         assert (await house.call("POST", "/deployments/hello/rollback")).json()["number"] == 1
         back = await house.call("POST", "/deployments/hello/rollback", {"to": 2})
         assert (back.status, back.json()["number"]) == (200, 2)
@@ -74,7 +74,7 @@ def test_a_load_error_shows_the_users_own_error(tmp_path: Path) -> None:
 
 def test_logs_are_lines(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        await house.deployments.deploy(ADMIN, house.code(b"1"))
+        await house.deployments.deploy(PROJECT, house.code(b"1"))
         answer = await house.call("GET", "/deployments/hello/logs")
         assert (answer.body, answer.headers["content-type"]) == (
             b"hello 1\nhello 2\n", "text/plain; charset=utf-8",
@@ -91,7 +91,7 @@ def test_logs_are_lines(tmp_path: Path) -> None:
 
 def test_runs_and_models(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        await house.deployments.deploy(ADMIN, house.model(b"weights"))
+        await house.deployments.deploy(PROJECT, house.model(b"weights"))
         [model] = (await house.call("GET", "/models?name=net-1")).json()
         assert (model["name"], model["number"]) == ("net-1", 1)
         assert (await house.call("GET", "/models?name=other")).json() == []
@@ -144,7 +144,7 @@ def test_usage_of_a_period(tmp_path: Path) -> None:
 
 def test_processes_of_the_project_and_of_the_house(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        await house.deployments.deploy(ADMIN, house.code(b"1"))
+        await house.deployments.deploy(PROJECT, house.code(b"1"))
         seen = (await house.call("GET", "/processes")).json()
         assert {(one["role"], one["deployment"]) for one in seen} == {
             ("server", ""), ("environment", ""), ("template", "hello"),
@@ -159,7 +159,7 @@ def test_the_doctor_looks_at_everything(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         job = declared("digits-fit", Kind.JOB)
         model = declared("digits", Kind.MODEL, train="digits-fit")
-        await house.deployments.deploy(ADMIN, house.code(b"1", declared("hello"), model, job))
+        await house.deployments.deploy(PROJECT, house.code(b"1", declared("hello"), model, job))
         crew = house.pool.crew(house.routes.get(PROJECT, "hello").plan.revision)  # type: ignore[union-attr]  # just made
         assert crew is not None
         crew.last_error = "No module named 'x'"
@@ -323,7 +323,7 @@ def test_the_page_of_the_description_loads_nothing_from_elsewhere(tmp_path: Path
 
 def test_what_the_table_says_of_an_answer_is_what_comes(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        await house.deployments.deploy(ADMIN, house.code(b"1"))
+        await house.deployments.deploy(PROJECT, house.code(b"1"))
         for operation in house.operations:
             if operation.method == "GET" and "{" not in operation.path and operation.reply:
                 answer = await house.call("GET", operation.path)

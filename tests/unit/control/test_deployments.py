@@ -8,13 +8,12 @@ import msgspec
 import pytest
 
 from lambent.core.errors import CallerFault, Conflict, InvalidSpec, LoadFailed, NotFound
-from lambent.core.invocation import Principal, Role
 from lambent.core.spec import Kind, Temperature
 from lambent.engines.memory_worker import Dies
 from lambent.pool.routes import Route, Routes
 from lambent.wire.api import DeployRequest
 from lambent.wire.process import Runtime
-from tests.unit.control.house import ADMIN, PROJECT, House, declared, play
+from tests.unit.control.house import PROJECT, House, declared, play
 
 
 def route_of(house: House, name: str = "hello") -> Route:
@@ -29,7 +28,7 @@ def content_of(folder: str, file: str) -> bytes:
 
 def test_a_function_is_deployed_loaded_and_routed(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        deployed = await house.deployments.deploy(ADMIN, house.code(b"1", declared("hello")))
+        deployed = await house.deployments.deploy(PROJECT, house.code(b"1", declared("hello")))
         [revision] = deployed.revisions
         assert (revision.number, deployed.changed) == (1, ("hello",))
         route = route_of(house)
@@ -45,11 +44,11 @@ def test_a_function_is_deployed_loaded_and_routed(tmp_path: Path) -> None:
 
 def test_the_same_again_changes_nothing(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        first = await house.deployments.deploy(ADMIN, house.code(b"1"))
-        again = await house.deployments.deploy(ADMIN, house.code(b"1"))
+        first = await house.deployments.deploy(PROJECT, house.code(b"1"))
+        again = await house.deployments.deploy(PROJECT, house.code(b"1"))
         assert again.revisions == first.revisions
         assert again.changed == ()
-        other = await house.deployments.deploy(ADMIN, house.code(b"2"))
+        other = await house.deployments.deploy(PROJECT, house.code(b"2"))
         assert (other.revisions[0].number, other.changed) == (2, ("hello",))
 
     play(tmp_path, story)
@@ -64,7 +63,7 @@ def test_settings_go_over_each_other_from_the_general_to_the_particular(tmp_path
             settings={"timeout_s": 2, "workers_max": 2, "env.A": "b"},
             per_deployment={"hello": {"timeout_s": 3}},
         )
-        await house.deployments.deploy(ADMIN, request)
+        await house.deployments.deploy(PROJECT, request)
         spec = route_of(house).spec
         assert (spec.timeout_s, spec.workers_max, spec.memory_bytes) == (3, 2, 64 * 2**20)
         assert route_of(house).plan.env == {"A": "b"}
@@ -86,7 +85,7 @@ def test_settings_that_do_not_fit_are_named(tmp_path: Path, change: dict[str, ob
     async def story(house: House) -> None:
         request = msgspec.structs.replace(house.code(b"1"), **change)
         with pytest.raises(InvalidSpec, match=says):
-            await house.deployments.deploy(ADMIN, request)
+            await house.deployments.deploy(PROJECT, request)
         assert list(house.routes.all()) == []
 
     play(tmp_path, story)
@@ -95,11 +94,11 @@ def test_settings_that_do_not_fit_are_named(tmp_path: Path, change: dict[str, ob
 def test_a_name_is_for_one_deployment(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         named = msgspec.structs.replace(house.code(b"1", declared("hello")), name="other")
-        await house.deployments.deploy(ADMIN, named)
+        await house.deployments.deploy(PROJECT, named)
         assert route_of(house, "other").spec.entrypoint == "app:hello"
         both = msgspec.structs.replace(house.code(b"2", declared("a"), declared("b")), name="other")
         with pytest.raises(InvalidSpec, match="a, b"):
-            await house.deployments.deploy(ADMIN, both)
+            await house.deployments.deploy(PROJECT, both)
 
     play(tmp_path, story)
 
@@ -109,7 +108,7 @@ def test_a_target_that_is_not_in_the_artifact(tmp_path: Path, target: str) -> No
     async def story(house: House) -> None:
         request = msgspec.structs.replace(house.code(b"1"), target=target)
         with pytest.raises(CallerFault, match="has no file"):
-            await house.deployments.deploy(ADMIN, request)
+            await house.deployments.deploy(PROJECT, request)
 
     play(tmp_path, story)
 
@@ -117,17 +116,17 @@ def test_a_target_that_is_not_in_the_artifact(tmp_path: Path, target: str) -> No
 def test_an_artifact_that_nobody_uploaded(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         with pytest.raises(NotFound):
-            await house.deployments.deploy(ADMIN, DeployRequest(artifact="0" * 64, target="app.py"))
+            await house.deployments.deploy(PROJECT, DeployRequest(artifact="0" * 64, target="app.py"))
 
     play(tmp_path, story)
 
 
 def test_code_that_cannot_be_imported_is_told_with_its_error(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        before = await house.deployments.deploy(ADMIN, house.code(b"1"))
+        before = await house.deployments.deploy(PROJECT, house.code(b"1"))
         house.loads.describes[b"2"] = ModuleNotFoundError("No module named 'x'")
         with pytest.raises(LoadFailed) as caught:
-            await house.deployments.deploy(ADMIN, house.code(b"2"))
+            await house.deployments.deploy(PROJECT, house.code(b"2"))
         assert (caught.value.kind, caught.value.message) == ("ModuleNotFoundError", "No module named 'x'")
         assert route_of(house).plan.revision == before.revisions[0].id
 
@@ -138,7 +137,7 @@ def test_code_that_ends_the_process_shows_its_last_words(tmp_path: Path) -> None
     async def story(house: House) -> None:
         house.loads.describes[b"1"] = Dies(3)
         with pytest.raises(LoadFailed, match=r"exit code 3.*about to end"):
-            await house.deployments.deploy(ADMIN, house.code(b"1"))
+            await house.deployments.deploy(PROJECT, house.code(b"1"))
 
     play(tmp_path, story)
 
@@ -147,7 +146,7 @@ def test_code_that_never_ends_to_import_is_given_up(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         house.loads.waiting = asyncio.Event()
         with pytest.raises(LoadFailed, match="was not imported within") as caught:
-            await house.deployments.deploy(ADMIN, house.code(b"1"))
+            await house.deployments.deploy(PROJECT, house.code(b"1"))
         assert caught.value.kind == "Sandbox.Timedout"
 
     play(tmp_path, story, oneshot_s=0.01)
@@ -155,10 +154,10 @@ def test_code_that_never_ends_to_import_is_given_up(tmp_path: Path) -> None:
 
 def test_what_does_not_load_is_not_activated_and_keeps_no_memory(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        before = await house.deployments.deploy(ADMIN, house.code(b"1", declared("a"), declared("b")))
+        before = await house.deployments.deploy(PROJECT, house.code(b"1", declared("a"), declared("b")))
         house.loads.load_fails["b"] = ValueError("no such file")
         with pytest.raises(LoadFailed, match="no such file"):
-            await house.deployments.deploy(ADMIN, house.code(b"2", declared("a"), declared("b")))
+            await house.deployments.deploy(PROJECT, house.code(b"2", declared("a"), declared("b")))
         for made in before.revisions:
             assert route_of(house, made.deployment).plan.revision == made.id
             assert [one.number for one in await house.deployments.revisions(PROJECT, made.deployment)] == [1]
@@ -169,12 +168,11 @@ def test_what_does_not_load_is_not_activated_and_keeps_no_memory(tmp_path: Path)
 
 def test_a_name_belongs_to_the_app_that_declared_it(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        await house.deployments.deploy(ADMIN, house.code(b"1", declared("hello", app="one")))
+        await house.deployments.deploy(PROJECT, house.code(b"1", declared("hello", app="one")))
         for content, app in ((b"2", "two"), (b"3", "")):
             with pytest.raises(Conflict, match="belongs to the app 'one'"):
-                await house.deployments.deploy(ADMIN, house.code(content, declared("hello", app=app)))
-        stranger = Principal("other", "k", Role.ADMIN)
-        await house.deployments.deploy(stranger, house.code(b"2", declared("hello", app="two")))
+                await house.deployments.deploy(PROJECT, house.code(content, declared("hello", app=app)))
+        await house.deployments.deploy("other", house.code(b"2", declared("hello", app="two")))
         assert house.routes.get("other", "hello") is not None
 
     play(tmp_path, story)
@@ -183,7 +181,7 @@ def test_a_name_belongs_to_the_app_that_declared_it(tmp_path: Path) -> None:
 def test_two_deploys_of_one_name_at_once_follow_each_other(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         requests = [house.code(content, declared("a"), declared("b")) for content in (b"1", b"2", b"3")]
-        deployed = await asyncio.gather(*(house.deployments.deploy(ADMIN, one) for one in requests))
+        deployed = await asyncio.gather(*(house.deployments.deploy(PROJECT, one) for one in requests))
         numbers = sorted(one.revisions[0].number for one in deployed)
         assert numbers == [1, 2, 3]
         for name in ("a", "b"):
@@ -195,7 +193,7 @@ def test_two_deploys_of_one_name_at_once_follow_each_other(tmp_path: Path) -> No
 
 def test_a_model_file_is_prepared_registered_and_served(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        deployed = await house.deployments.deploy(ADMIN, house.model(b"weights"))
+        deployed = await house.deployments.deploy(PROJECT, house.model(b"weights"))
         route = route_of(house, "net-1")
         assert (route.plan.runtime, route.plan.adapter, route.plan.code_dir) == (Runtime.MODEL, "onnx", "")
         assert route.plan.imports == ("onnxruntime",)
@@ -204,11 +202,11 @@ def test_a_model_file_is_prepared_registered_and_served(tmp_path: Path) -> None:
         assert (route.needs_model, deployed.revisions[0].model_number) == (False, 1)
         assert not any((tmp_path / "work").iterdir())
 
-        again = await house.deployments.deploy(ADMIN, house.model(b"weights"))
+        again = await house.deployments.deploy(PROJECT, house.model(b"weights"))
         assert again.changed == ()
-        better = await house.deployments.deploy(ADMIN, house.model(b"other"))
+        better = await house.deployments.deploy(PROJECT, house.model(b"other"))
         assert (better.revisions[0].number, better.revisions[0].model_number) == (2, 2)
-        named = await house.deployments.deploy(ADMIN, house.model(b"weights", name="mine"))
+        named = await house.deployments.deploy(PROJECT, house.model(b"weights", name="mine"))
         assert named.changed == ("mine",)
 
     play(tmp_path, story)
@@ -221,7 +219,7 @@ def test_a_model_file_is_prepared_registered_and_served(tmp_path: Path) -> None:
 def test_a_file_that_is_no_model(tmp_path: Path, content: bytes, error: type[Exception], says: str) -> None:
     async def story(house: House) -> None:
         with pytest.raises(error, match=says):
-            await house.deployments.deploy(ADMIN, house.model(content))
+            await house.deployments.deploy(PROJECT, house.model(content))
         assert list(await house.registry.all(PROJECT, "")) == []
         assert not any((tmp_path / "work").iterdir())
 
@@ -231,7 +229,7 @@ def test_a_file_that_is_no_model(tmp_path: Path, content: bytes, error: type[Exc
 async def deploy_trained(house: House, content: bytes = b"1") -> None:
     model = declared("digits", Kind.MODEL, train="digits-fit", app="digits")
     job = declared("digits-fit", Kind.JOB, app="digits")
-    await house.deployments.deploy(ADMIN, house.code(content, model, job))
+    await house.deployments.deploy(PROJECT, house.code(content, model, job))
 
 
 async def register(house: House, content: bytes) -> None:
@@ -294,9 +292,9 @@ def test_the_job_that_trains_must_be_there(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         alone = house.code(b"1", declared("digits", Kind.MODEL, train="digits-fit"))
         with pytest.raises(InvalidSpec, match="digits-fit"):
-            await house.deployments.deploy(ADMIN, alone)
-        await house.deployments.deploy(ADMIN, house.code(b"2", declared("digits-fit", Kind.JOB)))
-        await house.deployments.deploy(ADMIN, alone)
+            await house.deployments.deploy(PROJECT, alone)
+        await house.deployments.deploy(PROJECT, house.code(b"2", declared("digits-fit", Kind.JOB)))
+        await house.deployments.deploy(PROJECT, alone)
 
     play(tmp_path, story)
 
@@ -304,12 +302,12 @@ def test_the_job_that_trains_must_be_there(tmp_path: Path) -> None:
 def test_a_way_back_and_forth(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         for content in (b"1", b"2", b"3"):
-            await house.deployments.deploy(ADMIN, house.code(content))
+            await house.deployments.deploy(PROJECT, house.code(content))
         back = await house.deployments.rollback(PROJECT, "hello", None)
         assert (back.number, route_of(house).plan.revision) == (2, back.id)
         assert (await house.deployments.rollback(PROJECT, "hello", None)).number == 1
         assert (await house.deployments.rollback(PROJECT, "hello", 3)).number == 3
-        assert (await house.deployments.deploy(ADMIN, house.code(b"4"))).revisions[0].number == 4
+        assert (await house.deployments.deploy(PROJECT, house.code(b"4"))).revisions[0].number == 4
         for name, to in (("hello", 9), ("nobody", None)):
             with pytest.raises(NotFound):
                 await house.deployments.rollback(PROJECT, name, to)
@@ -319,7 +317,7 @@ def test_a_way_back_and_forth(tmp_path: Path) -> None:
 
 def test_there_is_nothing_before_the_first_revision(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        await house.deployments.deploy(ADMIN, house.code(b"1"))
+        await house.deployments.deploy(PROJECT, house.code(b"1"))
         with pytest.raises(NotFound, match="before the active"):
             await house.deployments.rollback(PROJECT, "hello", None)
 
@@ -328,8 +326,8 @@ def test_there_is_nothing_before_the_first_revision(tmp_path: Path) -> None:
 
 def test_a_revision_that_does_not_load_any_more_is_no_way_back(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        await house.deployments.deploy(ADMIN, house.code(b"1"))
-        now = await house.deployments.deploy(ADMIN, house.code(b"2"))
+        await house.deployments.deploy(PROJECT, house.code(b"1"))
+        now = await house.deployments.deploy(PROJECT, house.code(b"2"))
         await house.engine.chill(route_of(house).plan.revision, Temperature.COLD)
         house.loads.load_fails["hello"] = ValueError("gone")
         first = (await house.deployments.revisions(PROJECT, "hello"))[-1]
@@ -343,13 +341,13 @@ def test_a_revision_that_does_not_load_any_more_is_no_way_back(tmp_path: Path) -
 
 def test_what_is_removed_is_gone_with_its_logs(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        await house.deployments.deploy(ADMIN, house.code(b"1"))
+        await house.deployments.deploy(PROJECT, house.code(b"1"))
         await house.deployments.remove(PROJECT, "hello")
         assert house.routes.get(PROJECT, "hello") is None
         assert house.logs.forgotten == ["hello"]
         with pytest.raises(NotFound):
             await house.deployments.remove(PROJECT, "hello")
-        again = await house.deployments.deploy(ADMIN, house.code(b"1"))
+        again = await house.deployments.deploy(PROJECT, house.code(b"1"))
         assert again.revisions[0].number == 1
 
     play(tmp_path, story)
@@ -360,8 +358,8 @@ def test_after_a_restart_everything_answers_but_what_was_lost(
 ) -> None:
     async def story(house: House) -> None:
         await deploy_trained(house)
-        kept = await house.deployments.deploy(ADMIN, house.code(b"x", declared("kept")))
-        lost = await house.deployments.deploy(ADMIN, house.code(b"y", declared("lost")))
+        kept = await house.deployments.deploy(PROJECT, house.code(b"x", declared("kept")))
+        lost = await house.deployments.deploy(PROJECT, house.code(b"y", declared("lost")))
         folder = house.artifacts.path(lost.revisions[0].code_digest)
         folder.chmod(0o755)
         shutil.rmtree(folder)

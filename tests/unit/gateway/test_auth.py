@@ -1,15 +1,14 @@
 """Keys: made once, known by their hash, useless from the moment they are removed."""
 
 import asyncio
-import stat
 from pathlib import Path
 
 import pytest
 from botocore.auth import SigV4Auth
 
-from lambent.core.errors import Forbidden, NotFound, StorageBroken, Unauthenticated
+from lambent.core.errors import Forbidden, NotFound, Unauthenticated
 from lambent.core.invocation import Principal, Role
-from lambent.gateway.auth import KEY_ID, Keys, load_master, require
+from lambent.gateway.auth import KEY_ID, Keys
 from lambent.wire import sigv4
 from tests.unit.gateway.asgi import PROJECT, House
 from tests.unit.gateway.test_sigv4 import signed, signed_at_ms
@@ -176,29 +175,10 @@ def test_each_role_includes_those_below_it(held: Role, needed: Role) -> None:
     order = [Role.READ, Role.INVOKE, Role.DEPLOY, Role.ADMIN]
     principal = Principal(PROJECT, "k", held)
     if order.index(held) >= order.index(needed):
-        require(principal, needed)
+        principal.require(needed)
     else:
         with pytest.raises(Forbidden):
-            require(principal, needed)
-
-
-def test_the_master_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
-    path = tmp_path / "master.key"
-    master = load_master(path)
-    assert load_master(path) == master
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [entry.name for entry in tmp_path.iterdir()] == ["master.key"]
-
-
-def test_a_start_that_was_killed_before_leaves_no_half_master_key(tmp_path: Path) -> None:
-    (tmp_path / "master.new").write_bytes(b"torn")
-    assert len(load_master(tmp_path / "master.key")) == 32
-
-
-def test_a_damaged_master_key_is_not_replaced_in_silence(tmp_path: Path) -> None:
-    (tmp_path / "master.key").write_bytes(b"torn")
-    with pytest.raises(StorageBroken, match="4 bytes"):
-        load_master(tmp_path / "master.key")
+            principal.require(needed)
 
 
 def as_signed(house: House, access_key_id: str, secret: str) -> tuple[sigv4.SignedRequest, sigv4.Signature]:

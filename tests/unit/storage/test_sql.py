@@ -40,9 +40,7 @@ def open_store(path: Path) -> SqlStore:
 
 def deploy(store: SqlStore, description: str = "") -> str:
     spec = DeploymentSpec(name="hello", kind=Kind.FUNCTION, description=description)
-    return store.deployments.commit(
-        spec, project="default", app="", code_digest="", model=None, activate_as=""
-    ).id
+    return store.deployments.commit(spec, project="default", app="", code_digest="", model=None).id
 
 
 def shape(connection: Connection) -> dict[str, object]:

@@ -132,7 +132,7 @@ class DeploymentVerbs:
         return ArtifactReply(facts.digest, facts.size_bytes, facts.files)
 
     async def _deploy(self, asked: Asked) -> DeployReply:
-        deployed = await self._deployments.deploy(asked.principal, asked.body)
+        deployed = await self._deployments.deploy(asked.project, asked.body)
         return DeployReply(
             await self._views.deployments(deployed.revisions, asked.base_url), deployed.changed
         )

@@ -19,7 +19,7 @@ from lambent.clock import Clock
 from lambent.core.errors import LambentError, LoadFailed, PayloadTooLarge, Unauthenticated, UserFault
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.gateway.acceptance import Acceptance
-from lambent.gateway.auth import Keys, require
+from lambent.gateway.auth import Keys
 from lambent.gateway.once import Once
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.requests import Request
@@ -158,7 +158,7 @@ class AwsLambdaDoor:
             raise Fault("UnrecognizedClientException", 403, text, extra={}) from error
 
     async def _invoke(self, call: Call) -> Reply:
-        require(call.principal, Role.INVOKE)
+        call.principal.require(Role.INVOKE)
         function = aws_lambda.read_name(call.segments[1], call.request.query.get("Qualifier", ""))
         self._route(call, function)
         match call.header(b"x-amz-invocation-type") or "RequestResponse":
@@ -220,7 +220,7 @@ class AwsLambdaDoor:
         return Reply(200, [(b"content-type", JSON), UNHANDLED, *headers], body)
 
     async def _list(self, call: Call) -> Reply:
-        require(call.principal, Role.READ)
+        call.principal.require(Role.READ)
         query = call.request.query
         asked = query.get("MaxItems", "")
         size = min(PAGE_MAX, int(asked)) if asked.isdecimal() and 0 < len(asked) < 6 else PAGE_MAX
@@ -250,7 +250,7 @@ class AwsLambdaDoor:
         return _json(call, self._described(call))
 
     def _described(self, call: Call) -> FunctionConfiguration:
-        require(call.principal, Role.READ)
+        call.principal.require(Role.READ)
         function = aws_lambda.read_name(call.segments[1], call.request.query.get("Qualifier", ""))
         return _configuration(call, self._route(call, function), function.qualifier or LATEST)
 

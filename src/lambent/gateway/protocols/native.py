@@ -12,7 +12,7 @@ from lambent.clock import Clock
 from lambent.core.errors import CallerFault, LambentError, NotFound
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.gateway.acceptance import Acceptance, KeyReused
-from lambent.gateway.auth import Keys, require
+from lambent.gateway.auth import Keys
 from lambent.gateway.once import Bounds, Once
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.requests import Request
@@ -70,7 +70,7 @@ class NativeDoor:
         if request.method not in ("POST", "PUT"):
             return not_allowed(request.method, request.path, ("POST", "PUT"))
         principal = await self._keys.authenticate(request.headers)
-        require(principal, Role.INVOKE)
+        principal.require(Role.INVOKE)
         invocation = await self._invocation(request, principal)
         key = _idempotency_key(request.headers)
         if _wants_async(request.headers.get(b"prefer", b"")):
@@ -114,7 +114,7 @@ class NativeDoor:
         if request.method not in ("GET", "HEAD"):
             return not_allowed(request.method, request.path, ("GET", "HEAD"))
         principal = await self._keys.authenticate(request.headers)
-        require(principal, Role.READ)
+        principal.require(Role.READ)
         ticket = await self._acceptance.find(principal.project, request.path.removeprefix(INVOCATIONS))
         if ticket.state in (TicketState.QUEUED, TicketState.RUNNING):
             return json_reply(202, _view(ticket), [*_ticket_headers(ticket), (b"retry-after", b"1")])
