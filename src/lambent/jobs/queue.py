@@ -171,6 +171,7 @@ class AsyncQueue:
                 error="",
             )
         cause, body, kind = _failure(outcome)
+        ticket = replace(ticket, attempts=ticket.attempts - _refused(outcome))
         now_unix_ms = self._clock.unix_ms()
         age_s = (now_unix_ms - ticket.created_unix_ms) / 1e3
         verdict = next_try(self._retry, ticket.attempts, age_s=age_s, jitter=random.random())
@@ -184,6 +185,11 @@ class AsyncQueue:
             )
         due = now_unix_ms + int(verdict.after_s * 1e3)
         return replace(ticket, state=TicketState.QUEUED, error=cause, due_unix_ms=due)
+
+
+def _refused(outcome: Outcome | LambentError) -> bool:
+    """Whether we had no room for it, or were about to stop: a try that never was. Only its age ends those."""
+    return isinstance(outcome, LambentError) and outcome.retryable
 
 
 def _failure(outcome: Outcome | LambentError) -> tuple[str, bytes, str]:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from lambent.clock import SystemClock
-from lambent.core.errors import LoadFailed, QueueFull
+from lambent.core.errors import Draining, HoldExpired, LambentError, LoadFailed, QueueFull
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Status, Timing, new_id
 from lambent.core.retrying import RetryPolicy
 from lambent.core.spec import Temperature
@@ -110,6 +110,36 @@ def test_after_the_last_try_it_is_dead_with_its_cause(store: SqlStore) -> None:
     assert (ticket.state, ticket.attempts) == (TicketState.DEAD, 3)
     assert "No module named 'x'" in ticket.error
     assert "no attempts left" in ticket.error
+
+
+@pytest.mark.parametrize("error", [QueueFull("full"), HoldExpired("no worker"), Draining("stopping")])
+def test_a_try_that_found_no_room_is_none(store: SqlStore, error: LambentError) -> None:
+    refusals = QUICK.attempts_max + 2
+
+    async def invoke(_: Invocation) -> Outcome:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise error
+        return outcome()
+
+    [ticket] = asyncio.run(through(store, invoke))
+    assert (ticket.state, ticket.attempts) == (TicketState.SUCCEEDED, 1)
+
+
+def test_one_that_never_finds_room_dies_of_age(store: SqlStore) -> None:
+    async def invoke(_: Invocation) -> Outcome:
+        raise QueueFull("all slots are taken")
+
+    old = SystemClock().unix_ms() - int((QUICK.age_max_s + 1) * 1e3)
+    ticket = Ticket(
+        id=new_id(), project="default", deployment="f", body=b"{}", content_type="application/json",
+        state=TicketState.QUEUED, created_unix_ms=old,
+    )  # fmt: skip
+    store.tickets.put(ticket)
+    [ended] = asyncio.run(through(store, invoke, accepted=[ticket]))
+    assert ended.state is TicketState.DEAD
+    assert "all slots are taken" in ended.error
 
 
 def test_what_was_running_when_the_server_died_is_run_again(store: SqlStore) -> None:
