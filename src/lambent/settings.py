@@ -10,10 +10,10 @@ from typing import Final
 import msgspec
 
 from lambent.core.errors import InvalidSpec
-from lambent.core.spec import parse_size
+from lambent.core.spec import MIB, parse_size
 
 PREFIX: Final = "LAMBENT_"
-MIB: Final = 1024 * 1024
+SERVER_FILE: Final = "server.json"  # in the state directory, while there is a server
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,7 @@ from lambent.control.verbs.deployments import DeploymentVerbs
 from lambent.control.verbs.house import HouseVerbs
 from lambent.control.verbs.runs import RunVerbs
 from lambent.control.views import Views
-from lambent.core.errors import LambentError
+from lambent.core.errors import LambentError, PlatformFault
 from lambent.engines.local import LocalEngine
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.app import Gateway
@@ -63,7 +63,8 @@ from lambent.settings import Settings
 from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.logs import DeploymentLogs
 from lambent.storage.sql import SqlStore
-from lambent.storage.statedir import About, announced, load_master, owned
+from lambent.storage.statedir import announced, load_master, owned
+from lambent.wire.api import ServerFile
 
 PROJECT = "default"
 
@@ -258,9 +259,8 @@ class Server:
         listener = Listener(self.gateway, listening, self.settings.tls, connections_max=claim_descriptors())
         serving = tasks.create_task(listener.run(), name="http")
         credentials = await self.keys.local(PROJECT)
-        about = About(
+        about = ServerFile(
             url=url_of(listening, self.settings.tls),
-            grpc_url="",
             pid=os.getpid(),
             api_key=credentials.api_key,
             access_key_id=credentials.access_key_id,
@@ -319,6 +319,13 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
+def _opened(settings: Settings, clock: SystemClock, closing: ExitStack) -> Kept:
+    try:
+        return Kept(settings, clock, closing)
+    except OSError as error:  # a folder where a file should be, no permission: nothing of ours
+        raise PlatformFault(f"cannot use the state directory {settings.state_dir}: {error}") from error
+
+
 def _settings(words: Sequence[str] | None) -> Settings:
     parser = argparse.ArgumentParser(prog="lambent up", description="Run the Lambent server.")
     parser.add_argument("--state-dir")
@@ -341,7 +348,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 settings = msgspec.structs.replace(settings, state_dir=Path(folder))
             configure(settings.log_level)
             clock = SystemClock()
-            uvloop.run(serve(settings, Kept(settings, clock, closing), clock))
+            uvloop.run(serve(settings, _opened(settings, clock, closing), clock))
         except LambentError as error:
             sys.stderr.write(f"lambent up: {error.message}\n")
             return 1

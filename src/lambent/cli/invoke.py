@@ -17,13 +17,12 @@ from lambent.cli.options import connect, json_option
 from lambent.cli.output import emit_json, numbers, parts
 from lambent.cli.progress import Progress
 from lambent.core.errors import LambentError
+from lambent.core.invocation import JSON, OCTETS
 
 if TYPE_CHECKING:
     from lambent.client.client import Client
     from lambent.client.replies import Reply
 
-JSON: Final = "application/json"
-OCTETS: Final = "application/octet-stream"
 STANDARD_INPUT: Final = "@-"
 POLL_S: Final = 0.25
 WATCH_S: Final = 1.0

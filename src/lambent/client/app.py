@@ -11,12 +11,11 @@ import msgspec
 
 from lambent.core.errors import InvalidSpec
 from lambent.core.naming import kebab
-from lambent.core.spec import DeploymentSpec, Kind, checked, with_settings
+from lambent.core.spec import DeploymentSpec, Kind, Setting, checked, with_settings
 
 if TYPE_CHECKING:
     from lambent.wire.api import DeployReply
 
-Setting = str | int | float
 T = TypeVar("T", bound=Callable[..., object])
 
 WORKER: Final = "lambent.worker"  # only a worker, or its template, has imported it

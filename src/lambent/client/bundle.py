@@ -12,6 +12,7 @@ from lambent.client.archive import Archive, Member, member
 from lambent.client.errors import BundleError
 from lambent.client.folder import MANIFEST, flat, read_manifest, scan
 from lambent.client.imports import with_local_modules
+from lambent.core.spec import Setting
 
 BUNDLE_BYTES_MAX: Final = 4 * 2**30
 FILES_MAX: Final = 20_000
@@ -20,8 +21,6 @@ MODEL_SUFFIXES: Final = (
 )  # fmt: skip
 # Where a format keeps weights in a second file, what follows the model's name or its stem.
 COMPANIONS: Final = (".data", "_data")
-
-Setting = str | int | float
 
 
 class Bundle(msgspec.Struct, frozen=True):

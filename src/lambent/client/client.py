@@ -11,11 +11,11 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from lambent.client.discovery import locate
-from lambent.client.replies import JSON, Reply, encoded, reply_of
+from lambent.client.replies import Reply, encoded, reply_of
 from lambent.client.transport import Transport
 from lambent.core.errors import CallerFault, PlatformFault
-from lambent.core.invocation import Role
-from lambent.core.spec import DeploymentSpec, Kind, with_settings
+from lambent.core.invocation import JSON, Role
+from lambent.core.spec import DeploymentSpec, Kind, Setting, with_settings
 from lambent.wire.api import (
     ArtifactReply,
     AsyncReply,
@@ -42,7 +42,6 @@ DEPLOY_TIMEOUT_S: Final = 900.0
 INVOKE_TIMEOUT_S: Final = 1800.0
 
 V = TypeVar("V")
-Setting = str | int | float
 # Told of bytes sent and bytes in all.
 Sent = Callable[[int, int], None]
 

@@ -11,18 +11,10 @@ import msgspec
 
 from lambent.client.errors import NoServer
 from lambent.core.errors import CallerFault
-from lambent.settings import default_state_dir
+from lambent.settings import SERVER_FILE, default_state_dir
+from lambent.wire.api import ServerFile
 
-SERVER_FILE: Final = "server.json"
 DEFAULT_URL: Final = "http://127.0.0.1:8700"
-
-
-class ServerFile(msgspec.Struct, frozen=True):
-    """What a running server writes of itself; more fields may be there."""
-
-    url: str
-    pid: int = 0
-    api_key: str = ""
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -8,8 +8,8 @@ import msgspec
 
 from lambent.core.errors import CallerFault, LambentError, PlatformFault
 from lambent.wire.api import Problem
+from lambent.wire.problem import CONTENT_TYPE as PROBLEM_TYPE
 
-PROBLEM_TYPE: Final = "application/problem+json"
 EXCERPT_CHARS_MAX: Final = 200
 
 

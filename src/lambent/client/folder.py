@@ -13,12 +13,10 @@ import msgspec
 
 from lambent.client.errors import BundleError
 from lambent.core.errors import InvalidSpec
-from lambent.core.spec import DeploymentSpec, Kind, with_settings
+from lambent.core.spec import DeploymentSpec, Kind, Setting, with_settings
 
 MANIFEST: Final = "lambent.toml"
 NEVER: Final = (".*", "__pycache__", "*.pyc", "node_modules")
-
-Setting = str | int | float
 
 
 class AppTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

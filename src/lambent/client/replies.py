@@ -9,11 +9,9 @@ import msgspec
 from lambent.client.errors import FunctionFailed
 from lambent.client.transport import Answer
 from lambent.core.errors import CallerFault
-from lambent.core.invocation import FunctionError
+from lambent.core.invocation import JSON, OCTETS, FunctionError
 from lambent.wire.api import Problem
 
-JSON: Final = "application/json"
-OCTETS: Final = "application/octet-stream"
 STATUS_HEADER: Final = "lambent-status"
 # What the platform calls a good end, of an invocation and of its asynchronous record.
 GOOD_ENDS: Final = frozenset({"", "ok", "succeeded"})

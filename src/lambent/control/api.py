@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lambent.control import docs_page, openapi
-from lambent.control.operations import JSON, PREFIX, Asked, Operation
+from lambent.control.operations import PREFIX, Asked, Operation
 from lambent.core.errors import CallerFault, InvalidSpec, LambentError, NotFound, PayloadTooLarge
-from lambent.core.invocation import Principal
+from lambent.core.invocation import JSON, Principal
 from lambent.wire import problem
 from lambent.wire.api import Problem
 

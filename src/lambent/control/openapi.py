@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from lambent.control.operations import JSON, PREFIX, Asked, Operation, Parameter
-from lambent.core.invocation import Role
+from lambent.control.operations import PREFIX, Asked, Operation, Parameter
+from lambent.core.invocation import JSON, Role
 from lambent.wire.api import Problem
 from lambent.wire.problem import CONTENT_TYPE as PROBLEM
 

@@ -9,10 +9,9 @@ import msgspec
 from starlette.requests import Request
 
 from lambent.core.errors import CallerFault
-from lambent.core.invocation import Principal, Role
+from lambent.core.invocation import JSON, Principal, Role
 
 PREFIX: Final = "/api/v1"
-JSON: Final = "application/json"
 
 
 class Parameter(msgspec.Struct, frozen=True):

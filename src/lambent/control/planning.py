@@ -12,7 +12,7 @@ import msgspec
 
 from lambent.core.environments import preloads
 from lambent.core.errors import CallerFault, InvalidSpec
-from lambent.core.spec import DeploymentSpec, Kind, new_spec, with_settings
+from lambent.core.spec import DeploymentSpec, Kind, Setting, new_spec, with_settings
 from lambent.storage.base import Artifacts, Revision
 from lambent.wire.api import Declaration, DeployRequest
 from lambent.wire.aws_lambda import Place
@@ -27,7 +27,7 @@ RUNTIMES: Final[Mapping[Kind, Runtime]] = {
 
 NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
 
-Settings = Mapping[str, str | int | float]
+Settings = Mapping[str, Setting]
 
 
 class Planned(msgspec.Struct, frozen=True):

@@ -11,6 +11,9 @@ import msgspec
 from lambent.core.errors import Forbidden
 from lambent.core.spec import Temperature
 
+JSON: Final = "application/json"
+OCTETS: Final = "application/octet-stream"
+
 
 class Status(StrEnum):
     """How an invocation ended. All but `OK` carry a `FunctionError`."""
@@ -57,7 +60,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     deployment: str
     body: bytes
-    content_type: str = "application/json"
+    content_type: str = JSON
     client_context: str = ""
 
 

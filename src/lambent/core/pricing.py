@@ -15,7 +15,8 @@ from typing import Final
 
 import msgspec
 
-MIB: Final = 2**20
+from lambent.core.spec import MIB
+
 GIB: Final = 2**30
 
 # Prices, gigabytes and milliseconds are all decimal fractions of finite length: 100 digits hold any product

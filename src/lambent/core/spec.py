@@ -22,6 +22,8 @@ SIZE_UNITS: Final[Mapping[str, int]] = {
     "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 }  # fmt: skip
 
+Setting = str | int | float  # a value of a setting, or of a run's parameter
+
 
 class Kind(StrEnum):
     """What a deployment is."""

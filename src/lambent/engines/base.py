@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from lambent.core.spec import Temperature
 from lambent.wire.frames import Answer, Call
 from lambent.wire.process import RevisionPlan
+
+TAIL_BYTES: Final = 4096  # of what a worker printed, as `Worker.printed` tells it
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +70,7 @@ class Worker(Protocol):
         """
 
     def printed(self) -> bytes:
-        """The last 4 KiB that the process printed since the current or last call began."""
+        """The last `TAIL_BYTES` that the process printed since the current or last call began."""
 
     def stop(self) -> None:
         """Ask it to finish what runs and exit."""

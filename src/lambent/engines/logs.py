@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+from lambent.engines.base import TAIL_BYTES
+
 # One portion a turn of the loop, so that a process that prints without end does not starve the others.
 PORTION_BYTES: Final = 64 * 1024
-TAIL_BYTES: Final = 4096
 # What a pipe holds: after so much, all that was in it when draining began has been read.
 DRAIN_BYTES: Final = 64 * 1024
 

@@ -10,14 +10,13 @@ from typing import Final, TypeVar
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.invocation import FunctionError, Status
-from lambent.engines.base import Exit, LogSink, WorkerGone
+from lambent.core.invocation import JSON, FunctionError, Status
+from lambent.engines.base import TAIL_BYTES, Exit, LogSink, WorkerGone
 from lambent.wire.frames import Answer, Call
 from lambent.wire.process import RevisionPlan
 
 T = TypeVar("T")
 
-TAIL_BYTES: Final = 4096
 SIGNAL_KILL: Final = -9
 
 
@@ -154,7 +153,7 @@ class MemoryWorker:
         except Dies:
             raise
         except Exception as error:  # noqa: BLE001 - around user code
-            status, content_type = Status.FAILED, "application/json"
+            status, content_type = Status.FAILED, JSON
             fault = FunctionError(str(error), type(error).__name__, request_id=job.call.invocation_id)
             body = msgspec.json.encode(fault)
         answer = Answer(

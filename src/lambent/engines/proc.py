@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 PROC: Final = Path("/proc")
-PAGE_BYTES: Final = 4096
 DESCENDANTS_MAX: Final = 4096
 # After the command's name, which may hold anything: state, parent, group, session.
 STAT_STATE: Final = 0
@@ -97,8 +97,9 @@ def _from_statm(pid: int) -> Memory:
         _, resident, shared, *_ = (PROC / str(pid) / "statm").read_text().split()
     except OSError:
         return Memory(pss_bytes=0, private_bytes=0)
+    page_bytes = resource.getpagesize()
     return Memory(
-        pss_bytes=int(resident) * PAGE_BYTES, private_bytes=(int(resident) - int(shared)) * PAGE_BYTES
+        pss_bytes=int(resident) * page_bytes, private_bytes=(int(resident) - int(shared)) * page_bytes
     )
 
 

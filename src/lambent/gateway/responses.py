@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.errors import LambentError, NotFound, Unauthenticated
-from lambent.core.invocation import Outcome
+from lambent.core.invocation import JSON, OCTETS, Outcome
 from lambent.core.spec import Temperature
 from lambent.gateway.requests import Send
 from lambent.wire import problem
@@ -16,12 +16,11 @@ from lambent.wire.api import Problem
 
 Header = tuple[bytes, bytes]
 
-JSON: Final = b"application/json"
-PROBLEM: Final = problem.CONTENT_TYPE.encode()
 CONTENT_TYPES: Final[Mapping[str, Header]] = {
     name: (b"content-type", name.encode())
-    for name in ("application/json", "application/octet-stream", "text/plain; charset=utf-8")
+    for name in (JSON, OCTETS, problem.CONTENT_TYPE, "text/plain; charset=utf-8")
 }
+JSON_HEADER: Final = CONTENT_TYPES[JSON]
 TEMPERATURES: Final[Mapping[Temperature, bytes]] = {one: one.value.encode() for one in Temperature}
 CHALLENGE: Final = (b"www-authenticate", b'Bearer realm="lambent"')
 
@@ -46,12 +45,12 @@ async def send(reply: Reply, send_message: Send, *, method: str) -> None:
 
 def json_reply(status: int, value: object, headers: Iterable[Header] = ()) -> Reply:
     """`value` as JSON."""
-    return Reply(status, [(b"content-type", JSON), *headers], msgspec.json.encode(value))
+    return Reply(status, [JSON_HEADER, *headers], msgspec.json.encode(value))
 
 
 def problem_reply(document: Problem, headers: Iterable[Header] = ()) -> Reply:
     """A problem document."""
-    return Reply(document.status, [(b"content-type", PROBLEM), *headers], problem.encode(document))
+    return Reply(document.status, [CONTENT_TYPES[problem.CONTENT_TYPE], *headers], problem.encode(document))
 
 
 def refusal(error: LambentError, headers: Iterable[Header] = ()) -> Reply:
@@ -111,4 +110,4 @@ def type_header(content_type: str) -> Header:
         return known
     if content_type and content_type.isascii() and content_type.isprintable():
         return (b"content-type", content_type.encode())
-    return CONTENT_TYPES["application/octet-stream"]
+    return CONTENT_TYPES[OCTETS]

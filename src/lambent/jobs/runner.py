@@ -15,7 +15,7 @@ from lambent.clock import Clock
 from lambent.core.errors import CallerFault, LambentError, NotFound, TrainingFailed, UserFault
 from lambent.core.invocation import Status, new_id
 from lambent.core.pricing import OWN_METER
-from lambent.core.spec import Kind, Temperature
+from lambent.core.spec import Kind, Setting, Temperature
 from lambent.engines.base import Engine, Exit, WorkerGone
 from lambent.engines.endings import ended
 from lambent.jobs.storing import stored
@@ -69,7 +69,7 @@ class Runner:
         self,
         project: str,
         job: str,
-        params: Mapping[str, str | int | float],
+        params: Mapping[str, Setting],
         *,
         for_deployment: str = "",
         on_end: Callable[[Run], None] | None = None,

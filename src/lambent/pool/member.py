@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from lambent.core.invocation import FunctionError, Status
+from lambent.core.invocation import JSON, FunctionError, Status
 from lambent.core.lifecycle import Event, Instruction, State, step
 from lambent.engines.base import Exit, Worker, WorkerGone
 from lambent.wire.api import WakeView
@@ -120,7 +120,7 @@ def _without_answer(
     return Ran(
         status=status,
         body=msgspec.json.encode(error),
-        content_type="application/json",
+        content_type=JSON,
         run_us=int(run_s * 1e6),
         cpu_us=end.cpu_us,
         rss_bytes=end.rss_bytes_max,

@@ -15,11 +15,9 @@ from typing import Final, Protocol
 import msgspec
 
 from lambent.clock import Clock
+from lambent.core.invocation import JSON
 from lambent.wire.frames import Call
 from lambent.wire.process import RevisionPlan, Runtime
-
-JSON: Final = "application/json"
-OCTETS: Final = "application/octet-stream"
 
 Body = bytes | bytearray
 

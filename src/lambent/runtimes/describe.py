@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeGuard, runtime_checkable
 import msgspec
 
 from lambent.core.naming import kebab
-from lambent.core.spec import Kind
+from lambent.core.spec import Kind, Setting
 from lambent.runtimes import payload
 from lambent.runtimes.base import Loading, Reply, Request
 from lambent.runtimes.bundle_imports import installed_imports
@@ -33,7 +33,7 @@ class Declared(Protocol):
     name: str
     kind: Kind
     attribute: str
-    settings: dict[str, str | int | float]
+    settings: dict[str, Setting]
     train: str
     app: str
 

@@ -13,6 +13,7 @@ from typing import Final, SupportsFloat
 import msgspec
 
 from lambent.clock import Clock
+from lambent.core.spec import Setting
 from lambent.runtimes import logs, payload
 from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import Loading, Reply, Request
@@ -22,7 +23,6 @@ from lambent.runtimes.prepare import prepared
 from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
 from lambent.wire.process import RevisionPlan
 
-Param = str | int | float
 Metric = SupportsFloat
 
 NEWS_PER_S_MAX: Final = 10
@@ -36,16 +36,16 @@ THREAD_COUNTS: Final = (
 )
 
 
-class Params(Mapping[str, Param]):
+class Params(Mapping[str, Setting]):
     """What a run was started with: `params["epochs"]`, `params.epochs` or `params.get("epochs", 5)`."""
 
-    def __init__(self, values: Mapping[str, Param]) -> None:
+    def __init__(self, values: Mapping[str, Setting]) -> None:
         self._values: Final = dict(values)
 
-    def __getitem__(self, name: str) -> Param:
+    def __getitem__(self, name: str) -> Setting:
         return self._values[name]
 
-    def __getattr__(self, name: str) -> Param:
+    def __getattr__(self, name: str) -> Setting:
         if name.startswith("_") or name not in self._values:
             there = ", ".join(self._values) or "none"
             raise AttributeError(f"the run has no parameter {name!r}; it has {there}")

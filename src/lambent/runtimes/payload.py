@@ -14,7 +14,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from lambent.runtimes.base import JSON, OCTETS, Body, Reply
+from lambent.core.invocation import JSON, OCTETS
+from lambent.runtimes.base import Body, Reply
 from lambent.runtimes.faults import Fault
 from lambent.wire.frames import BODY_BYTES_MAX
 

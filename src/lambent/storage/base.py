@@ -17,7 +17,7 @@ import msgspec
 
 from lambent.core.errors import Conflict
 from lambent.core.invocation import Role
-from lambent.core.spec import DeploymentSpec
+from lambent.core.spec import DeploymentSpec, Setting
 
 REVISION_ID_CHARACTERS: Final = 16
 
@@ -97,7 +97,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     progress: float = 0.0
     message: str = ""
     metrics: dict[str, float] = {}
-    params: dict[str, str | int | float] = {}
+    params: dict[str, Setting] = {}
     model_number: int | None = None
     created_unix_ms: int
     ended_unix_ms: int | None = None

@@ -12,21 +12,11 @@ from typing import Final
 import msgspec
 
 from lambent.core.errors import Conflict, PlatformFault, StorageBroken, StorageFull
+from lambent.settings import SERVER_FILE
 from lambent.storage.artifacts_tree import sync_folder
+from lambent.wire.api import ServerFile
 
-ABOUT: Final = "server.json"
 MASTER_BYTES: Final = 32
-
-
-class About(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the server is and what opens it. `grpc_url` is empty while there is no such door."""
-
-    url: str
-    grpc_url: str
-    pid: int
-    api_key: str
-    access_key_id: str
-    secret_access_key: str
 
 
 @contextmanager
@@ -54,9 +44,9 @@ def owned(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def announced(folder: Path, about: About) -> Iterator[Path]:
+def announced(folder: Path, about: ServerFile) -> Iterator[Path]:
     """Let clients find the server while the block runs. The file is whole or not there, its owner's alone."""
-    path = folder / ABOUT
+    path = folder / SERVER_FILE
     _write_private(path, msgspec.json.format(msgspec.json.encode(about)))
     try:
         yield path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from lambent.core.invocation import Role
-from lambent.core.spec import DeploymentSpec, Kind, Temperature
+from lambent.core.spec import DeploymentSpec, Kind, Setting, Temperature
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -20,6 +20,20 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     retryable: bool = False
     error_type: str = ""
     stack_trace: tuple[str, ...] = ()
+
+
+class ServerFile(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a running server is and what opens it, as `server.json` in its state directory says it.
+
+    `grpc_url` is empty while there is no such door.
+    """
+
+    url: str
+    grpc_url: str = ""
+    pid: int = 0
+    api_key: str = ""
+    access_key_id: str = ""
+    secret_access_key: str = ""
 
 
 class ArtifactReply(msgspec.Struct, frozen=True):
@@ -41,8 +55,8 @@ class DeployRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     artifact: str
     target: str
     name: str = ""
-    settings: dict[str, str | int | float] = {}
-    per_deployment: dict[str, dict[str, str | int | float]] = {}
+    settings: dict[str, Setting] = {}
+    per_deployment: dict[str, dict[str, Setting]] = {}
 
 
 class Declaration(msgspec.Struct, frozen=True):
@@ -51,7 +65,7 @@ class Declaration(msgspec.Struct, frozen=True):
     name: str
     kind: Kind
     entrypoint: str
-    settings: dict[str, str | int | float] = {}
+    settings: dict[str, Setting] = {}
     train: str = ""
     app: str = ""
 
@@ -141,7 +155,7 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Start a job."""
 
     job: str
-    params: dict[str, str | int | float] = {}
+    params: dict[str, Setting] = {}
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +172,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     progress: float
     message: str
     metrics: dict[str, float]
-    params: dict[str, str | int | float]
+    params: dict[str, Setting]
     model_number: int | None
     created_unix_ms: int
     ended_unix_ms: int | None

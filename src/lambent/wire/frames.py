@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from lambent.core.invocation import FunctionError, Status
+from lambent.core.invocation import JSON, FunctionError, Status
 
 PREFIX: Final = struct.Struct("<II")
 HEADER_BYTES_MAX: Final = 256 * 1024
@@ -26,7 +26,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True, tag="call"):
     call_id: int
     invocation_id: str
     remaining_ms: float
-    content_type: str = "application/json"
+    content_type: str = JSON
     client_context: str = ""
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from lambent.core.spec import Setting
 from lambent.wire.api import Declaration
 
 MODEL_DIR: Final = "model"  # inside a job's work_dir: what `run.model_dir` is
@@ -49,7 +50,8 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     outputs. `max_abs_difference` is the largest seen between the two on random inputs, `None` where they are
     one file or were not compared. `reason` says why the file is served as it is. `others` are further model
     files of the artifact, in the order of their names; which one is meant, user code must then say. `imports`
-    are the packages that serve them all, for the environment template to hold.
+    are the packages that serve them all, for the environment template to hold. `mapped_bytes` of it are mapped
+    from files and shared by all processes. A file that `needs_code` holds weights and no network.
     """
 
     adapter: str
@@ -60,6 +62,8 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     others: tuple[Serving, ...] = ()
     imports: tuple[str, ...] = ()
+    mapped_bytes: int = 0
+    needs_code: bool = False
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -73,7 +77,7 @@ class JobCall(msgspec.Struct, frozen=True):
     """Run a job. `work_dir` may be written to and holds `MODEL_DIR`; empty means `plan.work_dir`."""
 
     run: str
-    params: dict[str, str | int | float] = {}
+    params: dict[str, Setting] = {}
     work_dir: str = ""
 
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from lambent.core.invocation import FunctionError, Status
-from lambent.runtimes.base import JSON, Reply, Request, Servable
+from lambent.core.invocation import JSON, FunctionError, Status
+from lambent.runtimes.base import Reply, Request, Servable
 from lambent.runtimes.faults import as_text, exit_code, function_error
 from lambent.wire.frames import Answer, Call, Progress
 from lambent.worker.printing import Printing, flush

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from lambent.engines.base import WorkerGone
-from lambent.engines.logs import DRAIN_BYTES, TAIL_BYTES, LogPipe
+from lambent.engines.base import TAIL_BYTES, WorkerGone
+from lambent.engines.logs import DRAIN_BYTES, LogPipe
 from tests.support.engine_stages import LocalStage, Play, Scenery, ask, eventually
 
 PATIENT_S = 20.0

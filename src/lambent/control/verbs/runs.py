@@ -11,6 +11,7 @@ from lambent.control.registry import Registry
 from lambent.control.views import run_view
 from lambent.core.errors import NotFound
 from lambent.core.invocation import Role
+from lambent.core.spec import Setting
 from lambent.storage.base import Run, Runs
 from lambent.wire.api import ModelView, RunRequest, RunView
 
@@ -18,7 +19,7 @@ from lambent.wire.api import ModelView, RunRequest, RunView
 class Runner(Protocol):
     """Who starts jobs."""
 
-    async def start(self, project: str, job: str, params: Mapping[str, str | int | float]) -> Run:
+    async def start(self, project: str, job: str, params: Mapping[str, Setting]) -> Run:
         """Start a run and return it. Raises `NotFound`, `CallerFault` for what is no job."""
 
 

@@ -23,7 +23,7 @@ from lambent.gateway.auth import Keys
 from lambent.gateway.once import Once
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.requests import Request
-from lambent.gateway.responses import JSON, Header, Reply, headers_of, outcome_headers, type_header
+from lambent.gateway.responses import JSON_HEADER, Header, Reply, headers_of, outcome_headers, type_header
 from lambent.pool.routes import Route, Routes
 from lambent.wire import aws_lambda, sigv4
 from lambent.wire.aws_lambda import LATEST, Fault, FunctionConfiguration, FunctionName, Place
@@ -112,7 +112,7 @@ class AwsLambdaDoor:
         """An error of ours in AWS's shape."""
         fault = aws_lambda.fault_of(error)
         headers = [
-            (b"content-type", JSON),
+            JSON_HEADER,
             (b"x-amzn-errortype", fault.kind.encode()),
             *_request_id(request.invocation_id),
             *(header for header in headers_of(error) if header[0] == b"retry-after"),
@@ -217,7 +217,7 @@ class AwsLambdaDoor:
             return Reply(200, [type_header(outcome.content_type), *headers], outcome.body)
         status = Status.FAILED if outcome.status is Status.OK else outcome.status
         body = aws_lambda.error_payload(request_id, status, error)
-        return Reply(200, [(b"content-type", JSON), UNHANDLED, *headers], body)
+        return Reply(200, [JSON_HEADER, UNHANDLED, *headers], body)
 
     async def _list(self, call: Call) -> Reply:
         call.principal.require(Role.READ)
@@ -298,7 +298,7 @@ def _not_run(call: Call, error: UserFault) -> Reply:
     kind = error.kind if isinstance(error, LoadFailed) and error.kind else type(error).__name__
     trace = error.trace if isinstance(error, LoadFailed) else ()
     body = msgspec.json.encode(FunctionError(error.message, kind, "", trace))
-    return Reply(200, [(b"content-type", JSON), UNHANDLED, *_request_id(call.request.invocation_id)], body)
+    return Reply(200, [JSON_HEADER, UNHANDLED, *_request_id(call.request.invocation_id)], body)
 
 
 def _configuration(call: Call, route: Route, version: str) -> FunctionConfiguration:
@@ -314,7 +314,7 @@ def _configuration(call: Call, route: Route, version: str) -> FunctionConfigurat
 
 
 def _json(call: Call, value: object) -> Reply:
-    headers = [(b"content-type", JSON), *_request_id(call.request.invocation_id)]
+    headers = [JSON_HEADER, *_request_id(call.request.invocation_id)]
     return Reply(200, headers, msgspec.json.encode(value))
 
 

@@ -10,14 +10,13 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.core.errors import CallerFault, LambentError, NotFound
-from lambent.core.invocation import FunctionError, Invocation, Outcome, Principal, Role, Status, new_id
+from lambent.core.invocation import JSON, FunctionError, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.gateway.acceptance import Acceptance, KeyReused
 from lambent.gateway.auth import Keys
 from lambent.gateway.once import Bounds, Once
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import (
-    JSON,
     Header,
     Reply,
     json_reply,
@@ -36,8 +35,7 @@ INVOCATIONS: Final = "/invocations/"
 KEY_CHARACTERS_MAX: Final = 255
 ANSWERS: Final = Bounds(keep_s=86_400.0)
 
-# What a caller says of a body that is JSON. The last is what curl says of anything given with -d.
-JSON_TYPE: Final = "application/json"
+# What curl says of anything given with -d.
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 _skim: Final = msgspec.json.Decoder(msgspec.Raw)  # checks the syntax and builds nothing
@@ -120,7 +118,7 @@ class NativeDoor:
             return json_reply(202, _view(ticket), [*_ticket_headers(ticket), (b"retry-after", b"1")])
         body, content_type = ticket.result, ticket.result_type
         if ticket.state is TicketState.DEAD and not body:
-            body, content_type = msgspec.json.encode(FunctionError(ticket.error, "Lambent.NotRun")), JSON_TYPE
+            body, content_type = msgspec.json.encode(FunctionError(ticket.error, "Lambent.NotRun")), JSON
         return Reply(200, [type_header(content_type), *_ticket_headers(ticket)], body)
 
 
@@ -151,12 +149,12 @@ def _view(ticket: Ticket) -> AsyncReply:
 
 def _content_type(header: bytes | None, body: bytes) -> str:
     """What the worker shall take the body for. Raises `CallerFault` for JSON that is none."""
-    said = JSON_TYPE if header is None or header == JSON else header.decode("latin-1")
+    said = JSON if header is None else header.decode("latin-1")
     essence = said.partition(";")[0].strip().lower()
-    if essence not in (JSON_TYPE, FORM_TYPE):
+    if essence not in (JSON, FORM_TYPE):
         return said
     if not body:
-        return JSON_TYPE
+        return JSON
     try:
         _skim.decode(body)
     except msgspec.DecodeError as error:
@@ -165,7 +163,7 @@ def _content_type(header: bytes | None, body: bytes) -> str:
         raise CallerFault(
             f"the body is not JSON: {error}; send what is not JSON with its own Content-Type"
         ) from error
-    return JSON_TYPE
+    return JSON
 
 
 def _wants_async(prefer: bytes) -> bool:
