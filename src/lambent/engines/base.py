@@ -86,7 +86,10 @@ class LogSink(Protocol):
     """Where the output of user code goes."""
 
     def write(self, plan: RevisionPlan, worker_id: str, chunk: bytes) -> None:
-        """Take what a worker or template printed; never blocks, never raises for a full disk."""
+        """Take what a worker or template printed; never blocks, never raises for a full disk.
+
+        An empty chunk says that it will print no more.
+        """
 
 
 class Engine(Protocol):

@@ -16,7 +16,10 @@ DRAIN_BYTES: Final = 64 * 1024
 
 
 class LogPipe:
-    """The reading end of a process's stdout and stderr; `on_chunk` gets everything in order."""
+    """The reading end of a process's stdout and stderr; `on_chunk` gets everything in order.
+
+    An empty chunk, the last, says that there will be no more.
+    """
 
     def __init__(self, *, on_chunk: Callable[[bytes], None]) -> None:
         reading, self.writing_fd = os.pipe2(os.O_CLOEXEC)
@@ -73,3 +76,4 @@ class LogPipe:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
             self._fd = None
+            self._on_chunk(b"")

@@ -25,7 +25,9 @@ def test_everything_arrives_in_order_and_the_tail_is_the_end_of_it(play: Play) -
         os.write(pipe.writing_fd, text)
         assert pipe.tail() == text[-TAIL_BYTES:]
         assert b"".join(heard) == b"before\n" + text
+        assert b"" not in heard
         pipe.close()
+        assert heard[-1] == b"", "whoever listens hears that a last line without its newline is whole"
 
     play(story)
 
@@ -38,7 +40,7 @@ def test_the_pipe_ends_with_the_last_who_holds_it(play: Play) -> None:
         pipe.hand_over()
         os.write(other, b"late")
         os.close(other)
-        await eventually(lambda: heard == [b"late"])
+        await eventually(lambda: heard == [b"late", b""])
         assert pipe.tail() == b"late"
         pipe.close()
 
