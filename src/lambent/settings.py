@@ -17,7 +17,11 @@ SERVER_FILE: Final = "server.json"  # in the state directory, while there is a s
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The server's settings, in seconds and bytes. `memory_budget_bytes` 0 means a share of the machine."""
+    """The server's settings, in seconds and bytes.
+
+    `memory_budget_bytes` is what templates and workers should take, 0 for no budget. So far nothing is cooled
+    down to keep it: `lambent doctor` says when it is exceeded.
+    """
 
     state_dir: Path
     host: str = "127.0.0.1"

@@ -187,6 +187,7 @@ class Server:
             routes=self.routes,
             ping_store=lambda: kept.store.deployments.all(PROJECT),
             troubles=kept.troubles,
+            memory_budget_bytes=self.settings.memory_budget_bytes,
         )
         house = HouseVerbs(
             keys=self.keys,
@@ -271,6 +272,7 @@ class Server:
             sys.stdout.flush()
             await stop.wait()
             await self.dispatcher.drain(self.settings.drain_s)
+            self.kept.logs.end_readers()
         listener.stop()
         await serving
 

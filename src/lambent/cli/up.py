@@ -30,7 +30,10 @@ def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> str
     "--port", type=click.IntRange(0, 65535), help="The port to listen on; 8700 unless told, 0 for a free one."
 )
 @click.option(
-    "--memory-budget", metavar="SIZE", callback=_size, help="For all templates and workers, such as 4GiB."
+    "--memory-budget",
+    metavar="SIZE",
+    callback=_size,
+    help="What templates and workers should take, such as 4GiB: `lambent doctor` says when they take more.",
 )
 @click.option("--ephemeral", is_flag=True, help="Keep nothing after the end.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="A certificate chain, as PEM.")

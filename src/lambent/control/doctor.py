@@ -30,7 +30,7 @@ class Doctor:
     """Looks at the disk, the memory, the store, the engine and the deployments.
 
     `ping_store` reads something. `troubles` are questions by name: each answers with a sentence, or with
-    nothing where all is well. Both block.
+    nothing where all is well. Both block. A budget of 0 bytes is none.
     """
 
     def __init__(
@@ -41,12 +41,14 @@ class Doctor:
         routes: Routes,
         ping_store: Callable[[], object],
         troubles: Mapping[str, Callable[[], str]],
+        memory_budget_bytes: int = 0,
     ) -> None:
         self._state_dir: Final = state_dir
         self._pool: Final = pool
         self._routes: Final = routes
         self._ping_store: Final = ping_store
         self._troubles: Final = troubles
+        self._memory_budget_bytes: Final = memory_budget_bytes
 
     async def examine(self, project: str) -> tuple[CheckView, ...]:
         """The findings, those of the project's deployments last."""
@@ -78,7 +80,11 @@ class Doctor:
         processes = await asyncio.to_thread(self._pool.engine.census)
         workers = sum(facts.role == "worker" for facts in processes)
         templates = len(processes) - workers
-        return CheckView("engine", OK, f"{templates} templates and {workers} workers")
+        used_bytes, budget_bytes = sum(facts.pss_bytes for facts in processes), self._memory_budget_bytes
+        detail = f"{templates} templates and {workers} workers in {used_bytes // MIB} MiB"
+        if 0 < budget_bytes < used_bytes:
+            return CheckView("engine", DEGRADED, f"{detail}, over the budget of {budget_bytes // MIB} MiB")
+        return CheckView("engine", OK, detail)
 
     def _deployment(self, route: Route) -> CheckView:
         name = f"deployment {route.name}"

@@ -42,6 +42,7 @@ from tests.unit.gateway.asgi import Response, request
 PROJECT = "default"
 AT_ONCE = Latencies(exec_s=0, import_s=0, load_s=0, fork_s=0, restore_s=0, exit_s=0)
 UPLOAD_BYTES_MAX = 100_000
+MEMORY_BUDGET_BYTES = 1024 * 1024  # less than one template of the engine without processes
 
 
 def declared(name: str, kind: Kind = Kind.FUNCTION, **more: Any) -> Declaration:
@@ -184,6 +185,7 @@ class House:
             routes=self.routes,
             ping_store=self.store.deployments.all,
             troubles={"usage": lambda: ""},
+            memory_budget_bytes=MEMORY_BUDGET_BYTES,
         )
         self.operations = (
             *DeploymentVerbs(

@@ -169,6 +169,8 @@ def test_the_doctor_looks_at_everything(tmp_path: Path) -> None:
             "deployment digits", "deployment digits-fit", "deployment hello",
         ]  # fmt: skip
         assert found["store"]["state"] == "ok"
+        assert found["engine"]["state"] == "degraded"
+        assert "over the budget of 1 MiB" in found["engine"]["detail"]
         assert found["deployment hello"]["state"] == "failed"
         assert "No module named 'x'" in found["deployment hello"]["detail"]
         assert "digits-fit makes one" in found["deployment digits"]["detail"]
