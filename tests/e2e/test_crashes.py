@@ -167,12 +167,50 @@ def test_a_server_that_is_asked_to_stop_finishes_what_runs(server: RunningServer
     assert not (server.state_dir / "server.json").exists()
 
 
+def test_what_does_not_finish_in_time_is_answered_and_billed_and_a_follower_holds_nothing_up(
+    tmp_path: Path,
+) -> None:
+    server = RunningServer(tmp_path / "state", {"LAMBENT_DRAIN_S": "0.5"}).start()
+    server.deploy(f"{app(tmp_path, SLEEPER)}:handler", "--name", "nap")
+    server.invoke("nap", {})
+    key = {"Authorization": f"Bearer {server.about['api_key']}"}
+    follower = server.http.request(
+        "GET", f"{server.url}/api/v1/deployments/nap/logs?follow=true", headers=key, preload_content=False
+    )
+    with follower, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(server.invoke, "nap", {"s": 30})
+        threading.Event().wait(0.4)
+        assert server.stop() == 0
+        assert running.result().status == 502
+        assert running.result().json()["code"] == "worker_exited"
+        assert follower.read() == b""  # ended in good order, not broken off
+    assert "Traceback" not in server.log()
+    server.start()
+    usage = json.loads(server.cli("usage", "--json").stdout)
+    assert (usage["total"]["invocations"], usage["total"]["failed"]) == (2, 1)
+    assert server.stop() == 0
+
+
 def test_a_second_server_on_the_same_state_is_refused(server: RunningServer) -> None:
     second = RunningServer(server.state_dir)
     about = (server.state_dir / "server.json").read_text()
     with pytest.raises(AssertionError, match="already"):
         second.start()
     (server.state_dir / "server.json").write_text(about)
+
+
+@pytest.mark.parametrize("what", ["usage", "runs", "master.key"])
+def test_a_state_directory_that_is_not_one_of_ours_is_refused_in_one_line(tmp_path: Path, what: str) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    if what == "master.key":
+        (state / what).mkdir()
+    else:
+        (state / what).write_text("not a folder")
+    server = RunningServer(state)
+    with pytest.raises(AssertionError, match="cannot use"):
+        server.start()
+    assert len(server.log().splitlines()) == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root; CI runs as root")

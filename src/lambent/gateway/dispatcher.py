@@ -28,6 +28,7 @@ from lambent.pool.traffic import Traffic
 from lambent.wire.frames import Call, read_error
 
 INIT_PARTS: Final = ("exec", "import", "load", "init")  # the parts of a wake that AWS bills as the INIT phase
+CUT_OFF_S_MAX: Final = 5.0  # until workers that were killed have ended
 Watch = Callable[[], "asyncio.Task[None]"]
 
 
@@ -115,13 +116,25 @@ class Dispatcher:
         return len(lane.waiters) if lane else 0
 
     async def drain(self, grace_s: float) -> None:
-        """Refuse what is new and wait until what was accepted has ended, at most `grace_s`."""
+        """Refuse what is new and wait until what was accepted has ended, at most `grace_s`.
+
+        What has not ended then is cut off: it is answered, and metered, like any whose worker ends.
+        """
         self._draining = True
+        if await self._quiet_within(grace_s):
+            return
+        for lane in self._lanes.values():
+            self._refuse(lane, Draining("the server stopped before a worker was free", retry_after_s=1.0))
+        self._pool.cut_off()
+        await self._quiet_within(CUT_OFF_S_MAX)
+
+    async def _quiet_within(self, seconds: float) -> bool:
         try:
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout(seconds):
                 await self._quiet.wait()
         except TimeoutError:
-            return
+            return False
+        return True
 
     # What the pool and the model maker say.
 

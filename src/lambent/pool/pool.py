@@ -112,6 +112,12 @@ class Pool:
         for _ in range(min(have - workers, len(crew.idle))):
             crew.idle[0].tell(Event.STOP_ASKED)
 
+    def cut_off(self) -> None:
+        """End every worker now, whatever it runs."""
+        for crew in self._crews.values():
+            for member in (*crew.members, *crew.leaving):
+                member.tell(Event.KILL_ASKED)
+
     async def chill(self, revision: str, to: Temperature) -> None:
         """Let a revision without workers cool down."""
         crew = self._crews.get(revision)

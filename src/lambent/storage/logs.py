@@ -128,6 +128,11 @@ class DeploymentLogs:
                 self._keep(key, worker_id, joiner.end())
             for key in list(self._files):
                 self._close_file(key)
+        self.end_readers()
+
+    def end_readers(self) -> None:
+        """End everybody who follows a log."""
+        with self._lock:
             for readers in self._readers.values():
                 for reader in readers:
                     reader.end()

@@ -303,3 +303,24 @@ def test_no_arrival_is_lost_while_the_last_worker_stops_or_a_deploy_replaces_the
             assert len(n.usage) == len(outcomes)
 
     run(story(), tick_s=0.25)
+
+
+def test_what_outlives_the_grace_of_a_drain_is_cut_off_answered_and_metered() -> None:
+    async def story() -> None:
+        async with node(lambda _: takes(50)) as n:
+            n.deploy(workers_max=1, hold_s=60)
+            runs = asyncio.create_task(n.dispatcher.invoke(n.invocation()))
+            await asyncio.sleep(1)
+            waits = asyncio.create_task(n.dispatcher.invoke(n.invocation()))
+            await asyncio.sleep(1)
+            await n.dispatcher.drain(10)
+            assert n.clock.now_s() < 20
+            outcome, refusal = await failing(runs, waits)
+            assert isinstance(outcome, Outcome)
+            assert outcome.status is Status.EXITED
+            assert isinstance(refusal, Draining)
+            assert [(record.status, record.run_us > 9_000_000) for record in n.usage] == [
+                (Status.EXITED, True)
+            ]
+
+    run(story())
