@@ -139,7 +139,10 @@ class Transport:
         if isinstance(error, exceptions.ReadTimeoutError):
             return PlatformFault(f"the server at {self.url} gave no answer within {timeout_s:g} s")
         if isinstance(error, exceptions.SSLError):
-            return CallerFault(f"no trusted connection to {self.url}: {error}")
+            return CallerFault(
+                f"no trusted connection to {self.url}: {error}; "
+                "SSL_CERT_FILE may name a certificate to trust, as PEM"
+            )
         return PlatformFault(
             f"the connection to {self.url} broke before the answer was complete; the server may have stopped"
         )

@@ -47,6 +47,10 @@ class Listener:
             ssl_certfile=tls[0] if tls else None,
             ssl_keyfile=tls[1] if tls else None,
         )
+        try:
+            config.load()
+        except OSError as error:  # TLS's own errors are among them
+            raise PlatformFault(f"the TLS certificate or its key cannot be used: {error}") from error
         self._server = _Server(config)
         self._socket = listening
 

@@ -6,10 +6,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lambent.core.errors import PlatformFault
 from lambent.gateway import connection
 from lambent.gateway.connection import HEAD_BYTES_MAX
 from lambent.gateway.listener import Listener, bind
@@ -151,6 +153,13 @@ def test_a_client_that_waits_for_its_answer_may_be_silent(monkeypatch: pytest.Mo
             return await answer(address, GET)
 
     assert asyncio.run(story()).startswith(b"HTTP/1.1 204 ")
+
+
+def test_a_certificate_that_is_none_is_named_as_the_reason(tmp_path: Path) -> None:
+    none = tmp_path / "cert.pem"
+    none.write_text("not a certificate")
+    with bind("127.0.0.1", 0) as ours, pytest.raises(PlatformFault, match="certificate"):
+        Listener(echo, ours, (none, none))
 
 
 def test_one_connection_too_many_is_told_so_and_the_others_stay() -> None:
