@@ -10,8 +10,11 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from lambent.clock import Clock
+from lambent.core.invocation import Outcome
 
 T = TypeVar("T")
+
+OUTCOME_BYTES: Final = 2048  # what one takes beside its body and its log
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +73,11 @@ class Once(Generic[T]):
     def _drop_oldest(self) -> None:
         _, (_, answer) = self._kept.popitem(last=False)
         self._kept_bytes -= self._size_bytes(answer)
+
+
+def size_of(outcome: Outcome) -> int:
+    """About the bytes that an outcome takes while it is kept."""
+    return len(outcome.body) + len(outcome.log_tail) + OUTCOME_BYTES
 
 
 def _tell_failure(told: asyncio.Future[T], error: BaseException) -> None:

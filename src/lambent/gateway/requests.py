@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+import msgspec
+
 from lambent.core.errors import CallerFault, PayloadTooLarge
 from lambent.gateway.dispatcher import ClientLeft
 
@@ -17,6 +19,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 QUERY_FIELDS_MAX: Final = 100
+
+_skim: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
 class Request:
@@ -76,6 +80,11 @@ class Request:
     async def _left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+def check_json(body: bytes) -> None:
+    """Read the syntax and build nothing. Raises `msgspec.DecodeError`."""
+    _skim.decode(body)
 
 
 def _too_large(bytes_max: int) -> PayloadTooLarge:

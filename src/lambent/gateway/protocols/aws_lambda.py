@@ -20,9 +20,9 @@ from lambent.core.errors import LambentError, LoadFailed, PayloadTooLarge, Unaut
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.auth import Keys
-from lambent.gateway.once import Once
+from lambent.gateway.once import Once, size_of
 from lambent.gateway.protocols import Invoker
-from lambent.gateway.requests import Request
+from lambent.gateway.requests import Request, check_json
 from lambent.gateway.responses import JSON_HEADER, Header, Reply, headers_of, outcome_headers, type_header
 from lambent.pool.routes import Route, Routes
 from lambent.wire import aws_lambda, sigv4
@@ -33,8 +33,6 @@ SERVICE: Final = "lambda"
 PAGE_MAX: Final = 50
 UNHANDLED: Final[Header] = (b"x-amz-function-error", b"Unhandled")
 
-_skim: Final = msgspec.json.Decoder(msgspec.Raw)
-
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """AWS's own limits of payloads: of a request, of its answer, and of an asynchronous request."""
@@ -44,7 +42,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     event_bytes_max: int = 1_048_576
 
 
-class Call(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True):
     """A request whose sender is known. `segments` are the decoded parts of the path after the date."""
 
     request: Request
@@ -65,7 +63,7 @@ class Answered(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
-Operation = Callable[[Call], Awaitable[Reply]]
+Operation = Callable[[Asked], Awaitable[Reply]]
 
 
 class AwsLambdaDoor:
@@ -86,7 +84,7 @@ class AwsLambdaDoor:
         self._routes: Final = routes
         self._keys: Final = keys
         self._limits: Final = limits or Limits()
-        self._once: Final = Once[Answered](clock, size_bytes=_size_bytes)
+        self._once: Final = Once[Answered](clock, size_bytes=lambda answered: size_of(answered.outcome))
         self._operations: Final[Mapping[tuple[str, ...], Operation]] = {
             ("POST", "functions", "*", "invocations"): self._invoke,
             ("GET", "functions"): self._list,
@@ -106,7 +104,7 @@ class AwsLambdaDoor:
         if operation is None:
             text = f"{request.method} {request.path} is not supported here; deploy with `lambent deploy`"
             raise Fault("UnknownOperationException", 501, text)
-        return await operation(Call(request, principal, place, segments, body))
+        return await operation(Asked(request, principal, place, segments, body))
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """An error of ours in AWS's shape."""
@@ -157,57 +155,57 @@ class AwsLambdaDoor:
             text = "The security token included in the request is invalid."
             raise Fault("UnrecognizedClientException", 403, text, extra={}) from error
 
-    async def _invoke(self, call: Call) -> Reply:
-        call.principal.require(Role.INVOKE)
-        function = aws_lambda.read_name(call.segments[1], call.request.query.get("Qualifier", ""))
-        self._route(call, function)
-        match call.header(b"x-amz-invocation-type") or "RequestResponse":
+    async def _invoke(self, asked: Asked) -> Reply:
+        asked.principal.require(Role.INVOKE)
+        function = aws_lambda.read_name(asked.segments[1], asked.request.query.get("Qualifier", ""))
+        self._route(asked, function)
+        match asked.header(b"x-amz-invocation-type") or "RequestResponse":
             case "RequestResponse":
-                return await self._run(call, function)
+                return await self._run(asked, function)
             case "Event":
-                return await self._accept(call, function)
+                return await self._accept(asked, function)
             case "DryRun":
-                return Reply(204, [*_request_id(call.request.invocation_id)])
+                return Reply(204, [*_request_id(asked.request.invocation_id)])
             case other:
                 allowed = "Member must satisfy enum value set: [Event, RequestResponse, DryRun]"
                 raise aws_lambda.invalid("invocationType", other, allowed)
 
-    async def _run(self, call: Call, function: FunctionName) -> Reply:
-        invocation = _invocation(call, function)
+    async def _run(self, asked: Asked, function: FunctionName) -> Reply:
+        invocation = _invocation(asked, function)
         try:
-            answered = await self._run_once(call, invocation)
+            answered = await self._run_once(asked, invocation)
         except UserFault as error:
-            return _not_run(call, error)
-        call.request.invocation_id = answered.invocation_id
-        return self._outcome(call, function, answered)
+            return _not_run(asked, error)
+        asked.request.invocation_id = answered.invocation_id
+        return self._outcome(asked, function, answered)
 
-    async def _run_once(self, call: Call, invocation: Invocation) -> Answered:
+    async def _run_once(self, asked: Asked, invocation: Invocation) -> Answered:
         # The SDKs send a slow call again, under the same id. As on AWS, nobody watches whether the client is
         # still there: it comes back for the answer.
         async def work() -> Answered:
             return Answered(invocation.id, await self._invoker.invoke(invocation))
 
-        attempt_of = call.header(b"amz-sdk-invocation-id")
+        attempt_of = asked.header(b"amz-sdk-invocation-id")
         if not attempt_of:
             return await work()
         return await self._once.run((invocation.project, invocation.deployment, attempt_of), work)
 
-    async def _accept(self, call: Call, function: FunctionName) -> Reply:
-        if len(call.body) > self._limits.event_bytes_max:
+    async def _accept(self, asked: Asked, function: FunctionName) -> Reply:
+        if len(asked.body) > self._limits.event_bytes_max:
             raise aws_lambda.too_large(self._limits.event_bytes_max)
         ticket = await self._acceptance.accept(
-            _invocation(call, function), key=call.header(b"amz-sdk-invocation-id")
+            _invocation(asked, function), key=asked.header(b"amz-sdk-invocation-id")
         )
         return Reply(202, [*_request_id(ticket.id), (b"x-amz-executed-version", _version(function))])
 
-    def _outcome(self, call: Call, function: FunctionName, answered: Answered) -> Reply:
+    def _outcome(self, asked: Asked, function: FunctionName, answered: Answered) -> Reply:
         outcome, request_id = answered.outcome, answered.invocation_id
         headers = [
             *_request_id(request_id),
             (b"x-amz-executed-version", _version(function)),
             *outcome_headers(request_id, outcome),
         ]
-        if call.header(b"x-amz-log-type") == "Tail":
+        if asked.header(b"x-amz-log-type") == "Tail":
             log = aws_lambda.log_result(request_id, _version(function).decode(), outcome)
             headers.append((b"x-amz-log-result", log.encode()))
         error = outcome.error
@@ -219,65 +217,65 @@ class AwsLambdaDoor:
         body = aws_lambda.error_payload(request_id, status, error)
         return Reply(200, [JSON_HEADER, UNHANDLED, *headers], body)
 
-    async def _list(self, call: Call) -> Reply:
-        call.principal.require(Role.READ)
-        query = call.request.query
-        asked = query.get("MaxItems", "")
-        size = min(PAGE_MAX, int(asked)) if asked.isdecimal() and 0 < len(asked) < 6 else PAGE_MAX
+    async def _list(self, asked: Asked) -> Reply:
+        asked.principal.require(Role.READ)
+        query = asked.request.query
+        most = query.get("MaxItems", "")
+        size = min(PAGE_MAX, int(most)) if most.isdecimal() and 0 < len(most) < 6 else PAGE_MAX
         routes = sorted(
             (
                 route
                 for route in self._routes.all()
-                if route.project == call.principal.project
+                if route.project == asked.principal.project
                 and route.invocable
                 and route.name > query.get("Marker", "")
             ),
             key=lambda route: route.name,
         )
         page: dict[str, object] = {
-            "Functions": [_configuration(call, route, LATEST) for route in routes[:size]]
+            "Functions": [_configuration(asked, route, LATEST) for route in routes[:size]]
         }
         if len(routes) > size:
             page["NextMarker"] = routes[size - 1].name
-        return _json(call, page)
+        return _json(asked, page)
 
-    async def _get(self, call: Call) -> Reply:
-        configuration = self._described(call)
+    async def _get(self, asked: Asked) -> Reply:
+        configuration = self._described(asked)
         code = {"RepositoryType": "S3", "Location": ""}
-        return _json(call, {"Configuration": configuration, "Code": code, "Tags": {}})
+        return _json(asked, {"Configuration": configuration, "Code": code, "Tags": {}})
 
-    async def _get_configuration(self, call: Call) -> Reply:
-        return _json(call, self._described(call))
+    async def _get_configuration(self, asked: Asked) -> Reply:
+        return _json(asked, self._described(asked))
 
-    def _described(self, call: Call) -> FunctionConfiguration:
-        call.principal.require(Role.READ)
-        function = aws_lambda.read_name(call.segments[1], call.request.query.get("Qualifier", ""))
-        return _configuration(call, self._route(call, function), function.qualifier or LATEST)
+    def _described(self, asked: Asked) -> FunctionConfiguration:
+        asked.principal.require(Role.READ)
+        function = aws_lambda.read_name(asked.segments[1], asked.request.query.get("Qualifier", ""))
+        return _configuration(asked, self._route(asked, function), function.qualifier or LATEST)
 
-    def _route(self, call: Call, function: FunctionName) -> Route:
+    def _route(self, asked: Asked, function: FunctionName) -> Route:
         """The route that a name stands for. Of the numbered versions only the active one answers."""
-        arn = call.place.function_arn(function.name, function.qualifier)
-        if self._routes.get(call.principal.project, function.name) is None:
+        arn = asked.place.function_arn(function.name, function.qualifier)
+        if self._routes.get(asked.principal.project, function.name) is None:
             raise aws_lambda.not_found(arn)
-        route = self._routes.invocable(call.principal.project, function.name)
+        route = self._routes.invocable(asked.principal.project, function.name)
         if function.qualifier not in ("", LATEST, str(route.plan.number)):
             raise aws_lambda.not_found(arn)
         return route
 
 
-def _invocation(call: Call, function: FunctionName) -> Invocation:
+def _invocation(asked: Asked, function: FunctionName) -> Invocation:
     """Raises `Fault` for a payload that is not JSON, and for a client context that is none."""
-    if call.body:
+    if asked.body:
         try:
-            _skim.decode(call.body)
+            check_json(asked.body)
         except msgspec.DecodeError as error:
             raise aws_lambda.unparsable(str(error)) from error
     return Invocation(
-        id=call.request.invocation_id,
-        project=call.principal.project,
+        id=asked.request.invocation_id,
+        project=asked.principal.project,
         deployment=function.name,
-        body=call.body,
-        client_context=_client_context(call.header(b"x-amz-client-context")),
+        body=asked.body,
+        client_context=_client_context(asked.header(b"x-amz-client-context")),
     )
 
 
@@ -293,19 +291,19 @@ def _client_context(header: str) -> str:
         raise Fault("InvalidRequestContentException", 400, said) from error
 
 
-def _not_run(call: Call, error: UserFault) -> Reply:
+def _not_run(asked: Asked, error: UserFault) -> Reply:
     """Code that cannot be loaded is the function's error, and an ordinary answer, as on AWS."""
     kind = error.kind if isinstance(error, LoadFailed) and error.kind else type(error).__name__
     trace = error.trace if isinstance(error, LoadFailed) else ()
     body = msgspec.json.encode(FunctionError(error.message, kind, "", trace))
-    return Reply(200, [JSON_HEADER, UNHANDLED, *_request_id(call.request.invocation_id)], body)
+    return Reply(200, [JSON_HEADER, UNHANDLED, *_request_id(asked.request.invocation_id)], body)
 
 
-def _configuration(call: Call, route: Route, version: str) -> FunctionConfiguration:
+def _configuration(asked: Asked, route: Route, version: str) -> FunctionConfiguration:
     major, minor, _ = platform.python_version_tuple()
     return aws_lambda.configuration(
         route.spec,
-        place=call.place,
+        place=asked.place,
         revision=route.plan.revision,
         version=version,
         modified_unix_ms=route.created_unix_ms,
@@ -313,8 +311,8 @@ def _configuration(call: Call, route: Route, version: str) -> FunctionConfigurat
     )
 
 
-def _json(call: Call, value: object) -> Reply:
-    headers = [JSON_HEADER, *_request_id(call.request.invocation_id)]
+def _json(asked: Asked, value: object) -> Reply:
+    headers = [JSON_HEADER, *_request_id(asked.request.invocation_id)]
     return Reply(200, headers, msgspec.json.encode(value))
 
 
@@ -324,7 +322,3 @@ def _request_id(invocation_id: str) -> list[Header]:
 
 def _version(function: FunctionName) -> bytes:
     return (function.qualifier or LATEST).encode()
-
-
-def _size_bytes(answered: Answered) -> int:
-    return len(answered.outcome.body) + len(answered.outcome.log_tail) + 2048

@@ -13,9 +13,9 @@ from lambent.core.errors import CallerFault, LambentError, NotFound
 from lambent.core.invocation import JSON, FunctionError, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.gateway.acceptance import Acceptance, KeyReused
 from lambent.gateway.auth import Keys
-from lambent.gateway.once import Bounds, Once
+from lambent.gateway.once import Bounds, Once, size_of
 from lambent.gateway.protocols import Invoker
-from lambent.gateway.requests import Request
+from lambent.gateway.requests import Request, check_json
 from lambent.gateway.responses import (
     Header,
     Reply,
@@ -38,8 +38,6 @@ ANSWERS: Final = Bounds(keep_s=86_400.0)
 # What curl says of anything given with -d.
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
-_skim: Final = msgspec.json.Decoder(msgspec.Raw)  # checks the syntax and builds nothing
-
 
 class Answered(msgspec.Struct, frozen=True):
     """An outcome under an idempotency key, and which body it belongs to."""
@@ -59,7 +57,9 @@ class NativeDoor:
         self._acceptance: Final = acceptance
         self._keys: Final = keys
         self._body_bytes_max: Final = body_bytes_max
-        self._once: Final = Once[Answered](clock, size_bytes=_size_bytes, bounds=ANSWERS)
+        self._once: Final = Once[Answered](
+            clock, size_bytes=lambda answered: size_of(answered.outcome), bounds=ANSWERS
+        )
 
     async def answer(self, request: Request) -> Reply:
         """Invoke, accept for later, or tell of what was accepted. Raises what the dispatcher raises."""
@@ -156,7 +156,7 @@ def _content_type(header: bytes | None, body: bytes) -> str:
     if not body:
         return JSON
     try:
-        _skim.decode(body)
+        check_json(body)
     except msgspec.DecodeError as error:
         if essence == FORM_TYPE:
             return said
@@ -181,7 +181,3 @@ def _idempotency_key(headers: Mapping[bytes, bytes]) -> str:
     if not 1 <= len(text) <= KEY_CHARACTERS_MAX:
         raise CallerFault(f"an Idempotency-Key has 1 to {KEY_CHARACTERS_MAX} characters")
     return text
-
-
-def _size_bytes(answered: Answered) -> int:
-    return len(answered.outcome.body) + 2048  # about what an outcome takes beside its body
