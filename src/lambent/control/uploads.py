@@ -26,16 +26,17 @@ class Uploads:
 
     async def store(self, stream: AsyncIterable[bytes]) -> ArtifactFacts:
         """Keep an archive. Raises `PayloadTooLarge`, `StorageFull`, `CallerFault` for what is no safe tar."""
-        file = await asyncio.to_thread(self._open)
         try:
-            await self._receive(stream, file)
-            return await asyncio.to_thread(self._ingest, file)
+            file = await asyncio.to_thread(self._open)
+            try:
+                await self._receive(stream, file)
+                return await asyncio.to_thread(self._ingest, file)
+            finally:
+                await asyncio.to_thread(file.close)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             raise StorageFull("no room on the server's disk for this artifact; nothing was kept") from error
-        finally:
-            await asyncio.to_thread(file.close)
 
     async def _receive(self, stream: AsyncIterable[bytes], file: BinaryIO) -> None:
         piece = bytearray()

@@ -9,7 +9,7 @@ import pytest
 from lambent.control.uploads import PIECE_BYTES, Uploads
 from lambent.core.errors import PayloadTooLarge, StorageFull
 from lambent.storage.artifacts import FileArtifacts
-from tests.support.full_disk import small_disk
+from tests.support.full_disk import fill, is_mounted, small_disk
 from tests.support.tars import tar_of
 
 LARGE = tar_of({"weights": bytes(3 * PIECE_BYTES)})
@@ -39,6 +39,16 @@ def test_an_archive_over_the_limit_is_not_read_to_its_end(tmp_path: Path) -> Non
     with pytest.raises(PayloadTooLarge, match="100000 bytes"):
         asyncio.run(uploads.store(endless()))
     assert len(read) == 2
+
+
+def test_an_archive_that_still_fits_a_buffer_meets_the_full_disk_in_our_words(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", room_bytes=PIECE_BYTES) as disk:
+        if not is_mounted(disk):
+            pytest.skip("needs a disk that can be filled")
+        uploads = Uploads(FileArtifacts.open(tmp_path), disk, size_bytes_max=10 * PIECE_BYTES)
+        fill(disk)
+        with pytest.raises(StorageFull):
+            asyncio.run(uploads.store(chunks(tar_of({"app.py": b"x = 1"}))))
 
 
 def test_a_full_disk_keeps_nothing(tmp_path: Path) -> None:
