@@ -17,12 +17,12 @@ from lambent.cli.output import COLORS, emit_json, one_line, size
 from lambent.cli.progress import Progress
 from lambent.core.errors import LambentError
 from lambent.settings import default_state_dir
-from lambent.wire.api import CheckView
+from lambent.wire.api import CheckState, CheckView
 
 PYTHON_MIN: Final = (3, 11)
 MEMORY_BYTES_MIN: Final = 2**30
 DISK_BYTES_MIN: Final = 2**30
-OK, DEGRADED, FAILED = "ok", "degraded", "failed"
+OK, DEGRADED, FAILED = CheckState
 
 
 @click.command()
@@ -41,7 +41,7 @@ def doctor(*, as_json: bool) -> None:
         for check in checks:
             state = click.style(check.state.ljust(len(DEGRADED)), fg=COLORS.get(check.state))
             click.echo(f"{state}  {check.name.ljust(width)}  {one_line(check.detail)}")
-    if any(check.state == FAILED for check in checks):
+    if any(check.state is FAILED for check in checks):
         raise click.exceptions.Exit(1)
 
 

@@ -14,11 +14,9 @@ from lambent.core.errors import LambentError
 from lambent.core.spec import MIB
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes
-from lambent.wire.api import CheckView
+from lambent.wire.api import CheckState, CheckView
 
-OK: Final = "ok"
-DEGRADED: Final = "degraded"
-FAILED: Final = "failed"
+OK, DEGRADED, FAILED = CheckState
 
 # Less room than the first is worth a word, less than the second refuses the next deploy.
 DISK_BYTES_LOW: Final = 2048 * MIB

@@ -159,7 +159,7 @@ class Keys:
 
 def view(key: Key) -> KeyView:
     """A key without its secret."""
-    return KeyView(key_id=key.id, name=key.name, role=key.role.value, created_unix_ms=key.created_unix_ms)
+    return KeyView(key_id=key.id, name=key.name, role=key.role, created_unix_ms=key.created_unix_ms)
 
 
 def _presented(headers: Mapping[bytes, bytes]) -> Sequence[str]:

@@ -87,10 +87,6 @@ class FileArtifacts:
             raise NotFound(f"no artifact {digest!r}")
         return path
 
-    def facts(self, digest: str) -> ArtifactFacts:
-        """Its size and number of files. Raises `NotFound`, `StorageBroken` for a damaged manifest."""
-        return _facts(self._manifest(digest))
-
     def verify(self, digest: str) -> tuple[str, ...]:
         """Read everything again: a sentence for each file that is not as it was, none if all is well.
 

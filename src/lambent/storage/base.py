@@ -251,9 +251,6 @@ class Artifacts(Protocol):
     def path(self, digest: str) -> Path:
         """The folder of an artifact; read-only to everybody. Raises `NotFound`."""
 
-    def facts(self, digest: str) -> ArtifactFacts:
-        """Raises `NotFound`."""
-
 
 class ArtifactFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a stored artifact."""

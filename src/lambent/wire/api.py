@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from lambent.core.invocation import Role
@@ -215,11 +217,19 @@ class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
     private_bytes: int
 
 
+class CheckState(StrEnum):
+    """What a look at one thing came to."""
+
+    OK = "ok"
+    DEGRADED = "degraded"  # it works, and will not for long or not as well as it could
+    FAILED = "failed"
+
+
 class CheckView(msgspec.Struct, frozen=True):
-    """One line of `lambent doctor`. `state`: ok, degraded, failed."""
+    """One line of `lambent doctor`."""
 
     name: str
-    state: str
+    state: CheckState
     detail: str
 
 
@@ -241,7 +251,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
 
     key_id: str
     name: str
-    role: str
+    role: Role
     created_unix_ms: int
 
 
