@@ -13,6 +13,9 @@ import msgspec
 
 RETRY_AFTER_S_MIN: Final = 1.0  # the header counts whole seconds
 RETRY_AFTER_S_MAX: Final = 600.0
+AHEAD_MAX: Final = 7
+AHEAD_S_MAX: Final = 0.002  # what all calls that were sent ahead to one worker may take together
+PEAK_DECAY: Final = 0.999  # a run forgets: half of a peak is left after 700 runs
 RUN_S_WEIGHT: Final = 0.125  # of a new measurement, as in TCP's round-trip estimate (RFC 6298, section 2)
 
 
@@ -48,6 +51,20 @@ def retry_after_s(*, queued: int, run_s: float, workers_max: int) -> float:
     """
     drained_s = queued * run_s / max(1, workers_max)
     return min(RETRY_AFTER_S_MAX, max(RETRY_AFTER_S_MIN, drained_s))
+
+
+def peak_run_s(peak_s: float, run_s: float) -> float:
+    """The longest run of late, after one more measurement: a long one counts at once and is forgotten slowly."""
+    return max(run_s, peak_s * PEAK_DECAY)
+
+
+def calls_ahead(peak_s: float) -> int:
+    """How many calls may be sent to a busy worker ahead of their turn; 0 while nothing has been measured.
+
+    A worker that finds its next call waiting is spared the hand-off, which costs more than a short call. What was
+    sent cannot be taken back, so only so much is sent as can hardly make anybody wait for a worker that is slow.
+    """
+    return min(AHEAD_MAX, int(AHEAD_S_MAX / peak_s)) if peak_s > 0 else 0
 
 
 def smoothed_run_s(mean_s: float, run_s: float) -> float:

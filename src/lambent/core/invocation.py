@@ -53,6 +53,13 @@ class Principal(msgspec.Struct, frozen=True):
             raise Forbidden(f"this key has the role {self.role.value!r}; this needs {needed.value!r}")
 
 
+class PrintTail(StrEnum):
+    """Whether the end of what user code prints is wanted with the outcome: it costs, so it is asked for."""
+
+    DROPPED = "dropped"
+    KEPT = "kept"
+
+
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     """A request, freed of its protocol. `client_context` is JSON text."""
 
@@ -62,6 +69,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     content_type: str = JSON
     client_context: str = ""
+    print_tail: PrintTail = PrintTail.DROPPED
 
 
 class FunctionError(msgspec.Struct, frozen=True, rename="camel"):

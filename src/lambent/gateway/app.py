@@ -8,7 +8,7 @@ from typing import Final
 
 from lambent.core.errors import LambentError
 from lambent.gateway.auth import Keys
-from lambent.gateway.dispatcher import ClientLeft
+from lambent.gateway.turn import ClientLeft
 from lambent.gateway.protocols import Door
 from lambent.gateway.protocols.aws_lambda import PATH as AWS_PATH
 from lambent.gateway.protocols.native import INVOCATIONS, INVOKE

@@ -21,7 +21,8 @@ from lambent.core.invocation import Invocation, Outcome, Status, Timing
 from lambent.core.pricing import OWN_METER
 from lambent.core.spec import Temperature
 from lambent.metering.journal import UsageRecord
-from lambent.pool.member import Lease, Ran
+from lambent.gateway.turn import Turn, Watch
+from lambent.pool.member import Lease, NotStarted, Ran
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes
 from lambent.pool.traffic import Traffic
@@ -29,11 +30,6 @@ from lambent.wire.frames import Call, read_error
 
 INIT_PARTS: Final = ("exec", "import", "load", "init")  # the parts of a wake that AWS bills as the INIT phase
 CUT_OFF_S_MAX: Final = 5.0  # until workers that were killed have ended
-Watch = Callable[[], "asyncio.Task[None]"]
-
-
-class ClientLeft(Exception):
-    """The client went away while its invocation waited; there is nobody to answer."""
 
 
 class ModelMaker(Protocol):
@@ -51,7 +47,7 @@ class Lane:
     def __init__(self, route: Route, traffic: Traffic) -> None:
         self.route = route
         self.traffic = traffic
-        self.waiters: Final[deque[asyncio.Future[Lease]]] = deque()
+        self.waiters: Final[deque[Turn]] = deque()
 
 
 class Dispatcher:
@@ -97,10 +93,14 @@ class Dispatcher:
         lane.traffic.arrive(arrived_s)
         self._enter()
         try:
-            lease = None if lane.waiters else self._lease(lane)
-            if lease is None:
-                lease = await self._wait(lane, watch)
-            return await self._run(lane, lease, invocation, arrived_s, temperature)
+            while True:
+                lease = None if lane.waiters else self._lease(lane)
+                if lease is None:
+                    lease = await self._wait(lane, watch, arrived_s)
+                try:
+                    return await self._run(lane, lease, invocation, arrived_s, temperature)
+                except NotStarted:
+                    continue  # it was sent ahead to a worker that ended before its turn
         finally:
             lane.traffic.leave(self._clock.now_s())
             self._leave()
@@ -167,9 +167,11 @@ class Dispatcher:
         return self._lanes[route.project, route.name]
 
     def _lease(self, lane: Lane) -> Lease | None:
-        return None if lane.route.needs_model else self._pool.lease(lane.route.plan.revision)
+        if lane.route.needs_model:
+            return None
+        return self._pool.lease(lane.route.plan.revision, ahead=admission.calls_ahead(lane.traffic.peak_s))
 
-    async def _wait(self, lane: Lane, watch: Watch | None) -> Lease:
+    async def _wait(self, lane: Lane, watch: Watch | None, arrived_s: float) -> Lease:
         spec = lane.route.spec
         offer = admission.offer(
             queued=len(lane.waiters), queue_depth_max=spec.queue_depth_max,
@@ -181,23 +183,23 @@ class Dispatcher:
                 retry_after_s=offer.retry_after_s,
             )
         hold_s = self._training_hold_s if lane.route.needs_model else spec.hold_s
-        loop = asyncio.get_running_loop()
-        turn: asyncio.Future[Lease] = loop.create_future()
+        rest_s = max(0.0, arrived_s + hold_s - self._clock.now_s())
+        turn = Turn(rest_s, watch, f"no worker of {spec.name!r} was free within {hold_s:g} s")
         lane.waiters.append(turn)
-        timer = loop.call_later(hold_s, _expire, turn, spec.name, hold_s)
-        watcher = watch() if watch else None
-        if watcher:
-            watcher.add_done_callback(lambda _: _give_up(turn, ClientLeft()))
         try:
             self._seek(lane)
-            return await turn
+            return await turn.lease
         except BaseException:
-            _abandon(lane, turn)
+            self._abandon(lane, turn)
             raise
         finally:
-            timer.cancel()
-            if watcher:
-                watcher.cancel()
+            turn.end()
+
+    def _abandon(self, lane: Lane, turn: Turn) -> None:
+        if (lease := turn.granted()) is not None:
+            lease.give_back()  # promoted and cancelled in one tick: hand the slot on
+        elif turn in lane.waiters:
+            lane.waiters.remove(turn)
 
     async def _run(
         self, lane: Lane, lease: Lease, invocation: Invocation, arrived_s: float, temperature: Temperature
@@ -212,7 +214,9 @@ class Dispatcher:
             invocation.content_type,
             invocation.client_context,
         )
-        ran = await lease.run(call, invocation.body, timeout_s=route.spec.timeout_s)
+        ran = await lease.run(
+            call, invocation.body, timeout_s=route.spec.timeout_s, print_tail=invocation.print_tail
+        )
         lane.traffic.took(ran.run_us / 1e6)
         wake_ms = lease.wake.parts_ms if lease.wake and temperature is not Temperature.HOT else {}
         billed_ms = OWN_METER.read(run_us=ran.run_us)
@@ -242,13 +246,13 @@ class Dispatcher:
 
     def _promote(self, lane: Lane) -> None:
         while lane.waiters:
-            if lane.waiters[0].done():  # expired or left in this tick; its own task takes it off the books
+            if lane.waiters[0].lease.done():  # expired or left in this tick; its own task hears of it
                 lane.waiters.popleft()
                 continue
             lease = self._lease(lane)
             if lease is None:
                 break
-            lane.waiters.popleft().set_result(lease)
+            lane.waiters.popleft().lease.set_result(lease)
         if lane.waiters:
             self._seek(lane)
 
@@ -262,10 +266,7 @@ class Dispatcher:
         waiters = list(lane.waiters)
         lane.waiters.clear()
         for turn in waiters:
-            if not turn.done():
-                turn.set_exception(
-                    copy.copy(error)
-                )  # one each: a raised exception collects its own traceback
+            turn.give_up(copy.copy(error))  # one each: a raised exception collects its own traceback
 
     def _rerouted(self, before: Route | None, after: Route | None) -> None:
         if before is not None:
@@ -289,22 +290,6 @@ class Dispatcher:
         self._present -= 1
         if not self._present:
             self._quiet.set()
-
-
-def _abandon(lane: Lane, turn: asyncio.Future[Lease]) -> None:
-    if turn.done() and not turn.cancelled() and turn.exception() is None:
-        turn.result().give_back()  # promoted and cancelled in one tick: hand the slot on
-    elif turn in lane.waiters:
-        lane.waiters.remove(turn)
-
-
-def _expire(turn: asyncio.Future[Lease], name: str, held_s: float) -> None:
-    _give_up(turn, HoldExpired(f"no worker of {name!r} was free within {held_s:g} s", retry_after_s=1.0))
-
-
-def _give_up(turn: asyncio.Future[Lease], error: Exception) -> None:
-    if not turn.done():
-        turn.set_exception(error)
 
 
 def _usage(

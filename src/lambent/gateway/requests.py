@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from lambent.core.errors import CallerFault, PayloadTooLarge
-from lambent.gateway.dispatcher import ClientLeft
+from lambent.gateway.turn import ClientLeft
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

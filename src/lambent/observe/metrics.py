@@ -28,6 +28,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._series: Final[dict[tuple[str, str, str], tuple[Counter, Histogram, Counter]]] = {}
         self._invocations = Counter(
             "lambent_invocations",
             "Invocations that ended, by how they ended and what the temperature was on arrival.",
@@ -52,9 +53,18 @@ class Metrics:
         self, deployment: str, status: str, temperature: str, *, run_s: float, billed_ms: int
     ) -> None:
         """One invocation ended."""
-        self._invocations.labels(deployment, status, temperature).inc()
-        self._run.labels(deployment).observe(run_s)
-        self._billed.labels(deployment).inc(billed_ms)
+        key = (deployment, status, temperature)
+        if (series := self._series.get(key)) is None:
+            # Looking a series up by its labels costs more than adding to it, and there is one of these per call.
+            series = self._series[key] = (
+                self._invocations.labels(deployment, status, temperature),
+                self._run.labels(deployment),
+                self._billed.labels(deployment),
+            )
+        invocations, run, billed = series
+        invocations.inc()
+        run.observe(run_s)
+        billed.inc(billed_ms)
 
     def watch(self, levels: Levels) -> None:
         """Report these levels at each scrape."""

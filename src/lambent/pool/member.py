@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import Protocol
+from collections import deque
+from typing import Final, Protocol
 
 import msgspec
 
-from lambent.core.invocation import JSON, FunctionError, Status
+from lambent.core.invocation import JSON, FunctionError, PrintTail, Status
 from lambent.core.lifecycle import Event, Instruction, State, step
 from lambent.engines.base import Exit, Worker, WorkerGone
 from lambent.wire.api import WakeView
@@ -27,27 +28,54 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     printed: bytes
 
 
+class NotStarted(Exception):
+    """The worker ended before it came to this call: another one may run it."""
+
+
 class Owner(Protocol):
     """Who carries out what the lifecycle asks for: the pool."""
 
     def apply(self, member: Member, instructions: tuple[Instruction, ...]) -> None:
         """Do these, in this order."""
 
+    def room(self, member: Member) -> None:
+        """A call has ended on a busy worker: one more may be sent ahead."""
+
     def now_s(self) -> float:
         """Monotonic seconds."""
 
 
 class Member:
-    """A worker of the pool, with its place in the lifecycle."""
+    """A worker of the pool, with its place in the lifecycle and the calls that it was sent.
 
-    __slots__ = ("_state", "owner", "revision", "wake", "worker")
+    A worker runs its calls one after another. Those behind the first were sent ahead, so that it does not have to
+    wait for them; their time counts from their turn, and if the worker ends before it they have not been started.
+    """
+
+    __slots__ = (
+        "_broken",
+        "_sent",
+        "_state",
+        "_timer",
+        "exclusive",
+        "leases",
+        "owner",
+        "revision",
+        "wake",
+        "worker",
+    )
 
     def __init__(self, owner: Owner, revision: str, worker: Worker, wake: WakeView) -> None:
         self._state = State.STARTING
+        self._sent: Final[deque[Lease]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._broken = False  # the first call that it did not answer is known
         self.owner = owner
         self.revision = revision
         self.worker = worker
         self.wake: WakeView | None = wake  # told to the first lease, then forgotten
+        self.leases = 0
+        self.exclusive = False
 
     @property
     def state(self) -> State:
@@ -60,29 +88,72 @@ class Member:
         if instructions:
             self.owner.apply(self, instructions)
 
+    def takes(self, ahead: int) -> bool:
+        """Whether one more call may be sent while it is busy, when so many may be ahead of their turn."""
+        return self._state is State.BUSY and self.leases <= ahead and not self.exclusive
+
+    def sent(self, lease: Lease) -> None:
+        """A call is on its way."""
+        self._sent.append(lease)
+        if len(self._sent) == 1:
+            self._begin(lease)
+
+    def ended(self, lease: Lease, event: Event) -> None:
+        """A call was answered, or never will be. Raises `NotStarted` where the worker ended before its turn."""
+        turn = self._sent[0] is lease and not self._broken
+        self._sent.remove(lease)
+        if event is not Event.RETURNED:
+            self._broken = True
+        if turn and self._timer is not None:
+            self._timer.cancel()
+            if self._sent and not self._broken:
+                self._begin(self._sent[0])
+        self.returned(event if turn or event is not Event.EXITED else None)
+        if not turn and event is Event.EXITED:
+            raise NotStarted
+
+    def returned(self, event: Event | None) -> None:
+        """A lease is over. `None` is for one that changed nothing."""
+        self.leases -= 1
+        if event is not None and (event is not Event.RETURNED or not self.leases):
+            self.tell(event)
+        elif self._state is State.BUSY:
+            self.owner.room(self)
+
+    def _begin(self, lease: Lease) -> None:
+        lease.started_s = self.owner.now_s()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(lease.timeout_s, self.tell, Event.TIMED_OUT)
+
 
 class Lease:
     """The right to run one call on a member. Ends in `run` or in `give_back`, exactly once."""
 
-    __slots__ = ("_member", "revision", "wake")
+    __slots__ = ("_member", "revision", "started_s", "timeout_s", "wake")
 
     def __init__(self, member: Member) -> None:
         self._member = member
         self.revision = member.revision
         self.wake = member.wake
+        self.started_s = 0.0
+        self.timeout_s = 0.0
         member.wake = None
+        member.leases += 1
 
     def give_back(self) -> None:
         """Nobody wants the slot after all."""
         self._member.wake = self.wake
-        self._member.tell(Event.RETURNED)
+        self._member.returned(Event.RETURNED)
 
-    async def run(self, call: Call, body: bytes, *, timeout_s: float) -> Ran:
-        """Run `call` to its end, its timeout or its worker's death. The slot is free again after it."""
-        member = self._member
-        worker = member.worker
-        started_s = member.owner.now_s()
-        timer = asyncio.get_running_loop().call_later(timeout_s, member.tell, Event.TIMED_OUT)
+    async def run(self, call: Call, body: bytes, *, timeout_s: float, print_tail: PrintTail) -> Ran:
+        """Run `call` to its end, its timeout or its worker's death. The slot is free again after it.
+
+        Raises `NotStarted` where the worker ended before it came to this call.
+        """
+        member, worker = self._member, self._member.worker
+        self.timeout_s = timeout_s
+        member.exclusive = print_tail is PrintTail.KEPT
+        member.sent(self)
         event = Event.KILL_ASKED  # if the caller is cancelled in the middle: the worker still runs that call
         try:
             answer, result = await worker.call(call, body)
@@ -94,38 +165,36 @@ class Lease:
                 run_us=answer.run_us,
                 cpu_us=answer.cpu_us,
                 rss_bytes=answer.rss_bytes,
-                printed=worker.printed(),
+                printed=worker.printed() if print_tail is PrintTail.KEPT else b"",
             )
         except WorkerGone as gone:
             event = Event.EXITED
-            run_s = member.owner.now_s() - started_s
-            status = Status.TIMED_OUT if run_s >= timeout_s else Status.EXITED
-            return _without_answer(
-                call, status, gone.exit, run_s=run_s, timeout_s=timeout_s, printed=worker.printed()
-            )
+            return self._without_answer(call, gone.exit)
         finally:
-            timer.cancel()
-            member.tell(event)
+            member.exclusive = False
+            member.ended(self, event)
 
-
-def _without_answer(
-    call: Call, status: Status, end: Exit, *, run_s: float, timeout_s: float, printed: bytes
-) -> Ran:
-    """What is said in place of a worker that cannot say it, in AWS Lambda's words."""
-    said = f"RequestId: {call.invocation_id} Error: "
-    if status is Status.TIMED_OUT:
-        error = FunctionError(f"{said}Task timed out after {timeout_s:.2f} seconds", "Sandbox.Timedout")
-    else:
-        error = FunctionError(said + _last_words(end), "Runtime.ExitError")
-    return Ran(
-        status=status,
-        body=msgspec.json.encode(error),
-        content_type=JSON,
-        run_us=int(run_s * 1e6),
-        cpu_us=end.cpu_us,
-        rss_bytes=end.rss_bytes_max,
-        printed=printed,
-    )
+    def _without_answer(self, call: Call, end: Exit) -> Ran:
+        """What is said in place of a worker that cannot say it, in AWS Lambda's words."""
+        run_s = self._member.owner.now_s() - self.started_s
+        said = f"RequestId: {call.invocation_id} Error: "
+        if run_s >= self.timeout_s:
+            status = Status.TIMED_OUT
+            error = FunctionError(
+                f"{said}Task timed out after {self.timeout_s:.2f} seconds", "Sandbox.Timedout"
+            )
+        else:
+            status = Status.EXITED
+            error = FunctionError(said + _last_words(end), "Runtime.ExitError")
+        return Ran(
+            status=status,
+            body=msgspec.json.encode(error),
+            content_type=JSON,
+            run_us=int(run_s * 1e6),
+            cpu_us=end.cpu_us,
+            rss_bytes=end.rss_bytes_max,
+            printed=self._member.worker.printed(),
+        )
 
 
 def _last_words(end: Exit) -> str:

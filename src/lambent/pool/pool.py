@@ -66,14 +66,21 @@ class Pool:
 
     # What the request path asks.
 
-    def lease(self, revision: str) -> Lease | None:
-        """A slot of an idle worker, the one used last, or None. Never waits."""
+    def lease(self, revision: str, *, ahead: int = 0) -> Lease | None:
+        """A slot of an idle worker, the one used last, or None. Never waits.
+
+        Where all are busy, up to `ahead` calls may be sent to one ahead of their turn.
+        """
         crew = self._crews.get(revision)
-        if crew is None or not crew.idle:
+        if crew is None:
             return None
-        member = crew.idle.pop()
-        member.tell(Event.LEASED)
-        return Lease(member)
+        if crew.idle:
+            member = crew.idle.pop()
+            member.tell(Event.LEASED)
+            return Lease(member)
+        busy = (member for member in crew.members if member.takes(ahead)) if ahead else ()
+        least = min(busy, key=lambda member: member.leases, default=None)
+        return Lease(least) if least else None
 
     def demand(self, revision: str) -> None:
         """Somebody waits: if there is no worker and none is coming, wake one now."""
@@ -202,6 +209,10 @@ class Pool:
                     self._tell_slots_changed(member.revision)
                 case Instruction.RECORD | Instruction.FAIL_WAKE:
                     pass  # `_see_off` writes the exit down; a wake that fails never becomes a member
+
+    def room(self, member: Member) -> None:
+        """A busy worker may be sent one more call."""
+        self._tell_slots_changed(member.revision)
 
     def _tell_slots_changed(self, revision: str) -> None:
         if self._listener:

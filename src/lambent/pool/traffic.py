@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from lambent.core.admission import smoothed_run_s
+from lambent.core.admission import peak_run_s, smoothed_run_s
 from lambent.core.window import Level
 
 
 class Traffic:
     """Invocations in flight and waiting, as a level over time. A deploy does not reset it."""
 
-    __slots__ = ("level", "present", "quiet_since_s", "run_s")
+    __slots__ = ("level", "peak_s", "present", "quiet_since_s", "run_s")
 
     def __init__(self, now_s: float) -> None:
         self.level = Level(now_s)
         self.present = 0
         self.quiet_since_s = now_s
+        self.peak_s = 0.0  # the longest run of late
         self.run_s = 0.0  # the mean that one invocation takes, for an honest Retry-After
 
     def arrive(self, now_s: float) -> None:
@@ -32,3 +33,4 @@ class Traffic:
     def took(self, run_s: float) -> None:
         """One run was measured."""
         self.run_s = smoothed_run_s(self.run_s, run_s)
+        self.peak_s = peak_run_s(self.peak_s, run_s)

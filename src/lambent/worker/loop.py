@@ -78,7 +78,8 @@ class Loop:
 
     def _answer(self, call: Call, verdict: Verdict, *, run_us: int = 0, cpu_us: int = 0) -> int | None:
         code = verdict.exit_code
-        if (self._printing.settle() or self._one_shot) and code is None:
+        last = self._printing.settle() or self._one_shot or self._stream.ending
+        if last and code is None:
             code = 0
         answer = Answer(
             call_id=call.call_id,
@@ -87,7 +88,7 @@ class Loop:
             run_us=run_us,
             cpu_us=cpu_us,
             rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            retiring=code is not None or self._stream.ending,
+            retiring=code is not None,
         )
         self._stream.send(answer, verdict.reply.body)
         return code

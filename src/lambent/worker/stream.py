@@ -10,7 +10,7 @@ import msgspec
 
 from lambent.wire.frames import BODY_BYTES_MAX, HEADER_BYTES_MAX, PREFIX, FrameError, ToServer, ToWorker
 
-DRAIN_BYTES: Final = 64 * 1024
+READ_BYTES: Final = 64 * 1024
 JOIN_BYTES_MAX: Final = 64 * 1024  # below this one copy costs less than a second buffer in the system call
 
 _decoder: Final = msgspec.msgpack.Decoder(ToWorker)
@@ -31,21 +31,24 @@ class Stream:
     def __init__(self, fd: int) -> None:
         self._socket: Final = socket.socket(fileno=fd)
         self._socket.setblocking(True)
+        self._arrived = bytearray()  # what was read beyond the last frame: calls are sent ahead of their turn
+        self._chunk: Final = memoryview(bytearray(READ_BYTES))
         self._sending: Final = threading.Lock()  # user code may report progress from a thread of its own
         self.ending = False  # no frames are taken any more, but for those that have arrived
 
     def receive(self) -> tuple[ToWorker, bytearray] | None:
         """The next frame, `None` at the end of the stream. Raises `FrameError`, `BodyTooLarge`."""
-        prefix = bytearray(PREFIX.size)
-        if not self._fill(prefix):
+        if not self._arrive(PREFIX.size):
             return None
-        head_bytes, body_bytes = PREFIX.unpack(prefix)
+        head_bytes, body_bytes = PREFIX.unpack_from(self._arrived)
         if head_bytes > HEADER_BYTES_MAX or body_bytes > BODY_BYTES_MAX:
             raise FrameError(f"a frame of {head_bytes} + {body_bytes} bytes is over the maximum")
-        head = bytearray(head_bytes)
-        if not self._fill(head):
+        body_start = PREFIX.size + head_bytes
+        if not self._arrive(body_start):
             return None
-        header = _decoder.decode(head)
+        with memoryview(self._arrived) as arrived:
+            header = _decoder.decode(arrived[PREFIX.size : body_start])
+        del self._arrived[:body_start]
         try:
             body = bytearray(body_bytes)
         except MemoryError:
@@ -77,10 +80,21 @@ class Stream:
         """Let go of the socket, without a word to the other end."""
         self._socket.close()
 
+    def _arrive(self, size: int) -> bool:
+        """Have at least `size` bytes at hand; False where the stream ends first."""
+        while len(self._arrived) < size:
+            got = self._socket.recv_into(self._chunk)
+            if not got:
+                return False
+            self._arrived += self._chunk[:got]
+        return True
+
     def _fill(self, buffer: bytearray) -> bool:
         """Read exactly as much as `buffer` holds; False where the stream ends first."""
         with memoryview(buffer) as view:
-            filled = 0
+            filled = min(len(view), len(self._arrived))
+            view[:filled] = self._arrived[:filled]
+            del self._arrived[:filled]
             while filled < len(view):
                 got = self._socket.recv_into(view[filled:], 0, socket.MSG_WAITALL)
                 if not got:
@@ -89,9 +103,11 @@ class Stream:
         return True
 
     def _drain(self, size: int) -> None:
-        scrap = bytearray(DRAIN_BYTES)
+        at_hand = min(size, len(self._arrived))
+        del self._arrived[:at_hand]
+        size -= at_hand
         while size:
-            got = self._socket.recv_into(scrap, min(size, len(scrap)))
+            got = self._socket.recv_into(self._chunk, min(size, READ_BYTES))
             if not got:
                 return
             size -= got

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from lambent.core.invocation import Role
-from lambent.gateway.dispatcher import ClientLeft
+from lambent.gateway.turn import ClientLeft
 from lambent.gateway.requests import Message, Request
 from tests.unit.gateway.asgi import BODY_BYTES_MAX, House, request, scope_of
 

@@ -11,7 +11,7 @@ from lambent.core.errors import CallerFault, Draining, HoldExpired, LoadFailed, 
 from lambent.core.invocation import Outcome, Status
 from lambent.core.spec import Temperature
 from lambent.engines.memory_worker import Dies, Program, Scene
-from lambent.gateway.dispatcher import ClientLeft
+from lambent.gateway.turn import ClientLeft
 from lambent.wire.process import RevisionPlan
 from tests.support.node import Node, node
 from tests.support.virtual_time import run

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from lambent.core.errors import LambentError
 from lambent.core.invocation import Invocation, Outcome
-from lambent.gateway.dispatcher import Watch
+from lambent.gateway.turn import Watch
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import Reply
 

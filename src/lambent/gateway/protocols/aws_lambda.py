@@ -17,7 +17,16 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.core.errors import LambentError, LoadFailed, PayloadTooLarge, Unauthenticated, UserFault
-from lambent.core.invocation import FunctionError, Invocation, Outcome, Principal, Role, Status, new_id
+from lambent.core.invocation import (
+    FunctionError,
+    Invocation,
+    Outcome,
+    Principal,
+    PrintTail,
+    Role,
+    Status,
+    new_id,
+)
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.auth import Keys
 from lambent.gateway.once import Once, size_of
@@ -276,6 +285,7 @@ def _invocation(asked: Asked, function: FunctionName) -> Invocation:
         deployment=function.name,
         body=asked.body,
         client_context=_client_context(asked.header(b"x-amz-client-context")),
+        print_tail=PrintTail.KEPT if asked.header(b"x-amz-log-type") == "Tail" else PrintTail.DROPPED,
     )
 
 
