@@ -54,15 +54,15 @@ def retry_after_s(*, queued: int, run_s: float, workers_max: int) -> float:
 
 
 def peak_run_s(peak_s: float, run_s: float) -> float:
-    """The longest run of late, after one more measurement: a long one counts at once and is forgotten slowly."""
+    """The longest run of late, after one more: a long one counts at once and is forgotten slowly."""
     return max(run_s, peak_s * PEAK_DECAY)
 
 
 def calls_ahead(peak_s: float) -> int:
     """How many calls may be sent to a busy worker ahead of their turn; 0 while nothing has been measured.
 
-    A worker that finds its next call waiting is spared the hand-off, which costs more than a short call. What was
-    sent cannot be taken back, so only so much is sent as can hardly make anybody wait for a worker that is slow.
+    A worker that finds its next call waiting is spared the hand-off, which costs more than a short call. What
+    was sent cannot be taken back, so only so much is sent as can hardly make anybody wait for a slow worker.
     """
     return min(AHEAD_MAX, int(AHEAD_S_MAX / peak_s)) if peak_s > 0 else 0
 

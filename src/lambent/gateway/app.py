@@ -8,12 +8,12 @@ from typing import Final
 
 from lambent.core.errors import LambentError
 from lambent.gateway.auth import Keys
-from lambent.gateway.turn import ClientLeft
 from lambent.gateway.protocols import Door
 from lambent.gateway.protocols.aws_lambda import PATH as AWS_PATH
 from lambent.gateway.protocols.native import INVOCATIONS, INVOKE
 from lambent.gateway.requests import Message, Receive, Request, Scope, Send
 from lambent.gateway.responses import problem_reply, refusal, send
+from lambent.gateway.turn import ClientLeft
 from lambent.wire import problem
 
 CONTROL: Final = "/api/v1/"

@@ -16,12 +16,12 @@ from typing import Final, Protocol
 from lambent.clock import Clock
 from lambent.core import admission
 from lambent.core.admission import Verdict
-from lambent.core.errors import Draining, HoldExpired, LambentError, NotFound, QueueFull
+from lambent.core.errors import Draining, LambentError, NotFound, QueueFull
 from lambent.core.invocation import Invocation, Outcome, Status, Timing
 from lambent.core.pricing import OWN_METER
 from lambent.core.spec import Temperature
-from lambent.metering.journal import UsageRecord
 from lambent.gateway.turn import Turn, Watch
+from lambent.metering.journal import UsageRecord
 from lambent.pool.member import Lease, NotStarted, Ran
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes

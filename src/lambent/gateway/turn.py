@@ -22,7 +22,7 @@ class ClientLeft(Exception):
 class Turn:
     """Awaited through `lease`; `end` must be called once it is over, however it ended.
 
-    `watch` starts a task that ends when the client has left. `expired` is what is said after `rest_s` seconds.
+    `watch` starts a task that ends when the client has left. `expired` is said after `rest_s` seconds.
     """
 
     __slots__ = ("_expired", "_rest_s", "_timer", "_watch", "_watcher", "lease")

@@ -55,7 +55,7 @@ class Metrics:
         """One invocation ended."""
         key = (deployment, status, temperature)
         if (series := self._series.get(key)) is None:
-            # Looking a series up by its labels costs more than adding to it, and there is one of these per call.
+            # Looking a series up by its labels costs more than adding to it.
             series = self._series[key] = (
                 self._invocations.labels(deployment, status, temperature),
                 self._run.labels(deployment),

@@ -48,8 +48,8 @@ class Owner(Protocol):
 class Member:
     """A worker of the pool, with its place in the lifecycle and the calls that it was sent.
 
-    A worker runs its calls one after another. Those behind the first were sent ahead, so that it does not have to
-    wait for them; their time counts from their turn, and if the worker ends before it they have not been started.
+    A worker runs its calls one after another. Those behind the first were sent ahead, so that it does not have
+    to wait for them; their time counts from their turn, and if the worker ends before it they were not started.
     """
 
     __slots__ = (
@@ -99,7 +99,7 @@ class Member:
             self._begin(lease)
 
     def ended(self, lease: Lease, event: Event) -> None:
-        """A call was answered, or never will be. Raises `NotStarted` where the worker ended before its turn."""
+        """A call was answered, or never will be. Raises `NotStarted` where its turn never came."""
         turn = self._sent[0] is lease and not self._broken
         self._sent.remove(lease)
         if event is not Event.RETURNED:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from lambent.core.invocation import Role
-from lambent.gateway.turn import ClientLeft
 from lambent.gateway.requests import Message, Request
+from lambent.gateway.turn import ClientLeft
 from tests.unit.gateway.asgi import BODY_BYTES_MAX, House, request, scope_of
 
 

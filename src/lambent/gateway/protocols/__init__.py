@@ -6,9 +6,9 @@ from typing import Protocol
 
 from lambent.core.errors import LambentError
 from lambent.core.invocation import Invocation, Outcome
-from lambent.gateway.turn import Watch
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import Reply
+from lambent.gateway.turn import Watch
 
 
 class Door(Protocol):
