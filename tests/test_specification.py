@@ -23,6 +23,8 @@ def test_every_named_test_exists() -> None:
             missing.append(path)
         elif function:
             tree = ast.parse((ROOT / path).read_text())
-            if not any(isinstance(node, ast.FunctionDef) and node.name == function for node in ast.walk(tree)):
+            if not any(
+                isinstance(node, ast.FunctionDef) and node.name == function for node in ast.walk(tree)
+            ):
                 missing.append(f"{path}::{function}")
     assert not missing, "\n".join(missing)
