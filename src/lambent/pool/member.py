@@ -48,8 +48,8 @@ class Owner(Protocol):
 class Member:
     """A worker of the pool, with its place in the lifecycle and the calls that it was sent.
 
-    A worker runs its calls one after another. Those behind the first were sent ahead, so that it does not have
-    to wait for them; their time counts from their turn, and if the worker ends before it they were not started.
+    A worker runs its calls one after another. Those behind the first were sent ahead, so that it does not
+    have to wait for them; their time counts from their turn. If it ends before that, they were not started.
     """
 
     __slots__ = (
