@@ -61,6 +61,11 @@ class Registry:
             prepared = await self._oneshots.ask(plan, PrepareCall(file), Prepared)
             if prepared.serving is None:
                 raise CallerFault(f"nothing here can serve {file}")
+            if prepared.serving.needs_code:
+                raise CallerFault(
+                    f"{file} holds weights and no network, so it cannot be deployed alone: deploy a model "
+                    "class whose load(self, model) builds the network and calls model.load_into(network)"
+                )
             facts = await asyncio.to_thread(self._artifacts.ingest_tree, folder)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
 
 from lambent.runtimes import logs, payload
 from lambent.runtimes.awaiting import Awaiter
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from lambent.runtimes.adapters.predictor import Predictor
 
 FILES_SHOWN_MAX: Final = 20
+
+Network = TypeVar("Network")
 
 
 class ModelFiles:
@@ -47,15 +53,45 @@ class ModelFiles:
 
         return open_model(self.path, name)
 
+    def state_dict(self, name: str = "") -> OrderedDict[str, Any]:
+        """torch's tensors by name, on memory that is mapped from files and that all workers share.
+
+        For `module.load_state_dict(..., assign=True)`; without `assign` they would be copied. `name` as for
+        `load`. Raises `BadModel`.
+        """
+        from lambent.runtimes.adapters.files import open_weights
+
+        return open_weights(self.path, name)
+
+    def load_into(self, module: Network, name: str = "") -> Network:
+        """Let a torch module use the tensors of `state_dict(name)` themselves, and return the module.
+
+        Types are the file's, tied parameters stay tied. Raises `BadModel`, and `RuntimeError` for names or
+        shapes that do not fit.
+        """
+        tensors = self.state_dict(name)
+        from lambent.runtimes.adapters.weights import load_into
+
+        load_into(module, tensors)
+        return module
+
     def __repr__(self) -> str:
         return f"ModelFiles({str(self.path)!r})"
+
+
+class Able(msgspec.Struct, frozen=True):
+    """What a loaded model can do: `predict` from decoded inputs, and `rehearse` it with inputs of its own."""
+
+    predict: Callable[[object], object]
+    rehearse: Callable[[], object]
 
 
 class Model:
     """A loaded model: something that takes decoded inputs and returns what can be written as JSON."""
 
-    def __init__(self, predict: Callable[[object], object], log: logs.RequestLog) -> None:
-        self._predict: Final = predict
+    def __init__(self, able: Able, log: logs.RequestLog) -> None:
+        self._predict: Final = able.predict
+        self._rehearse: Final = able.rehearse
         self._log: Final = log
         self._awaiter: Final = Awaiter()
 
@@ -65,6 +101,10 @@ class Model:
         self._log.request_id = call.invocation_id
         result = self._predict(payload.decode(call.content_type, request.body))
         return payload.encode(self._awaiter.settled(result))
+
+    def rehearse(self) -> None:
+        """Run it on an example, where one is known. Raises what user code raises."""
+        self._awaiter.settled(self._rehearse())
 
 
 def load(plan: RevisionPlan, loading: Loading) -> Model:
@@ -79,7 +119,7 @@ def load(plan: RevisionPlan, loading: Loading) -> Model:
         return Model(_with_code(found, plan), log)
 
 
-def _with_code(found: object, plan: RevisionPlan) -> Callable[[object], object]:
+def _with_code(found: object, plan: RevisionPlan) -> Able:
     instance = found() if isinstance(found, type) else found
     predict: Callable[[object], object] | None = getattr(instance, "predict", None)
     if not callable(predict):
@@ -90,16 +130,14 @@ def _with_code(found: object, plan: RevisionPlan) -> Callable[[object], object]:
         files = ModelFiles(Path(plan.model_dir or plan.code_dir))
         with closing(Awaiter()) as awaiter:  # a loop that stayed open would be shared by the forks
             awaiter.settled(prepare(files))
-    return predict
+    example = getattr(instance, "example", None)
+    return Able(predict, (lambda: None) if example is None else partial(predict, example))
 
 
-def _without_code(plan: RevisionPlan) -> Callable[[object], object]:
+def _without_code(plan: RevisionPlan) -> Able:
+    from lambent.runtimes.adapters.agreement import free_size
     from lambent.runtimes.adapters.files import open_model
     from lambent.runtimes.adapters.instances import answer
 
     predictor = open_model(Path(plan.model_dir or plan.code_dir))
-
-    def predict(inputs: object) -> Mapping[str, object]:
-        return answer(predictor, inputs)
-
-    return predict
+    return Able(partial(answer, predictor), partial(free_size, predictor))

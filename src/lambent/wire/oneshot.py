@@ -50,8 +50,8 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     outputs. `max_abs_difference` is the largest seen between the two on random inputs, `None` where they are
     one file or were not compared. `reason` says why the file is served as it is. `others` are further model
     files of the artifact, in the order of their names; which one is meant, user code must then say. `imports`
-    are the packages that serve them all, for the environment template to hold. `mapped_bytes` of it are mapped
-    from files and shared by all processes. A file that `needs_code` holds weights and no network.
+    are the packages that serve them all, for the environment template to hold. `mapped_bytes` of this one are
+    mapped from files and shared by all processes. A file that `needs_code` holds weights and no network.
     """
 
     adapter: str

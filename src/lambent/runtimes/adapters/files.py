@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -16,10 +17,14 @@ from lambent.wire.oneshot import SERVING_FILE, Serving
 
 
 class Adapter(msgspec.Struct, frozen=True):
-    """A framework's adapter: the module that has its functions, and the packages that serve its files."""
+    """A framework's adapter: the module that has its functions, and the packages that serve its files.
+
+    Files that it `needs_code` for hold weights and no network.
+    """
 
     module: str
     imports: tuple[str, ...]
+    needs_code: bool = False
 
 
 class Open(Protocol):
@@ -41,16 +46,27 @@ ADAPTERS: Final[Mapping[str, Adapter]] = MappingProxyType(
     {
         "onnx": Adapter("lambent.runtimes.adapters.onnx", ("numpy", "onnxruntime")),
         "keras": Adapter("lambent.runtimes.adapters.keras", ("keras", "numpy")),
+        "torch": Adapter("lambent.runtimes.adapters.torch", ("numpy", "torch", "torch.export.pt2_archive")),
+        "weights": Adapter("lambent.runtimes.adapters.weights", (), needs_code=True),
     }
 )
 OURS: Final = SERVING_FILE.partition("/")[0]
-SUFFIXES: Final[Mapping[str, str]] = MappingProxyType({".onnx": "onnx", ".keras": "keras"})
+SUFFIXES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        ".onnx": "onnx",
+        ".keras": "keras",
+        ".pt2": "torch",
+        ".pt": "weights",
+        ".pth": "weights",
+        ".safetensors": "weights",
+    }
+)
 
 
 def warm_up() -> None:
     """In an environment template: prepare each framework that it has imported for the loads in its forks."""
     for adapter in ADAPTERS.values():
-        if all(name in sys.modules for name in adapter.imports):
+        if adapter.imports and all(name in sys.modules for name in adapter.imports):
             importlib.import_module(adapter.module).warm_up()
 
 
@@ -59,9 +75,27 @@ def open_model(folder: Path, file: str = "") -> Predictor:
 
     `file` names it as the user gave it; empty means the only one. Raises `BadModel`.
     """
-    serving = _chosen(serving_of(folder) or _as_given(folder), file)
+    there = [serving_of(folder) or _as_given(folder)]
+    serving = _chosen([each for each in _each(there[0]) if not each.needs_code] or there, file)
+    if serving.needs_code:
+        raise BadModel(
+            f"{serving.file} holds weights and no network: a class must build that, and take them by "
+            "model.load_into(network)"
+        )
     opener: Open = _module(serving.served_by).open_file
     return opener(folder / serving.served_file)
+
+
+def open_weights(folder: Path, file: str = "") -> OrderedDict[str, Any]:
+    """The tensors of a state dict in `folder`, mapped. `file` as for `open_model`. Raises `BadModel`."""
+    known = serving_of(folder) or _as_given(folder)
+    weights = [each for each in _each(known) if each.needs_code]
+    if not weights:
+        there = ", ".join(each.file for each in _each(known))
+        raise BadModel(f"there are no weights (.pt, .pth or .safetensors); there is {there}")
+    serving = _chosen(weights, file)
+    tensors: OrderedDict[str, Any] = _module(serving.served_by).open_weights(folder / serving.served_file)
+    return tensors
 
 
 def prepare(folder: Path, file: str = "") -> Serving | None:
@@ -72,7 +106,8 @@ def prepare(folder: Path, file: str = "") -> Serving | None:
     files = [file] if file else _models(folder)
     if not files:
         return None
-    first, *others = [_prepared(folder, each) for each in files]
+    # What runs by itself comes first: it is what the artifact is a model of.
+    first, *others = sorted((_prepared(folder, each) for each in files), key=lambda each: each.needs_code)
     imports = sorted({name for each in (first, *others) for name in ADAPTERS[each.served_by].imports})
     serving = msgspec.structs.replace(first, others=tuple(others), imports=tuple(imports))
     home = folder / SERVING_FILE
@@ -114,12 +149,23 @@ def count_files(folder: Path) -> int:
 def _prepared(folder: Path, file: str) -> Serving:
     if not (folder / file).is_file():
         raise BadModel(f"there is no file {file!r}")
-    preparer: Prepare = _module(adapter_of(file)).prepare
+    adapter = adapter_of(file)
+    try:
+        preparer: Prepare = _module(adapter).prepare
+    except ModuleNotFoundError as error:
+        if not ADAPTERS[adapter].needs_code:
+            raise
+        # Not every file of that name is torch's: it is for the user's code to read.
+        reason = f"kept as it is: {error.name} is not installed"
+        return msgspec.structs.replace(_unprepared(file, adapter), reason=reason)
     return preparer(folder, file)
 
 
-def _chosen(serving: Serving, file: str) -> Serving:
-    everything = [serving, *serving.others]
+def _each(serving: Serving) -> list[Serving]:
+    return [serving, *serving.others]
+
+
+def _chosen(everything: Sequence[Serving], file: str) -> Serving:
     chosen = [each for each in everything if not file or each.file == file]
     if len(chosen) == 1:
         return chosen[0]
@@ -134,11 +180,13 @@ def _as_given(folder: Path) -> Serving:
     files = _models(folder)
     if not files:
         raise BadModel(f"no model file in {folder.name}: looked for {', '.join(SUFFIXES)}")
-    first, *others = [
-        Serving(adapter=adapter_of(file), file=file, served_by=adapter_of(file), served_file=file)
-        for file in files
-    ]
+    first, *others = [_unprepared(file, adapter_of(file)) for file in files]
     return msgspec.structs.replace(first, others=tuple(others))
+
+
+def _unprepared(file: str, adapter: str) -> Serving:
+    needs_code = ADAPTERS[adapter].needs_code
+    return Serving(adapter=adapter, file=file, served_by=adapter, served_file=file, needs_code=needs_code)
 
 
 def _models(folder: Path) -> list[str]:
