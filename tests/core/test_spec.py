@@ -94,7 +94,7 @@ def test_no_settings_change_nothing() -> None:
 
 KNOWN = (
     "concurrency, description, env.NAME, hold_s, keep_alive_s, memory, memory_bytes, queue_depth_max, "
-    "template_keep_s, timeout_s, workers_max, workers_min"
+    "template_keep_s, threads, timeout_s, workers_max, workers_min"
 )
 
 

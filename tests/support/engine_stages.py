@@ -19,6 +19,7 @@ from lambent.engines.base import Engine
 from lambent.engines.local import LocalEngine
 from lambent.engines.memory import MemoryEngine
 from lambent.engines.memory_worker import Dies, Program, Scene
+from lambent.engines.probe import PROBE_TIMEOUT_S
 from lambent.wire.frames import BODY_BYTES_MAX, Call
 from lambent.wire.process import RevisionPlan, Runtime
 from tests.support.virtual_time import VirtualClock, run
@@ -151,6 +152,7 @@ class LocalStage:
         load_timeout_s: float,
         body_bytes_max: int = BODY_BYTES_MAX,
         environment_keep_s: float = 60.0,
+        probe_timeout_s: float = PROBE_TIMEOUT_S,
     ) -> None:
         async def whole() -> None:
             async with asyncio.timeout(STORY_MAX_S):
@@ -159,6 +161,7 @@ class LocalStage:
                     load_timeout_s=load_timeout_s,
                     body_bytes_max=body_bytes_max,
                     environment_keep_s=environment_keep_s,
+                    probe_timeout_s=probe_timeout_s,
                 )
 
         with asyncio.Runner(loop_factory=self._new_loop) as runner:
@@ -171,6 +174,7 @@ class LocalStage:
         load_timeout_s: float,
         body_bytes_max: int = BODY_BYTES_MAX,
         environment_keep_s: float = 60.0,
+        probe_timeout_s: float = PROBE_TIMEOUT_S,
     ) -> None:
         """Play the story with an engine of its own in the loop that runs."""
         heard = Heard()
@@ -180,6 +184,7 @@ class LocalStage:
             environ=os.environ,
             interpreter=self._interpreter,
             load_timeout_s=load_timeout_s,
+            probe_timeout_s=probe_timeout_s,
             close_grace_s=2.0,
             body_bytes_max=body_bytes_max,
             environment_keep_s=environment_keep_s,

@@ -118,6 +118,8 @@ def be_child(ask: Fork, fds: list[int], function: Function | None) -> NoReturn:
     os.close(fds[1])
     if ask.role is ChildRole.TEMPLATE:
         be_template(peer, ask.plan)
+    if ask.role is ChildRole.PROBE:
+        be_probe(peer, ask.plan)
     be_worker(peer, ask.plan, function)
 
 
@@ -135,6 +137,16 @@ def be_template(control: socket.socket, plan: RevisionPlan) -> NoReturn:
     load_ms = (time.monotonic() - started_s) * 1000
     send(control, Ready(os.getpid(), {"load": load_ms}, unsafe))
     wait_for_forks(control, function)
+
+
+def be_probe(peer: socket.socket, plan: RevisionPlan) -> NoReturn:
+    if plan.env.get("MISBEHAVE") == "probe dies":
+        os.write(1, b"last words\n")
+        os._exit(3)
+    if plan.env.get("MISBEHAVE") == "probe hangs":
+        signal.pause()
+    peer.sendall(encode(Hello({})))
+    os._exit(0)
 
 
 def be_worker(peer: socket.socket, plan: RevisionPlan, function: Function | None) -> NoReturn:

@@ -127,8 +127,9 @@ class Worker:
         assert answer.status is not Status.OK, said
         return msgspec.json.decode(said, type=FunctionError)
 
-    def frame(self) -> tuple[Any, bytes]:
-        """The next frame. Raises `Gone`."""
+    def frame(self, *, wait_s: float = WAIT_S) -> tuple[Any, bytes]:
+        """The next frame. Raises `Gone`, `TimeoutError`."""
+        self._stream.settimeout(wait_s)
         while not self._frames:
             try:
                 chunk = self._stream.recv(1 << 20)
@@ -192,13 +193,13 @@ class Template:
         assert isinstance(header, LoadError), header
         return msgspec.json.decode(body, type=FunctionError)
 
-    def start_worker(self, plan: RevisionPlan) -> Worker:
+    def start_worker(self, plan: RevisionPlan, *, role: ChildRole = ChildRole.WORKER) -> Worker:
         name = f"w{next(self._names)}-{self.pid}"
         ours, theirs = socket.socketpair()
         worker = Worker(name, ours, Log(self.log.path.with_name(f"{name}.log")))
         self._open.append(worker)
         with theirs, worker.log.opened() as log_fd:
-            worker.pid = self._fork(name, ChildRole.WORKER, plan, [theirs.fileno(), log_fd])
+            worker.pid = self._fork(name, role, plan, [theirs.fileno(), log_fd])
         return worker
 
     def exit_of(self, child: "Worker | Template") -> Exited:

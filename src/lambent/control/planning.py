@@ -64,6 +64,7 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
     spec = revision.spec
     made = datetime.fromtimestamp(revision.created_unix_ms / 1000, UTC)
     model_dir = _folder(artifacts, revision.model_digest)
+    serving = _serving(model_dir)
     return RevisionPlan(
         revision=revision.id,
         deployment=revision.deployment,
@@ -74,9 +75,11 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         adapter=spec.adapter,
         code_dir=_folder(artifacts, revision.code_digest),
         model_dir=model_dir,
-        imports=tuple(sorted({*spec.imports, *_serving_imports(model_dir)})),
+        imports=tuple(sorted({*spec.imports, *(name for each in serving for name in each.imports)})),
         env=spec.env,
         memory_bytes=spec.memory_bytes,
+        mapped_bytes=sum(each.mapped_bytes for each in serving),
+        threads=spec.threads,
         timeout_s=spec.timeout_s,
         function_arn=Place().function_arn(spec.name),
         log_group=f"/aws/lambda/{spec.name}",
@@ -131,12 +134,13 @@ def _with_all(spec: DeploymentSpec, request: DeployRequest, own: Settings) -> De
     return spec
 
 
-def _serving_imports(model_dir: str) -> tuple[str, ...]:
-    """The packages that serve a prepared model; its own process will say it if the file cannot be read."""
+def _serving(model_dir: str) -> Sequence[Serving]:
+    """How the files of a prepared model are served; its own process will say it if that cannot be read."""
     try:
-        return msgspec.json.decode(Path(model_dir, SERVING_FILE).read_bytes(), type=Serving).imports
+        first = msgspec.json.decode(Path(model_dir, SERVING_FILE).read_bytes(), type=Serving)
     except (OSError, msgspec.DecodeError):
         return ()
+    return (first, *first.others)
 
 
 def _folder(artifacts: Artifacts, digest: str) -> str:

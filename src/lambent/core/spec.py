@@ -46,7 +46,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Everything about a deployment but its bytes.
 
     `entrypoint` is `module:object` inside the code artifact, or empty where `adapter` serves a model file
-    alone. `train` names the job deployment that makes a model when there is none.
+    alone. `train` names the job deployment that makes a model when there is none. `threads` is how many a
+    worker's frameworks may use.
     """
 
     name: str
@@ -63,6 +64,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     workers_min: int = 0
     workers_max: int = 4
     concurrency: int = 1
+    threads: int = 1
     queue_depth_max: int = 1000
     env: dict[str, str] = {}
     description: str = ""
@@ -78,9 +80,10 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "workers_min": (0, 256),
     "workers_max": (1, 256),
     "concurrency": (1, 1),
+    "threads": (1, 256),
     "queue_depth_max": (1, 100_000),
 }
-INTEGERS: Final = frozenset({"workers_min", "workers_max", "concurrency", "queue_depth_max"})
+INTEGERS: Final = frozenset({"workers_min", "workers_max", "concurrency", "threads", "queue_depth_max"})
 
 
 # Where a kind's sensible values differ from the fields' own.

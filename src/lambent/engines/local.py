@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import functools
 import os
-import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +22,11 @@ from lambent.core.errors import Draining, PlatformFault
 from lambent.core.spec import Temperature
 from lambent.engines.base import LogSink, Primed, ProcessFacts, WorkerGone
 from lambent.engines.environments import Environments, EnvironmentSettings
-from lambent.engines.local_worker import LocalWorker
-from lambent.engines.logs import LogPipe
+from lambent.engines.local_worker import LocalWorker, fork_worker
+from lambent.engines.probe import PROBE_TIMEOUT_S
 from lambent.engines.proc import memory_of
 from lambent.engines.revisions import TRIES_MAX, Revisions
 from lambent.engines.strays import Strays
-from lambent.engines.stream import WorkerStream
 from lambent.engines.template import Template, TemplateGone
 from lambent.wire.frames import BODY_BYTES_MAX
 from lambent.wire.process import MARK, ONE_SHOT, ChildRole, RevisionPlan
@@ -52,6 +50,7 @@ class LocalEngine:
         environ: Mapping[str, str],
         interpreter: str = sys.executable,
         load_timeout_s: float = 300.0,
+        probe_timeout_s: float = PROBE_TIMEOUT_S,
         environment_keep_s: float = 60.0,
         close_grace_s: float = 5.0,
         body_bytes_max: int = BODY_BYTES_MAX,
@@ -72,7 +71,12 @@ class LocalEngine:
         )
         self._environments: Final = Environments(settings, watched=self._watched, clock=clock)
         self._revisions: Final = Revisions(
-            self._environments, watched=self._watched, load_timeout_s=load_timeout_s, log_sink=log_sink
+            self._environments,
+            watched=self._watched,
+            load_timeout_s=load_timeout_s,
+            probe_timeout_s=probe_timeout_s,
+            log_sink=log_sink,
+            clock=clock,
         )
         self._workers: Final[dict[str, LocalWorker]] = {}
         self._starting: Final[Counter[str]] = Counter()
@@ -158,7 +162,10 @@ class LocalEngine:
             self._environments.release(worker_id)
             raise
         try:
-            hello_parts = await worker.hello(self._load_timeout_s)
+            async with asyncio.timeout(self._load_timeout_s):
+                hello_parts = await worker.hello()
+        except TimeoutError:
+            raise worker.hung(self._load_timeout_s) from None
         except WorkerGone as gone:
             # It dies with the template that it was forked from; that is no fault of the user's code.
             if self._closed or not parent.usable:
@@ -184,22 +191,18 @@ class LocalEngine:
         parts: dict[str, float],
         on_progress: Callable[[bytes], None],
     ) -> LocalWorker:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            stream = await WorkerStream.over(
-                ours, body_bytes_max=self._body_bytes_max, on_progress=on_progress
-            )
-            log = LogPipe(on_chunk=functools.partial(self._log_sink.write, plan, worker_id))
-            try:
-                born = await parent.fork(worker_id, ChildRole.WORKER, plan, (theirs.fileno(), log.writing_fd))
-            except BaseException:
-                stream.close()
-                log.close()
-                raise
-        log.hand_over()
-        parts["fork"] = parts.get("fork", 0.0) + born.fork_ms
-        worker = self._workers[worker_id] = LocalWorker(worker_id, plan, born.process, stream, log)
-        born.process.exit.add_done_callback(lambda _: self._forget(worker))
+        worker, fork_ms = await fork_worker(
+            parent,
+            worker_id,
+            ChildRole.WORKER,
+            plan,
+            body_bytes_max=self._body_bytes_max,
+            on_progress=on_progress,
+            on_chunk=functools.partial(self._log_sink.write, plan, worker_id),
+        )
+        parts["fork"] = parts.get("fork", 0.0) + fork_ms
+        self._workers[worker_id] = worker
+        worker.on_exit(lambda: self._forget(worker))
         self._strays.patrol()
         return worker
 

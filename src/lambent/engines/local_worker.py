@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
 from typing import Final
 
 from lambent.core.errors import LoadFailed
@@ -11,8 +13,9 @@ from lambent.engines.endings import died_loading, hung_loading
 from lambent.engines.logs import LogPipe
 from lambent.engines.processes import Process
 from lambent.engines.stream import WorkerStream
+from lambent.engines.template import Template
 from lambent.wire.frames import Answer, Call
-from lambent.wire.process import RevisionPlan
+from lambent.wire.process import ChildRole, RevisionPlan
 
 # From the process's end until its last answer must have been read, where a descendant holds its stream open.
 LAST_WORDS_S: Final = 0.05
@@ -37,21 +40,25 @@ class LocalWorker:
         process.exit.add_done_callback(self._exited)
         stream.watch(on_end=self._stream_ended, on_abuse=self.kill)
 
-    async def hello(self, timeout_s: float) -> dict[str, float]:
+    async def hello(self) -> dict[str, float]:
         """Wait until it takes calls; the milliseconds of what it did for that.
 
         It is ended if this is cancelled or fails. Raises `LoadFailed`; `WorkerGone` where it may have been
         ended for the sake of its template.
         """
         try:
-            async with asyncio.timeout(timeout_s):
-                return (await self._stream.hello).parts_ms
-        except TimeoutError:
-            self.kill()
-            raise hung_loading("a worker", timeout_s, self.printed()) from None
+            return (await self._stream.hello).parts_ms
         except BaseException:
             self.kill()
             raise
+
+    def hung(self, timeout_s: float) -> LoadFailed:
+        """That no `hello` came in time, as the fault of the code that it loaded."""
+        return hung_loading("a worker", timeout_s, self.printed())
+
+    def on_exit(self, tell: Callable[[], None]) -> None:
+        """Call `tell` once it has been reaped."""
+        self._process.exit.add_done_callback(lambda _: tell())
 
     def death(self, how: Exit) -> LoadFailed:
         """Its end before `hello`, as the fault of the code that it loaded."""
@@ -87,3 +94,31 @@ class LocalWorker:
             # And then two turns of the loop: a loop that was held up runs its timers before it reads.
             call_soon = self._loop.call_soon
             self._loop.call_later(LAST_WORDS_S, call_soon, call_soon, self._stream.fail, exit_.result())
+
+
+async def fork_worker(
+    parent: Template,
+    worker_id: str,
+    role: ChildRole,
+    plan: RevisionPlan,
+    *,
+    body_bytes_max: int,
+    on_progress: Callable[[bytes], None],
+    on_chunk: Callable[[bytes], None],
+) -> tuple[LocalWorker, float]:
+    """A fork of a template with a stream and a log of its own, and the milliseconds of the fork.
+
+    `on_chunk` gets what it prints. Raises `TemplateGone`, `PlatformFault` as `Template.fork` does.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        stream = await WorkerStream.over(ours, body_bytes_max=body_bytes_max, on_progress=on_progress)
+        log = LogPipe(on_chunk=on_chunk)
+        try:
+            born = await parent.fork(worker_id, role, plan, (theirs.fileno(), log.writing_fd))
+        except BaseException:
+            stream.close()
+            log.close()
+            raise
+    log.hand_over()
+    return LocalWorker(worker_id, plan, born.process, stream, log), born.fork_ms

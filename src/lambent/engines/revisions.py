@@ -10,15 +10,19 @@ from typing import Final
 
 import msgspec
 
+from lambent.clock import Clock
 from lambent.core.errors import LoadFailed, PlatformFault
 from lambent.core.spec import Temperature
 from lambent.engines.base import LogSink, Primed
 from lambent.engines.environments import Environments
 from lambent.engines.flights import Flights
 from lambent.engines.logs import LogPipe
+from lambent.engines.probe import probe
 from lambent.engines.template import Template, TemplateGone
 from lambent.wire.process import ChildRole, Ready, RevisionPlan
 
+# How many revisions are remembered as proven; one that is forgotten is probed again.
+PROVEN_MAX: Final = 10_000
 # A template may end, through no fault of the asker, between being chosen and being asked: one more try.
 TRIES_MAX: Final = 2
 
@@ -34,14 +38,26 @@ class Revisions:
     """Primes revisions, each in one template, and knows from which template its workers are forked."""
 
     def __init__(
-        self, environments: Environments, *, watched: set[int], load_timeout_s: float, log_sink: LogSink
+        self,
+        environments: Environments,
+        *,
+        watched: set[int],
+        load_timeout_s: float,
+        probe_timeout_s: float,
+        log_sink: LogSink,
+        clock: Clock,
     ) -> None:
         self._environments: Final = environments
         self._watched: Final = watched
         self._load_timeout_s: Final = load_timeout_s
+        self._probe_timeout_s: Final = probe_timeout_s
         self._log_sink: Final = log_sink
+        self._clock: Final = clock
         self._known: Final[dict[str, _Known]] = {}
         self._living: Final[dict[int, tuple[str, Template]]] = {}  # by pid: revision, template
+        # What the probe of a revision's first template said. It is a matter of its code, and a wake has no
+        # time for it.
+        self._proven: Final[dict[str, tuple[str, ...]]] = {}
         self._flights: Final[Flights[str, Primed]] = Flights()
 
     async def prime(self, plan: RevisionPlan) -> Primed:
@@ -125,9 +141,14 @@ class Revisions:
         known = self._known.get(plan.revision)
         if known is None or not known.unsafe:
             template, ready = await self._load(environment, plan, parts)
-            if ready.unsafe:
+            try:
+                unsafe = ready.unsafe or await self._probe(template, plan, parts)
+            except BaseException:
                 template.close()
-            known = self._known[plan.revision] = _Known(None if ready.unsafe else template, ready.unsafe)
+                raise
+            if unsafe:
+                template.close()
+            known = self._known[plan.revision] = _Known(None if unsafe else template, unsafe)
         temperature = Temperature.WARM if known.unsafe else Temperature.PRIMED
         return Primed(temperature=temperature, unsafe=known.unsafe, parts_ms=parts)
 
@@ -144,6 +165,20 @@ class Revisions:
             raise
         parts |= ready.parts_ms
         return template, ready
+
+    async def _probe(
+        self, template: Template, plan: RevisionPlan, parts: dict[str, float]
+    ) -> tuple[str, ...]:
+        known = self._proven.get(plan.revision)
+        if known is not None:
+            return known
+        began_s = self._clock.now_s()
+        unsafe = await probe(template, plan, timeout_s=self._probe_timeout_s)
+        parts["probe"] = (self._clock.now_s() - began_s) * 1000
+        if len(self._proven) >= PROVEN_MAX:
+            del self._proven[next(iter(self._proven))]
+        self._proven[plan.revision] = unsafe
+        return unsafe
 
     async def _fork(self, environment: Template, plan: RevisionPlan, parts: dict[str, float]) -> Template:
         child = f"t-{os.urandom(6).hex()}"

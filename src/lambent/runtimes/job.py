@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.core.spec import Setting
-from lambent.runtimes import logs, payload
+from lambent.runtimes import logs, payload, threads
 from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import Loading, Reply, Request
 from lambent.runtimes.entry import resolve
@@ -26,14 +25,6 @@ from lambent.wire.process import RevisionPlan
 Metric = SupportsFloat
 
 NEWS_PER_S_MAX: Final = 10
-# A template has one thread, so these say 1 there; who works for minutes may use all it was granted.
-THREAD_COUNTS: Final = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-)
 
 
 class Params(Mapping[str, Setting]):
@@ -163,7 +154,7 @@ class Job:
 
 def load(plan: RevisionPlan, loading: Loading) -> Job:
     """Import the user's module. Raises `Fault` as for a handler, and whatever the module raises."""
-    use_cores(len(os.sched_getaffinity(0)))
+    threads.use(len(os.sched_getaffinity(0)))  # who works for minutes may use all there is
     log = logs.install()
     log.request_id = plan.revision
     with loading.part("init"):
@@ -171,13 +162,6 @@ def load(plan: RevisionPlan, loading: Loading) -> Job:
     if not callable(work):
         raise Fault("Runtime.HandlerNotFound", f"Job '{plan.entrypoint}' is not callable")
     return Job(work, plan, loading.clock)
-
-
-def use_cores(cores: int) -> None:
-    """Let frameworks use `cores` threads. Those that are loaded already are told so, where they can be."""
-    os.environ.update(dict.fromkeys(THREAD_COUNTS, str(cores)))
-    if torch := sys.modules.get("torch"):
-        torch.set_num_threads(cores)
 
 
 def numbers(metrics: Mapping[str, Metric]) -> dict[str, float]:

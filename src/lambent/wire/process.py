@@ -36,10 +36,14 @@ ONE_SHOT: Final = frozenset({Runtime.JOB, Runtime.DESCRIBE, Runtime.PREPARE})
 
 
 class ChildRole(StrEnum):
-    """What a fork becomes. A template gets fds [control, log], a worker [stream, log]."""
+    """What a fork becomes. A template gets fds [control, log], a worker or a probe [stream, log].
+
+    A probe shows that workers could be forked: it becomes one, rehearses, says hello and exits.
+    """
 
     TEMPLATE = "template"
     WORKER = "worker"
+    PROBE = "probe"
 
 
 class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +62,8 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     imports: tuple[str, ...] = ()  # what the environment template imports
     env: dict[str, str] = {}
     memory_bytes: int = 512 * 1024 * 1024
+    mapped_bytes: int = 0  # of `model_dir`, to be mapped from files beside that memory
+    threads: int = 1  # how many the frameworks of a worker may use
     timeout_s: float = 60.0
     function_arn: str = ""
     log_group: str = ""

@@ -13,14 +13,16 @@ from typing import Final
 import msgspec
 
 from lambent.clock import Clock
+from lambent.runtimes import threads
 from lambent.runtimes.base import Loading, Servable, load
 from lambent.runtimes.faults import as_text, function_error
 from lambent.wire.frames import Hello, LoadError
-from lambent.wire.process import ONE_SHOT, Failed, Ready
+from lambent.wire.process import ONE_SHOT, ChildRole, Failed, Ready
 from lambent.worker import forksafety, sandbox
 from lambent.worker.channel import Channel
 from lambent.worker.loop import Loop, leave_if_forked
 from lambent.worker.printing import Printing, flush
+from lambent.worker.rehearsal import rehearse
 from lambent.worker.renewal import before_forks
 from lambent.worker.stream import Stream
 from lambent.worker.template import Birth, Loaded, Template
@@ -51,7 +53,7 @@ def become_template(birth: Birth, clock: Clock) -> Template:
     channel, pid = Channel(settled.endpoint_fd), os.getpid()
     try:
         sandbox.enter(birth.plan)
-        sandbox.limit_memory(birth.plan, for_good=False)
+        sandbox.limit_memory(birth.plan, mapped_bytes=birth.plan.mapped_bytes, for_good=False)
         servable = load(birth.plan, loading)
         renewal = before_forks(birth.loaded.renewal)
     except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
@@ -96,6 +98,10 @@ def become_worker(birth: Birth, clock: Clock) -> int:
         stream.send(LoadError(), msgspec.json.encode(fault))
         return EXIT_NOT_LOADED
     leave_if_forked(pid)
+    if birth.role is ChildRole.PROBE:
+        rehearse(servable)
+        stream.send(Hello(loading.parts_ms))
+        return 0
     _hide_from_forks(stream, settled.log_fd)
     flush()
     stream.send(Hello(loading.parts_ms))
@@ -111,7 +117,10 @@ def _loading(birth: Birth, clock: Clock) -> Loading:
 def _restored(birth: Birth, loading: Loading) -> Servable:
     """What the template loaded, made this worker's own; or loaded here, where the template could not."""
     with loading.part("restore"):
-        sandbox.limit_memory(birth.plan, for_good=True)
+        # What the template has mapped is in this process already.
+        to_map = 0 if birth.servable is not None else birth.plan.mapped_bytes
+        sandbox.limit_memory(birth.plan, mapped_bytes=to_map, for_good=True)
+        threads.use(birth.plan.threads, unless_in=birth.plan.env)
         birth.loaded.renewal.renew()
         if birth.servable is not None:
             return birth.servable

@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from lambent.clock import Clock, SystemClock
+from lambent.runtimes import threads
 from lambent.runtimes.base import MODULES, Loading
 from lambent.runtimes.faults import as_text, function_error
 from lambent.wire.process import ChildRole, Failed, Runtime
@@ -55,7 +56,7 @@ def _live(options: Options) -> NoReturn:
     template = _environment(options, clock)
     while True:
         birth = template.serve()
-        if birth.role is ChildRole.WORKER:
+        if birth.role is not ChildRole.TEMPLATE:
             code = become_worker(birth, clock)
             flush()
             os._exit(code)
@@ -75,6 +76,7 @@ def _environment(options: Options, clock: Clock) -> Template:
         with loading.part("import"):
             _import([MODULES[runtime] for runtime in PRELOADED])
             _import(options.imports)
+            threads.use(1)
             _warm_up()
         renewal = before_forks()
     except BaseException as error:  # noqa: BLE001 - around code of packages, which may raise anything

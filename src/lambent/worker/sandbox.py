@@ -93,13 +93,14 @@ def enter(plan: RevisionPlan) -> None:
         sys.path.insert(0, plan.code_dir)
 
 
-def limit_memory(plan: RevisionPlan, *, for_good: bool) -> None:
+def limit_memory(plan: RevisionPlan, *, mapped_bytes: int, for_good: bool) -> None:
     """Allow `memory_bytes` beyond what the process has; more raises `MemoryError`.
 
     The kernel counts private writable memory, shared or not yet touched, so what the template loaded is in
-    the base. `for_good` also lowers what the limit may be raised to; a template leaves that to its workers.
+    the base, and the `mapped_bytes` of a model that is still to be mapped are added: nobody pays for those.
+    `for_good` also lowers what the limit may be raised to; a template leaves that to its workers.
     """
-    limit = _data_bytes() + plan.memory_bytes
+    limit = _data_bytes() + mapped_bytes + plan.memory_bytes
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     ceiling = limit + RESERVE_BYTES
     if hard != resource.RLIM_INFINITY:
