@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -30,6 +31,8 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "logs": "deployments",
         "rollback": "deployments",
         "rm": "deployments",
+        "chill": "temperature",
+        "prime": "temperature",
         "ps": "deployments",
         "run": "jobs",
         "runs": "jobs",
@@ -94,6 +97,7 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; the exit code: 0, 1 for a failure, 2 for misuse, 130 after Ctrl-C."""
     try:
+        _replace_missing_streams()
         _tolerate_any_text()
         color = False if os.environ.get("NO_COLOR") else None
         code = lambent.main(list(arguments), prog_name="lambent", standalone_mode=False, color=color)
@@ -111,7 +115,9 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         return _complain(error.format_message(), FAILED)
     except OSError as error:
-        return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
+        return _complain(
+            f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), FAILED
+        )
     except Exception as error:  # a bug of ours is told in one line, too
         if os.environ.get(TRACEBACK):
             raise
@@ -143,6 +149,13 @@ def _misuse(error: click.UsageError) -> str:
 
 def _stderr_color() -> bool | None:
     return False if os.environ.get("NO_COLOR") else None
+
+
+def _replace_missing_streams() -> None:
+    # Python has None for one that was closed by whoever started us, and then nothing can be printed at all.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # it stays open
 
 
 def _tolerate_any_text() -> None:

@@ -110,6 +110,9 @@ class Transport:
         body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> urllib3.BaseHTTPResponse:
+        for name, value in (headers or {}).items():
+            if not (value.isascii() and value.isprintable()):
+                raise CallerFault(f"{name}: {value!r} holds characters that a header cannot")
         connect_s = CONNECT_TIMEOUT_S if body is None else UPLOAD_STALL_TIMEOUT_S
         try:
             response = self._pool.urlopen(

@@ -116,6 +116,32 @@ def test_a_quick_verb_loads_nothing_heavy(control: FakeControl, words: list[str]
     assert ("urllib3" in loaded) == (words[0] not in ("--help", "--version"))
 
 
+@pytest.mark.parametrize(
+    ("words", "closed", "code"),
+    [
+        ("--version", ">&-", 0),
+        ("--version", "2>&-", 0),
+        ("nonsense", "2>&-", 2),
+        ("ls --json", "<&- >&- 2>&-", 0),
+    ],
+)
+def test_a_stream_that_was_closed_by_the_caller_is_done_without(
+    control: FakeControl, words: str, closed: str, code: int
+) -> None:
+    control.tell("GET", "/api/v1/deployments", json_told([HELLO]))
+    command = f"exec {' '.join(COMMAND)} {words} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
+def test_an_output_without_room_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "--version"], stdout=full, stderr=subprocess.PIPE, timeout=30, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"error: No space left on device\n")
+
+
 def test_a_reader_that_leaves_is_no_error(control: FakeControl) -> None:
     control.tell("GET", "/api/v1/deployments/hello/logs", Told(chunks=(b"line\n" * 100_000, b"end\n")))
     with subprocess.Popen(

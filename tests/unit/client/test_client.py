@@ -179,6 +179,13 @@ def test_an_asynchronous_invocation_gives_its_id(control: FakeControl, client: C
     assert control.asked[0].headers["prefer"] == "respond-async"
 
 
+@pytest.mark.parametrize("kind", ["text/plain\nx-api-key: lk", "text/plän"])
+def test_a_content_type_that_is_none_is_refused_here(control: FakeControl, client: Client, kind: str) -> None:
+    with pytest.raises(CallerFault, match="content-type"):
+        client.call("hello", b"x", content_type=kind)
+    assert control.asked == []
+
+
 def test_a_result_is_waited_for_then_there(control: FakeControl, client: Client) -> None:
     queued = AsyncReply("id-1", "hello", "queued", 0)
     done = Told(body=b"7", headers={"Content-Type": "application/json", "Lambent-Status": "ok"})
