@@ -6,7 +6,6 @@ import os
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from lambent.core.invocation import FunctionError
@@ -35,7 +34,7 @@ def function_error(error: BaseException, request_id: str = "") -> FunctionError:
         return FunctionError(_cut(str(error)), error.error_type, request_id, error.trace)
     if isinstance(error, SystemExit):
         return exit_error(exit_code(error), request_id)
-    return FunctionError(_message(error), _name(error), request_id, _trace(error.__traceback__))
+    return FunctionError(_message(error), _name(error), request_id, _trace(error))
 
 
 def exit_error(code: int, request_id: str = "") -> FunctionError:
@@ -77,10 +76,10 @@ def _cut(text: str) -> str:
     return f"{text[:MESSAGE_CHARS_MAX]} … ({len(text)} characters)"
 
 
-def _trace(trace: TracebackType | None) -> tuple[str, ...]:
+def _trace(error: BaseException) -> tuple[str, ...]:
     """Lambda's `stackTrace`, one entry a frame. The middle of an endless recursion is left out."""
     try:
-        frames = _users_frames(traceback.extract_tb(trace))
+        frames = _users_frames(error)
         # As bare tuples they are written without carets, as on Lambda.
         lines = traceback.format_list(
             [(each.filename, each.lineno or 0, each.name, each.line) for each in frames]
@@ -94,8 +93,12 @@ def _trace(trace: TracebackType | None) -> tuple[str, ...]:
     return tuple(line.encode("utf-8", "backslashreplace").decode() for line in lines)
 
 
-def _users_frames(frames: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    return list(_after_ours(frames)) or list(frames[-1:])
+def _users_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    frames = traceback.extract_tb(error.__traceback__)
+    if users := list(_after_ours(frames)):
+        return users
+    # An error of ours says itself what is wrong; where another comes out of our code, its place is a clue.
+    return [] if type(error).__module__.startswith("lambent.") else list(frames[-1:])
 
 
 def _after_ours(frames: Sequence[traceback.FrameSummary]) -> Iterator[traceback.FrameSummary]:
