@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -26,6 +27,10 @@ from lambent.wire.frames import Answer, Call, read_error
 from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
 
 NEWS_EVERY_S: Final = 0.5
+# What is kept of what a job says: its worker is the untrusted side, and each run is stored and listed whole.
+MESSAGE_CHARS_MAX: Final = 1000
+METRICS_MAX: Final = 1000
+METRIC_NAME_CHARS_MAX: Final = 100
 STOPPED: Final = "the server stopped while it ran"
 
 log = logging.getLogger(__name__)
@@ -216,8 +221,8 @@ class _Diary:
         self.run = msgspec.structs.replace(
             self.run,
             progress=progress,
-            message=news.message or self.run.message,
-            metrics={**self.run.metrics, **news.metrics},
+            message=news.message[:MESSAGE_CHARS_MAX] or self.run.message,
+            metrics=_bounded({**self.run.metrics, **news.metrics}),
         )
         now_s = self._clock.now_s()
         if now_s - self._stored_s >= NEWS_EVERY_S and (self._writing is None or self._writing.done()):
@@ -233,12 +238,13 @@ class _Diary:
         model: Model | None = None,
     ) -> None:
         """The run's last state."""
+        final = metrics or {}
         self.run = msgspec.structs.replace(
             self.run,
             state=state,
             reason=reason,
             progress=1.0 if state is RunState.SUCCEEDED else self.run.progress,
-            metrics={**self.run.metrics, **(metrics or {})},
+            metrics=_bounded({**final, **self.run.metrics, **final}),  # room for the final ones first
             model_number=model.number if model else None,
             ended_unix_ms=self._clock.unix_ms(),
         )
@@ -258,6 +264,11 @@ def _result(answer: Answer, result: bytes) -> JobResult:
         error = read_error(result)
         raise TrainingFailed(f"the job failed: {error.error_type}: {error.error_message}")
     try:
-        return msgspec.json.decode(result, type=JobResult)
+        said = msgspec.json.decode(result, type=JobResult)
     except msgspec.DecodeError as error:
         raise TrainingFailed(f"what the job's worker answered cannot be read: {error}") from error
+    return msgspec.structs.replace(said, metrics=_bounded(said.metrics))
+
+
+def _bounded(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name[:METRIC_NAME_CHARS_MAX]: value for name, value in islice(metrics.items(), METRICS_MAX)}

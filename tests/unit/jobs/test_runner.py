@@ -104,6 +104,18 @@ def test_a_run_registers_what_it_left_and_says_what_it_measured(house: House) ->
     assert not list((house.folder / "runs").iterdir())
 
 
+def test_of_a_job_that_says_too_much_a_bounded_part_is_kept_and_its_result_first(house: House) -> None:
+    def talks(_: JobCall, scene: Scene) -> JobResult:
+        scene.progress(
+            msgspec.json.encode(News(None, "x" * 10_000_000, None, dict.fromkeys(map(str, range(5000)), 1.0)))
+        )
+        return JobResult({"n" * 10_000: 2.0, "accuracy": 0.9})
+
+    end = house.run(job(talks))
+    assert (end.state, len(end.message), len(end.metrics)) == (RunState.SUCCEEDED, 1000, 1000)
+    assert (end.metrics["accuracy"], end.metrics["n" * 100]) == (0.9, 2.0)
+
+
 def test_a_run_without_a_model_fails_where_one_was_wanted_and_not_elsewhere(house: House) -> None:
     nothing = job(lambda *_: JobResult())
     assert house.run(nothing).state is RunState.SUCCEEDED
