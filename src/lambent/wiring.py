@@ -36,6 +36,7 @@ from lambent.control.uploads import Uploads
 from lambent.control.verbs.deployments import DeploymentVerbs
 from lambent.control.verbs.house import HouseVerbs
 from lambent.control.verbs.runs import RunVerbs
+from lambent.control.verbs.temperature import TemperatureVerbs
 from lambent.control.views import Views
 from lambent.core.errors import LambentError, PlatformFault
 from lambent.engines.local import LocalEngine
@@ -199,6 +200,7 @@ class Server:
         )
         verbs = (
             DeploymentVerbs(self.deployments, uploads, views, kept.logs),
+            TemperatureVerbs(self.deployments, self.pool, self.routes, views),
             RunVerbs(self.runner, kept.store.runs, self.registry),
             house,
         )

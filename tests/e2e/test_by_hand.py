@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,30 @@ def test_a_following_log_shows_what_comes(server: RunningServer, write: Write) -
         assert b"first" in seen
     finally:
         stream.close()
+
+
+def test_a_deployment_is_chilled_and_primed_by_hand(server: RunningServer, write: Write) -> None:
+    server.deploy(f"{write('cool.py', HELLO)}:handler", "--name", "cool")
+    server.invoke("cool", {})
+    for temperature in ("warm", "cold"):
+        done = server.cli("chill", "cool", "--to", temperature)
+        assert done.returncode == 0, done.stderr
+        assert server.deployment("cool")["temperature"] in (
+            temperature,
+            "warm",
+        )  # others share its environment
+        assert server.deployment("cool")["workers"] == 0
+    assert json.loads(server.cli("prime", "cool", "--json").stdout)["temperature"] == "primed"
+    assert server.invoke("cool", {}).headers["Lambent-Temperature"] == "primed"
+
+
+def test_what_is_in_use_is_not_chilled(server: RunningServer, write: Write) -> None:
+    slow = "import time\ndef handler(event, context):\n    time.sleep(event.get('s', 0))\n"
+    server.deploy(f"{write('busy.py', slow)}:handler", "--name", "busy")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(server.invoke, "busy", {"s": 12})
+        wait_until(lambda: server.deployment("busy")["workers"] == 1, 10, "the worker")
+        done = server.cli("chill", "busy")
+        assert done.returncode == 1
+        assert "in use" in done.stderr
+        assert running.result().status == 200

@@ -104,7 +104,7 @@ def rollback(name: str, to: int | None, *, as_json: bool) -> None:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @json_option
 def rm(names: tuple[str, ...], *, as_json: bool) -> None:
-    """Remove deployments; registered models stay."""
+    """Remove deployments with their revisions, models and logs."""
     with connect() as client:
         for name in names:
             with Progress(f"removing {name}"):

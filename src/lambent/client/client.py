@@ -15,11 +15,12 @@ from lambent.client.replies import Reply, encoded, reply_of
 from lambent.client.transport import Transport
 from lambent.core.errors import CallerFault, PlatformFault
 from lambent.core.invocation import JSON, Role
-from lambent.core.spec import DeploymentSpec, Kind, Setting, with_settings
+from lambent.core.spec import DeploymentSpec, Kind, Setting, Temperature, with_settings
 from lambent.wire.api import (
     ArtifactReply,
     AsyncReply,
     CheckView,
+    ChillRequest,
     DeploymentDetail,
     DeploymentView,
     DeployReply,
@@ -121,6 +122,14 @@ class Client:
     def rollback(self, name: str, to: int | None = None) -> DeploymentView:
         """Make the revision before the active one, or the one with number `to`, answer again."""
         return self._post(_deployment(name) + "/rollback", RollbackRequest(to), DeploymentView)
+
+    def chill(self, name: str, to: Temperature = Temperature.WARM) -> DeploymentView:
+        """Let a deployment cool down to `warm` or `cold`. Fails with a conflict while it is in use."""
+        return self._post(_deployment(name) + "/chill", ChillRequest(to), DeploymentView)
+
+    def prime(self, name: str) -> DeploymentView:
+        """Load a deployment into its template. `unsafe` in the answer says why it stayed warm."""
+        return self._post(_deployment(name) + "/prime", None, DeploymentView)
 
     def logs(self, name: str, *, tail: int = 100) -> Iterator[str]:
         """The last `tail` lines that a deployment printed, oldest first."""
@@ -238,9 +247,14 @@ class Client:
         return _read(self._transport.request("GET", path, timeout_s=CONTROL_TIMEOUT_S).body, kind)
 
     def _post(
-        self, path: str, request: msgspec.Struct, kind: type[V], *, timeout_s: float = CONTROL_TIMEOUT_S
+        self,
+        path: str,
+        request: msgspec.Struct | None,
+        kind: type[V],
+        *,
+        timeout_s: float = CONTROL_TIMEOUT_S,
     ) -> V:
-        body = msgspec.json.encode(request)
+        body = b"" if request is None else msgspec.json.encode(request)
         answer = self._transport.request(
             "POST", path, timeout_s=timeout_s, body=body, headers={"content-type": JSON}
         )

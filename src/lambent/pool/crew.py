@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import Final
 
@@ -22,8 +23,8 @@ class Crew:
     """
 
     __slots__ = (
-        "empty_since_s", "failures", "idle", "last_error", "leaving", "members", "panic", "plan", "policy",
-        "retired", "starting", "wake_not_before_s", "wakes",
+        "emptied", "empty_since_s", "failures", "idle", "last_error", "leaving", "members", "panic", "plan",
+        "policy", "retired", "starting", "wake_not_before_s", "wakes",
     )  # fmt: skip
 
     def __init__(self, plan: RevisionPlan, policy: ScalingPolicy, now_s: float) -> None:
@@ -36,6 +37,8 @@ class Crew:
         self.retired = False
         self.panic: Panic | None = None
         self.empty_since_s = now_s
+        self.emptied: Final = asyncio.Event()
+        self.emptied.set()
         self.failures = 0
         self.wake_not_before_s = 0.0
         self.last_error = ""
@@ -45,6 +48,11 @@ class Crew:
     def empty(self) -> bool:
         """Neither a worker nor one on its way."""
         return not (self.members or self.leaving or self.starting)
+
+    def check_emptied(self) -> None:
+        """Tell who waits for that if no worker is left."""
+        if self.empty:
+            self.emptied.set()
 
     def withdraw(self, member: Member) -> None:
         """It takes no more calls."""

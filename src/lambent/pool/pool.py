@@ -13,11 +13,11 @@ from typing import Final, Protocol
 
 from lambent.clock import Clock
 from lambent.core.autoscaling import policy_for
-from lambent.core.errors import LambentError, PlatformFault
+from lambent.core.errors import Conflict, LambentError, PlatformFault
 from lambent.core.lifecycle import Event, Instruction
 from lambent.core.retrying import RetryPolicy, next_delay_s
 from lambent.core.spec import Temperature
-from lambent.engines.base import Engine, Worker
+from lambent.engines.base import Engine, Primed, Worker
 from lambent.pool.crew import Crew
 from lambent.pool.member import Lease, Member
 from lambent.pool.routes import Route, Routes
@@ -131,27 +131,37 @@ class Pool:
         if crew is None or crew.empty:
             await self.engine.chill(revision, to)
 
+    async def empty(self, revision: str) -> None:
+        """Stop a revision's idle workers and wait until none is left. Raises `Conflict` where one is busy."""
+        crew = self._crews.get(revision)
+        if crew is None:
+            return
+        for member in tuple(crew.idle):
+            member.tell(Event.STOP_ASKED)
+        try:
+            async with asyncio.timeout(STOP_GRACE_S):
+                await crew.emptied.wait()
+        except TimeoutError:
+            raise Conflict(f"{crew.plan.deployment!r} is in use and cannot be chilled now") from None
+
     # Workers come and go.
 
     def _wake(self, crew: Crew) -> None:
         crew.starting += 1
+        crew.emptied.clear()
         self._tasks.create_task(self._bring_up(crew), name=f"wake {crew.plan.deployment}")
 
     async def _bring_up(self, crew: Crew) -> None:
         revision = crew.plan.revision
         started_s, came_from = self._clock.now_s(), self.engine.temperature(revision)
         try:
-            primed = await self.engine.prime(crew.plan)
-            worker = await self.engine.start(crew.plan)
-        except LambentError as error:
-            self._wake_failed(crew, error)
-            return
-        except Exception as error:
-            log.exception("wake_crashed", extra={"deployment": crew.plan.deployment})
-            self._wake_failed(crew, PlatformFault(f"no worker could be started: {error}"))
-            return
+            started = await self._start(crew)
         finally:
             crew.starting -= 1
+        if isinstance(started, LambentError):
+            self._wake_failed(crew, started)
+            return
+        primed, worker = started
         parts_ms = dict(worker.parts_ms)
         if came_from in (Temperature.COLD, Temperature.WARM):
             parts_ms = {**primed.parts_ms, **parts_ms}
@@ -163,6 +173,15 @@ class Pool:
         )
         crew.woke(wake)
         self._join(crew, worker, wake)
+
+    async def _start(self, crew: Crew) -> tuple[Primed, Worker] | LambentError:
+        try:
+            return await self.engine.prime(crew.plan), await self.engine.start(crew.plan)
+        except LambentError as error:
+            return error
+        except Exception as error:
+            log.exception("wake_crashed", extra={"deployment": crew.plan.deployment})
+            return PlatformFault(f"no worker could be started: {error}")
 
     def _join(self, crew: Crew, worker: Worker, wake: WakeView) -> None:
         member = Member(self, crew.plan.revision, worker, wake)
@@ -177,6 +196,7 @@ class Pool:
         member.tell(Event.EXITED)
         crew.leaving.discard(member)
         crew.empty_since_s = self._clock.now_s()
+        crew.check_emptied()
         log.debug("worker_exited", extra={"worker": member.worker.worker_id, "code": end.code})
         if crew.retired and crew.empty:
             await self._bury(crew)
@@ -184,6 +204,7 @@ class Pool:
             self._tell_slots_changed(crew.plan.revision)
 
     def _wake_failed(self, crew: Crew, error: LambentError) -> None:
+        crew.check_emptied()
         delay_s = next_delay_s(WAKE_RETRY, crew.failures, jitter=1.0)
         crew.failed(error, not_before_s=self._clock.now_s() + delay_s)
         log.warning("wake_failed", extra={"deployment": crew.plan.deployment, "reason": error.message})

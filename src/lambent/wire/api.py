@@ -141,6 +141,12 @@ class RollbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: int | None = None
 
 
+class ChillRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Let a deployment cool down to `warm` or `cold`."""
+
+    to: Temperature = Temperature.WARM
+
+
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     """A registered model."""
 
