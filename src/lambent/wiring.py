@@ -65,7 +65,7 @@ from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.logs import DeploymentLogs
 from lambent.storage.sql import SqlStore
 from lambent.storage.statedir import announced, load_master, owned
-from lambent.wire.api import ServerFile
+from lambent.wire.api import ServerFile, WakeView
 
 PROJECT = "default"
 
@@ -129,7 +129,7 @@ class Server:
             environ=_for_user_code(os.environ),
             load_timeout_s=settings.load_timeout_s,
         )
-        self.pool = Pool(self.engine, self.routes, clock, tasks)
+        self.pool = Pool(self.engine, self.routes, clock, tasks, on_wake=self._woke)
         self.autoscaler = Autoscaler(self.pool, self.routes, clock, tick_s=settings.scaling_tick_s)
         self.oneshots = OneShots(self.engine, timeout_s=settings.load_timeout_s)
         self.registry = Registry(kept.store.models, kept.artifacts, self.oneshots, kept.work_dir)
@@ -241,6 +241,9 @@ class Server:
             run_s=record.run_us / 1e6,
             billed_ms=record.billed_ms,
         )
+
+    def _woke(self, deployment: str, wake: WakeView) -> None:
+        self.metrics.wake(deployment, wake.temperature.value, total_ms=wake.total_ms, parts_ms=wake.parts_ms)
 
     def workers(self) -> Iterator[tuple[str, int]]:
         """For the metrics: each deployment and its workers."""

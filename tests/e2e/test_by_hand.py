@@ -145,3 +145,13 @@ def test_what_is_in_use_is_not_chilled(server: RunningServer, write: Write) -> N
         assert done.returncode == 1
         assert "in use" in done.stderr
         assert running.result().status == 200
+
+
+def test_the_metrics_say_what_wakes_were_made_of(server: RunningServer, write: Write) -> None:
+    server.deploy(f"{write('seen.py', HELLO)}:handler", "--name", "seen")
+    server.invoke("seen", {})
+    page = server.request("GET", "/metrics").body.decode()
+    assert 'lambent_invocations_total{deployment="seen",status="ok",temperature="primed"} 1.0' in page
+    assert 'lambent_wake_seconds_count{deployment="seen",temperature="primed"} 1.0' in page
+    assert 'lambent_wake_part_seconds_total{deployment="seen",part="fork"}' in page
+    assert 'lambent_workers{deployment="seen"} 1.0' in page

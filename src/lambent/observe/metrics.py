@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -42,6 +42,19 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
+        self._wakes = Histogram(
+            "lambent_wake_seconds",
+            "From the decision to start a worker until it takes calls, by the temperature that it came from.",
+            ("deployment", "temperature"),
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._wake_parts = Counter(
+            "lambent_wake_part_seconds",
+            "What wakes were made of: exec, import, fork, init, load, restore.",
+            ("deployment", "part"),
+            registry=self._registry,
+        )
         self._billed = Counter(
             "lambent_billed_milliseconds",
             "Milliseconds billed.",
@@ -65,6 +78,14 @@ class Metrics:
         invocations.inc()
         run.observe(run_s)
         billed.inc(billed_ms)
+
+    def wake(
+        self, deployment: str, temperature: str, *, total_ms: float, parts_ms: Mapping[str, float]
+    ) -> None:
+        """One worker was started."""
+        self._wakes.labels(deployment, temperature).observe(total_ms / 1e3)
+        for part, took_ms in parts_ms.items():
+            self._wake_parts.labels(deployment, part).inc(took_ms / 1e3)
 
     def watch(self, levels: Levels) -> None:
         """Report these levels at each scrape."""

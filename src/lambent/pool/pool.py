@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from lambent.clock import Clock
@@ -23,6 +23,9 @@ from lambent.pool.member import Lease, Member
 from lambent.pool.routes import Route, Routes
 from lambent.pool.traffic import Traffic
 from lambent.wire.api import WakeView
+
+# Hears of each wake: the deployment's name, and what it was made of.
+OnWake = Callable[[str, WakeView], None]
 
 STOP_GRACE_S: Final = 10.0
 WAKE_RETRY: Final = RetryPolicy(
@@ -45,8 +48,17 @@ class Listener(Protocol):
 class Pool:
     """Every crew of this node."""
 
-    def __init__(self, engine: Engine, routes: Routes, clock: Clock, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        routes: Routes,
+        clock: Clock,
+        tasks: asyncio.TaskGroup,
+        *,
+        on_wake: OnWake | None = None,
+    ) -> None:
         self.engine: Final = engine
+        self._on_wake = on_wake
         self._clock = clock
         self._tasks = tasks
         self._listener: Listener | None = None
@@ -172,6 +184,8 @@ class Pool:
             parts_ms=parts_ms,
         )
         crew.woke(wake)
+        if self._on_wake:
+            self._on_wake(crew.plan.deployment, wake)
         self._join(crew, worker, wake)
 
     async def _start(self, crew: Crew) -> tuple[Primed, Worker] | LambentError:
