@@ -69,7 +69,7 @@ class Member:
         self._state = State.STARTING
         self._sent: Final[deque[Lease]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._broken = False  # the first call that it did not answer is known
+        self._broken = False  # a call of it will never be answered: it begins no other, and takes none
         self.owner = owner
         self.revision = revision
         self.worker = worker
@@ -90,7 +90,8 @@ class Member:
 
     def takes(self, ahead: int) -> bool:
         """Whether one more call may be sent while it is busy, when so many may be ahead of their turn."""
-        return self._state is State.BUSY and self.leases <= ahead and not self.exclusive
+        busy = self._state is State.BUSY and not self._broken
+        return busy and self.leases <= ahead and not self.exclusive
 
     def sent(self, lease: Lease) -> None:
         """A call is on its way."""
@@ -100,7 +101,7 @@ class Member:
 
     def ended(self, lease: Lease, event: Event) -> None:
         """A call was answered, or never will be. Raises `NotStarted` where its turn never came."""
-        turn = self._sent[0] is lease and not self._broken
+        turn = lease.begun  # not "is the first": who hears of the worker's end first is a matter of chance
         self._sent.remove(lease)
         if event is not Event.RETURNED:
             self._broken = True
@@ -121,7 +122,7 @@ class Member:
             self.owner.room(self)
 
     def _begin(self, lease: Lease) -> None:
-        lease.started_s = self.owner.now_s()
+        lease.begun, lease.started_s = True, self.owner.now_s()
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(lease.timeout_s, self.tell, Event.TIMED_OUT)
 
@@ -129,12 +130,13 @@ class Member:
 class Lease:
     """The right to run one call on a member. Ends in `run` or in `give_back`, exactly once."""
 
-    __slots__ = ("_member", "revision", "started_s", "timeout_s", "wake")
+    __slots__ = ("_member", "begun", "revision", "started_s", "timeout_s", "wake")
 
     def __init__(self, member: Member) -> None:
         self._member = member
         self.revision = member.revision
         self.wake = member.wake
+        self.begun = False
         self.started_s = 0.0
         self.timeout_s = 0.0
         member.wake = None

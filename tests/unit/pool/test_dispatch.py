@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 
 import pytest
 
@@ -322,5 +323,36 @@ def test_what_outlives_the_grace_of_a_drain_is_cut_off_answered_and_metered() ->
             assert [(record.status, record.run_us > 9_000_000) for record in n.usage] == [
                 (Status.EXITED, True)
             ]
+
+    run(story())
+
+
+def test_a_worker_that_dies_takes_its_own_call_along_and_no_other() -> None:
+    """Calls that were sent ahead of their turn are run by the next worker, each once."""
+    begun: Counter[bytes] = Counter()
+
+    async def mortal(body: bytes, _: Scene) -> bytes:
+        begun[body] += 1
+        await asyncio.sleep(0.0002)  # so short that calls are sent ahead
+        if body.endswith(b"7"):
+            raise Dies(1)
+        return body
+
+    async def story() -> None:
+        async with node(lambda _: Program(run=mortal)) as n:
+            n.deploy(workers_max=1)
+            ended: dict[bytes, Status] = {}
+
+            async def client(number: int) -> None:
+                for at in range(40):
+                    body = b"%d %d" % (number, at)
+                    ended[body] = (await n.dispatcher.invoke(n.invocation(body=body))).status
+
+            await asyncio.gather(*(client(number) for number in range(12)))
+            assert set(begun.values()) == {1}
+            died = {body for body, status in ended.items() if status is Status.EXITED}
+            assert died == {body for body in ended if body.endswith(b"7")}
+            assert len(n.usage) == len(ended) == 480
+            assert n.dispatcher.queued("default", "f") == 0
 
     run(story())
