@@ -39,18 +39,25 @@ def prepare(folder: Path, file: str) -> Serving:
     """Make the twin, compare it, and say which of the two serves. Raises `BadModel`."""
     model = _read(folder / file)
     given = _predictor(model)
-    twin = derived(folder, file, ".onnx")
+    exported, twin = derived(folder, file, ".exported.onnx"), derived(folder, file, ".onnx")
     try:
         free_size(given)  # a model that was never called cannot be exported
-        _export(model, twin)
+        _export(model, exported)
+        onnx.optimise(exported, twin)
         worst = difference(given, onnx.open_file(twin))
     except ValueError as error:
-        twin.unlink(missing_ok=True)
+        onnx.remove(twin)
         reason = f"served by Keras itself, and cannot be primed: its ONNX twin is not used, because {error}"
         return Serving(adapter=NAME, file=file, served_by=NAME, served_file=file, reason=reason)
-    relative = twin.relative_to(folder).as_posix()
+    finally:
+        exported.unlink(missing_ok=True)
     return Serving(
-        adapter=NAME, file=file, served_by=onnx.NAME, served_file=relative, max_abs_difference=worst
+        adapter=NAME,
+        file=file,
+        served_by=onnx.NAME,
+        served_file=twin.relative_to(folder).as_posix(),
+        max_abs_difference=worst,
+        mapped_bytes=onnx.mapped_bytes(twin),
     )
 
 

@@ -30,6 +30,16 @@ DTYPES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+# Tensors from this size on go to a file, each at a page's first byte, and with them the form into which the
+# processor's kernels pack them: a session then maps both and keeps neither on its heap. The packed form has
+# the hash of its bytes beside it; where another processor's kernels pack in another way, they do so anew at
+# each load (docs/decisions/0011).
+MAPPED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "optimized_model_external_initializers_min_size_in_bytes": str(64 << 10),
+        "save_external_prepacked_constant_initializers": "1",
+    }
+)
 # The smallest model there is, `y = relu(x)`, as the file that `onnx.helper` makes of it.
 RELU: Final = (
     b'\x08\x07\x12\x00:5\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01gZ\x10\n\x01x\x12\x0b\n\t\x08\x01\x12\x05\n'
@@ -59,24 +69,56 @@ def prepare(folder: Path, file: str) -> Serving:
     given = open_file(folder / file)
     copy = derived(folder, file, ".optimised.onnx")
     try:
-        _optimise(folder / file, copy)
+        optimise(folder / file, copy)
         worst = difference(given, open_file(copy))
     except ValueError as error:
-        copy.unlink(missing_ok=True)
+        remove(copy)
         reason = f"served as it is: there is no optimised copy, because {error}"
         return Serving(adapter=NAME, file=file, served_by=NAME, served_file=file, reason=reason)
-    relative = copy.relative_to(folder).as_posix()
-    return Serving(adapter=NAME, file=file, served_by=NAME, served_file=relative, max_abs_difference=worst)
+    return Serving(
+        adapter=NAME,
+        file=file,
+        served_by=NAME,
+        served_file=copy.relative_to(folder).as_posix(),
+        max_abs_difference=worst,
+        mapped_bytes=mapped_bytes(copy),
+    )
 
 
-def _optimise(path: Path, copy: Path) -> None:
+def optimise(path: Path, copy: Path) -> None:
+    """Write an optimised `copy` of a model, and beside it the weights that loading it will map.
+
+    Raises `BadModel`.
+    """
+    remove(copy)
     options = _options()
     # Beyond "extended" the graph is laid out for this very processor, and an artifact may move.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(copy)
+    for name, value in MAPPED.items():
+        options.add_session_config_entry(f"session.{name}", value)
+    options.add_session_config_entry(
+        "session.optimized_model_external_initializers_file_name", _weights(copy).name
+    )
     _session(path, options)
     if not copy.exists():
         raise BadModel(f"ONNX Runtime wrote none for {path.name}")
+
+
+def mapped_bytes(copy: Path) -> int:
+    """How much of what `optimise` wrote will be mapped."""
+    weights = _weights(copy)
+    return weights.stat().st_size if weights.exists() else 0
+
+
+def remove(copy: Path) -> None:
+    """Remove what `optimise` wrote. Harmless where there is nothing."""
+    copy.unlink(missing_ok=True)
+    _weights(copy).unlink(missing_ok=True)
+
+
+def _weights(copy: Path) -> Path:
+    return copy.with_name(f"{copy.name}.weights")
 
 
 def _options() -> Any:
