@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -23,6 +23,8 @@ from lambent.core.spec import Kind
 from lambent.storage import base
 from lambent.storage.base import Model, Revision
 from lambent.wire.api import DeployRequest
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +78,12 @@ class Deployments:
 
         Raises `NotFound` for an unknown artifact, `InvalidSpec`, `CallerFault`, `LoadFailed` where the code
         or the model cannot be loaded, `Conflict` where another app has the name, `StorageFull`.
+        Cancelled while the artifact is read it does nothing; later it is seen through all the same.
         """
         drafts = await self._drafting.drafts(project, request)
+        return await _to_its_end(self._make_active(project, drafts))
+
+    async def _make_active(self, project: str, drafts: Sequence[Draft]) -> Deployed:
         async with self._held(project, [draft.name for draft in drafts]):
             candidates = [await self._candidate(project, draft) for draft in drafts]
             try:
@@ -184,6 +190,18 @@ class Deployments:
             for name in sorted(names):
                 await held.enter_async_context(self._locks.setdefault((project, name), asyncio.Lock()))
             yield
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` comes to. A cancellation waits for it: disk, routes and templates must not part ways."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()  # or it would be reported as lost
+        raise
 
 
 def _rollback_target(revisions: Sequence[Revision], active: Revision, to: int | None) -> Revision:

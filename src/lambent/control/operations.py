@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from lambent.core.errors import CallerFault
 from lambent.core.invocation import JSON, Principal, Role
 
 PREFIX: Final = "/api/v1"
+
+T = TypeVar("T")
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -65,6 +68,26 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         if text not in ("", "0", "1", "false", "true"):
             raise CallerFault(f"{name}={text!r} is neither true nor false")
         return text in ("1", "true")
+
+    async def while_present(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` comes to; it is cancelled when the client leaves. Raises `ClientDisconnect` then.
+
+        Only for a request whose body has been read.
+        """
+        working, left = asyncio.create_task(work), asyncio.create_task(self._left())
+        try:
+            await asyncio.wait((working, left), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+            working.cancel()
+            await asyncio.wait((working, left))
+        if working.cancelled():
+            raise ClientDisconnect
+        return working.result()
+
+    async def _left(self) -> None:
+        while (await self.request.receive())["type"] != "http.disconnect":
+            pass
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):

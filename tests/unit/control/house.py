@@ -58,6 +58,9 @@ class Loads:
         self.load_fails: dict[str, Exception] = {}
         self.loaded: list[str] = []
         self.waiting: asyncio.Event | None = None
+        self.describing = asyncio.Event()
+        self.loading = asyncio.Event()
+        self.load_waiting: asyncio.Event | None = None
 
     def program(self, plan: RevisionPlan) -> Program:
         if plan.runtime is Runtime.DESCRIBE:
@@ -67,6 +70,7 @@ class Loads:
         return Program(load=lambda: self._load(plan))
 
     async def _describe(self, plan: RevisionPlan, scene: Scene) -> bytes:
+        self.describing.set()
         if self.waiting is not None:
             await self.waiting.wait()
         content = (Path(plan.code_dir) / plan.entrypoint.partition(":")[0]).read_bytes()
@@ -98,6 +102,9 @@ class Loads:
 
     async def _load(self, plan: RevisionPlan) -> None:
         self.loaded.append(plan.deployment)
+        self.loading.set()
+        if self.load_waiting is not None:
+            await self.load_waiting.wait()
         if error := self.load_fails.get(plan.deployment):
             raise error
 
@@ -240,16 +247,23 @@ class House:
         return DeployRequest(artifact=self.artifact({"Net_1.onnx": content}), target="Net_1.onnx", **more)
 
     async def call(
-        self, method: str, path: str, body: object = None, *, role: Role = Role.ADMIN, project: str = PROJECT
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        role: Role = Role.ADMIN,
+        project: str = PROJECT,
+        until: asyncio.Event | None = None,
     ) -> Response:
-        """One request to the API, from a key with this role."""
+        """One request to the API, from a key with this role. The client leaves when `until` is set."""
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             scope["lambent.principal"] = Principal(project, "k", role)
             await self.app(scope, receive, send)
 
         raw = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
-        return await request(app, method, "/api/v1" + path, raw, {"host": "lambent.test:8700"})
+        return await request(app, method, "/api/v1" + path, raw, {"host": "lambent.test:8700"}, until=until)
 
 
 class _Over(Exception):

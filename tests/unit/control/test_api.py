@@ -1,5 +1,6 @@
 """The control API over HTTP: what it answers, to whom, and that its description is true."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from lambent.core.invocation import Role
 from lambent.core.spec import Kind
 from lambent.storage.base import Run, RunState
 from lambent.wire.api import DeployRequest
+from tests.support.engine_stages import eventually
 from tests.support.tars import tar_of
 from tests.unit.control.house import PROJECT, UPLOAD_BYTES_MAX, House, declared, play
 from tests.unit.gateway.asgi import Response
@@ -42,6 +44,17 @@ def test_a_deployment_from_upload_to_removal(tmp_path: Path) -> None:
 
         assert (await house.call("DELETE", "/deployments/hello")).status == 204
         assert refused(await house.call("GET", "/deployments/hello")) == (404, "not_found")
+        assert (await house.call("GET", "/deployments")).json() == []
+
+    play(tmp_path, story)
+
+
+def test_a_deploy_whose_client_leaves_while_the_code_is_imported_is_given_up(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        house.loads.waiting = asyncio.Event()
+        answer = await house.call("POST", "/deployments", house.code(b"1"), until=house.loads.describing)
+        assert answer.status == 400  # which nobody reads
+        await eventually(lambda: all(one.role != "worker" for one in house.engine.census()))
         assert (await house.call("GET", "/deployments")).json() == []
 
     play(tmp_path, story)

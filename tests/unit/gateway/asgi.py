@@ -197,14 +197,20 @@ async def request(
     target: str,
     body: bytes | Sequence[bytes] = b"",
     headers: dict[str, str] | None = None,
+    *,
+    until: asyncio.Event | None = None,
 ) -> Response:
-    """Send one request, the body in one piece or in the given ones, and collect the answer."""
+    """Send one request, the body in one piece or in the given ones, and collect the answer.
+
+    The client leaves when `until` is set, else it stays.
+    """
     chunks = [body] if isinstance(body, bytes) else list(body)
     sent: list[Message] = []
 
     async def receive() -> Message:
         if not chunks:
-            await asyncio.get_running_loop().create_future()
+            await (until or asyncio.Event()).wait()
+            return {"type": "http.disconnect"}
         return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
 
     async def send(message: Message) -> None:

@@ -132,7 +132,8 @@ class DeploymentVerbs:
         return ArtifactReply(facts.digest, facts.size_bytes, facts.files)
 
     async def _deploy(self, asked: Asked) -> DeployReply:
-        deployed = await self._deployments.deploy(asked.project, asked.body)
+        # Code that hangs when it is imported must not go on when nobody waits for it any more.
+        deployed = await asked.while_present(self._deployments.deploy(asked.project, asked.body))
         return DeployReply(
             await self._views.deployments(deployed.revisions, asked.base_url), deployed.changed
         )
