@@ -29,8 +29,8 @@ class Stream:
     """Frames to and from the server."""
 
     def __init__(self, fd: int) -> None:
-        self._socket: Final = socket.socket(fileno=fd)
-        self._socket.setblocking(True)
+        # Told what it is, `socket` asks the kernel nothing. The server made it blocking.
+        self._socket: Final = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=fd)
         self._arrived = bytearray()  # what was read beyond the last frame: calls are sent ahead of their turn
         self._chunk: Final = memoryview(bytearray(READ_BYTES))
         self._sending: Final = threading.Lock()  # user code may report progress from a thread of its own

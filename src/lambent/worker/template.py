@@ -94,12 +94,11 @@ class Template:
         if pid == 0:
             self._let_go()
             return self._birth(order, parent, started_s)
-        forked = Forked(order.message.child, pid, (self._clock.now_s() - started_s) * 1e3)
+        self._channel.send(Forked(order.message.child, pid, (self._clock.now_s() - started_s) * 1e3))
         order.close()
         pidfd = os.pidfd_open(pid)
         self._children[pidfd] = Child(order.message.child, pid)
         self._poll.register(pidfd, select.POLLIN)
-        self._channel.send(forked)
         return None
 
     def _birth(self, order: Order, parent: int, forked_s: float) -> Birth:
