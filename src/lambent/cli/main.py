@@ -39,6 +39,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "models": "jobs",
         "usage": "usage",
         "cost": "usage",
+        "simulate": "simulate",
         "keys": "keys",
         "doctor": "doctor",
     }
