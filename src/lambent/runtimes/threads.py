@@ -28,5 +28,6 @@ def use(threads: int, *, unless_in: Container[str] = ()) -> None:
     Variables that are in `unless_in` keep what they say.
     """
     os.environ.update({name: str(threads) for name in VARIABLES if name not in unless_in})
-    if torch := sys.modules.get("torch"):
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
