@@ -2,6 +2,7 @@
 
     FOLDER/artifacts/<digest>/        the tree, read-only; when it is there, it is whole and on disk
     FOLDER/artifacts/<digest>.json    its manifest: each file with its size and SHA-256
+    FOLDER/tensors/<sha256>           files of tensors that several trees may have: hard links to one file
     FOLDER/tmp/ingest-*/              what is being written; removed when the store is opened again
 
 One process owns the folder at a time; its threads may ingest side by side.
@@ -24,6 +25,7 @@ import msgspec
 
 from lambent.core.errors import NotFound, StorageBroken, StorageFull
 from lambent.storage.artifacts_tar import unpack
+from lambent.storage.artifacts_tensors import SharedTensors
 from lambent.storage.artifacts_tree import (
     CHUNK_BYTES,
     EXECUTABLE,
@@ -49,6 +51,7 @@ class FileArtifacts:
     def __init__(self, folder: Path) -> None:
         self._kept: Final = folder / "artifacts"
         self._unfinished: Final = folder / "tmp"
+        self._tensors: Final = SharedTensors(folder / "tensors")
 
     @classmethod
     def open(cls, folder: Path) -> FileArtifacts:
@@ -65,6 +68,7 @@ class FileArtifacts:
             for manifest in artifacts._kept.glob("*.json"):
                 if not manifest.with_suffix("").is_dir():  # killed before its tree came
                     manifest.unlink()
+            artifacts._tensors.open()
         return artifacts
 
     def ingest_archive(self, stream: BinaryIO, *, size_bytes_max: int) -> ArtifactFacts:
@@ -107,6 +111,7 @@ class FileArtifacts:
             tree.mkdir(mode=0o755)
             writer = TreeWriter(tree, size_bytes_max=size_bytes_max)
             fill(writer)
+            writer.each(self._tensors.share)
             manifest = writer.seal()
             if not (self._kept / manifest.digest).is_dir():
                 self._keep(tree, manifest)

@@ -87,6 +87,11 @@ class TreeWriter:
         self._entries[path] = Entry(path=path, size_bytes=size_bytes, sha256=sha256, executable=executable)
         self._size_bytes += size_bytes
 
+    def each(self, do: Callable[[Path, Entry], None]) -> None:
+        """Call `do` for each file that was added. It may put an equal one in its place."""
+        for path, entry in self._entries.items():
+            do(self._folder / path, entry)
+
     def seal(self) -> Manifest:
         """Make the folders read-only, bring them to disk, say what is there: if nothing, `CallerFault`.
 
