@@ -12,6 +12,7 @@ from lambent.core.spec import (
     MIB,
     SIZE_UNITS,
     DeploymentSpec,
+    Keep,
     Kind,
     checked,
     new_spec,
@@ -92,8 +93,16 @@ def test_no_settings_change_nothing() -> None:
     assert with_settings(SPEC, {}) == SPEC
 
 
+@pytest.mark.parametrize(("value", "kept"), [("auto", Keep.AUTO), ("primed", Keep.PRIMED), ("hot", Keep.HOT)])
+def test_what_is_kept_ready_is_one_of_three_words(value: str, kept: Keep) -> None:
+    assert with_settings(SPEC, {"keep": value}).keep is kept
+    for wrong in ("cold", "", 1, ["hot"], None):
+        with pytest.raises(InvalidSpec, match="is none of auto, primed, hot"):
+            with_settings(SPEC, {"keep": wrong})
+
+
 KNOWN = (
-    "concurrency, description, env.NAME, hold_s, keep_alive_s, memory, memory_bytes, queue_depth_max, "
+    "concurrency, description, env.NAME, hold_s, keep, keep_alive_s, memory, memory_bytes, queue_depth_max, "
     "template_keep_s, threads, timeout_s, workers_max, workers_min"
 )
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from lambent.core.spec import DeploymentSpec
+from lambent.core.spec import DeploymentSpec, Keep
 from lambent.core.window import WINDOW_S_MAX
 
 STABLE_WINDOW_S_MIN: Final = 2.0
@@ -151,11 +151,14 @@ def _limited(
 
 
 def policy_for(spec: DeploymentSpec) -> ScalingPolicy:
-    """The policy of a deployment. A short keep-alive asks for quick reactions, so the windows follow it."""
+    """The policy of a deployment. A short keep-alive asks for quick reactions, so the windows follow it.
+
+    What its owner wants hot has a worker at any time.
+    """
     stable_window_s = min(WINDOW_S_MAX, max(STABLE_WINDOW_S_MIN, spec.keep_alive_s))
     return ScalingPolicy(
         target_concurrency=float(spec.concurrency),
-        workers_min=spec.workers_min,
+        workers_min=max(spec.workers_min, int(spec.keep is Keep.HOT)),
         workers_max=spec.workers_max,
         stable_window_s=stable_window_s,
         burst_window_s=max(BURST_WINDOW_S_MIN, BURST_SHARE * stable_window_s),

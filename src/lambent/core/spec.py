@@ -42,12 +42,25 @@ class Temperature(StrEnum):
     HOT = "hot"
 
 
+class Keep(StrEnum):
+    """What a deployment's owner wants kept ready, whatever it costs."""
+
+    AUTO = "auto"  # the thermostat decides
+    PRIMED = "primed"  # its template stays
+    HOT = "hot"  # a worker stays
+
+
+# Longer than any idle time that is worth a thought: the default, so that the thermostat alone decides.
+TEMPLATE_KEEP_S_MAX: Final = 30 * 86_400.0
+
+
 class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything about a deployment but its bytes.
 
     `entrypoint` is `module:object` inside the code artifact, or empty where `adapter` serves a model file
     alone. `train` names the job deployment that makes a model when there is none. `threads` is how many a
-    worker's frameworks may use.
+    worker's frameworks may use. `keep` asks for a temperature that memory's price does not move;
+    `template_keep_s` is how long a template may outlive the last worker even while memory is free.
     """
 
     name: str
@@ -60,7 +73,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     timeout_s: float = 60.0
     hold_s: float = 60.0
     keep_alive_s: float = 60.0
-    template_keep_s: float = 600.0
+    template_keep_s: float = TEMPLATE_KEEP_S_MAX
+    keep: Keep = Keep.AUTO
     workers_min: int = 0
     workers_max: int = 4
     concurrency: int = 1
@@ -76,7 +90,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "timeout_s": (0.05, 7 * 86_400),
     "hold_s": (0.05, 86_400),
     "keep_alive_s": (0.0, 7 * 86_400),
-    "template_keep_s": (0.0, 30 * 86_400),
+    "template_keep_s": (0.0, TEMPLATE_KEEP_S_MAX),
     "workers_min": (0, 256),
     "workers_max": (1, 256),
     "concurrency": (1, 1),
@@ -117,7 +131,7 @@ def parse_size(text: str | int) -> int:
 def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> DeploymentSpec:
     """`spec` with user settings applied and checked.
 
-    Keys are those of DESIGN: `memory` (a size), the numbers of `BOUNDS`, `description`, and `env.NAME`.
+    Keys are those of DESIGN: `memory` (a size), `keep`, the numbers of `BOUNDS`, `description`, `env.NAME`.
     Raises `InvalidSpec` that names the key, the value and the range.
     """
     changes: dict[str, object] = {}
@@ -127,12 +141,14 @@ def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> Deplo
             changes["memory_bytes"] = _memory_bytes(value)
         elif key.startswith("env.") and len(key) > len("env."):
             env[_env_name(key)] = _env_value(key, value)
+        elif key == "keep":
+            changes[key] = _keep(value)
         elif key == "description":
             changes[key] = str(value)
         elif key in BOUNDS:
             changes[key] = _bounded(key, _number(key, value))
         else:
-            known = ", ".join(sorted(["memory", "description", "env.NAME", *BOUNDS]))
+            known = ", ".join(sorted(["memory", "keep", "description", "env.NAME", *BOUNDS]))
             raise InvalidSpec(f"unknown setting {_shown(key)}; known are {known}")
     return checked(msgspec.structs.replace(spec, env=env, **changes))
 
@@ -159,6 +175,12 @@ def _memory_bytes(value: object) -> int:
             f"memory={_shown(value)} is out of range: {low / MIB:g}MiB to {high / SIZE_UNITS['TiB']:g}TiB"
         )
     return size_bytes
+
+
+def _keep(value: object) -> Keep:
+    if value not in tuple(Keep):
+        raise InvalidSpec(f"keep={_shown(value)} is none of {', '.join(Keep)}")
+    return Keep(str(value))
 
 
 def _env_name(key: str) -> str:

@@ -41,7 +41,8 @@ class Primed(msgspec.Struct, frozen=True, kw_only=True):
 class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One process as the operator sees it. `revision` is empty for an environment template.
 
-    `pss_bytes` is the proportional share of memory, `private_bytes` what only this process maps.
+    `imports` is what an environment template has imported, sorted, and empty for the others. `pss_bytes` is
+    the proportional share of memory, `private_bytes` what only this process maps.
     """
 
     pid: int
@@ -49,6 +50,7 @@ class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     pss_bytes: int
     private_bytes: int
+    imports: tuple[str, ...] = ()
 
 
 class Worker(Protocol):

@@ -52,7 +52,7 @@ class Environments:
         self._watched: Final = watched
         self._clock: Final = clock
         self._current: Final[dict[tuple[str, ...], Template]] = {}
-        self._living: Final[dict[int, Template]] = {}  # by pid, with those that are leaving
+        self._living: Final[dict[int, tuple[tuple[str, ...], Template]]] = {}  # by pid, with those leaving
         self._timers: Final[dict[tuple[str, ...], asyncio.TimerHandle]] = {}
         self._users: Final[dict[str, tuple[str, ...]]] = {}
         self._flights: Final[Flights[tuple[str, ...], tuple[Template, dict[str, float]]]] = Flights()
@@ -89,14 +89,14 @@ class Environments:
         template = self._current.get(self._users[user]) if user in self._users else None
         return template if template is not None and template.usable else None
 
-    def all(self) -> Sequence[Template]:
-        """Every environment template that has not ended."""
+    def all(self) -> Sequence[tuple[tuple[str, ...], Template]]:
+        """Every environment template that has not ended, with its imports, sorted."""
         return tuple(self._living.values())
 
     async def close(self) -> None:
         """Let all of them go and wait for their end."""
         await self._flights.close()
-        templates = self.all()
+        templates = [template for _, template in self.all()]
         for template in templates:
             template.close()
         for template in templates:
@@ -151,11 +151,12 @@ class Environments:
         process.exit.add_done_callback(lambda done: setattr(popen, "returncode", done.result().code or 0))
         on_gone = functools.partial(self._forget, key, popen.pid)
         template = Template(name, process, ours, log, watched=self._watched, on_gone=on_gone)
-        self._current[key] = self._living[popen.pid] = template
+        self._current[key] = template
+        self._living[popen.pid] = (key, template)
         return template
 
     def _forget(self, key: tuple[str, ...], pid: int) -> None:
-        template = self._living.pop(pid)
+        _, template = self._living.pop(pid)
         if self._current.get(key) is template:
             del self._current[key]
 

@@ -121,7 +121,7 @@ class LocalEngine:
             self._workers.values()
         )  # copied in one step: this may be another thread than the loop's
         return [
-            *(_facts(template.process.pid, "environment", "") for template in self._environments.all()),
+            *(_facts(one.process.pid, "environment", "", key) for key, one in self._environments.all()),
             *(_facts(template.process.pid, "template", name) for name, template in self._revisions.all()),
             *(_facts(worker.pid, "worker", worker.plan.revision) for worker in workers),
         ]
@@ -212,8 +212,13 @@ class LocalEngine:
         self._strays.sweep_after(worker.pid)
 
 
-def _facts(pid: int, role: str, revision: str) -> ProcessFacts:
+def _facts(pid: int, role: str, revision: str, imports: tuple[str, ...] = ()) -> ProcessFacts:
     memory = memory_of(pid)
     return ProcessFacts(
-        pid=pid, role=role, revision=revision, pss_bytes=memory.pss_bytes, private_bytes=memory.private_bytes
+        pid=pid,
+        role=role,
+        revision=revision,
+        pss_bytes=memory.pss_bytes,
+        private_bytes=memory.private_bytes,
+        imports=imports,
     )

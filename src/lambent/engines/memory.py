@@ -119,7 +119,10 @@ class MemoryEngine:
 
     def census(self) -> Sequence[ProcessFacts]:
         return [
-            *(_facts(pid, "environment", "", 20 * MIB) for pid in self._environments.values()),
+            *(
+                _facts(pid, "environment", "", 20 * MIB, tuple(sorted(set(imports))))
+                for imports, pid in self._environments.items()
+            ),
             *(
                 _facts(known.template_pid, "template", revision, 4 * MIB)
                 for revision, known in self._revisions.items()
@@ -224,5 +227,14 @@ class MemoryEngine:
         return self._last_pid
 
 
-def _facts(pid: int, role: str, revision: str, size_bytes: int) -> ProcessFacts:
-    return ProcessFacts(pid=pid, role=role, revision=revision, pss_bytes=size_bytes, private_bytes=size_bytes)
+def _facts(
+    pid: int, role: str, revision: str, size_bytes: int, imports: tuple[str, ...] = ()
+) -> ProcessFacts:
+    return ProcessFacts(
+        pid=pid,
+        role=role,
+        revision=revision,
+        pss_bytes=size_bytes,
+        private_bytes=size_bytes,
+        imports=imports,
+    )

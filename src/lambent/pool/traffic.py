@@ -9,10 +9,11 @@ from lambent.core.window import Level
 class Traffic:
     """Invocations in flight and waiting, as a level over time. A deploy does not reset it."""
 
-    __slots__ = ("level", "peak_s", "present", "quiet_since_s", "run_s")
+    __slots__ = ("arrivals", "level", "peak_s", "present", "quiet_since_s", "run_s")
 
     def __init__(self, now_s: float) -> None:
         self.level = Level(now_s)
+        self.arrivals = 0  # ever: the thermostat learns from the differences
         self.present = 0
         self.quiet_since_s = now_s
         self.peak_s = 0.0  # the longest run of late
@@ -20,6 +21,7 @@ class Traffic:
 
     def arrive(self, now_s: float) -> None:
         """An invocation was accepted."""
+        self.arrivals += 1
         self.present += 1
         self.quiet_since_s = now_s
         self.level.set(self.present, now_s)
