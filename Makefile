@@ -123,12 +123,15 @@ test-frameworks: venv-frameworks ## the tests that need TensorFlow, Keras or tor
 
 # --- see it work ----------------------------------------------------------------------------------------
 
-.PHONY: demo bench
+.PHONY: demo bench bench-wake
 demo: .venv/.ready-keras ## play the whole story in this terminal
 	@$(BIN)/python examples/demo/demo.py
 
 bench: venv-bench ## measure Lambent beside its peers, as a table of ratios
 	@$(BIN)/python -m benchmarks
+
+bench-wake: venv-frameworks ## measure wakes and memory of torch models up to 1 GB
+	@$(BIN)/python -m benchmarks wake
 
 .PHONY: clean
 clean: ## remove .venv and everything that a target made

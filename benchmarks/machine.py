@@ -9,7 +9,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-PEERS: Final = ("fastapi", "uvicorn", "uvloop", "onnxruntime", "keras", "tensorflow-cpu", "tensorflow")
+PEERS: Final = (
+    "fastapi",
+    "uvicorn",
+    "uvloop",
+    "onnxruntime",
+    "keras",
+    "tensorflow-cpu",
+    "tensorflow",
+    "torch",
+)
 
 
 def describe() -> Mapping[str, object]:

@@ -39,9 +39,9 @@ class Lambent:
         headers = {"Authorization": f"Bearer {self._key}"}
         return Target(host=HOST, port=self.port, path=path, method=method, headers=headers, body=body)
 
-    def deploy(self, target: Path | str, name: str, **settings: str | float) -> None:
+    def deploy(self, target: Path | str, name: str = "", **settings: str | float) -> None:
         """`lambent deploy`, as a user would. Raises `RuntimeError` with what it printed."""
-        words = ["deploy", str(target), "--name", name]
+        words = ["deploy", str(target), *(["--name", name] if name else [])]
         for key, value in settings.items():
             words += ["--set", f"{key}={value}"]
         environ = {**os.environ, "LAMBENT_STATE_DIR": str(self.state_dir)}
