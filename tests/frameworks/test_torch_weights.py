@@ -1,6 +1,7 @@
 """A state dict is stored as safetensors and mapped: names, types, ties and values stay what they were."""
 
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from lambent.core.invocation import FunctionError, Status
 from lambent.engines.proc import memory_of
+from lambent.storage.artifacts import FileArtifacts
 from lambent.wire.oneshot import PrepareCall, Prepared
 from lambent.wire.process import RevisionPlan, Runtime
 from tests.support.templates import Environment
@@ -162,6 +164,27 @@ def test_the_stored_files_are_safetensors_whose_tensors_start_at_a_page(
         assert all(torch.equal(saved[name], tensor) for name, tensor in found.items())
     """
     make(check, tmp_path)
+
+
+def test_fine_tunes_map_the_files_of_the_tensors_that_they_have_in_common(
+    environment: Environment, tmp_path: Path
+) -> None:
+    save = """
+        torch.manual_seed(0)
+        base = {f"w{n}": torch.rand(512, 512) for n in range(20)}
+        for number in range(2):
+            Path(str(number)).mkdir()
+            torch.save({**base, "w19": base["w19"] + number}, f"{number}/net.pt")
+    """
+    make("from pathlib import Path\n" + textwrap.dedent(save), tmp_path)
+    artifacts = FileArtifacts.open(tmp_path / "state")
+    inodes: list[set[int]] = []
+    for number in range(2):
+        prepared(environment, tmp_path / str(number))
+        kept = artifacts.path(artifacts.ingest_tree(tmp_path / str(number)).digest)
+        inodes.append({path.stat().st_ino for path in kept.rglob("*.safetensors")})
+    assert [len(each) for each in inodes] == [20, 20]
+    assert len(inodes[0] & inodes[1]) == 19
 
 
 @pytest.mark.parametrize(

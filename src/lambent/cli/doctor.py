@@ -52,6 +52,7 @@ def _of_this_machine() -> Iterator[CheckView]:
     yield _package("onnxruntime", "serve .onnx models, and .keras models fast", "onnx")
     yield _package("keras", "train and serve .keras models", "keras")
     yield _package("tensorflow", "run Keras", "keras", ["tensorflow", "tensorflow-cpu"])
+    yield _package("torch", "serve .pt2 programs, and map .pt and .safetensors weights", "torch")
 
 
 def _of_the_server() -> Iterator[CheckView]:
