@@ -24,7 +24,18 @@ from typing import Any, NoReturn
 import msgspec
 
 from lambent.core.invocation import FunctionError, Status
-from lambent.wire.frames import Answer, Call, FrameReader, Hello, LoadError, Progress, Stop, ToWorker, encode
+from lambent.wire.frames import (
+    Answer,
+    Call,
+    FrameReader,
+    Hello,
+    LoadError,
+    Progress,
+    Stop,
+    ToWorker,
+    Wake,
+    encode,
+)
 from lambent.wire.process import (
     PACKET_BYTES_MAX,
     ChildRole,
@@ -169,6 +180,8 @@ def be_worker(peer: socket.socket, plan: RevisionPlan, function: Function | None
         for header, body in reader.feed(chunk):
             if isinstance(header, Stop):
                 os._exit(0)
+            if isinstance(header, Wake):  # one that was parked: it has said hello before it was asked
+                continue
             serve(peer, plan, function, header, body)
             if one_shot:
                 os._exit(0)

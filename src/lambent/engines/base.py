@@ -46,7 +46,7 @@ class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     pid: int
-    role: str  # environment | template | worker
+    role: str  # environment | template | parked | worker
     revision: str
     pss_bytes: int
     private_bytes: int
@@ -109,8 +109,10 @@ class Engine(Protocol):
     ) -> Worker:
         """A worker that has said hello, forked from the readiest template; starts what templates it needs.
 
-        Raises `LoadFailed`. For one-shot runtimes (describe, prepare, job) it forks from the environment
-        template; `on_progress` receives the JSON of each Progress frame.
+        A primed revision may keep a worker parked: forked ahead of its need, used once, restored when it is
+        needed and not before, gone with its template. Raises `LoadFailed`. For one-shot runtimes (describe,
+        prepare, job) it forks from the environment template; `on_progress` receives the JSON of each Progress
+        frame.
         """
 
     def temperature(self, revision: str) -> Temperature:

@@ -27,10 +27,7 @@ class Flights(Generic[K, V]):
         """The outcome of the work under `key`, begun unless it runs. Raises `Draining` after `close`."""
         if self._closed:
             raise Draining("the engine is closed")
-        task = self._tasks.get(key)
-        if task is None:
-            task = self._tasks[key] = asyncio.create_task(work())
-            task.add_done_callback(lambda done: self._land(key, done))
+        task = self._begun(key, work)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -38,6 +35,11 @@ class Flights(Generic[K, V]):
             if self._closed and task.cancelled():
                 raise Draining("the engine closed while this was under way") from None
             raise
+
+    def begin(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> None:
+        """Do the work under `key`, unless it runs or all is closed; nobody waits for it."""
+        if not self._closed:
+            self._begun(key, work)
 
     def flying(self, key: K) -> bool:
         """Whether the work under `key` runs now."""
@@ -50,6 +52,13 @@ class Flights(Generic[K, V]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begun(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> asyncio.Task[V]:
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = asyncio.create_task(work())
+            task.add_done_callback(lambda done: self._land(key, done))
+        return task
 
     def _land(self, key: K, task: asyncio.Task[V]) -> None:
         del self._tasks[key]

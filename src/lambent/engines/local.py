@@ -23,6 +23,7 @@ from lambent.core.spec import Temperature
 from lambent.engines.base import LogSink, Primed, ProcessFacts, WorkerGone
 from lambent.engines.environments import Environments, EnvironmentSettings
 from lambent.engines.local_worker import LocalWorker, fork_worker
+from lambent.engines.parked import Parked
 from lambent.engines.probe import PROBE_TIMEOUT_S
 from lambent.engines.proc import memory_of
 from lambent.engines.revisions import TRIES_MAX, Revisions
@@ -79,12 +80,16 @@ class LocalEngine:
             clock=clock,
         )
         self._workers: Final[dict[str, LocalWorker]] = {}
+        self._parked: Final = Parked(self._park)
         self._starting: Final[Counter[str]] = Counter()
         self._closed = False
 
     async def prime(self, plan: RevisionPlan) -> Primed:
         self._check_open()
-        return await self._revisions.prime(plan)
+        primed = await self._revisions.prime(plan)
+        if primed.temperature is Temperature.PRIMED:
+            self._parked.keep(plan)
+        return primed
 
     async def start(
         self, plan: RevisionPlan, *, on_progress: Callable[[bytes], None] | None = None
@@ -94,7 +99,7 @@ class LocalEngine:
             for _ in range(TRIES_MAX):
                 self._check_open()
                 with contextlib.suppress(TemplateGone):
-                    return await self._start(plan, on_progress or (lambda _: None))
+                    return await self._parked_or_forked(plan, on_progress)
             raise PlatformFault(
                 f"the template of {plan.deployment} ended {TRIES_MAX} times while it was forked; try again"
             )
@@ -111,6 +116,7 @@ class LocalEngine:
         busy = alive or self._starting[revision] or self._revisions.priming(revision)
         # Workers die with the template that they were forked from, so it stays as long as they do.
         if not busy and to in (Temperature.COLD, Temperature.WARM):
+            self._parked.drop(revision)
             await self._revisions.chill(revision, to)
 
     def unsafe(self, revision: str) -> tuple[str, ...]:
@@ -123,6 +129,7 @@ class LocalEngine:
         return [
             *(_facts(one.process.pid, "environment", "", key) for key, one in self._environments.all()),
             *(_facts(template.process.pid, "template", name) for name, template in self._revisions.all()),
+            *(_facts(worker.pid, "parked", worker.plan.revision) for worker in self._parked.all()),
             *(_facts(worker.pid, "worker", worker.plan.revision) for worker in workers),
         ]
 
@@ -140,6 +147,7 @@ class LocalEngine:
     async def _end_all(self) -> None:
         for worker in self._workers.values():
             worker.kill()
+        await self._parked.close()
         await self._revisions.close()
         await self._environments.close()
         await self._workers_gone()
@@ -153,31 +161,57 @@ class LocalEngine:
         if self._closed:
             raise Draining("the engine is closed")
 
+    async def _parked_or_forked(
+        self, plan: RevisionPlan, on_progress: Callable[[bytes], None] | None
+    ) -> LocalWorker:
+        worker = None if on_progress else self._parked.take(plan.revision)
+        if worker is None:
+            return await self._start(plan, on_progress or (lambda _: None))
+        self._workers[worker.worker_id] = worker
+        worker.wake()
+        try:
+            return await self._greeted(worker, {})
+        except WorkerGone:
+            # It had died before anybody needed it, or its template has: a fork tells which.
+            raise TemplateGone(plan.revision) from None
+
     async def _start(self, plan: RevisionPlan, on_progress: Callable[[bytes], None]) -> LocalWorker:
         worker_id = f"w-{os.urandom(6).hex()}"
         try:
             parent, parts = await self._parent(plan, worker_id)
-            worker = await self._fork(parent, worker_id, plan, parts, on_progress)
+            worker = await self._fork(parent, worker_id, ChildRole.WORKER, plan, parts, on_progress)
         except BaseException:
             self._environments.release(worker_id)
             raise
+        self._workers[worker_id] = worker
         try:
-            async with asyncio.timeout(self._load_timeout_s):
-                hello_parts = await worker.hello()
-        except TimeoutError:
-            raise worker.hung(self._load_timeout_s) from None
+            return await self._greeted(worker, parts)
         except WorkerGone as gone:
             # It dies with the template that it was forked from; that is no fault of the user's code.
             if self._closed or not parent.usable:
                 raise TemplateGone(parent.name) from None
             raise worker.death(gone.exit) from None
+
+    async def _greeted(self, worker: LocalWorker, parts: dict[str, float]) -> LocalWorker:
+        try:
+            async with asyncio.timeout(self._load_timeout_s):
+                hello_parts = await worker.hello()
+        except TimeoutError:
+            raise worker.hung(self._load_timeout_s) from None
         worker.parts_ms = {**parts, **hello_parts}
         return worker
+
+    async def _park(self, plan: RevisionPlan) -> LocalWorker:
+        template = self._revisions.source(plan.revision)
+        if template is None or self._revisions.unsafe(plan.revision):
+            raise TemplateGone(plan.revision)
+        worker_id = f"w-{os.urandom(6).hex()}"
+        return await self._fork(template, worker_id, ChildRole.PARKED, plan, {}, lambda _: None)
 
     async def _parent(self, plan: RevisionPlan, worker_id: str) -> tuple[Template, dict[str, float]]:
         if plan.runtime in ONE_SHOT:
             return await self._environments.acquire(plan.imports, worker_id)
-        primed = await self._revisions.prime(plan)
+        primed = await self.prime(plan)
         source = self._revisions.source(plan.revision)
         if source is None:
             raise TemplateGone(plan.revision)
@@ -187,6 +221,7 @@ class LocalEngine:
         self,
         parent: Template,
         worker_id: str,
+        role: ChildRole,
         plan: RevisionPlan,
         parts: dict[str, float],
         on_progress: Callable[[bytes], None],
@@ -194,20 +229,19 @@ class LocalEngine:
         worker, fork_ms = await fork_worker(
             parent,
             worker_id,
-            ChildRole.WORKER,
+            role,
             plan,
             body_bytes_max=self._body_bytes_max,
             on_progress=on_progress,
             on_chunk=functools.partial(self._log_sink.write, plan, worker_id),
         )
         parts["fork"] = parts.get("fork", 0.0) + fork_ms
-        self._workers[worker_id] = worker
         worker.on_exit(lambda: self._forget(worker))
         self._strays.patrol()
         return worker
 
     def _forget(self, worker: LocalWorker) -> None:
-        del self._workers[worker.worker_id]
+        self._workers.pop(worker.worker_id, None)  # one that was parked to its end was never there
         self._environments.release(worker.worker_id)
         self._strays.sweep_after(worker.pid)
 

@@ -40,6 +40,10 @@ class LocalWorker:
         process.exit.add_done_callback(self._exited)
         stream.watch(on_end=self._stream_ended, on_abuse=self.kill)
 
+    def wake(self) -> None:
+        """Tell a parked worker that it is needed; `hello` follows."""
+        self._stream.wake()
+
     async def hello(self) -> dict[str, float]:
         """Wait until it takes calls; the milliseconds of what it did for that.
 

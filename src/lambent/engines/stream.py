@@ -19,6 +19,7 @@ from lambent.wire.frames import (
     Progress,
     Stop,
     ToServer,
+    Wake,
     encode,
     read_error,
 )
@@ -43,6 +44,8 @@ class WorkerStream(asyncio.Protocol):
         self._exit: Exit | None = None
         self._transport: asyncio.WriteTransport
         self.hello: Final[asyncio.Future[Hello]] = self._loop.create_future()
+        # Nobody waits for it where a parked worker ends unused: that it failed is then no news to anybody.
+        self.hello.add_done_callback(lambda hello: hello.cancelled() or hello.exception())
         self.ended = False
 
     def watch(self, *, on_end: Callable[[], None], on_abuse: Callable[[], None]) -> None:
@@ -64,6 +67,11 @@ class WorkerStream(asyncio.Protocol):
         if not self.ended:
             self._transport.write(encode(call, body))
         return answer
+
+    def wake(self) -> None:
+        """Send `Wake`."""
+        if not self.ended:
+            self._transport.write(encode(Wake()))
 
     def stop(self) -> None:
         """Send `Stop`."""

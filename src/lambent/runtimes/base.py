@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -41,6 +41,14 @@ class Servable(Protocol):
     """A loaded revision. Raises whatever user code raises, or `Fault` where Lambda has a name for it."""
 
     def __call__(self, request: Request, /) -> Reply: ...
+
+
+@runtime_checkable
+class Practising(Protocol):
+    """A servable that can go the way of a call without running user code."""
+
+    def practise(self, request: Request, /) -> Reply:
+        """As if `request` had been answered. Raises what a framework raises."""
 
 
 class Loading:

@@ -35,6 +35,11 @@ class Handler:
         result = self._function(payload.decode(call.content_type, request.body), context)
         return payload.encode(self._awaiter.settled(result))
 
+    def practise(self, request: Request, /) -> Reply:
+        """The event as the result."""
+        LambdaContext(self._plan, request.call, self._clock)
+        return payload.encode(payload.decode(request.call.content_type, request.body))
+
 
 def load(plan: RevisionPlan, loading: Loading) -> Handler:
     """Import the user's module. Raises `Fault` as Lambda does, and whatever the module raises."""

@@ -84,6 +84,7 @@ class Able(msgspec.Struct, frozen=True):
 
     predict: Callable[[object], object]
     rehearse: Callable[[], object]
+    practise: Callable[[], object] = dict  # without user code
 
 
 class Model:
@@ -92,6 +93,7 @@ class Model:
     def __init__(self, able: Able, log: logs.RequestLog) -> None:
         self._predict: Final = able.predict
         self._rehearse: Final = able.rehearse
+        self._practise: Final = able.practise
         self._log: Final = log
         self._awaiter: Final = Awaiter()
 
@@ -101,6 +103,11 @@ class Model:
         self._log.request_id = call.invocation_id
         result = self._predict(payload.decode(call.content_type, request.body))
         return payload.encode(self._awaiter.settled(result))
+
+    def practise(self, request: Request, /) -> Reply:
+        """Run the model itself, where it is served without user code and that leaves it fit to be forked."""
+        payload.decode(request.call.content_type, request.body)
+        return payload.encode(self._practise())
 
     def rehearse(self) -> None:
         """Run it on an example, where one is known. Raises what user code raises."""
@@ -140,4 +147,4 @@ def _without_code(plan: RevisionPlan) -> Able:
     from lambent.runtimes.adapters.instances import answer
 
     predictor = open_model(Path(plan.model_dir or plan.code_dir))
-    return Able(partial(answer, predictor), partial(free_size, predictor))
+    return Able(partial(answer, predictor), partial(free_size, predictor), predictor.practise)

@@ -34,6 +34,10 @@ class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
     """Server → worker: finish what runs and exit."""
 
 
+class Wake(msgspec.Struct, frozen=True, array_like=True, tag="wake"):
+    """Server → parked worker: you are needed. It restores and says hello."""
+
+
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     """Worker → server: ready for calls. `parts_ms` names what the wake was made of on this side."""
 
@@ -66,7 +70,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
     call_id: int
 
 
-ToWorker = Call | Stop
+ToWorker = Call | Stop | Wake
 ToServer = Hello | LoadError | Answer | Progress
 
 H = TypeVar("H")

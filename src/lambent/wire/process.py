@@ -36,14 +36,16 @@ ONE_SHOT: Final = frozenset({Runtime.JOB, Runtime.DESCRIBE, Runtime.PREPARE})
 
 
 class ChildRole(StrEnum):
-    """What a fork becomes. A template gets fds [control, log], a worker or a probe [stream, log].
+    """What a fork becomes. A template gets fds [control, log], all others [stream, log].
 
-    A probe shows that workers could be forked: it becomes one, rehearses, says hello and exits.
+    A probe shows that workers could be forked: it becomes one, rehearses, says hello and exits. A parked
+    worker waits for `Wake` before it becomes one.
     """
 
     TEMPLATE = "template"
     WORKER = "worker"
     PROBE = "probe"
+    PARKED = "parked"
 
 
 class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from lambent.wire.process import ONE_SHOT, ChildRole, Failed, Ready
 from lambent.worker import forksafety, sandbox
 from lambent.worker.channel import Channel
 from lambent.worker.loop import Loop, leave_if_forked
+from lambent.worker.practice import BRIEF_S, practise
 from lambent.worker.printing import Printing, flush
 from lambent.worker.rehearsal import rehearse
 from lambent.worker.renewal import before_forks
@@ -55,6 +56,8 @@ def become_template(birth: Birth, clock: Clock) -> Template:
         sandbox.enter(birth.plan)
         sandbox.limit_memory(birth.plan, mapped_bytes=birth.plan.mapped_bytes, for_good=False)
         servable = load(birth.plan, loading)
+        with loading.part("practice"):
+            practice_s = practise(servable, settled.printing, clock)
         renewal = before_forks(birth.loaded.renewal)
     except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
         leave_if_forked(pid, error)
@@ -66,7 +69,7 @@ def become_template(birth: Birth, clock: Clock) -> Template:
     # User code may have changed it, and a template that ignores SIGCHLD does not learn how its forks end.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     ready(channel, loading.parts_ms, own_fds={settled.endpoint_fd, settled.log_fd})
-    loaded = Loaded(renewal, birth.plan.revision, servable)
+    loaded = Loaded(renewal, birth.plan.revision, servable, practice_s)
     return Template(channel, clock, loaded, log_fd=settled.log_fd)
 
 
@@ -89,6 +92,11 @@ def become_worker(birth: Birth, clock: Clock) -> int:
         stream = Stream(settled.endpoint_fd)
         _finish_on_sigterm(stream)
         faulthandler.enable(file=2)  # a segmentation fault then shows where, in the log
+        _confine(birth)
+    if birth.role is ChildRole.PARKED:
+        if not _parked(birth, stream, settled.printing, clock):
+            return 0
+        loading.parts_ms.clear()  # nobody waited for that
     try:
         servable = _restored(birth, loading)
     except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
@@ -114,13 +122,24 @@ def _loading(birth: Birth, clock: Clock) -> Loading:
     return loading
 
 
+def _confine(birth: Birth) -> None:
+    """Hold it to what its plan grants."""
+    # What the template has mapped is in this process already.
+    to_map = 0 if birth.servable is not None else birth.plan.mapped_bytes
+    sandbox.limit_memory(birth.plan, mapped_bytes=to_map, for_good=True)
+    threads.use(birth.plan.threads, unless_in=birth.plan.env)
+
+
+def _parked(birth: Birth, stream: Stream, printing: Printing, clock: Clock) -> bool:
+    """Sleep until this worker is needed, and say whether it ever was."""
+    if birth.servable is not None and birth.loaded.practice_s <= BRIEF_S:
+        practise(birth.servable, printing, clock)
+    return stream.woken()
+
+
 def _restored(birth: Birth, loading: Loading) -> Servable:
     """What the template loaded, made this worker's own; or loaded here, where the template could not."""
     with loading.part("restore"):
-        # What the template has mapped is in this process already.
-        to_map = 0 if birth.servable is not None else birth.plan.mapped_bytes
-        sandbox.limit_memory(birth.plan, mapped_bytes=to_map, for_good=True)
-        threads.use(birth.plan.threads, unless_in=birth.plan.env)
         birth.loaded.renewal.renew()
         if birth.servable is not None:
             return birth.servable

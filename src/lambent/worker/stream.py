@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from lambent.wire.frames import BODY_BYTES_MAX, HEADER_BYTES_MAX, PREFIX, FrameError, ToServer, ToWorker
+from lambent.wire.frames import BODY_BYTES_MAX, HEADER_BYTES_MAX, PREFIX, FrameError, ToServer, ToWorker, Wake
 
 READ_BYTES: Final = 64 * 1024
 JOIN_BYTES_MAX: Final = 64 * 1024  # below this one copy costs less than a second buffer in the system call
@@ -35,6 +35,11 @@ class Stream:
         self._chunk: Final = memoryview(bytearray(READ_BYTES))
         self._sending: Final = threading.Lock()  # user code may report progress from a thread of its own
         self.ending = False  # no frames are taken any more, but for those that have arrived
+
+    def woken(self) -> bool:
+        """Wait for `Wake`; False where `Stop`, or the end of the stream, comes in its place."""
+        frame = self.receive()
+        return frame is not None and isinstance(frame[0], Wake)
 
     def receive(self) -> tuple[ToWorker, bytearray] | None:
         """The next frame, `None` at the end of the stream. Raises `FrameError`, `BodyTooLarge`."""

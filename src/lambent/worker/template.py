@@ -24,6 +24,7 @@ class Loaded(msgspec.Struct, frozen=True):
     renewal: Renewal
     revision: str = ""
     servable: Servable | None = None
+    practice_s: float = 0.0  # what the last call that nobody made took
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True):

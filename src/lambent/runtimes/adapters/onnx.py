@@ -146,7 +146,7 @@ def _predictor(session: Any, name: str) -> Predictor:
         found: Sequence[Array] = session.run(None, dict(zip(names, arrays, strict=True)))
         return found
 
-    return Predictor(run, inputs=specs, outputs=outputs)
+    return Predictor(run, inputs=specs, outputs=outputs, forkable_after_run=True)
 
 
 def _spec(argument: Any, name: str) -> TensorSpec:

@@ -24,6 +24,14 @@ class TensorSpec(msgspec.Struct, frozen=True):
     dtype: str
     shape: tuple[int | None, ...] | None
 
+    @property
+    def least_shape(self) -> tuple[int, ...] | None:
+        """The smallest batch, where the shape tells it."""
+        if not self.shape or None in self.shape[1:] or self.dtype == "object":
+            return None
+        first, *rest = self.shape
+        return (1 if first is None else first, *(size for size in rest if size is not None))
+
     def __str__(self) -> str:
         if self.shape is None:
             return f"any shape of {self.dtype}"
@@ -38,6 +46,8 @@ class Predictor:
     converted to the model's own type where that loses nothing. Where the first dimension is the batch, a
     single instance may come without it; the answer has it. Returns the only output as an array, several as
     a dict by name. Raises `ValueError` that names the shape and type expected.
+
+    `forkable_after_run` says that a process which has run it may still be forked.
     """
 
     def __init__(
@@ -46,10 +56,12 @@ class Predictor:
         *,
         inputs: Sequence[TensorSpec],
         outputs: Sequence[str],
+        forkable_after_run: bool = False,
     ) -> None:
         self._run: Final = run
         self.inputs: Final = tuple(inputs)
         self.outputs: Final = tuple(outputs)
+        self._forkable_after_run: Final = forkable_after_run
 
     def __call__(self, inputs: object) -> Outputs:
         """Run the model."""
@@ -57,6 +69,13 @@ class Predictor:
         arrays = [fitted(value, spec) for value, spec in zip(values, self.inputs, strict=True)]
         outputs = self._run(arrays)
         return outputs[0] if len(outputs) == 1 else dict(zip(self.outputs, outputs, strict=True))
+
+    def practise(self) -> Outputs:
+        """Run it on zeros, where it is known what it takes and a fork does not mind; else return nothing."""
+        shapes = [spec.least_shape for spec in self.inputs]
+        if not self._forkable_after_run or any(shape is None for shape in shapes):
+            return {}
+        return self({spec.name: np.zeros(spec.least_shape or (), spec.dtype) for spec in self.inputs})
 
     def _by_position(self, inputs: object) -> Sequence[object]:
         names = [spec.name for spec in self.inputs]
