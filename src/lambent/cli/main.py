@@ -108,14 +108,14 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read us has gone. Python would complain once more when it flushes on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_output()
         return FAILED
     except LambentError as error:
         return _complain(_said(error), FAILED)
     except click.ClickException as error:
         return _complain(error.format_message(), FAILED)
     except OSError as error:
+        _let_go_of_output()
         return _complain(
             f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), FAILED
         )
@@ -125,6 +125,11 @@ def run(arguments: Sequence[str]) -> int:
         what = f"{type(error).__name__}: {error}"
         return _complain(f"this is a bug in lambent: {what} ({TRACEBACK}=1 shows where)", FAILED)
     return code if isinstance(code, int) else 0
+
+
+def _let_go_of_output() -> None:
+    """What could not be written is lost: Python would complain once more when it flushes on exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str, code: int) -> int:
