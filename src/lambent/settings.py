@@ -15,12 +15,14 @@ from lambent.core.spec import MIB, parse_size
 PREFIX: Final = "LAMBENT_"
 SERVER_FILE: Final = "server.json"  # in the state directory, while there is a server
 
+BUDGET_SHARE: Final = 0.6  # of the machine, where no budget is set: the rest is for the page cache and others
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The server's settings, in seconds and bytes.
 
-    `memory_budget_bytes` is what templates and workers should take, 0 for no budget. So far nothing is cooled
-    down to keep it: `lambent doctor` says when it is exceeded.
+    `memory_budget_bytes` is what templates and workers may take together, 0 for a share of this machine's
+    memory (`BUDGET_SHARE`).
     """
 
     state_dir: Path

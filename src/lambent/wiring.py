@@ -40,6 +40,7 @@ from lambent.control.verbs.temperature import TemperatureVerbs
 from lambent.control.views import Views
 from lambent.core.errors import LambentError, PlatformFault
 from lambent.engines.local import LocalEngine
+from lambent.engines.machine import memory_bytes
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.app import Gateway
 from lambent.gateway.auth import Keys
@@ -56,11 +57,12 @@ from lambent.metering.ledger import Ledger
 from lambent.metering.statements import Statements
 from lambent.observe import metrics
 from lambent.observe.log import configure
-from lambent.observe.metrics import Metrics
+from lambent.observe.metrics import MemoryLevel, Metrics
 from lambent.pool.autoscaler import Autoscaler
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Routes
-from lambent.settings import Settings
+from lambent.pool.thermostat import Thermostat
+from lambent.settings import BUDGET_SHARE, Settings
 from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.logs import DeploymentLogs
 from lambent.storage.sql import SqlStore
@@ -130,7 +132,14 @@ class Server:
             load_timeout_s=settings.load_timeout_s,
         )
         self.pool = Pool(self.engine, self.routes, clock, tasks, on_wake=self._woke)
-        self.autoscaler = Autoscaler(self.pool, self.routes, clock, tick_s=settings.scaling_tick_s)
+        self.thermostat = Thermostat(
+            self.pool, self.routes, clock,
+            budget_bytes=settings.memory_budget_bytes or int(BUDGET_SHARE * memory_bytes()),
+            census=lambda: asyncio.to_thread(self.engine.census),
+        )  # fmt: skip
+        self.autoscaler = Autoscaler(
+            self.pool, self.routes, clock, room=self.thermostat, tick_s=settings.scaling_tick_s
+        )
         self.oneshots = OneShots(self.engine, timeout_s=settings.load_timeout_s)
         self.registry = Registry(kept.store.models, kept.artifacts, self.oneshots, kept.work_dir)
         self.deployments = self._deployments(clock)
@@ -180,7 +189,7 @@ class Server:
 
     def _control(self, clock: SystemClock) -> Starlette:
         kept = self.kept
-        views = Views(self.pool, self.dispatcher.queued)
+        views = Views(self.pool, self.dispatcher.queued, self.thermostat.because)
         uploads = Uploads(kept.artifacts, kept.work_dir, size_bytes_max=self.settings.artifact_bytes_max)
         doctor = Doctor(
             state_dir=self.settings.state_dir,
@@ -188,7 +197,7 @@ class Server:
             routes=self.routes,
             ping_store=lambda: kept.store.deployments.all(PROJECT),
             troubles=kept.troubles,
-            memory_budget_bytes=self.settings.memory_budget_bytes,
+            standing=self.thermostat.standing,
         )
         house = HouseVerbs(
             keys=self.keys,
@@ -256,11 +265,17 @@ class Server:
         for route in self.routes.all():
             yield route.name, self.dispatcher.queued(route.project, route.name)
 
+    def memory(self) -> MemoryLevel:
+        """For the metrics: how the memory stands."""
+        now = self.thermostat.standing()
+        return MemoryLevel(budget_bytes=now.budget_bytes, used_bytes=now.used_bytes, price=now.price)
+
     async def run(self, listening: socket.socket, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
         """Serve until `stop`, then finish what was accepted."""
         await self.deployments.restore()
         await self.queue.restore()
-        for loop in (self.autoscaler.run(), self.queue.run(), self.kept.ledger.run()):
+        loops = self.autoscaler.run(), self.thermostat.run(), self.queue.run(), self.kept.ledger.run()
+        for loop in loops:
             tasks.create_task(loop)
         listener = Listener(self.gateway, listening, self.settings.tls, connections_max=claim_descriptors())
         serving = tasks.create_task(listener.run(), name="http")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
 
 from lambent.core.invocation import Invocation, new_id
-from lambent.core.spec import DeploymentSpec, Kind
+from lambent.core.spec import DeploymentSpec, Keep, Kind
+from lambent.engines.base import ProcessFacts
 from lambent.engines.memory import MemoryEngine
 from lambent.engines.memory_worker import Program
 from lambent.gateway.dispatcher import Dispatcher
@@ -17,11 +18,13 @@ from lambent.metering.journal import UsageRecord
 from lambent.pool.autoscaler import Autoscaler
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes
+from lambent.pool.thermostat import Thermostat
 from lambent.wire.process import RevisionPlan, Runtime
 from tests.support.virtual_time import VirtualClock
 
 PROJECT = "default"
 TICK_S = 0.25
+BUDGET_BYTES = 2**40  # more than any test uses
 
 
 class NoTraining:
@@ -37,7 +40,9 @@ class NoTraining:
 class Node:
     """What a test holds in its hand."""
 
-    def __init__(self, script: Callable[[RevisionPlan], Program], tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, script: Callable[[RevisionPlan], Program], tasks: asyncio.TaskGroup, budget_bytes: int
+    ) -> None:
         self.clock = VirtualClock()
         self.routes = Routes()
         self.engine = MemoryEngine(script, clock=self.clock)
@@ -49,10 +54,17 @@ class Node:
             models=self.training, meter=self.usage.append, training_hold_s=900,
         )  # fmt: skip
         self.pool.listen(self.dispatcher)
-        self.autoscaler = Autoscaler(self.pool, self.routes, self.clock, tick_s=TICK_S)
+        self.thermostat = Thermostat(
+            self.pool, self.routes, self.clock, budget_bytes=budget_bytes, census=self._census
+        )
+        self.autoscaler = Autoscaler(self.pool, self.routes, self.clock, room=self.thermostat, tick_s=TICK_S)
+
+    async def _census(self) -> Sequence[ProcessFacts]:
+        """Virtual time has no threads."""
+        return self.engine.census()
 
     def deploy(
-        self, name: str = "f", *, revision: str = "", needs_model: bool = False, **settings: float
+        self, name: str = "f", *, revision: str = "", needs_model: bool = False, **settings: float | Keep
     ) -> Route:
         """Route `name` to a revision."""
         spec = DeploymentSpec(name=name, kind=Kind.FUNCTION, entrypoint="app:f")
@@ -81,12 +93,15 @@ class _Over(Exception):
 
 
 @asynccontextmanager
-async def node(script: Callable[[RevisionPlan], Program] | None = None) -> AsyncIterator[Node]:
+async def node(
+    script: Callable[[RevisionPlan], Program] | None = None, *, budget_bytes: int = BUDGET_BYTES
+) -> AsyncIterator[Node]:
     """A running node; every task of it ends with the block."""
     try:
         async with asyncio.TaskGroup() as tasks:
-            made = Node(script or (lambda _: Program()), tasks)
+            made = Node(script or (lambda _: Program()), tasks, budget_bytes)
             tasks.create_task(made.autoscaler.run())
+            tasks.create_task(made.thermostat.run())
             yield made
             await made.engine.close()
             raise _Over

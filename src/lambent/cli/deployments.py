@@ -145,6 +145,7 @@ def _show_now(detail: DeploymentDetail) -> None:
             ("url", one.url),
             ("created", when(one.created_unix_ms)),
             ("temperature", one.temperature),
+            ("because", detail.kept_because),
             (
                 "workers",
                 _workers(one.workers, active.workers_min, active.workers_max) if active else str(one.workers),

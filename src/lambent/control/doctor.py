@@ -14,6 +14,7 @@ from lambent.core.errors import LambentError
 from lambent.core.spec import MIB
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes
+from lambent.pool.thermostat import Standing
 from lambent.wire.api import CheckState, CheckView
 
 OK, DEGRADED, FAILED = CheckState
@@ -28,7 +29,7 @@ class Doctor:
     """Looks at the disk, the memory, the store, the engine and the deployments.
 
     `ping_store` reads something. `troubles` are questions by name: each answers with a sentence, or with
-    nothing where all is well. Both block. A budget of 0 bytes is none.
+    nothing where all is well. Both block. `standing` says how the budget of memory stands.
     """
 
     def __init__(
@@ -39,21 +40,21 @@ class Doctor:
         routes: Routes,
         ping_store: Callable[[], object],
         troubles: Mapping[str, Callable[[], str]],
-        memory_budget_bytes: int = 0,
+        standing: Callable[[], Standing],
     ) -> None:
         self._state_dir: Final = state_dir
         self._pool: Final = pool
         self._routes: Final = routes
         self._ping_store: Final = ping_store
         self._troubles: Final = troubles
-        self._memory_budget_bytes: Final = memory_budget_bytes
+        self._standing: Final = standing
 
     async def examine(self, project: str) -> tuple[CheckView, ...]:
         """The findings, those of the project's deployments last."""
         house = await asyncio.to_thread(lambda: tuple(self._house()))
         routes = (route for route in self._routes.all() if route.project == project)
         deployments = [self._deployment(route) for route in sorted(routes, key=lambda one: one.name)]
-        return (*house, await self._engine(), *deployments)
+        return (*house, await self._engine(), self._budget(), *deployments)
 
     def _house(self) -> Iterator[CheckView]:
         yield self._store()
@@ -78,11 +79,20 @@ class Doctor:
         processes = await asyncio.to_thread(self._pool.engine.census)
         workers = sum(facts.role == "worker" for facts in processes)
         templates = len(processes) - workers
-        used_bytes, budget_bytes = sum(facts.pss_bytes for facts in processes), self._memory_budget_bytes
-        detail = f"{templates} templates and {workers} workers in {used_bytes // MIB} MiB"
-        if 0 < budget_bytes < used_bytes:
-            return CheckView("engine", DEGRADED, f"{detail}, over the budget of {budget_bytes // MIB} MiB")
-        return CheckView("engine", OK, detail)
+        used_bytes = sum(facts.pss_bytes for facts in processes)
+        return CheckView(
+            "engine", OK, f"{templates} templates and {workers} workers in {used_bytes // MIB} MiB"
+        )
+
+    def _budget(self) -> CheckView:
+        now = self._standing()
+        detail = f"{now.used_bytes // MIB} of {now.budget_bytes // MIB} MiB used, " + (
+            f"a GiB is worth {now.price:.3g} ms of waking a second" if now.price else "no one lacks memory"
+        )
+        if now.over_bytes:
+            missing = -(-now.over_bytes // MIB)
+            detail += f"; what is pinned and in use alone needs {missing} MiB more: raise --memory-budget"
+        return CheckView("budget", DEGRADED if now.over_bytes else OK, detail)
 
     def _deployment(self, route: Route) -> CheckView:
         name = f"deployment {route.name}"

@@ -22,14 +22,19 @@ from lambent.wire.api import (
 )
 
 Queued = Callable[[str, str], int]
+Because = Callable[[str], str]
 
 
 class Views:
-    """Deployments and processes as they are at this moment. `queued` counts who waits for a deployment."""
+    """Deployments and processes as they are at this moment.
 
-    def __init__(self, pool: Pool, queued: Queued) -> None:
+    `queued` counts who waits for a deployment, `because` says why a revision is kept as it is.
+    """
+
+    def __init__(self, pool: Pool, queued: Queued, because: Because) -> None:
         self._pool: Final = pool
         self._queued: Final = queued
+        self._because: Final = because
 
     async def deployments(self, active: Iterable[Revision], base_url: str) -> tuple[DeploymentView, ...]:
         """One view for each active revision. The memory of every process is looked up once."""
@@ -45,6 +50,7 @@ class Views:
             deployment=view,
             revisions=tuple(revision_view(one, active.id) for one in revisions),
             wakes=self._wakes(active.id),
+            kept_because=self._because(active.id),
         )
 
     async def processes(self, project: str, jobs: Mapping[str, str]) -> tuple[ProcessView, ...]:

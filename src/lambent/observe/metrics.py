@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class MemoryLevel(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory of templates and workers: the budget, what they take, what a GiB is worth."""
+
+    budget_bytes: int
+    used_bytes: int
+    price: float
 
 
 class Levels(Protocol):
@@ -21,6 +30,9 @@ class Levels(Protocol):
 
     def queued(self) -> Iterator[tuple[str, int]]:
         """Each deployment and its waiting invocations."""
+
+    def memory(self) -> MemoryLevel:
+        """How the memory stands."""
 
 
 class Metrics:
@@ -112,3 +124,19 @@ class _Gauges:
             queued.add_metric([deployment], count)
         yield workers
         yield queued
+        memory = self._levels.memory()
+        yield GaugeMetricFamily(
+            "lambent_memory_budget_bytes",
+            "What templates and workers may take together.",
+            memory.budget_bytes,
+        )
+        yield GaugeMetricFamily(
+            "lambent_memory_used_bytes",
+            "What templates and workers take (PSS), as last measured.",
+            memory.used_bytes,
+        )
+        yield GaugeMetricFamily(
+            "lambent_memory_price",
+            "Milliseconds of waking a second that one more GiB would save, 0 while memory is free.",
+            memory.price,
+        )

@@ -9,6 +9,7 @@ from typing import Final
 from lambent.core.autoscaling import Panic, ScalingPolicy
 from lambent.core.errors import LambentError
 from lambent.pool.member import Member
+from lambent.pool.sizes import environment_of
 from lambent.wire.api import WakeView
 from lambent.wire.process import RevisionPlan
 
@@ -19,22 +20,43 @@ class Crew:
     """Mutable: the pool alone writes it.
 
     `members` serve or will serve again, `leaving` only finish. `idle` is a stack, so that what is surplus
-    stays at its bottom.
+    stays at its bottom. `cut`: it got fewer workers than it asked for. `let_go`: its idle workers were
+    stopped for their memory; `rests`: by hand, and nothing comes back before it is invoked.
     """
 
     __slots__ = (
-        "emptied", "empty_since_s", "failures", "idle", "last_error", "leaving", "members", "panic", "plan",
-        "policy", "retired", "starting", "wake_not_before_s", "wakes",
+        "cut",
+        "emptied",
+        "empty_since_s",
+        "environment",
+        "failures",
+        "idle",
+        "last_error",
+        "leaving",
+        "let_go",
+        "members",
+        "panic",
+        "plan",
+        "policy",
+        "rests",
+        "retired",
+        "starting",
+        "wake_not_before_s",
+        "wakes",
     )  # fmt: skip
 
     def __init__(self, plan: RevisionPlan, policy: ScalingPolicy, now_s: float) -> None:
         self.plan = plan
+        self.environment = environment_of(plan)
         self.policy = policy
         self.members: Final[set[Member]] = set()
         self.leaving: Final[set[Member]] = set()
         self.idle: Final[list[Member]] = []
         self.starting = 0
         self.retired = False
+        self.cut = False
+        self.let_go = False
+        self.rests = False
         self.panic: Panic | None = None
         self.empty_since_s = now_s
         self.emptied: Final = asyncio.Event()

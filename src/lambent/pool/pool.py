@@ -62,6 +62,7 @@ class Pool:
         self._clock = clock
         self._tasks = tasks
         self._listener: Listener | None = None
+        self.stirs = 0  # rises whenever a worker comes or goes, or a route changes
         self._crews: Final[dict[str, Crew]] = {}
         self._traffic: Final[dict[tuple[str, str], Traffic]] = {}
         for route in routes.all():
@@ -143,13 +144,19 @@ class Pool:
         if crew is None or crew.empty:
             await self.engine.chill(revision, to)
 
+    def let_go(self, crew: Crew) -> None:
+        """Stop the idle workers of a crew, for the memory that they take."""
+        crew.let_go = True
+        for member in tuple(crew.idle):
+            member.tell(Event.STOP_ASKED)
+
     async def empty(self, revision: str) -> None:
         """Stop a revision's idle workers and wait until none is left. Raises `Conflict` where one is busy."""
         crew = self._crews.get(revision)
         if crew is None:
             return
-        for member in tuple(crew.idle):
-            member.tell(Event.STOP_ASKED)
+        self.let_go(crew)
+        crew.rests = True
         try:
             async with asyncio.timeout(STOP_GRACE_S):
                 await crew.emptied.wait()
@@ -159,6 +166,8 @@ class Pool:
     # Workers come and go.
 
     def _wake(self, crew: Crew) -> None:
+        self.stirs += 1
+        crew.let_go = crew.rests = False
         crew.starting += 1
         crew.emptied.clear()
         self._tasks.create_task(self._bring_up(crew), name=f"wake {crew.plan.deployment}")
@@ -169,6 +178,7 @@ class Pool:
         try:
             started = await self._start(crew)
         finally:
+            self.stirs += 1
             crew.starting -= 1
         if isinstance(started, LambentError):
             self._wake_failed(crew, started)
@@ -208,6 +218,7 @@ class Pool:
     async def _see_off(self, crew: Crew, member: Member) -> None:
         end = await member.worker.exited()
         member.tell(Event.EXITED)
+        self.stirs += 1
         crew.leaving.discard(member)
         crew.empty_since_s = self._clock.now_s()
         crew.check_emptied()
@@ -256,6 +267,7 @@ class Pool:
     # Revisions come and go.
 
     def _rerouted(self, before: Route | None, after: Route | None) -> None:
+        self.stirs += 1
         if before is not None and (after is None or before.plan.revision != after.plan.revision):
             self._retire(before.plan.revision)
         if after is not None and after.invocable and not after.needs_model:

@@ -121,11 +121,15 @@ class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeploymentDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One deployment with its revisions, newest first, and its last wakes."""
+    """One deployment with its revisions, newest first, and its last wakes.
+
+    `kept_because` says why it has its temperature, or will have another; empty where nobody has looked yet.
+    """
 
     deployment: DeploymentView
     revisions: tuple[RevisionView, ...]
     wakes: tuple[WakeView, ...]
+    kept_because: str = ""
 
 
 class DeployReply(msgspec.Struct, frozen=True):

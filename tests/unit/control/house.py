@@ -23,13 +23,14 @@ from lambent.control.verbs.house import HouseVerbs
 from lambent.control.verbs.runs import RunVerbs
 from lambent.control.views import Views
 from lambent.core.invocation import Principal, Role
-from lambent.core.spec import Kind
+from lambent.core.spec import MIB, Kind
 from lambent.engines.memory import Latencies, MemoryEngine
 from lambent.engines.memory_worker import Dies, Program, Scene
 from lambent.gateway.auth import Keys
 from lambent.gateway.requests import Receive, Scope, Send
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Routes
+from lambent.pool.thermostat import Standing
 from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.base import Run, RunState
 from lambent.storage.sql import SqlStore
@@ -42,7 +43,7 @@ from tests.unit.gateway.asgi import Response, request
 PROJECT = "default"
 AT_ONCE = Latencies(exec_s=0, import_s=0, load_s=0, fork_s=0, restore_s=0, exit_s=0)
 UPLOAD_BYTES_MAX = 100_000
-MEMORY_BUDGET_BYTES = 1024 * 1024  # less than one template of the engine without processes
+STANDING = Standing(budget_bytes=MIB, used_bytes=4 * MIB, over_bytes=3 * MIB - 1, price=0.5)
 
 
 def declared(name: str, kind: Kind = Kind.FUNCTION, **more: Any) -> Declaration:
@@ -185,14 +186,14 @@ class House:
         )
         self.deployments = self.new_deployments(self.routes)
         self.work_dir = folder / "work"
-        views = Views(self.pool, lambda project, name: 0)
+        views = Views(self.pool, lambda project, name: 0, lambda revision: "nobody needs its memory")
         doctor = Doctor(
             state_dir=folder,
             pool=self.pool,
             routes=self.routes,
             ping_store=self.store.deployments.all,
             troubles={"usage": lambda: ""},
-            memory_budget_bytes=MEMORY_BUDGET_BYTES,
+            standing=lambda: STANDING,
         )
         self.operations = (
             *DeploymentVerbs(

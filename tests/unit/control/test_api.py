@@ -178,12 +178,16 @@ def test_the_doctor_looks_at_everything(tmp_path: Path) -> None:
         crew.last_error = "No module named 'x'"
         found = {one["name"]: one for one in (await house.call("GET", "/doctor")).json()}
         assert [*found] == [
-            "store", "disk", "memory", "usage", "engine",
+            "store", "disk", "memory", "usage", "engine", "budget",
             "deployment digits", "deployment digits-fit", "deployment hello",
         ]  # fmt: skip
         assert found["store"]["state"] == "ok"
-        assert found["engine"]["state"] == "degraded"
-        assert "over the budget of 1 MiB" in found["engine"]["detail"]
+        assert found["engine"]["state"] == "ok"
+        assert found["budget"]["state"] == "degraded"
+        assert found["budget"]["detail"] == (
+            "4 of 1 MiB used, a GiB is worth 0.5 ms of waking a second; "
+            "what is pinned and in use alone needs 3 MiB more: raise --memory-budget"
+        )
         assert found["deployment hello"]["state"] == "failed"
         assert "No module named 'x'" in found["deployment hello"]["detail"]
         assert "digits-fit makes one" in found["deployment digits"]["detail"]
