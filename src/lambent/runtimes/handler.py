@@ -36,9 +36,12 @@ class Handler:
         return payload.encode(self._awaiter.settled(result))
 
     def practise(self, request: Request, /) -> Reply:
-        """The event as the result."""
-        LambdaContext(self._plan, request.call, self._clock)
-        return payload.encode(payload.decode(request.call.content_type, request.body))
+        """A function that returns its event runs in place of the user's."""
+        return Handler(_echo, self._plan, self._clock, self._log)(request)
+
+
+def _echo(event: object, _: LambdaContext) -> object:
+    return event
 
 
 def load(plan: RevisionPlan, loading: Loading) -> Handler:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lambent.runtimes.adapters.predictor import Predictor
 
 FILES_SHOWN_MAX: Final = 20
+# What each parked worker keeps in memory of an example is bounded by this.
+EXAMPLE_NUMBERS_MAX: Final = 16_384
 
 Network = TypeVar("Network")
 
@@ -80,11 +82,14 @@ class ModelFiles:
 
 
 class Able(msgspec.Struct, frozen=True):
-    """What a loaded model can do: `predict` from decoded inputs, and `rehearse` it with inputs of its own."""
+    """What a loaded model can do: `predict` from decoded inputs, and `rehearse` it with inputs of its own.
+
+    `example` is JSON that `predict` may be given in a template; empty where user code would see it.
+    """
 
     predict: Callable[[object], object]
     rehearse: Callable[[], object]
-    practise: Callable[[], object] = dict  # without user code
+    example: bytes = b""
 
 
 class Model:
@@ -93,7 +98,7 @@ class Model:
     def __init__(self, able: Able, log: logs.RequestLog) -> None:
         self._predict: Final = able.predict
         self._rehearse: Final = able.rehearse
-        self._practise: Final = able.practise
+        self._example: Final = able.example
         self._log: Final = log
         self._awaiter: Final = Awaiter()
 
@@ -106,8 +111,9 @@ class Model:
 
     def practise(self, request: Request, /) -> Reply:
         """Run the model itself, where it is served without user code and that leaves it fit to be forked."""
-        payload.decode(request.call.content_type, request.body)
-        return payload.encode(self._practise())
+        if self._example:
+            return self(Request(request.call, self._example, request.notify))
+        return Model(Able(_same, dict), self._log)(request)
 
     def rehearse(self) -> None:
         """Run it on an example, where one is known. Raises what user code raises."""
@@ -147,4 +153,15 @@ def _without_code(plan: RevisionPlan) -> Able:
     from lambent.runtimes.adapters.instances import answer
 
     predictor = open_model(Path(plan.model_dir or plan.code_dir))
-    return Able(partial(answer, predictor), partial(free_size, predictor), predictor.practise)
+    return Able(partial(answer, predictor), partial(free_size, predictor), _example(predictor))
+
+
+def _same(inputs: object) -> object:
+    return inputs
+
+
+def _example(predictor: Predictor) -> bytes:
+    zeros = predictor.zeros()
+    if zeros is None or sum(array.size for array in zeros.values()) > EXAMPLE_NUMBERS_MAX:
+        return b""
+    return msgspec.json.encode({"inputs": {name: array.tolist() for name, array in zeros.items()}})

@@ -45,7 +45,7 @@ def test_a_model_file_without_code_answers_from_a_fork(
     template = environment.fork_template(model_plan)
     assert template.ready is not None
     assert template.ready.unsafe == ()
-    assert template.ready.parts_ms.keys() == {"fork", "load"}
+    assert template.ready.parts_ms.keys() == {"fork", "load", "practice"}
     for _ in range(2):
         worker = template.fork_worker(model_plan)
         assert worker.value(TWO_ROWS) == {"predictions": THEIR_OUTPUTS}
@@ -82,7 +82,7 @@ def test_a_class_loads_once_per_template_and_predicts_in_each_worker(
     )
     template = environment.fork_template(plan)
     assert template.ready is not None
-    assert template.ready.parts_ms.keys() == {"fork", "init", "load"}
+    assert template.ready.parts_ms.keys() == {"fork", "init", "load", "practice"}
     for _ in range(2):
         said = template.fork_worker(plan).value({"rows": TWO_ROWS["instances"]})
         assert said == {"y": THEIR_OUTPUTS, "loaded_in": template.pid, "path": "linear.onnx"}
@@ -242,3 +242,20 @@ def test_a_file_that_cannot_be_served_is_refused_when_it_is_prepared(
     said = msgspec.json.decode(body)
     assert said["errorType"] == "BadModel"
     assert said["errorMessage"].startswith(message)
+
+
+def test_a_model_class_is_not_called_before_its_first_invocation(
+    environment: Environment, plan_of: PlanOf
+) -> None:
+    code = """
+    class Counter:
+        def load(self, model):
+            self.calls = 0
+        def predict(self, inputs):
+            self.calls += 1
+            return self.calls
+    """
+    plan = plan_of(code, "app:Counter", runtime=Runtime.MODEL)
+    template = environment.fork_template(plan)
+    assert template.fork_worker(plan).value() == 1
+    template.close()

@@ -185,3 +185,24 @@ def test_a_model_that_takes_no_random_input_cannot_be_compared() -> None:
     picky = Predictor(run, inputs=[TensorSpec("x", "float32", (None, 3))], outputs=["y"])
     with pytest.raises(Disagreement, match="takes no random input: index out of range"):
         difference(picky, picky)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape"),
+    [
+        pytest.param(PIXELS, (1, 2, 2), id="a batch of one"),
+        pytest.param(TensorSpec("x", "int64", (3,)), (3,), id="no batch"),
+        pytest.param(TensorSpec("x", "float32", (None, None)), None, id="nobody knows how long"),
+        pytest.param(TensorSpec("x", "float32", None), None, id="any shape"),
+        pytest.param(TensorSpec("x", "object", (None, 1)), None, id="no numbers"),
+    ],
+)
+def test_zeros_are_made_where_it_is_known_what_a_model_takes(
+    spec: TensorSpec, shape: tuple[int, ...] | None
+) -> None:
+    zeros = Predictor(list, inputs=[spec], outputs=["y"], forkable_after_run=True).zeros()
+    assert (zeros and zeros[spec.name].shape) == shape
+
+
+def test_a_model_that_a_fork_would_mind_to_have_run_is_given_nothing() -> None:
+    assert doubling(PIXELS).zeros() is None

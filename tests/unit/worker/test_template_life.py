@@ -31,7 +31,7 @@ def test_a_worker_of_a_revision_template_needs_no_load(environment: Environment,
     plan = plan_of("import os\nloaded_in = os.getpid()\ndef handler(event, context): return loaded_in")
     template = environment.fork_template(plan)
     assert template.ready is not None
-    assert template.ready.parts_ms.keys() == {"fork", "init"}
+    assert template.ready.parts_ms.keys() == {"fork", "init", "practice"}
     assert template.ready.unsafe == ()
     first, second = template.fork_worker(plan), template.fork_worker(plan)
     assert first.parts_ms.keys() == {"fork", "restore"}

@@ -70,12 +70,12 @@ class Predictor:
         outputs = self._run(arrays)
         return outputs[0] if len(outputs) == 1 else dict(zip(self.outputs, outputs, strict=True))
 
-    def practise(self) -> Outputs:
-        """Run it on zeros, where it is known what it takes and a fork does not mind; else return nothing."""
-        shapes = [spec.least_shape for spec in self.inputs]
-        if not self._forkable_after_run or any(shape is None for shape in shapes):
-            return {}
-        return self({spec.name: np.zeros(spec.least_shape or (), spec.dtype) for spec in self.inputs})
+    def zeros(self) -> dict[str, Array] | None:
+        """The least that may be given in a template: None where it is not known, or a fork would mind."""
+        shapes = {spec: spec.least_shape for spec in self.inputs}
+        if not self._forkable_after_run or None in shapes.values():
+            return None
+        return {spec.name: np.zeros(shape or (), spec.dtype) for spec, shape in shapes.items()}
 
     def _by_position(self, inputs: object) -> Sequence[object]:
         names = [spec.name for spec in self.inputs]
