@@ -90,9 +90,12 @@ class Doctor:
             f"a GiB is worth {now.price:.3g} ms of waking a second" if now.price else "no one lacks memory"
         )
         if now.over_bytes:
-            missing = -(-now.over_bytes // MIB)
-            detail += f"; what is pinned and in use alone needs {missing} MiB more: raise --memory-budget"
-        return CheckView("budget", DEGRADED if now.over_bytes else OK, detail)
+            lacks = f"what is pinned and in use alone needs {-(-now.over_bytes // MIB)} MiB more"
+        elif now.largest_bytes > now.budget_bytes:
+            lacks = f"the largest deployment alone needs {-(-now.largest_bytes // MIB)} MiB"
+        else:
+            return CheckView("budget", OK, detail)
+        return CheckView("budget", DEGRADED, f"{detail}; {lacks}: raise --memory-budget")
 
     def _deployment(self, route: Route) -> CheckView:
         name = f"deployment {route.name}"

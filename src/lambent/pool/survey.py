@@ -32,11 +32,15 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Sight(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything at one moment. `held_bytes` is what pins and running work take."""
+    """Everything at one moment.
+
+    `held_bytes` is what pins and running work take, `largest_bytes` what the largest revision needs alone.
+    """
 
     kept: Sequence[Kept]
     environments: dict[str, int]
     held_bytes: int
+    largest_bytes: int
     starting: int
 
 
@@ -55,7 +59,7 @@ class Survey:
         kept: list[Kept] = []
         environments: dict[str, int] = {}
         held: dict[str, int] = {}
-        held_bytes = starting = 0
+        held_bytes = largest_bytes = starting = 0
         for route in routes:
             crew = self._pool.crew(route.plan.revision)
             if crew is None or crew.retired:
@@ -66,6 +70,7 @@ class Survey:
                 environments[name] = self._sizes.environment_bytes(name)
             one = self._kept(route, crew, now_s, priming=priming)
             kept.append(one)
+            largest_bytes = max(largest_bytes, environments[name] + one.facts.primed_bytes)
             if held_now := _held_bytes(one.facts):
                 held_bytes += held_now
                 held[name] = environments[name]
@@ -74,6 +79,7 @@ class Survey:
             kept=kept,
             environments=environments,
             held_bytes=held_bytes + sum(held.values()),
+            largest_bytes=largest_bytes,
             starting=starting,
         )
 

@@ -54,13 +54,15 @@ log = logging.getLogger(__name__)
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How the memory stands.
 
-    `over_bytes` is by how much pins and running work alone exceed the budget. `price` is in milliseconds of
-    waking saved per second and GiB, 0 while memory is free.
+    `over_bytes` is by how much pins and running work alone exceed the budget; `largest_bytes` what the
+    largest revision needs alone, with its environment. `price` is in milliseconds of waking saved per second
+    and GiB, 0 while memory is free.
     """
 
     budget_bytes: int
     used_bytes: int
     over_bytes: int
+    largest_bytes: int
     price: float
 
 
@@ -90,6 +92,7 @@ class Thermostat:
         self._made: Plan | None = None
         self._expired: frozenset[str] = frozenset()
         self._room_bytes = budget_bytes
+        self._largest_bytes = 0
         self._planned_s, self._due_s, self._stirs = -inf, 0.0, -1
 
     async def run(self) -> None:
@@ -114,6 +117,7 @@ class Thermostat:
             budget_bytes=self._budget_bytes,
             used_bytes=self._sizes.used_bytes,
             over_bytes=made.over_bytes if made else 0,
+            largest_bytes=self._largest_bytes,
             price=made.price if made else 0.0,
         )
 
@@ -184,6 +188,7 @@ class Thermostat:
         before, self._made = self._made, made
         self._expired = frozenset(one.facts.revision for one in sight.kept if one.expired)
         self._room_bytes = budget_bytes - sight.held_bytes
+        self._largest_bytes = sight.largest_bytes
         if bool(made.over_bytes) != bool(before and before.over_bytes):
             log.warning(
                 "over_budget" if made.over_bytes else "within_budget",

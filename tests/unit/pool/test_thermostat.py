@@ -110,6 +110,7 @@ def test_pins_are_honoured_and_said_to_exceed_a_budget_that_is_too_small(
             assert "free" in at(n, T.COLD) | at(n, T.WARM)
             assert n.thermostat.because("primed-1") == "its owner asked for it"
             assert n.thermostat.standing().over_bytes >= 2 * TEMPLATE + WORKER
+            assert n.thermostat.standing().largest_bytes == ENVIRONMENT + TEMPLATE
 
     run(story())
     assert [record.message for record in caplog.records].count("over_budget") == 1
