@@ -98,7 +98,7 @@ class MemoryWorker:
         self._on_exit: Final = on_exit
         self._tail = b""
         self._jobs: Final[asyncio.Queue[_Job | None]] = asyncio.Queue()
-        self._waiting: Final[set[asyncio.Future[tuple[Answer, bytes]]]] = set()
+        self._waiting: Final[dict[int, asyncio.Future[tuple[Answer, bytes]]]] = {}  # in the order of calls
         self._exit: Final[asyncio.Future[Exit]] = asyncio.get_running_loop().create_future()
         self._life: Final = asyncio.create_task(self._live())
         # Not in a `finally` of the task: one that is killed before its first step never enters its body.
@@ -108,12 +108,12 @@ class MemoryWorker:
         if self._exit.done():
             raise WorkerGone(self._exit.result())
         answered: asyncio.Future[tuple[Answer, bytes]] = asyncio.get_running_loop().create_future()
-        self._waiting.add(answered)
+        self._waiting[call.call_id] = answered
         self._jobs.put_nowait(_Job(call, body, answered))
         try:
             return await answered
         finally:
-            self._waiting.discard(answered)
+            self._waiting.pop(call.call_id, None)
 
     def printed(self) -> bytes:
         return self._tail
@@ -177,7 +177,7 @@ class MemoryWorker:
         gone = Exit(code=code, cpu_us=0, rss_bytes_max=self._program.rss_bytes)
         self._exit.set_result(gone)
         self._on_exit(self.pid)
-        for answered in self._waiting:
+        for answered in self._waiting.values():
             if not answered.done():
                 answered.set_exception(WorkerGone(gone))
 

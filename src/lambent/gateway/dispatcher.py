@@ -17,7 +17,7 @@ from lambent.clock import Clock
 from lambent.core import admission
 from lambent.core.admission import Verdict
 from lambent.core.errors import Draining, LambentError, NotFound, QueueFull
-from lambent.core.invocation import Invocation, Outcome, Status, Timing
+from lambent.core.invocation import Invocation, Outcome, PrintTail, Status, Timing
 from lambent.core.pricing import OWN_METER
 from lambent.core.spec import Temperature
 from lambent.gateway.turn import Turn, Watch
@@ -49,6 +49,13 @@ class Lane:
         self.traffic = traffic
         self.waiters: Final[deque[Turn]] = deque()
 
+    def enqueue(self, turn: Turn) -> None:
+        """Behind those who arrived before it. Nearly always that is the end."""
+        place = len(self.waiters)
+        while place and self.waiters[place - 1].number > turn.number:
+            place -= 1
+        self.waiters.insert(place, turn)
+
 
 class Dispatcher:
     """Admits invocations and sees each to its outcome."""
@@ -73,9 +80,9 @@ class Dispatcher:
         self._by_revision: Final[dict[str, Lane]] = {}
         self._call_id = 0
         self._draining = False
+        self._cut_off = False
         self._present = 0
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._quiet = asyncio.Event()  # of use while it drains
         for route in routes.all():
             self._rerouted(None, route)
         routes.subscribe(self._rerouted)
@@ -91,19 +98,26 @@ class Dispatcher:
         arrived_s = self._clock.now_s()
         temperature = self._pool.temperature(lane.route.plan.revision)
         lane.traffic.arrive(arrived_s)
-        self._enter()
+        number = lane.traffic.arrivals
+        self._present += 1
         try:
+            since_s = arrived_s
+            lease = self._lease(lane, invocation)
+            if lease is None:
+                self._admit(lane)
             while True:
-                lease = None if lane.waiters else self._lease(lane)
                 if lease is None:
-                    lease = await self._wait(lane, watch, arrived_s)
+                    lease = await self._wait(lane, invocation, watch, number=number, since_s=since_s)
                 try:
                     return await self._run(lane, lease, invocation, arrived_s, temperature)
-                except NotStarted:
-                    continue  # it was sent ahead to a worker that ended before its turn
+                except NotStarted:  # it was sent ahead to a worker that ended before its turn
+                    since_s = self._clock.now_s()
+                    lease = self._lease(lane, invocation)
         finally:
             lane.traffic.leave(self._clock.now_s())
-            self._leave()
+            self._present -= 1
+            if self._draining and not self._present:
+                self._quiet.set()
 
     @property
     def accepting(self) -> bool:
@@ -121,10 +135,13 @@ class Dispatcher:
         What has not ended then is cut off: it is answered, and metered, like any whose worker ends.
         """
         self._draining = True
+        if not self._present:
+            self._quiet.set()
         if await self._quiet_within(grace_s):
             return
+        self._cut_off = True
         for lane in self._lanes.values():
-            self._refuse(lane, Draining("the server stopped before a worker was free", retry_after_s=1.0))
+            self._refuse(lane, _stopped())
         self._pool.cut_off()
         await self._quiet_within(CUT_OFF_S_MAX)
 
@@ -166,12 +183,18 @@ class Dispatcher:
         route = self._routes.invocable(invocation.project, invocation.deployment)
         return self._lanes[route.project, route.name]
 
-    def _lease(self, lane: Lane) -> Lease | None:
+    def _lease(self, lane: Lane, invocation: Invocation) -> Lease | None:
+        """Unless somebody waits: who comes now may not pass them."""
+        return None if lane.waiters else self._slot(lane, invocation.print_tail)
+
+    def _slot(self, lane: Lane, print_tail: PrintTail) -> Lease | None:
         if lane.route.needs_model:
             return None
-        return self._pool.lease(lane.route.plan.revision, ahead=admission.calls_ahead(lane.traffic.peak_s))
+        if print_tail is PrintTail.KEPT:  # what other calls print must not get into it
+            return self._pool.lease_alone(lane.route.plan.revision)
+        return self._pool.lease(lane.route.plan.revision, ahead=lane.traffic.ahead)
 
-    async def _wait(self, lane: Lane, watch: Watch | None, arrived_s: float) -> Lease:
+    def _admit(self, lane: Lane) -> None:
         spec = lane.route.spec
         offer = admission.offer(
             queued=len(lane.waiters), queue_depth_max=spec.queue_depth_max,
@@ -182,10 +205,23 @@ class Dispatcher:
                 f"{spec.name!r} has {len(lane.waiters)} invocations waiting, its maximum",
                 retry_after_s=offer.retry_after_s,
             )
+
+    async def _wait(
+        self, lane: Lane, invocation: Invocation, watch: Watch | None, *, number: int, since_s: float
+    ) -> Lease:
+        """Wait as the `number`th that arrived, for as long as the deployment holds, from `since_s` on."""
+        if self._cut_off:
+            raise _stopped()
+        spec = lane.route.spec
         hold_s = self._training_hold_s if lane.route.needs_model else spec.hold_s
-        rest_s = max(0.0, arrived_s + hold_s - self._clock.now_s())
-        turn = Turn(rest_s, watch, f"no worker of {spec.name!r} was free within {hold_s:g} s")
-        lane.waiters.append(turn)
+        turn = Turn(
+            number=number,
+            print_tail=invocation.print_tail,
+            rest_s=max(0.0, since_s + hold_s - self._clock.now_s()),
+            watch=watch,
+            expired=f"no worker of {spec.name!r} was free within {hold_s:g} s",
+        )
+        lane.enqueue(turn)
         try:
             self._seek(lane)
             return await turn.lease
@@ -249,7 +285,7 @@ class Dispatcher:
             if lane.waiters[0].lease.done():  # expired or left in this tick; its own task hears of it
                 lane.waiters.popleft()
                 continue
-            lease = self._lease(lane)
+            lease = self._slot(lane, lane.waiters[0].print_tail)
             if lease is None:
                 break
             lane.waiters.popleft().lease.set_result(lease)
@@ -282,14 +318,9 @@ class Dispatcher:
         if lane.waiters:
             self._promote(lane)
 
-    def _enter(self) -> None:
-        self._present += 1
-        self._quiet.clear()
 
-    def _leave(self) -> None:
-        self._present -= 1
-        if not self._present:
-            self._quiet.set()
+def _stopped() -> Draining:
+    return Draining("the server stopped before a worker was free", retry_after_s=1.0)
 
 
 def _usage(
@@ -312,7 +343,7 @@ def _usage(
         started_unix_ms=unix_ms - ran.run_us // 1000,
         run_us=ran.run_us,
         billed_ms=billed_ms,
-        billed_init_ms=ceil(sum(wake_ms.get(part, 0.0) for part in INIT_PARTS)),
+        billed_init_ms=ceil(sum(wake_ms.get(part, 0.0) for part in INIT_PARTS)) if wake_ms else 0,
         memory_bytes=route.spec.memory_bytes,
         memory_used_bytes=ran.rss_bytes,
         cpu_us=ran.cpu_us,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from lambent.core.errors import HoldExpired
+from lambent.core.invocation import PrintTail
 from lambent.pool.member import Lease
 
 Watch = Callable[[], "asyncio.Task[None]"]
@@ -22,12 +23,17 @@ class ClientLeft(Exception):
 class Turn:
     """Awaited through `lease`; `end` must be called once it is over, however it ended.
 
-    `watch` starts a task that ends when the client has left. `expired` is said after `rest_s` seconds.
+    `number` is its place in the order of arrival. `watch` starts a task that ends when the client has left.
+    `expired` is said after `rest_s` seconds.
     """
 
-    __slots__ = ("_expired", "_rest_s", "_timer", "_watch", "_watcher", "lease")
+    __slots__ = ("_expired", "_rest_s", "_timer", "_watch", "_watcher", "lease", "number", "print_tail")
 
-    def __init__(self, rest_s: float, watch: Watch | None, expired: str) -> None:
+    def __init__(
+        self, *, number: int, print_tail: PrintTail, rest_s: float, watch: Watch | None, expired: str
+    ) -> None:
+        self.number: Final = number
+        self.print_tail: Final = print_tail
         loop = asyncio.get_running_loop()
         self.lease: Final[asyncio.Future[Lease]] = loop.create_future()
         self._rest_s = rest_s

@@ -15,6 +15,8 @@ from lambent.engines.base import Exit, Worker, WorkerGone
 from lambent.wire.api import WakeView
 from lambent.wire.frames import Call
 
+EARLY_S_MAX: Final = 0.001  # event loops round: a timer may ring so much before its time
+
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one call on a worker. With a status other than ok, `body` is a `FunctionError` as JSON."""
@@ -53,11 +55,13 @@ class Member:
     """
 
     __slots__ = (
-        "_broken",
+        "_due_s",
+        "_failing",
         "_sent",
         "_state",
         "_timer",
-        "exclusive",
+        "_timer_s",
+        "alone",
         "leases",
         "owner",
         "revision",
@@ -68,14 +72,16 @@ class Member:
     def __init__(self, owner: Owner, revision: str, worker: Worker, wake: WakeView) -> None:
         self._state = State.STARTING
         self._sent: Final[deque[Lease]] = deque()
+        self._due_s = 0.0  # when the call whose turn it is has used up its time
         self._timer: asyncio.TimerHandle | None = None
-        self._broken = False  # a call of it will never be answered: it begins no other, and takes none
+        self._timer_s = 0.0  # when it rings
+        self._failing = False  # it ends, or has ended: it takes no more calls
         self.owner = owner
         self.revision = revision
         self.worker = worker
         self.wake: WakeView | None = wake  # told to the first lease, then forgotten
         self.leases = 0
-        self.exclusive = False
+        self.alone = False  # its one lease shares it with no other
 
     @property
     def state(self) -> State:
@@ -90,8 +96,7 @@ class Member:
 
     def takes(self, ahead: int) -> bool:
         """Whether one more call may be sent while it is busy, when so many may be ahead of their turn."""
-        busy = self._state is State.BUSY and not self._broken
-        return busy and self.leases <= ahead and not self.exclusive
+        return self.leases <= ahead and self._state is State.BUSY and not self._failing and not self.alone
 
     def sent(self, lease: Lease) -> None:
         """A call is on its way."""
@@ -101,42 +106,81 @@ class Member:
 
     def ended(self, lease: Lease, event: Event) -> None:
         """A call was answered, or never will be. Raises `NotStarted` where its turn never came."""
-        turn = lease.begun  # not "is the first": who hears of the worker's end first is a matter of chance
-        self._sent.remove(lease)
-        if event is not Event.RETURNED:
-            self._broken = True
-        if turn and self._timer is not None:
-            self._timer.cancel()
-            if self._sent and not self._broken:
+        if lease.begun:  # not "is the first": who hears of the worker's end first is a matter of chance
+            self._sent.popleft()
+            if event is not Event.RETURNED:
+                self._end()
+            elif self._sent:
                 self._begin(self._sent[0])
-        self.returned(event if turn or event is not Event.EXITED else None)
-        if not turn and event is Event.EXITED:
-            raise NotStarted
+            self.returned(event)
+        elif event is Event.KILL_ASKED:  # cancelled before its turn, which comes nevertheless
+            lease.abandoned = True
+            self.returned(None)
+        else:
+            self._failing = True
+            self._sent.remove(lease)
+            self.returned(None)
+            if event is Event.EXITED:
+                raise NotStarted
 
     def returned(self, event: Event | None) -> None:
         """A lease is over. `None` is for one that changed nothing."""
         self.leases -= 1
+        self.alone = False
         if event is not None and (event is not Event.RETURNED or not self.leases):
             self.tell(event)
         elif self._state is State.BUSY:
             self.owner.room(self)
 
     def _begin(self, lease: Lease) -> None:
-        lease.begun, lease.started_s = True, self.owner.now_s()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(lease.timeout_s, self.tell, Event.TIMED_OUT)
+        if lease.abandoned:
+            self._end()
+            self.tell(Event.KILL_ASKED)
+            return
+        now_s = self.owner.now_s()
+        lease.begun, lease.started_s = True, now_s
+        self._due_s = now_s + lease.timeout_s
+        # One timer lives through many calls: making one and taking it back costs more than a short call.
+        if self._timer is None or self._due_s < self._timer_s:
+            self._set_timer(lease.timeout_s)
+
+    def _set_timer(self, rest_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(rest_s, self._look)
+        self._timer_s = self.owner.now_s() + rest_s
+
+    def _look(self) -> None:
+        """Whether the call whose turn it is has used up its time."""
+        self._timer = None
+        if not self._sent or self._failing:
+            return
+        rest_s = self._due_s - self.owner.now_s()
+        if rest_s > EARLY_S_MAX:
+            self._set_timer(rest_s)
+        else:
+            self._sent[0].timed_out = True
+            self.tell(Event.TIMED_OUT)
+
+    def _end(self) -> None:
+        self._failing = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class Lease:
     """The right to run one call on a member. Ends in `run` or in `give_back`, exactly once."""
 
-    __slots__ = ("_member", "begun", "revision", "started_s", "timeout_s", "wake")
+    __slots__ = ("abandoned", "begun", "member", "revision", "started_s", "timed_out", "timeout_s", "wake")
 
     def __init__(self, member: Member) -> None:
-        self._member = member
+        self.member = member
         self.revision = member.revision
         self.wake = member.wake
-        self.begun = False
+        self.begun = False  # its turn has come
+        self.timed_out = False
+        self.abandoned = False  # nobody waits for it any more; its worker runs it all the same
         self.started_s = 0.0
         self.timeout_s = 0.0
         member.wake = None
@@ -144,17 +188,16 @@ class Lease:
 
     def give_back(self) -> None:
         """Nobody wants the slot after all."""
-        self._member.wake = self.wake
-        self._member.returned(Event.RETURNED)
+        self.member.wake = self.wake
+        self.member.returned(Event.RETURNED)
 
     async def run(self, call: Call, body: bytes, *, timeout_s: float, print_tail: PrintTail) -> Ran:
         """Run `call` to its end, its timeout or its worker's death. The slot is free again after it.
 
         Raises `NotStarted` where the worker ended before it came to this call.
         """
-        member, worker = self._member, self._member.worker
+        member, worker = self.member, self.member.worker
         self.timeout_s = timeout_s
-        member.exclusive = print_tail is PrintTail.KEPT
         member.sent(self)
         event = Event.KILL_ASKED  # if the caller is cancelled in the middle: the worker still runs that call
         try:
@@ -173,14 +216,13 @@ class Lease:
             event = Event.EXITED
             return self._without_answer(call, gone.exit)
         finally:
-            member.exclusive = False
             member.ended(self, event)
 
     def _without_answer(self, call: Call, end: Exit) -> Ran:
         """What is said in place of a worker that cannot say it, in AWS Lambda's words."""
-        run_s = self._member.owner.now_s() - self.started_s
+        run_s = self.member.owner.now_s() - self.started_s
         said = f"RequestId: {call.invocation_id} Error: "
-        if run_s >= self.timeout_s:
+        if self.timed_out:
             status = Status.TIMED_OUT
             error = FunctionError(
                 f"{said}Task timed out after {self.timeout_s:.2f} seconds", "Sandbox.Timedout"
@@ -195,7 +237,7 @@ class Lease:
             run_us=int(run_s * 1e6),
             cpu_us=end.cpu_us,
             rss_bytes=end.rss_bytes_max,
-            printed=self._member.worker.printed(),
+            printed=self.member.worker.printed(),
         )
 
 

@@ -88,12 +88,21 @@ class Pool:
         if crew is None:
             return None
         if crew.idle:
-            member = crew.idle.pop()
-            member.tell(Event.LEASED)
-            return Lease(member)
-        busy = (member for member in crew.members if member.takes(ahead)) if ahead else ()
-        least = min(busy, key=lambda member: member.leases, default=None)
+            return _idle(crew)
+        least: Member | None = None
+        for member in crew.members if ahead else ():
+            if member.takes(ahead) and (least is None or member.leases < least.leases):
+                least = member
         return Lease(least) if least else None
+
+    def lease_alone(self, revision: str) -> Lease | None:
+        """A slot of an idle worker that gets no other call meanwhile, or None. Never waits."""
+        crew = self._crews.get(revision)
+        if crew is None or not crew.idle:
+            return None
+        lease = _idle(crew)
+        lease.member.alone = True
+        return lease
 
     def demand(self, revision: str) -> None:
         """Somebody waits: if there is no worker and none is coming, wake one now."""
@@ -291,3 +300,9 @@ class Pool:
         if crew.retired and self._crews.get(crew.plan.revision) is crew:
             del self._crews[crew.plan.revision]
             await self.engine.chill(crew.plan.revision, Temperature.COLD)
+
+
+def _idle(crew: Crew) -> Lease:
+    member = crew.idle.pop()
+    member.tell(Event.LEASED)
+    return Lease(member)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from lambent.core.admission import peak_run_s, smoothed_run_s
+from lambent.core.admission import calls_ahead, peak_run_s, smoothed_run_s
 from lambent.core.window import Level
 
 
 class Traffic:
     """Invocations in flight and waiting, as a level over time. A deploy does not reset it."""
 
-    __slots__ = ("arrivals", "level", "peak_s", "present", "quiet_since_s", "run_s")
+    __slots__ = ("ahead", "arrivals", "level", "peak_s", "present", "quiet_since_s", "run_s")
 
     def __init__(self, now_s: float) -> None:
         self.level = Level(now_s)
@@ -17,6 +17,7 @@ class Traffic:
         self.present = 0
         self.quiet_since_s = now_s
         self.peak_s = 0.0  # the longest run of late
+        self.ahead = 0  # how many calls a busy worker may be sent ahead of their turn
         self.run_s = 0.0  # the mean that one invocation takes, for an honest Retry-After
 
     def arrive(self, now_s: float) -> None:
@@ -36,3 +37,4 @@ class Traffic:
         """One run was measured."""
         self.run_s = smoothed_run_s(self.run_s, run_s)
         self.peak_s = peak_run_s(self.peak_s, run_s)
+        self.ahead = calls_ahead(self.peak_s)
