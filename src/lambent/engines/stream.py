@@ -41,6 +41,7 @@ class WorkerStream(asyncio.Protocol):
         self._on_end: Callable[[], None] | None = None
         self._on_abuse: Callable[[], None] | None = None
         self._calls: Final[dict[int, asyncio.Future[Answered]]] = {}
+        self._outgoing: Final[list[bytes]] = []
         self._exit: Exit | None = None
         self._transport: asyncio.WriteTransport
         self.hello: Final[asyncio.Future[Hello]] = self._loop.create_future()
@@ -57,6 +58,7 @@ class WorkerStream(asyncio.Protocol):
     def ask(self, call: Call, body: bytes) -> asyncio.Future[Answered]:
         """Send a call; the future has its answer or `WorkerGone`. Raises `WorkerGone` when that is known.
 
+        The calls of one turn of the loop go out together: waking the worker costs more than what it is sent.
         Raises `ValueError` where a call of the same id has not been answered yet.
         """
         if self._exit is not None:
@@ -64,8 +66,9 @@ class WorkerStream(asyncio.Protocol):
         if call.call_id in self._calls:
             raise ValueError(f"call {call.call_id} has not been answered yet")
         answer = self._calls[call.call_id] = self._loop.create_future()
-        if not self.ended:
-            self._transport.write(encode(call, body))
+        if not self._outgoing:
+            self._loop.call_soon(self._send_out)
+        self._outgoing.append(encode(call, body))
         return answer
 
     def wake(self) -> None:
@@ -75,6 +78,7 @@ class WorkerStream(asyncio.Protocol):
 
     def stop(self) -> None:
         """Send `Stop`."""
+        self._send_out()
         if not self.ended:
             self._transport.write(encode(Stop()))
 
@@ -128,6 +132,11 @@ class WorkerStream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
+
+    def _send_out(self) -> None:
+        if self._outgoing and not self.ended:
+            self._transport.writelines(self._outgoing)
+        self._outgoing.clear()
 
     def _hear(self, header: ToServer, body: bytes) -> None:
         match header:
