@@ -15,7 +15,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -31,6 +31,9 @@ SECRET_CHARACTERS: Final = 43
 KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
 KEYS_KNOWN_MAX: Final = 10_000
 LOCAL_KEY: Final = "local"
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -49,16 +52,14 @@ class Keys:
         self._master: Final = master
         self._clock: Final = clock
         self._known: Final[OrderedDict[str, Key]] = OrderedDict()
+        self._admitted: Final[OrderedDict[bytes, Principal]] = OrderedDict()  # by the whole key, as it came
         self._changes = 0
 
     async def authenticate(self, headers: Mapping[bytes, bytes]) -> Principal:
         """Whose key a request carries. Raises `Unauthenticated`."""
-        _, key_id, secret = _presented(headers)
-        key = self._known.get(key_id) or await self._look_up(key_id)
-        stored = key.secret_hash if key else ""
-        if key is None or not hmac.compare_digest(_hash(secret), stored):
-            raise Unauthenticated("this key is not known here; `lambent keys` lists those that are")
-        return Principal(key.project, key.id, key.role)
+        token = _presented(headers)
+        # Found by a hash that is keyed anew in each process: how long it takes tells nothing of other keys.
+        return self._admitted.get(token) or await self._examine(token)
 
     async def authenticate_signed(
         self, request: sigv4.SignedRequest, signature: sigv4.Signature
@@ -117,21 +118,37 @@ class Keys:
     async def remove(self, project: str, key_id: str) -> None:
         """Forget a key: when this returns, it opens nothing. Raises `NotFound`."""
         await asyncio.to_thread(self._store.remove, project, key_id)
-        self._changes += 1
-        self._known.pop(key_id, None)
+        self._forget(key_id)
+
+    def remembered(self) -> int:
+        """How many keys are let in without a second look, at most `KEYS_KNOWN_MAX`."""
+        return len(self._admitted)
+
+    async def _examine(self, token: bytes) -> Principal:
+        _, key_id, secret = _parts(token)
+        key = self._known.get(key_id) or await self._look_up(key_id)
+        stored = key.secret_hash if key else ""
+        if key is None or not hmac.compare_digest(_hash(secret), stored):
+            raise Unauthenticated("this key is not known here; `lambent keys` lists those that are")
+        principal = Principal(key.project, key.id, key.role)
+        if self._known.get(key_id) is key:  # else it may have been removed while it was looked up
+            _remember(self._admitted, token, principal)
+        return principal
 
     async def _put(self, key: Key) -> None:
         await asyncio.to_thread(self._store.put, key)
+        self._forget(key.id)
+
+    def _forget(self, key_id: str) -> None:
         self._changes += 1
-        self._known.pop(key.id, None)
+        self._known.pop(key_id, None)
+        self._admitted.clear()
 
     async def _look_up(self, key_id: str) -> Key | None:
         changes = self._changes
         key = await asyncio.to_thread(self._store.find, key_id)
         if key is not None and changes == self._changes:  # else it may have been removed while it was read
-            self._known[key_id] = key
-            if len(self._known) > KEYS_KNOWN_MAX:
-                self._known.popitem(last=False)
+            _remember(self._known, key_id, key)
         return key
 
     def _credentials(self, key: Key, secret: str) -> Credentials:
@@ -162,15 +179,25 @@ def view(key: Key) -> KeyView:
     return KeyView(key_id=key.id, name=key.name, role=key.role, created_unix_ms=key.created_unix_ms)
 
 
-def _presented(headers: Mapping[bytes, bytes]) -> Sequence[str]:
-    """`lk`, id and secret of the key that a request carries."""
+def _remember(kept: OrderedDict[K, V], name: K, value: V) -> None:
+    kept[name] = value
+    if len(kept) > KEYS_KNOWN_MAX:
+        kept.popitem(last=False)
+
+
+def _presented(headers: Mapping[bytes, bytes]) -> bytes:
+    """The key that a request carries."""
     authorization = headers.get(b"authorization", b"")
     if authorization[:7].lower() == b"bearer ":
-        token = authorization[7:].strip()
-    else:
-        token = headers.get(b"x-api-key", b"")
-        if not token:
-            raise Unauthenticated("this needs a key: send `Authorization: Bearer KEY` or `X-Api-Key: KEY`")
+        return authorization[7:].strip()
+    token = headers.get(b"x-api-key", b"")
+    if not token:
+        raise Unauthenticated("this needs a key: send `Authorization: Bearer KEY` or `X-Api-Key: KEY`")
+    return token
+
+
+def _parts(token: bytes) -> Sequence[str]:
+    """`lk`, id and secret of a key."""
     parts = token.decode("latin-1").split("_", 2)
     if len(parts) != 3 or not KEY_ID.fullmatch(parts[1]) or len(parts[2]) != SECRET_CHARACTERS:
         raise Unauthenticated(

@@ -8,6 +8,7 @@ from botocore.auth import SigV4Auth
 
 from lambent.core.errors import Forbidden, NotFound, Unauthenticated
 from lambent.core.invocation import Principal, Role
+from lambent.gateway import auth
 from lambent.gateway.auth import KEY_ID, Keys
 from lambent.wire import sigv4
 from tests.unit.gateway.asgi import PROJECT, House
@@ -84,6 +85,36 @@ def test_a_key_that_is_removed_while_it_is_looked_up_is_not_remembered(house: Ho
         await asyncio.gather(looking, return_exceptions=True)
         with pytest.raises(Unauthenticated):
             await house.keys.authenticate(bearer(made.api_key))
+
+    asyncio.run(story())
+
+
+def test_a_key_that_is_removed_after_it_was_looked_up_but_before_it_was_let_in_opens_nothing(
+    house: House,
+) -> None:
+    async def story() -> None:
+        made = await house.key()
+        await house.keys.authenticate(bearer(made.api_key))
+        await asyncio.gather(
+            house.keys.remove(PROJECT, made.key.key_id),
+            house.keys.authenticate(bearer(made.api_key)),
+        )
+        with pytest.raises(Unauthenticated):
+            await house.keys.authenticate(bearer(made.api_key))
+
+    asyncio.run(story())
+
+
+def test_the_number_of_keys_that_are_remembered_is_bounded(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "KEYS_KNOWN_MAX", 3)
+
+    async def story() -> None:
+        made = [await house.key() for _ in range(5)]
+        for one in (*made, *made):
+            await house.keys.authenticate(bearer(one.api_key))
+        assert house.keys.remembered() == 3
 
     asyncio.run(story())
 
