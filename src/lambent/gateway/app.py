@@ -57,18 +57,17 @@ class Gateway:
         return self._aws_lambda if AWS_PATH.match(path) else self._pages
 
     async def _control(self, scope: Scope, receive: Receive, send_message: Send) -> None:
-        method = scope["method"]
         sent = _Sent(send_message)
         try:
             if scope["path"] not in WITHOUT_KEY:
                 scope["lambent.principal"] = await self._keys.authenticate(dict(scope["headers"]))
             await self._control_app(scope, receive, sent)
         except LambentError as error:
-            await send(refusal(error), send_message, method=method)
+            await send(refusal(error), scope, send_message)
         except Exception:
-            log.exception("request_crashed", extra={"method": method, "path": scope["path"]})
+            log.exception("request_crashed", extra={"method": scope["method"], "path": scope["path"]})
             if not sent.anything:
-                await send(problem_reply(problem.internal()), send_message, method=method)
+                await send(problem_reply(problem.internal()), scope, send_message)
 
 
 class _Sent:
@@ -93,7 +92,7 @@ async def _through(door: Door, request: Request, send_message: Send) -> None:
     except Exception:
         log.exception("request_crashed", extra={"method": request.method, "path": request.path})
         reply = problem_reply(problem.internal())
-    await send(reply, send_message, method=request.method)
+    await send(reply, request.scope, send_message)
 
 
 async def _lifespan(receive: Receive, send_message: Send) -> None:

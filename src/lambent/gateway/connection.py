@@ -6,10 +6,13 @@ uvicorn reads a head of any size, and waits for the rest of a request for ever.
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from lambent.gateway.requests import WHOLE
 from lambent.wire import problem
 from lambent.wire.api import Problem
 
@@ -18,11 +21,48 @@ from lambent.wire.api import Problem
 HEAD_BYTES_MAX: Final = 128 * 1024
 # A client that owes bytes and sends none that matter is cut off after this time, at the latest after twice.
 SILENCE_S_MAX: Final = 30.0
+FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # all but text, tabs and line ends
 
 BUSY: Final = Problem("Too many connections", 503, "too_many_connections", "try again in a moment")
 HEAD_TOO_LARGE: Final = Problem(
     "Request head too large", 431, "head_too_large", f"a request's head has at most {HEAD_BYTES_MAX} bytes"
 )
+
+
+class Whole:
+    """The way of an answer that is complete onto the wire: checked and written once, in one piece.
+
+    uvicorn checks each header by itself, and writes the head and the body each for itself.
+    """
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def write(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Write it, or say that it must go the ordinary way: a part is out, or the client does not read.
+
+        `headers` have names in lower case and say all there is to say about the body. Raises `ValueError` for
+        one that would end its line.
+        """
+        cycle = self._cycle
+        if cycle.response_started or cycle.flow.write_paused:
+            return False
+        if cycle.disconnected:
+            return True
+        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
+        head = b"".join(lines)
+        if head.count(b"\r") + head.count(b"\n") != 2 * len(lines) or FORBIDDEN.search(head):
+            raise ValueError("a header holds a character that no header may hold")
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        cycle.response_started = cycle.response_complete = True
+        cycle.transport.write(b"".join((STATUS_LINE[status], head, end, body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+        return True
 
 
 class Connection(HttpToolsProtocol):
@@ -56,6 +96,8 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_bytes, self._progressed = 0, True
         super().on_headers_complete()
+        # In time: the application's task takes its first step in a later turn of the loop.
+        cast(dict[str, Any], self.scope)["extensions"] = {WHOLE: Whole(self.cycle)}
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes, self._progressed = 0, True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from functools import cached_property
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -18,6 +17,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+WHOLE: Final = "lambent.whole"  # an extension of ASGI: a scope may offer to take an answer in one piece
 QUERY_FIELDS_MAX: Final = 100
 
 _skim: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -35,7 +35,7 @@ class Request:
         self.invocation_id = ""
         self._receive: Final = receive
 
-    @cached_property
+    @property
     def query(self) -> Mapping[str, str]:
         """The query, decoded; the last of two equal names wins. Raises `CallerFault` where it is too much."""
         text = self.scope["query_string"]

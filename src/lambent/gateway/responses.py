@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 
 from lambent.core.errors import LambentError, NotFound, Unauthenticated
 from lambent.core.invocation import JSON, OCTETS, Outcome
 from lambent.core.spec import Temperature
-from lambent.gateway.requests import Send
+from lambent.gateway.requests import WHOLE, Scope, Send
 from lambent.wire import problem
 from lambent.wire.api import Problem
 
@@ -22,6 +23,7 @@ CONTENT_TYPES: Final[Mapping[str, Header]] = {
 }
 JSON_HEADER: Final = CONTENT_TYPES[JSON]
 TEMPERATURES: Final[Mapping[Temperature, bytes]] = {one: one.value.encode() for one in Temperature}
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 CHALLENGE: Final = (b"www-authenticate", b'Bearer realm="lambent"')
 
 
@@ -33,14 +35,19 @@ class Reply(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
-async def send(reply: Reply, send_message: Send, *, method: str) -> None:
+async def send(reply: Reply, scope: Scope, send_message: Send) -> None:
     """Put an answer on the wire. To HEAD the body's length is told, the body is not sent."""
     body = reply.body
     headers = reply.headers
     if reply.status not in (204, 304):
         headers = [*headers, (b"content-length", b"%d" % len(body))]
+    if scope["method"] == "HEAD":
+        body = b""
+    whole = scope.get("extensions", NOTHING).get(WHOLE)
+    if whole is not None and whole.write(reply.status, headers, body):
+        return
     await send_message({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send_message({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+    await send_message({"type": "http.response.body", "body": body})
 
 
 def json_reply(status: int, value: object, headers: Iterable[Header] = ()) -> Reply:

@@ -16,8 +16,11 @@ from lambent.gateway import connection
 from lambent.gateway.connection import HEAD_BYTES_MAX
 from lambent.gateway.listener import Listener, bind
 from lambent.gateway.requests import Receive, Scope, Send
+from lambent.gateway.responses import Reply
+from lambent.gateway.responses import send as answer_with
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = GET[:-2] + b"Connection: close\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 PIECE = b"a" * 65_536
@@ -160,6 +163,82 @@ def test_a_certificate_that_is_none_is_named_as_the_reason(tmp_path: Path) -> No
     none.write_text("not a certificate")
     with bind("127.0.0.1", 0) as ours, pytest.raises(PlatformFault, match="certificate"):
         Listener(echo, ours, (none, none))
+
+
+async def everything(address: Address, *requests: bytes) -> bytes:
+    """All that comes back on one connection, which the last request closes."""
+    reader, writer = await asyncio.open_connection(*address)
+    async with asyncio.timeout(WAIT_S):
+        writer.write(b"".join(requests))
+        said = await reader.read()
+    writer.close()
+    return said
+
+
+def replying(*replies: Reply) -> Any:
+    """An app that gives these answers in turn."""
+    left = list(replies)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await answer_with(left.pop(0), scope, send)
+
+    return app
+
+
+def test_a_whole_answer_looks_as_if_it_had_come_in_parts() -> None:
+    reply = Reply(200, [(b"content-type", b"text/plain"), (b"x-name", b"a\tvalue")], b"body")
+
+    async def in_parts(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope["extensions"]
+        await replying(reply)(scope, receive, send)
+
+    async def story(app: Any, request: bytes) -> list[bytes]:
+        async with listening(app) as address:
+            return (await everything(address, request)).splitlines()
+
+    for request in (LAST, LAST.replace(b"GET", b"HEAD")):
+        whole = asyncio.run(story(replying(reply), request))
+        parts = asyncio.run(story(in_parts, request))
+        assert [line for line in whole if not line.startswith(b"date:")] == [
+            line for line in parts if not line.startswith(b"date:")
+        ]
+        assert len(whole) == len(parts)
+
+
+def test_whole_answers_to_a_pipeline_come_in_its_order() -> None:
+    async def story() -> bytes:
+        async with listening(replying(*(Reply(200, [], b"%d;" % n) for n in range(3)))) as address:
+            return await everything(address, GET, GET, LAST)
+
+    said = asyncio.run(story())
+    assert [part.partition(b"\r\n")[0] for part in said.split(b"\r\n\r\n")[1:]] == [
+        b"0;HTTP/1.1 200 OK",
+        b"1;HTTP/1.1 200 OK",
+        b"2;",
+    ]
+
+
+def test_an_answer_without_a_body_says_nothing_of_its_length() -> None:
+    async def story() -> bytes:
+        async with listening(replying(Reply(204, [(b"allow", b"GET")]))) as address:
+            return await everything(address, LAST)
+
+    said = asyncio.run(story())
+    assert said.startswith(b"HTTP/1.1 204 No Content\r\n")
+    assert b"content-length" not in said
+    assert b"transfer-encoding" not in said
+
+
+@pytest.mark.parametrize("value", [b"a\r\nx: y", b"a\nx: y", b"a\r", b"\x00", b"\x7f"])
+def test_a_header_that_would_end_its_line_is_never_sent(value: bytes) -> None:
+    async def story() -> bytes:
+        async with listening(replying(Reply(200, [(b"x-name", value)], b"body"))) as address:
+            return await everything(address, LAST)
+
+    said = asyncio.run(story())
+    assert said.startswith(b"HTTP/1.1 500 ")
+    assert b"x-name" not in said
 
 
 def test_one_connection_too_many_is_told_so_and_the_others_stay() -> None:
