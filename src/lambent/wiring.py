@@ -245,8 +245,8 @@ class Server:
         self.kept.journal.append(record)
         self.metrics.invocation(
             record.deployment,
-            record.status.value,
-            record.temperature.value,
+            record.status,
+            record.temperature,
             run_s=record.run_us / 1e6,
             billed_ms=record.billed_ms,
         )

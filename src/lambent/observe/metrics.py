@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Final, Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+EDGES: Final = (*(str(float(second)) for second in SECONDS), "+Inf")
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -35,25 +38,24 @@ class Levels(Protocol):
         """How the memory stands."""
 
 
+class Tally:
+    """The invocations of one deployment that ended in one way, added up."""
+
+    __slots__ = ("billed_ms", "run_s", "runs")
+
+    def __init__(self) -> None:
+        self.runs: Final = [0] * (len(SECONDS) + 1)  # in each bucket, and over the last
+        self.run_s = 0.0
+        self.billed_ms = 0
+
+
 class Metrics:
     """The server's metrics. Labels are deployments and words of closed sets: their number is bounded."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._series: Final[dict[tuple[str, str, str], tuple[Counter, Histogram, Counter]]] = {}
-        self._invocations = Counter(
-            "lambent_invocations",
-            "Invocations that ended, by how they ended and what the temperature was on arrival.",
-            ("deployment", "status", "temperature"),
-            registry=self._registry,
-        )
-        self._run = Histogram(
-            "lambent_run_seconds",
-            "Time in user code or model, per invocation.",
-            ("deployment",),
-            buckets=SECONDS,
-            registry=self._registry,
-        )
+        self._tallies: Final[dict[tuple[str, str, str], Tally]] = {}
+        self._registry.register(_Invocations(self._tallies))
         self._wakes = Histogram(
             "lambent_wake_seconds",
             "From the decision to start a worker until it takes calls, by the temperature that it came from.",
@@ -67,29 +69,18 @@ class Metrics:
             ("deployment", "part"),
             registry=self._registry,
         )
-        self._billed = Counter(
-            "lambent_billed_milliseconds",
-            "Milliseconds billed.",
-            ("deployment",),
-            registry=self._registry,
-        )
 
     def invocation(
         self, deployment: str, status: str, temperature: str, *, run_s: float, billed_ms: int
     ) -> None:
         """One invocation ended."""
         key = (deployment, status, temperature)
-        if (series := self._series.get(key)) is None:
-            # Looking a series up by its labels costs more than adding to it.
-            series = self._series[key] = (
-                self._invocations.labels(deployment, status, temperature),
-                self._run.labels(deployment),
-                self._billed.labels(deployment),
-            )
-        invocations, run, billed = series
-        invocations.inc()
-        run.observe(run_s)
-        billed.inc(billed_ms)
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = Tally()
+        tally.runs[bisect_left(SECONDS, run_s)] += 1
+        tally.run_s += run_s
+        tally.billed_ms += billed_ms
 
     def wake(
         self, deployment: str, temperature: str, *, total_ms: float, parts_ms: Mapping[str, float]
@@ -106,6 +97,42 @@ class Metrics:
     def render(self) -> bytes:
         """The text exposition format 0.0.4."""
         return generate_latest(self._registry)
+
+
+class _Invocations:
+    """Written by each invocation, so it only adds up; what a scrape shows is made when somebody scrapes.
+
+    The library's own counters take a lock for each addition, and there is one thread.
+    """
+
+    def __init__(self, tallies: Mapping[tuple[str, str, str], Tally]) -> None:
+        self._tallies: Final = tallies
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry at each scrape."""
+        invocations = CounterMetricFamily(
+            "lambent_invocations",
+            "Invocations that ended, by how they ended and what the temperature was on arrival.",
+            labels=["deployment", "status", "temperature"],
+        )
+        runs = HistogramMetricFamily(
+            "lambent_run_seconds", "Time in user code or model, per invocation.", labels=["deployment"]
+        )
+        billed = CounterMetricFamily(
+            "lambent_billed_milliseconds", "Milliseconds billed.", labels=["deployment"]
+        )
+        of_deployment: dict[str, list[Tally]] = {}
+        for (deployment, status, temperature), tally in self._tallies.items():
+            invocations.add_metric([deployment, str(status), str(temperature)], sum(tally.runs))
+            of_deployment.setdefault(deployment, []).append(tally)
+        for deployment, tallies in of_deployment.items():
+            counts = accumulate(map(sum, zip(*(tally.runs for tally in tallies), strict=True)))
+            buckets = list(zip(EDGES, counts, strict=True))
+            runs.add_metric([deployment], buckets, sum(tally.run_s for tally in tallies))
+            billed.add_metric([deployment], sum(tally.billed_ms for tally in tallies))
+        yield invocations
+        yield runs
+        yield billed
 
 
 class _Gauges:

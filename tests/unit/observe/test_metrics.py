@@ -1,0 +1,44 @@
+"""What a scrape shows of the invocations that were counted."""
+
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from lambent.observe.metrics import Metrics
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Every sample by its name and labels."""
+    families = text_string_to_metric_families(metrics.render().decode())
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def of(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    return name, frozenset(labels.items())
+
+
+def test_invocations_are_counted_by_their_end_and_their_time_by_deployment() -> None:
+    metrics = Metrics()
+    metrics.invocation("a", "ok", "hot", run_s=0.001, billed_ms=1)
+    metrics.invocation("a", "ok", "hot", run_s=0.0011, billed_ms=2)
+    metrics.invocation("a", "failed", "cold", run_s=1000.0, billed_ms=1_000_000)
+    metrics.invocation("b", "ok", "hot", run_s=2.0, billed_ms=2000)
+    seen = samples(metrics)
+    assert seen[of("lambent_invocations_total", deployment="a", status="ok", temperature="hot")] == 2
+    assert seen[of("lambent_invocations_total", deployment="a", status="failed", temperature="cold")] == 1
+    assert seen[of("lambent_billed_milliseconds_total", deployment="a")] == 1_000_003
+    assert seen[of("lambent_run_seconds_bucket", deployment="a", le="0.001")] == 1
+    assert seen[of("lambent_run_seconds_bucket", deployment="a", le="0.0025")] == 2
+    assert seen[of("lambent_run_seconds_bucket", deployment="a", le="60.0")] == 2
+    assert seen[of("lambent_run_seconds_bucket", deployment="a", le="+Inf")] == 3
+    assert seen[of("lambent_run_seconds_count", deployment="a")] == 3
+    assert seen[of("lambent_run_seconds_sum", deployment="a")] == 1000.0021
+    assert seen[of("lambent_run_seconds_count", deployment="b")] == 1
+
+
+def test_a_server_that_ran_nothing_can_be_scraped() -> None:
+    assert "lambent_invocations_total" in Metrics().render().decode()
