@@ -30,11 +30,12 @@ class Level:
     costs O(1) amortised over time: at most one step for each bucket that has passed, at most `MARKS` in all.
     """
 
-    __slots__ = ("_integral", "_marks", "_since_us", "_value")
+    __slots__ = ("_bucket_end_us", "_integral", "_marks", "_since_us", "_value")
 
     def __init__(self, now_s: float) -> None:
         self._value = 0
         self._since_us = _us(now_s)
+        self._bucket_end_us = _bucket_end_us(self._since_us)
         self._integral = 0  # of the value over all time until `_since_us`, in units × microseconds
         self._marks = array(
             "q", bytes(8 * MARKS)
@@ -50,10 +51,9 @@ class Level:
         now_us = _us(now_s)
         if now_us < self._since_us:
             raise ValueError(f"time went back from {self._since_us} to {now_us} µs")
-        bucket, last = now_us // BUCKET_US, self._since_us // BUCKET_US
-        for passed in range(max(last, bucket - MARKS) + 1, bucket + 1):
-            self._marks[passed % MARKS] = self._until(passed * BUCKET_US)
-        self._integral = self._until(now_us)
+        if now_us >= self._bucket_end_us:
+            self._mark(now_us)
+        self._integral += self._value * (now_us - self._since_us)
         self._since_us = now_us
         self._value = value
 
@@ -71,6 +71,13 @@ class Level:
             raise ValueError(f"time went back from {self._since_us} to {now_us} µs")
         return (self._until(now_us) - self._at(now_us - window_us)) / window_us
 
+    def _mark(self, now_us: int) -> None:
+        """Note the integral at the edge of each bucket that has passed since the last change."""
+        bucket, last = now_us // BUCKET_US, self._since_us // BUCKET_US
+        for passed in range(max(last, bucket - MARKS) + 1, bucket + 1):
+            self._marks[passed % MARKS] = self._until(passed * BUCKET_US)
+        self._bucket_end_us = _bucket_end_us(now_us)
+
     def _until(self, then_us: int) -> int:
         """The integral until a moment at or after the last change."""
         return self._integral + self._value * (then_us - self._since_us)
@@ -86,6 +93,10 @@ class Level:
         else:
             end_us, end = start_us + BUCKET_US, self._marks[(bucket + 1) % MARKS]
         return start + (end - start) * (then_us - start_us) // (end_us - start_us)
+
+
+def _bucket_end_us(then_us: int) -> int:
+    return (then_us // BUCKET_US + 1) * BUCKET_US
 
 
 def _us(seconds: float) -> int:
