@@ -168,7 +168,7 @@ def sleep_and_wake(server: Server, event: bytes) -> None:
     before = processes(server)
     say(f"nobody asks for {QUIET_S} s (keep_alive_s={QUIET_S - 1}) ...")
     wait_for("zero workers", lambda: workers(server) == 0)
-    wait_for("their processes to be gone", lambda: len(server.get("/api/v1/processes")) < len(before))
+    wait_for("the worker's process to be gone", lambda: not serving(server))
     say("after:")
     after = processes(server)
     total = [sum(row["pss_bytes"] for row in rows) / 2**20 for rows in (before, after)]
@@ -210,6 +210,11 @@ def burst(server: Server, event: bytes) -> None:
         raise SystemExit("the burst should have been answered rightly by two workers or more")
     wait_for("the second worker to go", lambda: workers(server) <= 1)
     say(f"workers now: {workers(server)}")
+
+
+def serving(server: Server) -> list[dict]:
+    """The processes of workers."""
+    return [row for row in server.get("/api/v1/processes") if row["role"] == "worker"]
 
 
 def workers(server: Server) -> int:
