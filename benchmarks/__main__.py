@@ -23,7 +23,7 @@ EVERYDAY: Final = ("cold", "echo", "memory")
 
 
 def main() -> None:
-    """Measure what was named, by default what takes no gigabytes. An aim that is missed is said, no failure."""
+    """Measure what was named, by default what takes no gigabytes. A missed aim is said, and is no failure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("topics", nargs="*", metavar="|".join(TOPICS))
     parser.add_argument("--json", action="store_true", help="every value that was measured, for a program")
