@@ -33,7 +33,7 @@ def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> str
     "--memory-budget",
     metavar="SIZE",
     callback=_size,
-    help="What templates and workers should take, such as 4GiB: `lambent doctor` says when they take more.",
+    help="What templates and workers may take together, such as 4GiB; else 60 % of this machine's memory.",
 )
 @click.option("--ephemeral", is_flag=True, help="Keep nothing after the end.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="A certificate chain, as PEM.")

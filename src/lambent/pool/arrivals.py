@@ -15,7 +15,7 @@ from lambent.pool.pool import Pool
 from lambent.pool.routes import Route
 
 RESOLUTION_S: Final = 1.0
-PUBLISH_S: Final = 900.0  # from one table of the crowd to the next
+PUBLISH_S: Final = 60.0  # from one table of the crowd to the next
 FRESH_SHARE: Final = 0.05  # of the idle time: for so long a rate is taken to hold
 
 
