@@ -38,7 +38,7 @@ class Whole:
     __slots__ = ("_cycle",)
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
+        self._cycle: RequestResponseCycle | None = cycle
 
     def write(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
         """Write it, or say that it must go the ordinary way: a part is out, or the client does not read.
@@ -46,8 +46,9 @@ class Whole:
         `headers` have names in lower case and say all there is to say about the body. Raises `ValueError` for
         one that would end its line.
         """
-        cycle = self._cycle
-        if cycle.response_started or cycle.flow.write_paused:
+        # Let go in any case: it knows the scope that knows us, and only the collector would part them.
+        cycle, self._cycle = self._cycle, None
+        if cycle is None or cycle.response_started or cycle.flow.write_paused:
             return False
         if cycle.disconnected:
             return True

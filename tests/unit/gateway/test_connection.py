@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -217,6 +218,22 @@ def test_whole_answers_to_a_pipeline_come_in_its_order() -> None:
         b"1;HTTP/1.1 200 OK",
         b"2;",
     ]
+
+
+def test_an_answered_request_is_gone_without_the_help_of_the_collector() -> None:
+    requests = 100
+
+    async def story() -> int:
+        async with listening(replying(*(Reply(200, [], b"{}") for _ in range(requests)))) as address:
+            gc.collect()
+            await everything(address, *[GET] * (requests - 1), LAST)
+            return gc.collect()
+
+    gc.disable()
+    try:
+        assert asyncio.run(story()) < requests
+    finally:
+        gc.enable()
 
 
 def test_an_answer_without_a_body_says_nothing_of_its_length() -> None:
