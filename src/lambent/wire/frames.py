@@ -116,27 +116,22 @@ class FrameReader(Generic[H]):
         frames: list[tuple[H, bytes]] = []
         start = 0
         with memoryview(kept or chunk) as view:
-            while (ends := self._ends(view, start)) is not None:
-                head_end, body_end = ends
-                header = self._header(view[start + PREFIX.size : head_end])
-                frames.append((header, bytes(view[head_end:body_end])))
-                start = body_end
+            while len(view) - start >= PREFIX.size:
+                head_bytes, body_bytes = PREFIX.unpack_from(view, start)
+                if head_bytes > HEADER_BYTES_MAX or body_bytes > self._body_bytes_max:
+                    raise FrameError(f"a frame of {head_bytes} + {body_bytes} bytes is over the maximum")
+                head_start = start + PREFIX.size
+                body_start = head_start + head_bytes
+                end = body_start + body_bytes
+                if end > len(view):
+                    break
+                frames.append((self._header(view[head_start:body_start]), bytes(view[body_start:end])))
+                start = end
         if kept:
             del kept[:start]
         else:
             kept += chunk[start:]
         return frames
-
-    def _ends(self, view: memoryview, start: int) -> tuple[int, int] | None:
-        """Where the header and the body of the frame at `start` end; None while it is not whole."""
-        if len(view) - start < PREFIX.size:
-            return None
-        head_bytes, body_bytes = PREFIX.unpack_from(view, start)
-        if head_bytes > HEADER_BYTES_MAX or body_bytes > self._body_bytes_max:
-            raise FrameError(f"a frame of {head_bytes} + {body_bytes} bytes is over the maximum")
-        head_end: int = start + PREFIX.size + head_bytes
-        body_end: int = head_end + body_bytes
-        return (head_end, body_end) if body_end <= len(view) else None
 
     def _header(self, head: memoryview) -> H:
         with head:

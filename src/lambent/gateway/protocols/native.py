@@ -150,7 +150,7 @@ def _view(ticket: Ticket) -> AsyncReply:
 def _content_type(header: bytes | None, body: bytes) -> str:
     """What the worker shall take the body for. Raises `CallerFault` for JSON that is none."""
     said = JSON if header is None else header.decode("latin-1")
-    essence = said.partition(";")[0].strip().lower()
+    essence = JSON if said == JSON else said.partition(";")[0].strip().lower()
     if essence not in (JSON, FORM_TYPE):
         return said
     if not body:
