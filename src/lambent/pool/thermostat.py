@@ -35,6 +35,7 @@ PLAN_S_MIN: Final = 1.0  # between plans, unless a worker came or went
 CENSUS_S: Final = 2.0  # between two readings of all memory while something changes
 CENSUS_IDLE_S: Final = 20.0  # and while nothing does
 CENSUS_SHARE_MAX: Final = 0.05  # of the time: a census of many processes is slow
+TELL_S: Final = 60.0  # from one line about a budget that is exceeded to the next
 T = Temperature
 
 BECAUSE: Final[Mapping[Reason, str]] = {
@@ -93,7 +94,8 @@ class Thermostat:
         self._expired: frozenset[str] = frozenset()
         self._room_bytes = budget_bytes
         self._largest_bytes = 0
-        self._planned_s, self._due_s, self._stirs = -inf, 0.0, -1
+        self._planned_s = self._told_s = -inf
+        self._due_s, self._stirs = 0.0, -1
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -185,14 +187,14 @@ class Thermostat:
         budget_bytes = max(0, self._budget_bytes - self._sizes.other_bytes)
         policy = KeepPolicy(budget_bytes=budget_bytes)
         made = plan([one.facts for one in sight.kept], policy, sight.environments, now_s=now_s)
-        before, self._made = self._made, made
+        self._made = made
         self._expired = frozenset(one.facts.revision for one in sight.kept if one.expired)
         self._room_bytes = budget_bytes - sight.held_bytes
         self._largest_bytes = sight.largest_bytes
-        if bool(made.over_bytes) != bool(before and before.over_bytes):
+        if made.over_bytes and now_s >= self._told_s + TELL_S:
+            self._told_s = now_s
             log.warning(
-                "over_budget" if made.over_bytes else "within_budget",
-                extra={"budget_bytes": self._budget_bytes, "over_bytes": made.over_bytes},
+                "over_budget", extra={"budget_bytes": self._budget_bytes, "over_bytes": made.over_bytes}
             )
         return made
 
