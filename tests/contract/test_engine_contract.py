@@ -85,6 +85,17 @@ def test_revisions_with_the_same_imports_share_an_environment(stage: Stage) -> N
     stage.play(story, load_timeout_s=PATIENT_S)
 
 
+def test_a_census_says_whose_packages_an_environment_has(stage: Stage) -> None:
+    async def story(scenery: Scenery) -> None:
+        plan = msgspec.structs.replace(scenery.plan("echo"), imports=("textwrap", "json", "json"))
+        await scenery.engine.prime(plan)
+        told = {facts.role: facts.imports for facts in scenery.engine.census()}
+        assert told["environment"] == ("json", "textwrap")
+        assert told["template"] == ()
+
+    stage.play(story, load_timeout_s=PATIENT_S)
+
+
 @pytest.mark.parametrize(
     ("program", "kind", "message"),
     [
