@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import uvloop
@@ -70,6 +71,9 @@ from lambent.storage.statedir import announced, load_master, owned
 from lambent.wire.api import ServerFile, WakeView
 
 PROJECT = "default"
+# When a thread that computes (the ledger's import) gives way to the event loop. By default it may keep it from
+# each write of the journal for 5 ms, which one request in a thousand felt.
+YIELD_S: Final = 0.0002
 
 log = logging.getLogger(__name__)
 
@@ -369,6 +373,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="lambent-"))
                 settings = msgspec.structs.replace(settings, state_dir=Path(folder))
             configure(settings.log_level)
+            sys.setswitchinterval(YIELD_S)
             clock = SystemClock()
             uvloop.run(serve(settings, _opened(settings, clock, closing), clock))
         except LambentError as error:
