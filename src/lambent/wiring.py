@@ -71,8 +71,8 @@ from lambent.storage.statedir import announced, load_master, owned
 from lambent.wire.api import ServerFile, WakeView
 
 PROJECT = "default"
-# When a thread that computes (the ledger's import) gives way to the event loop. By default it may keep it from
-# each write of the journal for 5 ms, which one request in a thousand felt.
+# When a thread that computes (the ledger's import) gives way to the event loop. By default it may hold it up
+# for 5 ms at each write of the journal, which one request in a thousand felt.
 YIELD_S: Final = 0.0002
 
 log = logging.getLogger(__name__)
