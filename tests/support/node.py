@@ -75,6 +75,8 @@ class Node:
             project=PROJECT,
             number=1,
             runtime=Runtime.HANDLER,
+            timeout_s=spec.timeout_s,
+            memory_bytes=spec.memory_bytes,
         )
         route = Route(project=PROJECT, name=name, spec=spec, plan=plan, needs_model=needs_model)
         self.routes.put(route)

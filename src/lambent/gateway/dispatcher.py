@@ -19,7 +19,7 @@ from lambent.core.admission import Verdict
 from lambent.core.errors import Draining, LambentError, NotFound, QueueFull
 from lambent.core.invocation import Invocation, Outcome, PrintTail, Status, Timing
 from lambent.core.pricing import OWN_METER
-from lambent.core.spec import Temperature
+from lambent.core.spec import Kind, Temperature
 from lambent.gateway.turn import Turn, Watch
 from lambent.metering.journal import UsageRecord
 from lambent.pool.member import Lease, NotStarted, Ran
@@ -27,6 +27,7 @@ from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes
 from lambent.pool.traffic import Traffic
 from lambent.wire.frames import Call, read_error
+from lambent.wire.process import RevisionPlan
 
 INIT_PARTS: Final = ("exec", "import", "load", "init")  # the parts of a wake that AWS bills as the INIT phase
 CUT_OFF_S_MAX: Final = 5.0  # until workers that were killed have ended
@@ -240,30 +241,39 @@ class Dispatcher:
     async def _run(
         self, lane: Lane, lease: Lease, invocation: Invocation, arrived_s: float, temperature: Temperature
     ) -> Outcome:
-        route = lane.route
+        plan = lease.plan
         started_s = self._clock.now_s()
         self._call_id += 1
         call = Call(
             self._call_id,
             invocation.id,
-            route.spec.timeout_s * 1e3,
+            plan.timeout_s * 1e3,
             invocation.content_type,
             invocation.client_context,
         )
         ran = await lease.run(
-            call, invocation.body, timeout_s=route.spec.timeout_s, print_tail=invocation.print_tail
+            call, invocation.body, timeout_s=plan.timeout_s, print_tail=invocation.print_tail
         )
         lane.traffic.took(ran.run_us / 1e6)
         wake_ms = lease.wake.parts_ms if lease.wake and temperature is not Temperature.HOT else {}
         billed_ms = OWN_METER.read(run_us=ran.run_us)
         self._meter(
-            _usage(route, invocation, ran, temperature, wake_ms, billed_ms, unix_ms=self._clock.unix_ms())
+            _usage(
+                plan,
+                lane.route.spec.kind,
+                invocation,
+                ran,
+                temperature,
+                wake_ms,
+                billed_ms,
+                unix_ms=self._clock.unix_ms(),
+            )
         )
         return Outcome(
             status=ran.status,
             body=ran.body,
             content_type=ran.content_type,
-            revision=lease.revision,
+            revision=plan.revision,
             temperature=temperature,
             timing=Timing(
                 queue_ms=(started_s - arrived_s) * 1e3,
@@ -274,7 +284,7 @@ class Dispatcher:
             billed_ms=billed_ms,
             error=None if ran.status is Status.OK else read_error(ran.body),
             log_tail=ran.printed,
-            memory_bytes=route.spec.memory_bytes,
+            memory_bytes=plan.memory_bytes,
             memory_used_bytes=ran.rss_bytes,
         )
 
@@ -324,7 +334,8 @@ def _stopped() -> Draining:
 
 
 def _usage(
-    route: Route,
+    plan: RevisionPlan,
+    kind: Kind,
     invocation: Invocation,
     ran: Ran,
     temperature: Temperature,
@@ -335,16 +346,16 @@ def _usage(
 ) -> UsageRecord:
     return UsageRecord(
         invocation=invocation.id,
-        project=route.project,
-        deployment=route.name,
-        revision=route.plan.revision,
-        kind=route.spec.kind,
+        project=plan.project,
+        deployment=plan.deployment,
+        revision=plan.revision,
+        kind=kind,
         status=ran.status,
         started_unix_ms=unix_ms - ran.run_us // 1000,
         run_us=ran.run_us,
         billed_ms=billed_ms,
         billed_init_ms=ceil(sum(wake_ms.get(part, 0.0) for part in INIT_PARTS)) if wake_ms else 0,
-        memory_bytes=route.spec.memory_bytes,
+        memory_bytes=plan.memory_bytes,
         memory_used_bytes=ran.rss_bytes,
         cpu_us=ran.cpu_us,
         temperature=temperature,

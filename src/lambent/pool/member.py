@@ -14,6 +14,7 @@ from lambent.core.lifecycle import Event, Instruction, State, step
 from lambent.engines.base import Exit, Worker, WorkerGone
 from lambent.wire.api import WakeView
 from lambent.wire.frames import Call
+from lambent.wire.process import RevisionPlan
 
 EARLY_S_MAX: Final = 0.001  # event loops round: a timer may ring so much before its time
 
@@ -64,12 +65,13 @@ class Member:
         "alone",
         "leases",
         "owner",
+        "plan",
         "revision",
         "wake",
         "worker",
     )
 
-    def __init__(self, owner: Owner, revision: str, worker: Worker, wake: WakeView) -> None:
+    def __init__(self, owner: Owner, plan: RevisionPlan, worker: Worker, wake: WakeView) -> None:
         self._state = State.STARTING
         self._sent: Final[deque[Lease]] = deque()
         self._due_s = 0.0  # when the call whose turn it is has used up its time
@@ -77,7 +79,8 @@ class Member:
         self._timer_s = 0.0  # when it rings
         self._failing = False  # it ends, or has ended: it takes no more calls
         self.owner = owner
-        self.revision = revision
+        self.plan = plan
+        self.revision = plan.revision
         self.worker = worker
         self.wake: WakeView | None = wake  # told to the first lease, then forgotten
         self.leases = 0
@@ -172,11 +175,11 @@ class Member:
 class Lease:
     """The right to run one call on a member. Ends in `run` or in `give_back`, exactly once."""
 
-    __slots__ = ("abandoned", "begun", "member", "revision", "started_s", "timed_out", "timeout_s", "wake")
+    __slots__ = ("abandoned", "begun", "member", "plan", "started_s", "timed_out", "timeout_s", "wake")
 
     def __init__(self, member: Member) -> None:
         self.member = member
-        self.revision = member.revision
+        self.plan = member.plan  # of the worker's own revision: the route may have moved on since
         self.wake = member.wake
         self.begun = False  # its turn has come
         self.timed_out = False

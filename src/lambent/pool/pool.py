@@ -217,7 +217,7 @@ class Pool:
             return PlatformFault(f"no worker could be started: {error}")
 
     def _join(self, crew: Crew, worker: Worker, wake: WakeView) -> None:
-        member = Member(self, crew.plan.revision, worker, wake)
+        member = Member(self, crew.plan, worker, wake)
         crew.members.add(member)
         self._tasks.create_task(self._see_off(crew, member), name=f"watch {worker.worker_id}")
         member.tell(Event.LOADED)

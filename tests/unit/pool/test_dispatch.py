@@ -302,6 +302,8 @@ def test_no_arrival_is_lost_while_the_last_worker_stops_or_a_deploy_replaces_the
             outcomes = await asyncio.gather(*tasks)
             assert {outcome.status for outcome in outcomes} == {Status.OK}
             assert len(n.usage) == len(outcomes)
+            ran = sorted(outcome.revision for outcome in outcomes)
+            assert sorted(record.revision for record in n.usage) == ran
 
     run(story(), tick_s=0.25)
 
