@@ -110,6 +110,7 @@ def test_orphans_that_end_are_reaped_while_their_worker_lives(play: Play) -> Non
         before = set(children_of(os.getpid()))
         python(orphan).communicate()
         await eventually(lambda: any(map(is_zombie, set(children_of(os.getpid())) - before)))
+        await eventually(lambda: is_zombie(ended.pid))
         watched = {0}
         Strays("NAME=of another engine", watched=watched, patrol_s=0.05).patrol()
         await eventually(lambda: set(children_of(os.getpid())) <= before)
