@@ -14,6 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.support.patience import PATIENT_S
 from tests.support.server import RunningServer, wait_until
 
 ARN = "arn:aws:lambda:eu-central-1:000000000000:function:hello"
@@ -58,7 +59,7 @@ def client_of(server: RunningServer, **changes: Any) -> Any:
         "aws_secret_access_key": server.about["secret_access_key"],
         **changes,
     }
-    config = Config(connect_timeout=5, read_timeout=30)
+    config = Config(connect_timeout=PATIENT_S, read_timeout=PATIENT_S)
     return boto3.client("lambda", endpoint_url=server.url, region_name="eu-central-1", config=config, **pair)
 
 
@@ -119,7 +120,7 @@ def test_an_event_is_accepted_and_run(client: Any, tmp_path: Path) -> None:
         FunctionName="hello", InvocationType="Event", Payload=json.dumps({"write": str(file)})
     )
     assert (answer["StatusCode"], answer["Payload"].read()) == (202, b"")
-    wait_until(lambda: file.exists() and file.read_text(), 10, "the event to be run")
+    wait_until(lambda: file.exists() and file.read_text(), "the event to be run")
     assert file.read_text() == answer["ResponseMetadata"]["RequestId"] + "\n"
 
 

@@ -12,7 +12,7 @@ from lambent.core.errors import Draining, LoadFailed
 from lambent.core.invocation import Status
 from lambent.core.spec import Temperature
 from lambent.engines.base import WorkerGone
-from lambent.wire.frames import read_error
+from lambent.wire.frames import Stop, read_error
 from lambent.wire.process import Runtime
 from tests.support.engine_stages import (
     LocalStage,
@@ -24,8 +24,8 @@ from tests.support.engine_stages import (
     local_stage,
     scripted_peer,
 )
+from tests.support.patience import PATIENT_S
 
-PATIENT_S = 30.0
 LOADING = {"load", "init"}  # a model is loaded, a handler's module is initialised
 
 
@@ -188,7 +188,7 @@ def test_a_worker_that_dies_takes_its_call_and_nothing_else(stage: Stage) -> Non
         with pytest.raises(WorkerGone):
             await worker.call(ask(2), b"{}")
         assert scenery.count("worker") == 1
-        other.stop()
+        other.tell(Stop())
         assert (await other.exited()).code == 0
 
     stage.play(story, load_timeout_s=PATIENT_S)
@@ -199,7 +199,7 @@ def test_a_worker_that_is_told_to_stop_finishes_its_call_first(stage: Stage) -> 
         worker = await scenery.engine.start(scenery.plan("slow"))
         calling = asyncio.create_task(worker.call(ask(), b'{"x":3}'))
         await scenery.heard.until("begun")
-        worker.stop()
+        worker.tell(Stop())
         answer, body = await calling
         assert (answer.status, msgspec.json.decode(body)) == (Status.OK, {"x": 3})
         assert (await worker.exited()).code == 0
@@ -284,7 +284,7 @@ def test_nothing_is_chilled_under_a_living_worker(stage: Stage, program: str) ->
         await scenery.engine.chill(program, Temperature.COLD)
         assert scenery.engine.temperature(program) is before
         assert (await worker.call(ask(), b"{}"))[0].status is Status.OK
-        worker.stop()
+        worker.tell(Stop())
         await worker.exited()
         await scenery.engine.chill(program, Temperature.COLD)
         assert scenery.engine.temperature(program) is Temperature.COLD

@@ -20,6 +20,7 @@ from lambent.storage.base import (
     Tickets,
 )
 from lambent.storage.sql import SqlStore
+from tests.support.patience import PATIENT_S
 from tests.support.virtual_time import ManualClock
 
 COMMITS_EACH = 12
@@ -200,7 +201,7 @@ def test_two_processes_that_commit_one_name_at_once_both_succeed(store: SqlStore
         process.stdin.write("\n")
         process.stdin.flush()
     for process in writers:
-        results += [line.split() for line in process.communicate(timeout=30)[0].splitlines()]
+        results += [line.split() for line in process.communicate(timeout=PATIENT_S)[0].splitlines()]
         assert process.returncode == 0
     assert sorted(int(number) for _, number in results) == list(range(1, 2 * COMMITS_EACH + 1))
     assert active(store) == max(results, key=lambda result: int(result[1]))[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,9 +45,11 @@ def handler(event, context):
             return "the child"
         return "the parent"
     if how == "fork and stay":
-        if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
             os.setsid()
             time.sleep(600)
+        tell(event, child)
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "thread":
         threading.Thread(target=time.sleep, args=(600,)).start()
@@ -56,12 +57,16 @@ def handler(event, context):
     if how == "close all":
         os.closerange(3, 100_000)
         return "closed"
-    if how == "pid":
-        return os.getpid()
     if how == "sleep":
-        time.sleep(event["s"])
-        return "slept"
+        tell(event, os.getpid())
+        time.sleep(600)
     return "fine"
+
+def tell(event, pid):
+    if "file" in event:
+        with open(event["file"] + ".part", "w") as file:
+            file.write(str(pid))
+        os.rename(event["file"] + ".part", event["file"])
 """
 
 
@@ -70,7 +75,7 @@ def bad(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Runn
     """The server with a function that misbehaves on request."""
     path = tmp_path_factory.mktemp("code") / "bad.py"
     path.write_text(BAD)
-    server.deploy(f"{path}:handler", "--name", "bad", "--set", "timeout_s=1.5", "--set", "memory=256MiB")
+    server.deploy(f"{path}:handler", "--name", "bad", "--set", "memory=256MiB")
     return server
 
 
@@ -83,7 +88,6 @@ def bad(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Runn
         ("hard exit", 502, "Runtime.ExitError"),
         ("closed", 500, "ValueError"),
         ("memory", 500, "MemoryError"),
-        ("loop", 504, "Sandbox.Timedout"),
         ("fork and stay", 502, "Runtime.ExitError"),
         ("close all", 502, "Runtime.ExitError"),
     ],
@@ -99,6 +103,16 @@ def test_what_fails_is_named_and_the_next_invocation_is_served(
     assert bad.invoke("bad", {"how": "fine"}).json() == "fine"
 
 
+def test_what_never_ends_is_ended_at_its_limit_and_the_next_invocation_is_served(
+    bad: RunningServer, write: Write
+) -> None:
+    bad.deploy(f"{write('loops.py', BAD)}:handler", "--name", "loops", "--set", "timeout_s=3")
+    answer = bad.invoke("loops", {"how": "loop"})
+    assert (answer.status, answer.json()["error_type"]) == (504, "Sandbox.Timedout")
+    assert int(answer.headers["Lambent-Billed-Ms"]) >= 3000
+    assert bad.invoke("loops", {"how": "fine"}).json() == "fine"
+
+
 @pytest.mark.parametrize(
     ("how", "answer"), [("print", "printed"), ("fork", "the parent"), ("thread", "a thread stays")]
 )
@@ -107,18 +121,21 @@ def test_what_is_odd_but_allowed_is_answered(bad: RunningServer, how: str, answe
     assert bad.invoke("bad", {"how": "fine"}).json() == "fine"
 
 
-def test_a_stray_child_of_a_dead_worker_is_ended(bad: RunningServer) -> None:
-    before = len(bad.processes())
-    bad.invoke("bad", {"how": "fork and stay"})
-    wait_until(lambda: len(bad.processes()) <= before, 15, "the stray to be ended")
+def test_a_stray_child_of_a_dead_worker_is_ended(bad: RunningServer, tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    bad.invoke("bad", {"how": "fork and stay", "file": str(told)})
+    stray = int(told.read_text())
+    wait_until(lambda: stray not in {process.pid for process in bad.processes()}, "the stray to be ended")
 
 
-def test_a_worker_killed_in_the_middle_is_an_answer_and_the_bill_knows(bad: RunningServer) -> None:
-    pid = bad.invoke("bad", {"how": "pid"}).json()
+def test_a_worker_killed_in_the_middle_is_an_answer_and_the_bill_knows(
+    bad: RunningServer, tmp_path: Path
+) -> None:
+    told = tmp_path / "pid"
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(bad.invoke, "bad", {"how": "sleep", "s": 1.2})
-        threading.Event().wait(0.4)
-        os.kill(pid, signal.SIGKILL)
+        answer = pool.submit(bad.invoke, "bad", {"how": "sleep", "file": str(told)})
+        wait_until(told.exists, "the handler to begin")
+        os.kill(int(told.read_text()), signal.SIGKILL)
         problem = answer.result().json()
     assert problem["error_type"] == "Runtime.ExitError"
     assert "SIGKILL" in problem["detail"]

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,11 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.patience import PATIENT_S
 from tests.support.server import RunningServer, wait_until
 
+LONG_S = 600  # longer than any test waits
 SLEEPER = """
-import time
+import pathlib, time
 def handler(event, context):
+    if "begun" in event:
+        pathlib.Path(event["begun"]).touch()
     time.sleep(event.get("s", 0))
     return event
 """
@@ -38,7 +41,7 @@ class Tiny:
 @app.job
 def fit(run):
     for step in range(20):
-        run.log(step=step, progress=step / 20, loss=1.0 / (step + 1))
+        run.log(step=step, progress=(step + 1) / 20, loss=1.0 / (step + 1))
         time.sleep(float(run.params.get("pause", 0.05)))
     (run.model_dir / "weight.json").write_text("3")
     run.report(loss=0.05)
@@ -65,9 +68,10 @@ def test_killed_during_an_invocation_nothing_that_was_acknowledged_is_lost(
     server.deploy(f"{app(tmp_path, SLEEPER)}:handler", "--name", "nap")
     for number in range(5):
         assert server.invoke("nap", {"n": number}).status == 200
+    begun = tmp_path / "begun"
     with ThreadPoolExecutor(1) as pool:
-        torn = pool.submit(server.invoke, "nap", {"s": 30})
-        threading.Event().wait(0.5)
+        torn = pool.submit(server.invoke, "nap", {"s": LONG_S, "begun": str(begun)})
+        wait_until(begun.exists, "the call to begin")
         server.kill()  # also checks that no process outlives it
         with pytest.raises(Exception):  # noqa: B017,PT011  (the connection breaks in one of several ways)
             torn.result()
@@ -81,10 +85,12 @@ def test_killed_during_a_deploy_the_old_revision_serves_and_no_half_is_left(
     server: RunningServer, tmp_path: Path
 ) -> None:
     server.deploy(f"{app(tmp_path, SLEEPER)}:handler", "--name", "nap")
-    slow = app(tmp_path, "import time\ntime.sleep(30)\n" + SLEEPER)
+    begun = tmp_path / "begun"
+    load = f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep({LONG_S})\n"
+    slow = app(tmp_path, load + SLEEPER)
     with ThreadPoolExecutor(1) as pool:
         deploy = pool.submit(server.cli, "deploy", f"{slow}:handler", "--name", "nap")
-        threading.Event().wait(1.5)
+        wait_until(begun.exists, "the code to be loaded")
         server.kill()
         failed = deploy.result()
     assert failed.returncode == 1
@@ -112,12 +118,11 @@ def test_without_a_model_one_run_makes_it_for_everybody_who_waits(
 def test_killed_during_training_the_run_says_why_it_ended_and_the_next_request_trains_again(
     server: RunningServer, tmp_path: Path
 ) -> None:
-    server.deploy(app(tmp_path, TRAINED.replace("0.05))", "0.5))")))
+    server.deploy(app(tmp_path, TRAINED.replace("0.05))", f"{LONG_S}))")))
     with ThreadPoolExecutor(1) as pool:
         torn = pool.submit(server.invoke, "tiny", {"x": 1})
         wait_until(
             lambda: any(r["progress"] > 0 for r in server.request("GET", "/api/v1/runs").json()),
-            20,
             "progress",
         )
         server.kill()
@@ -147,22 +152,21 @@ def test_an_accepted_asynchronous_invocation_survives_the_kill(server: RunningSe
     server.start()
     for number, reply in enumerate(accepted):
         where = reply.headers["Location"]
-        wait_until(
-            lambda where=where: server.request("GET", where).status == 200, 30, f"the result of {number}"
-        )
+        wait_until(lambda where=where: server.request("GET", where).status == 200, f"the result of {number}")
         assert server.request("GET", where).json()["n"] == number
 
 
 def test_a_server_that_is_asked_to_stop_finishes_what_runs(server: RunningServer, tmp_path: Path) -> None:
     server.deploy(f"{app(tmp_path, SLEEPER)}:handler", "--name", "nap")
     server.invoke("nap", {})
+    begun = tmp_path / "begun"
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(server.invoke, "nap", {"s": 1})
-        threading.Event().wait(0.4)
+        running = pool.submit(server.invoke, "nap", {"s": 1, "begun": str(begun)})
+        wait_until(begun.exists, "the call to begin")
         below = server.processes()[1:]
         assert server.stop() == 0
-        assert running.result().json() == {"s": 1}
-    _, alive = psutil.wait_procs(below, timeout=5)
+        assert running.result().json() == {"s": 1, "begun": str(begun)}
+    _, alive = psutil.wait_procs(below, timeout=PATIENT_S)
     assert not alive
     assert not (server.state_dir / "server.json").exists()
 
@@ -177,9 +181,10 @@ def test_what_does_not_finish_in_time_is_answered_and_billed_and_a_follower_hold
     follower = server.http.request(
         "GET", f"{server.url}/api/v1/deployments/nap/logs?follow=true", headers=key, preload_content=False
     )
+    begun = tmp_path / "begun"
     with follower, ThreadPoolExecutor(1) as pool:
-        running = pool.submit(server.invoke, "nap", {"s": 30})
-        threading.Event().wait(0.4)
+        running = pool.submit(server.invoke, "nap", {"s": LONG_S, "begun": str(begun)})
+        wait_until(begun.exists, "the call to begin")
         assert server.stop() == 0
         assert running.result().status == 502
         assert running.result().json()["code"] == "worker_exited"

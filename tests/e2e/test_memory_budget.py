@@ -75,7 +75,7 @@ def test_eight_models_are_served_from_the_room_of_three(crowded: RunningServer) 
     assert all(reply.json()["predictions"][0][:4] == [0, 0, 1, 2] for reply in replies)
     within = sum(reading <= BUDGET_MIB + TOLERANCE_MIB for reading in readings) / len(readings)
     assert within >= 0.8, readings
-    wait_until(lambda: used_mib(crowded) <= BUDGET_MIB * 1.05, 20, "the memory to fall below the budget")
+    wait_until(lambda: used_mib(crowded) <= BUDGET_MIB * 1.05, "the memory to fall below the budget")
     assert 1 <= primed(crowded) <= MODELS - 2
     quick = sum(reply.headers["Lambent-Temperature"] in ("primed", "hot") for reply in replies)
     assert quick >= len(replies) / 2
@@ -116,6 +116,6 @@ def test_a_budget_smaller_than_one_model_serves_it_and_says_so(tmp_path: Path) -
         checks = {one["name"]: one for one in json.loads(server.cli("doctor", "--json").stdout)}
         assert checks["server: budget"]["state"] == "degraded"
         assert "raise --memory-budget" in checks["server: budget"]["detail"]
-        wait_until(lambda: primed(server) == 0, 20, "the models to be let go")
+        wait_until(lambda: primed(server) == 0, "the models to be let go")
     finally:
         assert server.stop() == 0, server.log()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lambent.wire.process import ChildRole, RevisionPlan
+from tests.support.patience import PATIENT_S
 from tests.support.templates import Environment, Template
 from tests.support.user_code import PlanOf, plan_of
 
@@ -104,7 +105,7 @@ def test_what_is_safe_passes_the_probe_and_serves(
     template = environment.fork_template(plan)
     assert template.ready is not None
     assert template.ready.unsafe == ()
-    assert probed(template, plan, wait_s=30)
+    assert probed(template, plan, wait_s=PATIENT_S)
     assert template.fork_worker(plan).value() == 1
     template.close()
 
@@ -115,7 +116,7 @@ def test_openblas_with_threads_is_named_or_passes_the_probe(tmp_path: Path, plan
         plan = plan_of(load + HANDLER, memory_bytes=ROOM)
         template = environment.fork_template(plan)
         assert template.ready is not None
-        assert template.ready.unsafe or probed(template, plan, wait_s=30)
+        assert template.ready.unsafe or probed(template, plan, wait_s=PATIENT_S)
         template.close()
 
 

@@ -14,6 +14,7 @@ import pytest
 from lambent.core.invocation import Status
 from lambent.wire.oneshot import JobCall, JobResult, Prepared
 from lambent.wire.process import RevisionPlan, Runtime
+from tests.support.patience import PATIENT_S
 from tests.support.templates import Environment, Worker
 from tests.support.user_code import PlanOf, plan_of
 
@@ -66,7 +67,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved")
     names = ["digits", "conv", "two", "text", "strings"]
     command = [sys.executable, "-c", textwrap.dedent(MAKE), str(folder), *names]
-    subprocess.run(command, check=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, timeout=200)
+    subprocess.run(command, check=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, timeout=2 * PATIENT_S)
     return folder
 
 

@@ -19,13 +19,12 @@ from lambent.engines.base import Engine
 from lambent.engines.local import LocalEngine
 from lambent.engines.memory import MemoryEngine
 from lambent.engines.memory_worker import Dies, Program, Scene
-from lambent.engines.probe import PROBE_TIMEOUT_S
 from lambent.wire.frames import BODY_BYTES_MAX, Call
 from lambent.wire.process import RevisionPlan, Runtime
+from tests.support.patience import PATIENT_S
 from tests.support.virtual_time import VirtualClock, run
 
-WAIT_MAX_S: Final = 20.0
-STORY_MAX_S: Final = 45.0
+STORY_MAX_S: Final = 2 * PATIENT_S
 
 # One module a program, as each is loaded by itself. A program that is in the middle of a call has said
 # "begun".
@@ -65,7 +64,7 @@ class Heard:
 
     async def until(self, text: str) -> None:
         """Wait until `text` has been printed by somebody."""
-        async with asyncio.timeout(WAIT_MAX_S):
+        async with asyncio.timeout(PATIENT_S):
             while text not in self.text:
                 self._more.clear()
                 await self._more.wait()
@@ -152,7 +151,7 @@ class LocalStage:
         load_timeout_s: float,
         body_bytes_max: int = BODY_BYTES_MAX,
         environment_keep_s: float = 60.0,
-        probe_timeout_s: float = PROBE_TIMEOUT_S,
+        probe_timeout_s: float = PATIENT_S,
     ) -> None:
         async def whole() -> None:
             async with asyncio.timeout(STORY_MAX_S):
@@ -174,7 +173,7 @@ class LocalStage:
         load_timeout_s: float,
         body_bytes_max: int = BODY_BYTES_MAX,
         environment_keep_s: float = 60.0,
-        probe_timeout_s: float = PROBE_TIMEOUT_S,
+        probe_timeout_s: float = PATIENT_S,
     ) -> None:
         """Play the story with an engine of its own in the loop that runs."""
         heard = Heard()
@@ -226,7 +225,7 @@ async def tell(story: Callable[[Scenery], Coroutine[Any, Any, None]], scenery: S
 
 async def eventually(holds: Callable[[], bool]) -> None:
     """Wait until something is true that no event tells of."""
-    async with asyncio.timeout(WAIT_MAX_S):
+    async with asyncio.timeout(PATIENT_S):
         while not holds():  # noqa: ASYNC110 - what is waited for happens in the kernel
             await asyncio.sleep(0.005)
 

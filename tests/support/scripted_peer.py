@@ -182,6 +182,7 @@ def be_worker(peer: socket.socket, plan: RevisionPlan, function: Function | None
                 os._exit(0)
             if isinstance(header, Wake):  # one that was parked: it has said hello before it was asked
                 continue
+            assert isinstance(header, Call), header
             serve(peer, plan, function, header, body)
             if one_shot:
                 os._exit(0)

@@ -16,8 +16,7 @@ from typing import Any
 import psutil
 import urllib3
 
-START_S_MAX = 30.0
-STOP_S_MAX = 30.0
+from tests.support.patience import PATIENT_S
 
 
 @dataclass
@@ -53,7 +52,7 @@ class RunningServer:
                 stderr=log,
                 env={**os.environ, **self.environ},
             )
-        wait_until(lambda: about.exists() or self._ended(), START_S_MAX, "the server to listen")
+        wait_until(lambda: about.exists() or self._ended(), "the server to listen")
         assert not self._ended(), self.log()
         self.about = json.loads(about.read_text())
         return self
@@ -75,7 +74,7 @@ class RunningServer:
         token = self.about["api_key"] if key is None else key
         if token:
             sent["Authorization"] = f"Bearer {token}"
-        answer = self.http.request(method, self.url + path, body=body, headers=sent, timeout=60)
+        answer = self.http.request(method, self.url + path, body=body, headers=sent, timeout=PATIENT_S)
         return Reply(answer.status, answer.headers, answer.data)
 
     def invoke(self, name: str, event: object = None, **headers: str) -> Reply:
@@ -95,7 +94,7 @@ class RunningServer:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENT_S,
             check=False,
         )
 
@@ -118,22 +117,22 @@ class RunningServer:
         assert self.process is not None
         if not self._ended():
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(STOP_S_MAX)
+        return self.process.wait(PATIENT_S)
 
     def kill(self) -> None:
         """As a power cut would, for the process."""
         assert self.process is not None
         below = self.processes()[1:]
         self.process.kill()
-        self.process.wait(STOP_S_MAX)
-        _, alive = psutil.wait_procs(below, timeout=10)
+        self.process.wait(PATIENT_S)
+        _, alive = psutil.wait_procs(below, timeout=PATIENT_S)
         assert not alive, f"these outlived the server: {alive}"
 
 
-def wait_until(true: Any, seconds: float, what: str) -> None:
+def wait_until(true: Any, what: str) -> None:
     """Poll until `true()`; a test that talks to real processes has nothing else to wait on."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENT_S
     while not true():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s for {what}")
+            raise AssertionError(f"waited {PATIENT_S:g} s for {what}")
         time.sleep(0.02)

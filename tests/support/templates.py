@@ -35,10 +35,10 @@ from lambent.wire.process import (
     RevisionPlan,
     Runtime,
 )
+from tests.support.patience import PATIENT_S
 
 M = TypeVar("M")
 
-WAIT_S: Final = 30.0
 MEMORY_BYTES: Final = 256 * 1024 * 1024
 
 
@@ -93,7 +93,7 @@ class Worker:
         self.parts_ms: dict[str, float] = {}
         self.news: list[bytes] = []
         self._stream: Final = stream
-        self._stream.settimeout(WAIT_S)
+        self._stream.settimeout(PATIENT_S)
         self._reader: Final[FrameReader[Any]] = FrameReader(ToServer)
         self._frames: Final[list[tuple[Any, bytes]]] = []
         self._call_ids: Final = itertools.count(1)
@@ -127,7 +127,7 @@ class Worker:
         assert answer.status is not Status.OK, said
         return msgspec.json.decode(said, type=FunctionError)
 
-    def frame(self, *, wait_s: float = WAIT_S) -> tuple[Any, bytes]:
+    def frame(self, *, wait_s: float = PATIENT_S) -> tuple[Any, bytes]:
         """The next frame. Raises `Gone`, `TimeoutError`."""
         self._stream.settimeout(wait_s)
         while not self._frames:
@@ -158,7 +158,7 @@ class Template:
         self.pid = 0
         self.ready: Ready | None = None
         self._control: Final = control
-        self._control.settimeout(WAIT_S)
+        self._control.settimeout(PATIENT_S)
         self._messages: Final[list[Any]] = []
         self._names: Final = itertools.count(1)
         self._open: Final[list[Worker | Template]] = []
@@ -268,7 +268,7 @@ class Environment(Template):
     def __exit__(self, *_: object) -> None:
         self.close()
         try:
-            self.process.wait(WAIT_S)
+            self.process.wait(PATIENT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -291,7 +291,7 @@ class Ending:
     def __init__(self, pidfd: int) -> None:
         self._pidfd: Final = pidfd
 
-    def came(self, wait_s: float = WAIT_S) -> bool:
+    def came(self, wait_s: float = PATIENT_S) -> bool:
         """Whether it ends within the time."""
         readable, _, _ = select.select([self._pidfd], [], [], wait_s)
         return bool(readable)

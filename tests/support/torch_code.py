@@ -8,6 +8,8 @@ import textwrap
 from pathlib import Path
 from typing import Final
 
+from tests.support.patience import PATIENT_S
+
 # `tied` shares one matrix, has types of several widths, a buffer that is not saved, and an empty parameter.
 NETWORKS: Final = """
 import torch
@@ -53,4 +55,4 @@ class Digits:
 def make(script: str, folder: Path) -> None:
     """Run `script` after `NETWORKS`, in a process of its own and in `folder`."""
     code = NETWORKS + textwrap.dedent(script)
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, timeout=200)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, timeout=2 * PATIENT_S)

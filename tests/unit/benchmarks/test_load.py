@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.http1 import Target, ask
 from benchmarks.load import Load, run
+from tests.support.patience import PATIENT_S
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 REFUSED = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\n{}"
@@ -47,7 +48,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     server = Server(request.param)
     yield server
     server.socket.shutdown(socket.SHUT_RDWR)
-    server.acceptor.join(5)
+    server.acceptor.join(PATIENT_S)
     server.socket.close()
 
 

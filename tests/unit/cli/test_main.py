@@ -11,6 +11,7 @@ import pytest
 
 from lambent.cli.main import VERBS
 from tests.support.fake_control import FakeControl, Told, json_told
+from tests.support.patience import PATIENT_S
 from tests.unit.cli.conftest import Lambent
 from tests.unit.cli.views import DETAIL, HELLO, WAKE
 
@@ -109,7 +110,7 @@ def test_a_quick_verb_loads_nothing_heavy(control: FakeControl, words: list[str]
     control.tell("GET", "/api/v1/deployments", json_told([HELLO]))
     code = f"import sys; from lambent.cli.main import run; run({words}); print('loaded', *sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENT_S
     )
     loaded = set(done.stdout.rpartition("loaded ")[2].split())
     assert loaded.isdisjoint(HEAVY)
@@ -130,14 +131,14 @@ def test_a_stream_that_was_closed_by_the_caller_is_done_without(
 ) -> None:
     control.tell("GET", "/api/v1/deployments", json_told([HELLO]))
     command = f"exec {' '.join(COMMAND)} {words} {closed}"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=30, check=False)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=PATIENT_S, check=False)
     assert (done.returncode, done.stderr) == (code, b"")
 
 
 def test_an_output_without_room_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*COMMAND, "--version"], stdout=full, stderr=subprocess.PIPE, timeout=30, check=False
+            [*COMMAND, "--version"], stdout=full, stderr=subprocess.PIPE, timeout=PATIENT_S, check=False
         )
     assert (done.returncode, done.stderr) == (1, b"error: No space left on device\n")
 
@@ -152,7 +153,7 @@ def test_a_reader_that_leaves_is_no_error(control: FakeControl) -> None:
         assert process.stdout.readline() == b"line\n"
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(10) == 1
+        assert process.wait(PATIENT_S) == 1
 
 
 def test_ctrl_c_ends_with_130(control: FakeControl) -> None:
@@ -160,9 +161,9 @@ def test_ctrl_c_ends_with_130(control: FakeControl) -> None:
     with subprocess.Popen(
         [*COMMAND, "logs", "-f", "hello"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        assert control.arrived.wait(10)
+        assert control.arrived.wait(PATIENT_S)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=PATIENT_S)
     assert process.returncode == 130
     assert b"Traceback" not in err
 
@@ -177,7 +178,7 @@ def test_up_becomes_the_server(tmp_path: Path) -> None:
         "sys.exit(run(['up', '--state-dir', 'D', '--port', '0', '--memory-budget', '1KiB', '--ephemeral']))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=PATIENT_S)
     flags = "-P -m lambent.wiring --state-dir D --port 0 --memory-budget 1024 --ephemeral"
     assert out == f"{process.pid} {flags}\n"
 
@@ -186,6 +187,6 @@ def test_output_that_the_terminal_cannot_show_is_no_failure(control: FakeControl
     control.tell("GET", "/api/v1/deployments/hello/logs", Told(body="déjà ✓\n".encode()))
     environ = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run(
-        [*COMMAND, "logs", "hello"], env=environ, capture_output=True, check=True, timeout=30
+        [*COMMAND, "logs", "hello"], env=environ, capture_output=True, check=True, timeout=PATIENT_S
     )
     assert done.stdout == "déjà \\u2713\n".encode("latin-1")

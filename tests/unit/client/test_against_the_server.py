@@ -41,9 +41,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def outcome(client: Client, invocation_id: str) -> Reply:
     seen: list[Reply | AsyncReply] = []
-    wait_until(
-        lambda: seen.append(client.result(invocation_id)) or isinstance(seen[-1], Reply), 20, "a result"
-    )
+    wait_until(lambda: seen.append(client.result(invocation_id)) or isinstance(seen[-1], Reply), "a result")
     assert isinstance(seen[-1], Reply)
     return seen[-1]
 

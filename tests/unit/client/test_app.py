@@ -13,6 +13,7 @@ from lambent.core.errors import InvalidSpec
 from lambent.core.spec import Kind
 from lambent.wire.api import ArtifactReply, DeployReply, DeployRequest
 from tests.support.fake_control import API_KEY, FakeControl, json_told
+from tests.support.patience import PATIENT_S
 
 
 def handler(event: object, context: object) -> object:
@@ -163,7 +164,7 @@ def test_deploy_sends_the_file_that_the_app_is_in(
     monkeypatch.setenv("LAMBENT_API_KEY", API_KEY)
     control.tell("POST", "/api/v1/artifacts", json_told(ArtifactReply("sha256:1", 10, 1), 201))
     control.tell("POST", "/api/v1/deployments", json_told(DeployReply((), ())))
-    subprocess.run([sys.executable, app_file], check=True, timeout=30)
+    subprocess.run([sys.executable, app_file], check=True, timeout=PATIENT_S)
     uploaded, deployed = control.asked
     assert b"greetings.py" in uploaded.body
     assert (

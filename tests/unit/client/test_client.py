@@ -29,6 +29,7 @@ from lambent.wire.api import (
     Problem,
 )
 from tests.support.fake_control import API_KEY, FakeControl, Told, json_told, problem_told
+from tests.support.patience import PATIENT_S
 
 VIEW = DeploymentView(
     name="hello",
@@ -352,7 +353,7 @@ def test_a_server_that_hangs_up_is_a_fault_of_the_platform(said: bytes) -> None:
         server.start()
         with pytest.raises(PlatformFault, match="broke before the answer was complete"):
             Client(f"http://127.0.0.1:{listener.getsockname()[1]}", "k").list()
-        server.join(5)
+        server.join(PATIENT_S)
 
 
 def test_a_server_that_is_silent_is_not_waited_for_for_ever() -> None:

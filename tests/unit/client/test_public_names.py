@@ -6,13 +6,14 @@ import sys
 import pytest
 
 import lambent
+from tests.support.patience import PATIENT_S
 
 LOOK = "import sys; before = set(sys.modules); import lambent; print(*sorted(set(sys.modules) - before))"
 
 
 def loaded_by(code: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=PATIENT_S
     )
     return set(done.stdout.split())
 

@@ -14,8 +14,7 @@ from lambent.core.errors import LoadFailed
 from lambent.core.spec import Temperature
 from lambent.wire.process import MARK, Runtime
 from tests.support.engine_stages import LocalStage, Scenery, ask, eventually
-
-PATIENT_S = 20.0
+from tests.support.patience import PATIENT_S
 
 
 def test_the_order_of_imports_makes_no_other_environment(real: LocalStage) -> None:

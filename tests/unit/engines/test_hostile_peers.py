@@ -18,8 +18,8 @@ from lambent.engines.processes import Process
 from lambent.engines.template import Template, TemplateGone
 from lambent.wire.process import ChildRole, Ready, RevisionPlan, Runtime
 from tests.support.engine_stages import LocalStage, Play, Scenery, ask, eventually, python
+from tests.support.patience import PATIENT_S
 
-PATIENT_S = 20.0
 PLAN = RevisionPlan(revision="r", deployment="d", project="p", number=1, runtime=Runtime.HANDLER)
 
 
@@ -192,8 +192,8 @@ def test_news_of_a_call_is_passed_on_while_it_runs(scripted: LocalStage) -> None
     async def story(scenery: Scenery) -> None:
         news: list[bytes] = []
         plan = scenery.plan("echo", runtime=Runtime.JOB, misbehave="worker sends progress")
-        worker = await scenery.engine.start(plan, on_progress=news.append)
-        answer, _ = await worker.call(ask(), b"{}")
+        worker = await scenery.engine.start(plan)
+        answer, _ = await worker.call(ask(), b"{}", lambda _, said: news.append(said))
         assert (answer.status, news) == (Status.OK, [b'{"step":1}'])
 
     scripted.play(story, load_timeout_s=PATIENT_S)

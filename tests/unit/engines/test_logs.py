@@ -10,8 +10,7 @@ import pytest
 from lambent.engines.base import TAIL_BYTES, WorkerGone
 from lambent.engines.logs import DRAIN_BYTES, LogPipe
 from tests.support.engine_stages import LocalStage, Play, Scenery, ask, eventually
-
-PATIENT_S = 20.0
+from tests.support.patience import PATIENT_S
 
 
 def test_everything_arrives_in_order_and_the_tail_is_the_end_of_it(play: Play) -> None:

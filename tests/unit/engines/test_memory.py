@@ -10,7 +10,7 @@ from lambent.core.errors import LoadFailed
 from lambent.engines.base import WorkerGone
 from lambent.engines.memory import Latencies, MemoryEngine
 from lambent.engines.memory_worker import Dies, Program, Scene
-from lambent.wire.frames import Call
+from lambent.wire.frames import Call, Progress, Stop
 from lambent.wire.process import RevisionPlan, Runtime
 from tests.support.virtual_time import VirtualClock, run
 
@@ -32,7 +32,7 @@ def test_each_step_takes_the_time_that_it_was_given() -> None:
         before_s = clock.now_s()
         await engine.start(PLAN)
         assert clock.now_s() - before_s == 8 + 16
-        worker.stop()
+        worker.tell(Stop())
         await worker.exited()
         assert clock.now_s() - before_s == 8 + 16 + 32
 
@@ -75,14 +75,15 @@ def test_a_program_can_report_print_retire_and_die_with_a_code() -> None:
         def act(body: bytes, scene: Scene) -> bytes:
             if body == b"die":
                 raise Dies(3)
-            scene.progress(b"half way")
+            scene.say(Progress(scene.call.call_id), b"half way")
             scene.print(b"x" * 5000)
             return body
 
         news: list[bytes] = []
         engine = MemoryEngine(lambda _: Program(run=act, calls_max=2), clock=VirtualClock())
-        worker = await engine.start(PLAN, on_progress=news.append)
-        assert not (await worker.call(ask(1), b""))[0].retiring
+        worker = await engine.start(PLAN)
+        first, _ = await worker.call(ask(1), b"", lambda _, said: news.append(said))
+        assert not first.retiring
         assert (news, worker.printed()) == ([b"half way"], b"x" * 4096)
         assert (await worker.call(ask(2), b""))[0].retiring
         assert (await worker.exited()).code == 0

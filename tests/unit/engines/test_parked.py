@@ -12,10 +12,9 @@ import msgspec
 from lambent.core.invocation import Status
 from lambent.core.spec import Temperature
 from lambent.engines.base import Worker
-from lambent.engines.parked import PARK_AFTER_S
+from lambent.engines.parked import PARK_AFTER_S, PARK_AGAIN_S
 from tests.support.engine_stages import LocalStage, Scenery, ask, eventually
-
-PATIENT_S = 30.0
+from tests.support.patience import PATIENT_S
 
 LOTTERY = """
 import random, uuid
@@ -47,14 +46,37 @@ async def answered(worker: Worker) -> Any:
     return msgspec.json.decode(body)
 
 
-def test_a_wake_takes_the_worker_that_is_parked_and_another_is_parked_after_it(real: LocalStage) -> None:
+async def slept(scenery: Scenery, worker: Worker) -> None:
+    """Stop a worker and wait for its end."""
+    worker.stop()
+    await worker.exited()
+
+
+def test_a_wake_takes_the_worker_that_is_parked_and_another_is_parked_when_it_has_left(
+    real: LocalStage,
+) -> None:
     async def story(scenery: Scenery) -> None:
         pid = await prime(scenery, "echo")
         worker = await scenery.engine.start(scenery.plan("echo"))
         assert (pids(scenery, "worker"), [*worker.parts_ms]) == ([pid], ["restore"])
         assert await answered(worker) == {}
+        await slept(scenery, worker)
         await eventually(lambda: len(pids(scenery, "parked")) == 1)
         assert pids(scenery, "parked") != [pid]
+
+    real.play(story, load_timeout_s=PATIENT_S)
+
+
+def test_beside_a_worker_that_lives_none_is_parked(real: LocalStage) -> None:
+    async def story(scenery: Scenery) -> None:
+        workers = [await scenery.engine.start(scenery.plan("echo")) for _ in range(2)]
+        await asyncio.sleep(2 * PARK_AFTER_S)
+        assert pids(scenery, "parked") == []
+        await slept(scenery, workers[0])
+        await asyncio.sleep(4 * PARK_AGAIN_S)
+        assert pids(scenery, "parked") == []
+        await slept(scenery, workers[1])
+        await eventually(lambda: len(pids(scenery, "parked")) == 1)
 
     real.play(story, load_timeout_s=PATIENT_S)
 
@@ -76,7 +98,9 @@ def test_a_worker_that_was_parked_has_random_numbers_of_its_own_and_has_run_no_c
         drawn = []
         for _ in range(3):
             await prime(scenery, "lottery")
-            drawn.append(await answered(await scenery.engine.start(scenery.plan("lottery"))))
+            worker = await scenery.engine.start(scenery.plan("lottery"))
+            drawn.append(await answered(worker))
+            await slept(scenery, worker)
         assert [calls for calls, _, _ in drawn] == [1, 1, 1]
         assert len({number for _, number, _ in drawn}) == len({name for _, _, name in drawn}) == 3
 
@@ -112,7 +136,9 @@ def test_a_wake_survives_that_the_parked_worker_is_killed_or_has_died_with_its_t
     async def story(scenery: Scenery) -> None:
         pid = await prime(scenery, "echo")
         os.kill(pid, signal.SIGKILL)
-        assert await answered(await scenery.engine.start(scenery.plan("echo"))) == {}
+        worker = await scenery.engine.start(scenery.plan("echo"))
+        assert await answered(worker) == {}
+        await slept(scenery, worker)
         await eventually(lambda: len(pids(scenery, "parked")) == 1)
         scenery.lose_template("echo")
         await eventually(lambda: pids(scenery, "parked") == [])

@@ -8,8 +8,8 @@ from lambent.core.errors import LoadFailed
 from lambent.core.invocation import Status
 from lambent.core.spec import Temperature
 from tests.support.engine_stages import LocalStage, Scenery, ask, eventually
+from tests.support.patience import PATIENT_S
 
-PATIENT_S = 20.0
 # Nothing speaks against a fork of this process but the fork itself, which waits for a lock that nobody holds
 # any more.
 HOLDS_A_LOCK = """

@@ -22,8 +22,7 @@ from lambent.engines.proc import (
 from lambent.engines.processes import Process, become_subreaper
 from lambent.engines.strays import Strays
 from tests.support.engine_stages import LocalStage, Play, Scenery, ask, eventually, python
-
-PATIENT_S = 20.0
+from tests.support.patience import PATIENT_S
 
 # Each leaves a process behind, writes its pid to the file that the event names, and goes on as its name says.
 LEAVE = """

@@ -13,8 +13,8 @@ from lambent.core.invocation import Status
 from lambent.engines.base import Exit, WorkerGone
 from lambent.engines.stream import WorkerStream
 from lambent.wire.frames import Answer, Call, FrameReader, Stop, ToWorker, encode
+from tests.support.patience import PATIENT_S
 
-WAIT_S = 10.0
 ENDED = Exit(code=0, cpu_us=0, rss_bytes_max=0)
 
 
@@ -26,7 +26,7 @@ class Peer:
         self._reader: FrameReader[ToWorker] = FrameReader(ToWorker)
 
     async def packet(self) -> list[tuple[ToWorker, bytes]]:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENT_S):
             return self._reader.feed(await asyncio.get_running_loop().sock_recv(self._socket, 1 << 20))
 
     def answer(self, call_id: int, body: bytes) -> None:
@@ -38,7 +38,7 @@ class Peer:
 async def streaming() -> AsyncIterator[tuple[WorkerStream, Peer]]:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    stream = await WorkerStream.over(ours, body_bytes_max=1 << 20, on_progress=lambda _: None)
+    stream = await WorkerStream.over(ours, body_bytes_max=1 << 20)
     with theirs:
         yield stream, Peer(theirs)
         stream.close()
@@ -67,7 +67,7 @@ def test_a_stop_goes_out_behind_the_calls_of_its_turn() -> None:
     async def story() -> None:
         async with streaming() as (stream, peer):
             stream.ask(call(1), b"{}")
-            stream.stop()
+            stream.tell(Stop())
             frames = await peer.packet()
             while len(frames) < 2:
                 frames += await peer.packet()

@@ -19,13 +19,13 @@ from lambent.gateway.listener import Listener, bind
 from lambent.gateway.requests import Receive, Scope, Send
 from lambent.gateway.responses import Reply
 from lambent.gateway.responses import send as answer_with
+from tests.support.patience import PATIENT_S
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = GET[:-2] + b"Connection: close\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 PIECE = b"a" * 65_536
-WAIT_S = 10.0
 
 Address = tuple[str, int]
 
@@ -61,7 +61,7 @@ async def answer(address: Address, *pieces: bytes, repeat: int = 1) -> bytes:
     reader, writer = await asyncio.open_connection(*address)
     said = b""
     try:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENT_S):
             try:
                 for piece in pieces:
                     for _ in range(repeat if piece is PIECE else 1):
@@ -169,7 +169,7 @@ def test_a_certificate_that_is_none_is_named_as_the_reason(tmp_path: Path) -> No
 async def everything(address: Address, *requests: bytes) -> bytes:
     """All that comes back on one connection, which the last request closes."""
     reader, writer = await asyncio.open_connection(*address)
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(PATIENT_S):
         writer.write(b"".join(requests))
         said = await reader.read()
     writer.close()

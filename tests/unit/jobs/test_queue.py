@@ -19,6 +19,7 @@ from lambent.jobs.queue import AsyncQueue
 from lambent.storage.base import Ticket, TicketState
 from lambent.storage.sql import SqlStore
 from lambent.storage.sql_database import Database
+from tests.support.patience import PATIENT_S
 
 QUICK = RetryPolicy(attempts_max=3, first_s=0.01, factor=1.0, cap_s=0.01, age_max_s=60)
 FINAL = (TicketState.SUCCEEDED, TicketState.DEAD)
@@ -60,7 +61,7 @@ async def through(
 
     ended: list[Ticket] = []
     try:
-        async with asyncio.TaskGroup() as tasks, asyncio.timeout(20):
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(PATIENT_S):
             queue = AsyncQueue(store.tickets, invoke, SystemClock(), tasks, running_max=4, retry=QUICK)
             await queue.restore()
             waiting = accepted or [await queue.accept(invocation()) for _ in range(count)]

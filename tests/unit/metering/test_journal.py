@@ -16,6 +16,7 @@ from lambent.core.errors import PlatformFault
 from lambent.metering.journal import HELD_BYTES_MAX, Entry, Journal, Torn, UsageRecord
 from lambent.metering.segment import MAGIC, PAYLOAD_BYTES_MAX, frames, segments_in
 from tests.support.full_disk import fill, is_mounted, small_disk
+from tests.support.patience import PATIENT_S
 from tests.support.usage import used
 
 NEVER_S = 3600.0
@@ -155,7 +156,7 @@ def test_records_reach_the_disk_by_themselves(folder: Path, monkeypatch: pytest.
     journal = Journal.open(folder)
     try:
         journal.append(used())
-        assert synced.wait(timeout=10), "no sync came"
+        assert synced.wait(timeout=PATIENT_S), "no sync came"
     finally:
         journal.close()
 

@@ -24,6 +24,7 @@ from lambent.metering.segment import framed, segments_in
 from lambent.storage.sql import SqlStore
 from lambent.storage.sql_database import Database
 from tests.support.full_disk import fill, is_mounted, small_disk
+from tests.support.patience import PATIENT_S
 from tests.support.usage import HOUR_MS, MIB, NOON_UNIX_MS, used
 from tests.support.virtual_time import ManualClock
 
@@ -167,7 +168,9 @@ ledger.Ledger(SqlStore.open(sys.argv[1], SystemClock()).database, Path(sys.argv[
 """
     write(*[used() for _ in range(100)], segment_bytes_max=1000)
     done = subprocess.run(
-        [sys.executable, "-c", story, str(tmp_path / "lambent.db"), str(folder)], timeout=30, check=False
+        [sys.executable, "-c", story, str(tmp_path / "lambent.db"), str(folder)],
+        timeout=PATIENT_S,
+        check=False,
     )
     assert done.returncode == -9
     assert 0 < all_hours(ledger)[0].invocations < 100
@@ -291,7 +294,7 @@ def test_a_database_that_is_busy_is_logged_and_read_into_later(
         heard = Heard()
         logging.getLogger("lambent.metering.ledger").addHandler(heard)
         task = asyncio.create_task(ledger.run())
-        await asyncio.wait_for(heard.event.wait(), timeout=20)
+        await asyncio.wait_for(heard.event.wait(), timeout=PATIENT_S)
         logging.getLogger("lambent.metering.ledger").removeHandler(heard)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

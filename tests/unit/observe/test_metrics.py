@@ -42,3 +42,26 @@ def test_invocations_are_counted_by_their_end_and_their_time_by_deployment() -> 
 
 def test_a_server_that_ran_nothing_can_be_scraped() -> None:
     assert "lambent_invocations_total" in Metrics().render().decode()
+
+
+def test_the_parts_of_wakes_are_histograms_by_deployment() -> None:
+    metrics = Metrics()
+    metrics.wake("a", "primed", total_ms=3.0, parts_ms={"restore": 2.0, "other": 1.0})
+    metrics.wake("a", "primed", total_ms=9.0, parts_ms={"restore": 8.0, "other": 1.0})
+    metrics.first_call("a", parts_ms={"queue": 0.5, "first_run": 40.0})
+    seen = samples(metrics)
+    assert seen[of("lambent_wake_seconds_count", deployment="a", temperature="primed")] == 2
+    assert seen[of("lambent_wake_part_seconds_sum", deployment="a", part="restore")] == 0.01
+    assert seen[of("lambent_wake_part_seconds_bucket", deployment="a", part="restore", le="0.005")] == 1
+    assert seen[of("lambent_wake_part_seconds_sum", deployment="a", part="queue")] == 0.0005
+    assert seen[of("lambent_wake_part_seconds_count", deployment="a", part="first_run")] == 1
+
+
+def test_the_wakes_of_what_is_not_deployed_any_more_are_not_told() -> None:
+    metrics = Metrics()
+    for name in ("gone", "there"):
+        metrics.wake(name, "cold", total_ms=3.0, parts_ms={"exec": 2.0})
+    metrics.forget("gone")
+    metrics.forget("never seen")
+    told = {labels for name, labels in samples(metrics) if name.startswith("lambent_wake")}
+    assert {dict(labels)["deployment"] for labels in told} == {"there"}

@@ -18,6 +18,7 @@ from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.artifacts_tree import remove_tree
 from lambent.storage.base import ArtifactFacts, Artifacts
 from tests.support.full_disk import fill, is_mounted, small_disk
+from tests.support.patience import PATIENT_S
 from tests.support.tars import tar_of
 
 MIB = 1 << 20
@@ -140,7 +141,7 @@ except PermissionError:
             [sys.executable, "-c", story, str(public / "state"), str(public / "archive.tar")],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENT_S,
             check=False,
         )
         assert (done.stdout, done.stderr) == ("kept\n", "")
@@ -294,7 +295,7 @@ print("acknowledged", flush=True)
     process.stdin.write(archive[: MIB + MIB // 2])
     process.stdin.flush()
     process.send_signal(signal.SIGKILL)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENT_S)
     assert out == b""
     assert len(list((folder / "tmp").rglob("*.bin"))) >= 1, "the kill came in the middle"
     again = FileArtifacts.open(folder)
@@ -312,7 +313,9 @@ Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 artifacts.ingest_tree(Path(sys.argv[2]))
 """
     source = tree(folder / "source", FILES)
-    done = subprocess.run([sys.executable, "-c", story, str(folder), str(source)], timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", story, str(folder), str(source)], timeout=PATIENT_S, check=False
+    )
     assert done.returncode == -signal.SIGKILL
     assert len(list((folder / "artifacts").iterdir())) == 1, "its manifest came first"
     again = FileArtifacts.open(folder)

@@ -15,6 +15,7 @@ from lambent.storage.logs import UNFINISHED_MAX, DeploymentLogs
 from lambent.storage.logs_lines import LINE_BYTES_MAX, LineJoiner, cleaned
 from lambent.storage.logs_reader import READER_BYTES_MAX
 from lambent.wire.process import RevisionPlan, Runtime
+from tests.support.patience import PATIENT_S
 from tests.support.virtual_time import ManualClock
 
 STAMP = "2023-11-14T22:13:20"  # when a ManualClock starts
@@ -197,7 +198,7 @@ def test_many_deployments_do_not_use_up_the_file_descriptors(logs: DeploymentLog
     assert open_files() - before <= 64
     assert texts(logs.tail("default", "d0", 10)) == ["line 0", "line 1"]
     logs.close()
-    assert open_files() == before
+    assert open_files() <= before
 
 
 @pytest.mark.parametrize("name", ["../secret", "..", "", "a/b", "/etc/passwd"])
@@ -256,7 +257,7 @@ def test_removing_forgets_files_and_what_was_not_finished(logs: DeploymentLogs, 
 
 
 async def take(lines: AsyncIterator[str], count: int) -> list[str]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENT_S):
         return texts([await anext(lines) for _ in range(count)])
 
 
@@ -312,7 +313,7 @@ def test_removing_a_log_ends_its_readers(logs: DeploymentLogs) -> None:
         lines = logs.follow("default", "hello", 10)
         assert await take(lines, 1) == ["line"]
         await asyncio.to_thread(logs.remove, "default", "hello")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENT_S):
             assert [line async for line in lines] == []
 
     asyncio.run(story())
@@ -324,7 +325,7 @@ def test_closing_ends_readers_with_their_last_line(logs: DeploymentLogs) -> None
         logs.write(plan(), "w1", b"line\nlast words")
         assert await take(lines, 1) == ["line"]
         logs.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENT_S):
             assert texts([line async for line in lines]) == ["last words"]
 
     asyncio.run(story())

@@ -178,7 +178,7 @@ def test_a_program_that_user_code_starts_can_be_interrupted(serve: Serve) -> Non
         def handler(event, context):
             child = subprocess.Popen(["sleep", "60"])
             child.send_signal(signal.SIGINT)
-            return child.wait(20)
+            return child.wait()
     """)
     assert worker.value() == -2
 

@@ -13,6 +13,7 @@ import pytest
 from lambent.core.invocation import Status
 from lambent.wire.frames import Call, encode
 from lambent.wire.process import ChildRole, Exited, Failed, Fork, Ready
+from tests.support.patience import PATIENT_S
 from tests.support.templates import Environment, Gone, plan_for, watched
 from tests.support.user_code import PlanOf, Serve
 
@@ -244,12 +245,12 @@ def test_a_package_that_breaks_when_imported_fails_its_environment(
     assert failed.error.error_type == error_type
     with pytest.raises(Gone):
         environment.expect(Ready)
-    assert environment.process.wait(30) == 1
+    assert environment.process.wait(PATIENT_S) == 1
     environment.close()
 
 
 def test_without_its_options_the_command_says_how_it_is_used() -> None:
     command = [sys.executable, "-m", "lambent.worker.main", "--imports", "json"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENT_S)
     assert ended.returncode == 64
     assert ended.stderr.startswith("usage: ")
