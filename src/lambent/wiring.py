@@ -68,7 +68,7 @@ from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.logs import DeploymentLogs
 from lambent.storage.sql import SqlStore
 from lambent.storage.statedir import announced, load_master, owned
-from lambent.wire.api import ServerFile, WakeView
+from lambent.wire.api import ServerFile
 
 PROJECT = "default"
 # When a thread that computes (the ledger's import) gives way to the event loop. By default it may hold it up
@@ -135,7 +135,7 @@ class Server:
             environ=_for_user_code(os.environ),
             load_timeout_s=settings.load_timeout_s,
         )
-        self.pool = Pool(self.engine, self.routes, clock, tasks, on_wake=self._woke)
+        self.pool = Pool(self.engine, self.routes, clock, tasks, witness=self.metrics)
         self.thermostat = Thermostat(
             self.pool, self.routes, clock,
             budget_bytes=settings.memory_budget_bytes or int(BUDGET_SHARE * memory_bytes()),
@@ -254,9 +254,6 @@ class Server:
             run_s=record.run_us / 1e6,
             billed_ms=record.billed_ms,
         )
-
-    def _woke(self, deployment: str, wake: WakeView) -> None:
-        self.metrics.wake(deployment, wake.temperature.value, total_ms=wake.total_ms, parts_ms=wake.parts_ms)
 
     def workers(self) -> Iterator[tuple[str, int]]:
         """For the metrics: each deployment and its workers."""

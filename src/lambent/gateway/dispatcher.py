@@ -255,6 +255,8 @@ class Dispatcher:
             call, invocation.body, timeout_s=plan.timeout_s, print_tail=invocation.print_tail
         )
         lane.traffic.took(ran.run_us / 1e6)
+        if lease.wake is not None:
+            self._pool.first_call(lease, arrived_s=arrived_s, started_s=started_s, run_us=ran.run_us)
         wake_ms = lease.wake.parts_ms if lease.wake and temperature is not Temperature.HOT else {}
         billed_ms = OWN_METER.read(run_us=ran.run_us)
         self._meter(

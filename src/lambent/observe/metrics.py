@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import accumulate
 from typing import Final, Protocol
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
+from lambent.core.spec import Temperature
+from lambent.core.waking import Part
+
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+# Of ten parts each: coarser, for a scrape of many deployments.
+PART_SECONDS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60)
 EDGES: Final = (*(str(float(second)) for second in SECONDS), "+Inf")
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -63,10 +69,12 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
-        self._wake_parts = Counter(
+        self._wake_parts = Histogram(
             "lambent_wake_part_seconds",
-            "What wakes were made of: exec, import, fork, init, load, restore.",
+            "What wakes were made of: exec, import, fork, load, init, practice, probe, restore, other; "
+            "and what the worker's first call was: queue, first_run.",
             ("deployment", "part"),
+            buckets=PART_SECONDS,
             registry=self._registry,
         )
 
@@ -87,8 +95,22 @@ class Metrics:
     ) -> None:
         """One worker was started."""
         self._wakes.labels(deployment, temperature).observe(total_ms / 1e3)
+        self._parts(deployment, parts_ms)
+
+    def first_call(self, deployment: str, *, parts_ms: Mapping[str, float]) -> None:
+        """A worker has run its first call: how long that had waited beside the wake, and ran."""
+        self._parts(deployment, parts_ms)
+
+    def forget(self, deployment: str) -> None:
+        """Its wakes are told no more: names come and go, and what is told is bounded by what is deployed."""
+        for histogram, words in ((self._wakes, Temperature), (self._wake_parts, Part)):
+            for word in words:
+                with suppress(KeyError):  # not every part has been seen
+                    histogram.remove(deployment, word.value)
+
+    def _parts(self, deployment: str, parts_ms: Mapping[str, float]) -> None:
         for part, took_ms in parts_ms.items():
-            self._wake_parts.labels(deployment, part).inc(took_ms / 1e3)
+            self._wake_parts.labels(deployment, part).observe(took_ms / 1e3)
 
     def watch(self, levels: Levels) -> None:
         """Report these levels at each scrape."""

@@ -66,6 +66,7 @@ class Member:
         "leases",
         "owner",
         "plan",
+        "ready_s",
         "revision",
         "wake",
         "worker",
@@ -81,6 +82,7 @@ class Member:
         self.owner = owner
         self.plan = plan
         self.revision = plan.revision
+        self.ready_s = owner.now_s()  # since when it takes calls
         self.worker = worker
         self.wake: WakeView | None = wake  # told to the first lease, then forgotten
         self.leases = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from lambent.clock import Clock
@@ -17,15 +17,14 @@ from lambent.core.errors import Conflict, LambentError, PlatformFault
 from lambent.core.lifecycle import Event, Instruction
 from lambent.core.retrying import RetryPolicy, next_delay_s
 from lambent.core.spec import Temperature
+from lambent.core.waking import parts_of, waited_aside_s
 from lambent.engines.base import Engine, Primed, Worker
 from lambent.pool.crew import Crew
 from lambent.pool.member import Lease, Member
 from lambent.pool.routes import Route, Routes
 from lambent.pool.traffic import Traffic
+from lambent.pool.wakes import Wakes, Witness
 from lambent.wire.api import WakeView
-
-# Hears of each wake: the deployment's name, and what it was made of.
-OnWake = Callable[[str, WakeView], None]
 
 STOP_GRACE_S: Final = 10.0
 WAKE_RETRY: Final = RetryPolicy(
@@ -55,10 +54,10 @@ class Pool:
         clock: Clock,
         tasks: asyncio.TaskGroup,
         *,
-        on_wake: OnWake | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self.engine: Final = engine
-        self._on_wake = on_wake
+        self.wakes: Final = Wakes(routes, witness)
         self._clock = clock
         self._tasks = tasks
         self._listener: Listener | None = None
@@ -121,6 +120,19 @@ class Pool:
         if (traffic := self._traffic.get(key)) is None:
             traffic = self._traffic[key] = Traffic(self._clock.now_s())
         return traffic
+
+    def first_call(self, lease: Lease, *, arrived_s: float, started_s: float, run_us: int) -> None:
+        """The first call of a worker has run: with it, what its wake was made of is known in full."""
+        if (wake := lease.wake) is None:
+            return
+        ready_s = lease.member.ready_s
+        waited_s = waited_aside_s(
+            arrived_s=arrived_s,
+            started_s=started_s,
+            began_s=ready_s - wake.total_ms / 1e3,
+            ready_s=ready_s,
+        )
+        self.wakes.ran(lease.plan, wake, queue_ms=waited_s * 1e3, first_run_ms=run_us / 1e3)
 
     # What the autoscaler and the operator ask.
 
@@ -193,19 +205,16 @@ class Pool:
             self._wake_failed(crew, started)
             return
         primed, worker = started
-        parts_ms = dict(worker.parts_ms)
-        if came_from in (Temperature.COLD, Temperature.WARM):
-            parts_ms = {**primed.parts_ms, **parts_ms}
+        came_colder = came_from in (Temperature.COLD, Temperature.WARM)
         wake = WakeView(
             at_unix_ms=self._clock.unix_ms(),
             temperature=came_from,
             total_ms=(self._clock.now_s() - started_s) * 1e3,
-            parts_ms=parts_ms,
+            parts_ms=parts_of(primed.parts_ms if came_colder else {}, worker.parts_ms),
+            number=crew.plan.number,
         )
         crew.woke(wake)
-        if self._on_wake:
-            self._on_wake(crew.plan.deployment, wake)
-        self._join(crew, worker, wake)
+        self._join(crew, worker, self.wakes.woke(crew.plan, wake))
 
     async def _start(self, crew: Crew) -> tuple[Primed, Worker] | LambentError:
         try:

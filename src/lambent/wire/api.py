@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from lambent.core.invocation import Role
-from lambent.core.spec import DeploymentSpec, Kind, Setting, Temperature
+from lambent.core.spec import DeploymentSpec, Keep, Kind, Setting, Temperature
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -86,20 +86,61 @@ class RevisionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WakeView(msgspec.Struct, frozen=True, kw_only=True):
-    """One wake and what it was made of."""
+    """One wake and what it was made of.
+
+    `temperature` is the one that it came from, `number` the revision's. `total_ms` goes from the decision to
+    start a worker until it took calls; `parts_ms` says what that was: exec, import, fork, load, init,
+    practice, probe, restore, other. Two more parts are told of the worker's first call, once it has run, and
+    are not in the total: queue, the milliseconds that it waited beside the wake, and first_run, those in user
+    code.
+    """
 
     at_unix_ms: int
     temperature: Temperature
     total_ms: float
     parts_ms: dict[str, float]
+    number: int = 0
+
+
+class WakeBucket(msgspec.Struct, frozen=True):
+    """How many wakes took `from_ms` or more and less than `to_ms`, which is null where there is no bound."""
+
+    from_ms: float
+    to_ms: float | None
+    count: int
+
+
+class WakeSpread(msgspec.Struct, frozen=True, kw_only=True):
+    """How long wakes took in all. `p50_ms` and `p99_ms` are exact to 4.5 %."""
+
+    count: int
+    min_ms: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class WakeStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """The wakes of a deployment, over all its revisions, since the server started.
+
+    `by_temperature` names the temperature that they came from. `buckets` count all of them by doublings of
+    their total, without a gap from the first that holds any to the last.
+    """
+
+    total: WakeSpread
+    by_temperature: dict[str, WakeSpread]
+    buckets: tuple[WakeBucket, ...]
 
 
 class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
-    """A deployment as the operator sees it. Memory is in bytes, summed over its processes.
+    """A deployment as the operator sees it. Memory is in bytes, summed over its template and its workers.
 
-    `needs_model`: it has no model yet; the first invocation starts its training job.
-    `unsafe` says why its template cannot be primed, if so. `last_error` is the last failed load, if it still
-    fails.
+    `private_bytes` is what each of these processes maps alone, `shared_bytes` their part of the pages that
+    several processes map, and `pss_bytes` both; over all processes these add up to what the machine gives.
+    `needs_model`: it has no model yet; the first invocation starts its training job. `keep` is the pin that
+    its owner set. `unsafe` says why its template cannot be primed, if so; `overruled` what speaks against the
+    priming that its owner allowed nevertheless. `last_error` is the last failed load, if it still fails.
+    `last_wake` is the deployment's, whichever revision it was.
     """
 
     name: str
@@ -113,15 +154,18 @@ class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
     pss_bytes: int
     private_bytes: int
     created_unix_ms: int
+    shared_bytes: int = 0
+    keep: Keep = Keep.AUTO
     needs_model: bool = False
     model_number: int | None = None
     unsafe: tuple[str, ...] = ()
+    overruled: tuple[str, ...] = ()
     last_error: str = ""
     last_wake: WakeView | None = None
 
 
 class DeploymentDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One deployment with its revisions, newest first, and its last wakes.
+    """One deployment with its revisions, newest first, its last wakes, oldest first, and all of them counted.
 
     `kept_because` says why it has its temperature, or will have another; empty where nobody has looked yet.
     """
@@ -130,6 +174,7 @@ class DeploymentDetail(msgspec.Struct, frozen=True, kw_only=True):
     revisions: tuple[RevisionView, ...]
     wakes: tuple[WakeView, ...]
     kept_because: str = ""
+    wake_statistics: WakeStatistics | None = None
 
 
 class DeployReply(msgspec.Struct, frozen=True):
