@@ -14,7 +14,7 @@ import functools
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lambent.clock import Clock
@@ -23,13 +23,13 @@ from lambent.core.spec import Temperature
 from lambent.engines.base import LogSink, Primed, ProcessFacts, WorkerGone
 from lambent.engines.environments import Environments, EnvironmentSettings
 from lambent.engines.local_worker import LocalWorker, fork_worker
-from lambent.engines.parked import Parked
+from lambent.engines.parked import PARK_AGAIN_S, Parked
 from lambent.engines.probe import PROBE_TIMEOUT_S
 from lambent.engines.proc import memory_of
 from lambent.engines.revisions import TRIES_MAX, Revisions
 from lambent.engines.strays import Strays
 from lambent.engines.template import Template, TemplateGone
-from lambent.wire.frames import BODY_BYTES_MAX
+from lambent.wire.frames import BODY_BYTES_MAX, Stop
 from lambent.wire.process import MARK, ONE_SHOT, ChildRole, RevisionPlan
 
 # From the killing of everything until `close` gives up: only a process stuck in the kernel lives so long.
@@ -80,7 +80,7 @@ class LocalEngine:
             clock=clock,
         )
         self._workers: Final[dict[str, LocalWorker]] = {}
-        self._parked: Final = Parked(self._park)
+        self._parked: Final = Parked(self._park, awake=self._awake)
         self._starting: Final[Counter[str]] = Counter()
         self._closed = False
 
@@ -91,15 +91,13 @@ class LocalEngine:
             self._parked.keep(plan)
         return primed
 
-    async def start(
-        self, plan: RevisionPlan, *, on_progress: Callable[[bytes], None] | None = None
-    ) -> LocalWorker:
+    async def start(self, plan: RevisionPlan) -> LocalWorker:
         self._starting[plan.revision] += 1
         try:
             for _ in range(TRIES_MAX):
                 self._check_open()
                 with contextlib.suppress(TemplateGone):
-                    return await self._parked_or_forked(plan, on_progress)
+                    return await self._parked_or_forked(plan)
             raise PlatformFault(
                 f"the template of {plan.deployment} ended {TRIES_MAX} times while it was forked; try again"
             )
@@ -112,8 +110,7 @@ class LocalEngine:
         return self._revisions.temperature(revision)
 
     async def chill(self, revision: str, to: Temperature) -> None:
-        alive = any(worker.plan.revision == revision for worker in self._workers.values())
-        busy = alive or self._starting[revision] or self._revisions.priming(revision)
+        busy = self._awake(revision) or self._revisions.priming(revision)
         # Workers die with the template that they were forked from, so it stays as long as they do.
         if not busy and to in (Temperature.COLD, Temperature.WARM):
             self._parked.drop(revision)
@@ -136,7 +133,7 @@ class LocalEngine:
     async def close(self) -> None:
         self._closed = True
         for worker in self._workers.values():
-            worker.stop()
+            worker.tell(Stop())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._close_grace_s):
                 await self._workers_gone()
@@ -157,16 +154,19 @@ class LocalEngine:
         for worker in list(self._workers.values()):
             await worker.exited()
 
+    def _awake(self, revision: str) -> bool:
+        return bool(self._starting[revision]) or any(
+            worker.plan.revision == revision for worker in self._workers.values()
+        )
+
     def _check_open(self) -> None:
         if self._closed:
             raise Draining("the engine is closed")
 
-    async def _parked_or_forked(
-        self, plan: RevisionPlan, on_progress: Callable[[bytes], None] | None
-    ) -> LocalWorker:
-        worker = None if on_progress else self._parked.take(plan.revision)
+    async def _parked_or_forked(self, plan: RevisionPlan) -> LocalWorker:
+        worker = self._parked.take(plan.revision)
         if worker is None:
-            return await self._start(plan, on_progress or (lambda _: None))
+            return await self._start(plan)
         self._workers[worker.worker_id] = worker
         worker.wake()
         try:
@@ -175,11 +175,11 @@ class LocalEngine:
             # It had died before anybody needed it, or its template has: a fork tells which.
             raise TemplateGone(plan.revision) from None
 
-    async def _start(self, plan: RevisionPlan, on_progress: Callable[[bytes], None]) -> LocalWorker:
+    async def _start(self, plan: RevisionPlan) -> LocalWorker:
         worker_id = f"w-{os.urandom(6).hex()}"
         try:
             parent, parts = await self._parent(plan, worker_id)
-            worker = await self._fork(parent, worker_id, ChildRole.WORKER, plan, parts, on_progress)
+            worker = await self._fork(parent, worker_id, ChildRole.WORKER, plan, parts)
         except BaseException:
             self._environments.release(worker_id)
             raise
@@ -206,7 +206,7 @@ class LocalEngine:
         if template is None or self._revisions.unsafe(plan.revision):
             raise TemplateGone(plan.revision)
         worker_id = f"w-{os.urandom(6).hex()}"
-        return await self._fork(template, worker_id, ChildRole.PARKED, plan, {}, lambda _: None)
+        return await self._fork(template, worker_id, ChildRole.PARKED, plan, {})
 
     async def _parent(self, plan: RevisionPlan, worker_id: str) -> tuple[Template, dict[str, float]]:
         if plan.runtime in ONE_SHOT:
@@ -224,7 +224,6 @@ class LocalEngine:
         role: ChildRole,
         plan: RevisionPlan,
         parts: dict[str, float],
-        on_progress: Callable[[bytes], None],
     ) -> LocalWorker:
         worker, fork_ms = await fork_worker(
             parent,
@@ -232,7 +231,6 @@ class LocalEngine:
             role,
             plan,
             body_bytes_max=self._body_bytes_max,
-            on_progress=on_progress,
             on_chunk=functools.partial(self._log_sink.write, plan, worker_id),
         )
         parts["fork"] = parts.get("fork", 0.0) + fork_ms
@@ -241,9 +239,12 @@ class LocalEngine:
         return worker
 
     def _forget(self, worker: LocalWorker) -> None:
-        self._workers.pop(worker.worker_id, None)  # one that was parked to its end was never there
+        served = self._workers.pop(worker.worker_id, None)  # one that was parked to its end never did
         self._environments.release(worker.worker_id)
         self._strays.sweep_after(worker.pid)
+        revision = worker.plan.revision
+        if served and not self._closed and self.temperature(revision) is Temperature.PRIMED:
+            self._parked.keep(worker.plan, after_s=PARK_AGAIN_S)
 
 
 def _facts(pid: int, role: str, revision: str, imports: tuple[str, ...] = ()) -> ProcessFacts:

@@ -25,6 +25,7 @@ from lambent.pool.routes import Route, Routes
 from lambent.pool.traffic import Traffic
 from lambent.pool.wakes import Wakes, Witness
 from lambent.wire.api import WakeView
+from lambent.wire.frames import Stop
 
 STOP_GRACE_S: Final = 10.0
 WAKE_RETRY: Final = RetryPolicy(
@@ -265,7 +266,7 @@ class Pool:
                 case Instruction.WITHDRAW:
                     crew.withdraw(member)
                 case Instruction.STOP:
-                    member.worker.stop()
+                    member.worker.tell(Stop())
                     asyncio.get_running_loop().call_later(STOP_GRACE_S, member.tell, Event.KILL_ASKED)
                 case Instruction.KILL:
                     member.worker.kill()
