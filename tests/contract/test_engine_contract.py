@@ -10,7 +10,7 @@ import pytest
 
 from lambent.core.errors import Draining, LoadFailed
 from lambent.core.invocation import Status
-from lambent.core.spec import Temperature
+from lambent.core.spec import ForkUnsafe, Temperature
 from lambent.engines.base import WorkerGone
 from lambent.wire.frames import Stop, read_error
 from lambent.wire.process import Runtime
@@ -142,6 +142,23 @@ def test_a_revision_that_must_not_be_forked_stays_warm_and_its_workers_load_by_t
         assert (await scenery.engine.prime(plan)).unsafe == primed.unsafe
         assert scenery.engine.temperature(plan.revision) is Temperature.WARM
         await eventually(lambda: scenery.count("template") == 0)
+
+    stage.play(story, load_timeout_s=PATIENT_S)
+
+
+def test_a_revision_whose_owner_allows_it_is_primed_in_spite_of_what_was_found(stage: Stage) -> None:
+    async def story(scenery: Scenery) -> None:
+        plan = scenery.plan("unsafe", unsafe=ForkUnsafe.ALLOW)
+        primed = await scenery.engine.prime(plan)
+        assert (primed.temperature, primed.unsafe) == (Temperature.PRIMED, ())
+        safety = scenery.engine.safety(plan.revision)
+        assert safety.unsafe == ()
+        assert "thread" in safety.overruled[0]
+        worker = await scenery.engine.start(plan)
+        answer, _ = await worker.call(ask(), b"{}")
+        assert answer.status is Status.OK
+        assert worker.parts_ms.keys().isdisjoint(LOADING)
+        assert scenery.engine.temperature(plan.revision) is Temperature.PRIMED
 
     stage.play(story, load_timeout_s=PATIENT_S)
 

@@ -12,6 +12,7 @@ from lambent.core.spec import (
     MIB,
     SIZE_UNITS,
     DeploymentSpec,
+    ForkUnsafe,
     Keep,
     Kind,
     checked,
@@ -101,9 +102,18 @@ def test_what_is_kept_ready_is_one_of_three_words(value: str, kept: Keep) -> Non
             with_settings(SPEC, {"keep": wrong})
 
 
+@pytest.mark.parametrize("word", [*ForkUnsafe])
+def test_whether_an_unsafe_template_is_forked_is_one_of_two_words(word: ForkUnsafe) -> None:
+    assert SPEC.fork_unsafe is ForkUnsafe.REFUSE
+    assert with_settings(SPEC, {"fork_unsafe": word.value}).fork_unsafe is word
+    for wrong in ("yes", "", 1, True, None):
+        with pytest.raises(InvalidSpec, match=r"fork_unsafe=.* is none of refuse, allow"):
+            with_settings(SPEC, {"fork_unsafe": wrong})
+
+
 KNOWN = (
-    "concurrency, description, env.NAME, hold_s, keep, keep_alive_s, memory, memory_bytes, queue_depth_max, "
-    "template_keep_s, threads, timeout_s, workers_max, workers_min"
+    "concurrency, description, env.NAME, fork_unsafe, hold_s, keep, keep_alive_s, memory, memory_bytes, "
+    "queue_depth_max, template_keep_s, threads, timeout_s, workers_max, workers_min"
 )
 
 

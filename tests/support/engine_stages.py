@@ -15,6 +15,7 @@ import msgspec
 import uvloop
 
 from lambent.clock import SystemClock
+from lambent.core.spec import ForkUnsafe
 from lambent.engines.base import Engine
 from lambent.engines.local import LocalEngine
 from lambent.engines.memory import MemoryEngine
@@ -94,7 +95,13 @@ class Scenery(msgspec.Struct, frozen=True):
     env: dict[str, str] = {}
 
     def plan(
-        self, program: str, *, revision: str = "", runtime: Runtime = Runtime.HANDLER, misbehave: str = ""
+        self,
+        program: str,
+        *,
+        revision: str = "",
+        runtime: Runtime = Runtime.HANDLER,
+        misbehave: str = "",
+        unsafe: ForkUnsafe = ForkUnsafe.REFUSE,
     ) -> RevisionPlan:
         """A plan that runs `program`."""
         return RevisionPlan(
@@ -106,6 +113,7 @@ class Scenery(msgspec.Struct, frozen=True):
             entrypoint=f"{program}:handler",
             code_dir=self.code_dir,
             env={"MISBEHAVE": misbehave} if misbehave else {},
+            unsafe_allowed=unsafe is ForkUnsafe.ALLOW,
         )
 
     def count(self, role: str) -> int:

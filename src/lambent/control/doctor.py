@@ -102,7 +102,7 @@ class Doctor:
         crew = self._pool.crew(route.plan.revision)
         if crew is not None and crew.last_error:
             return CheckView(name, FAILED, f"cannot be woken: {crew.last_error}")
-        if unsafe := self._pool.engine.unsafe(route.plan.revision):
+        if unsafe := self._pool.engine.safety(route.plan.revision).unsafe:
             return CheckView(name, DEGRADED, f"cannot be primed: {'; '.join(unsafe)}")
         if route.needs_model:
             return CheckView(name, OK, f"has no model yet; {route.spec.train} makes one when it is invoked")

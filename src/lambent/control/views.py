@@ -18,7 +18,6 @@ from lambent.wire.api import (
     ProcessView,
     RevisionView,
     RunView,
-    WakeView,
 )
 
 Queued = Callable[[str, str], int]
@@ -38,19 +37,25 @@ class Views:
 
     async def deployments(self, active: Iterable[Revision], base_url: str) -> tuple[DeploymentView, ...]:
         """One view for each active revision. The memory of every process is looked up once."""
-        processes = await asyncio.to_thread(self._pool.engine.census)
-        return tuple(self._deployment(revision, processes, base_url) for revision in active)
+        processes: dict[str, list[ProcessFacts]] = {}
+        for facts in await asyncio.to_thread(self._pool.engine.census):
+            processes.setdefault(facts.revision, []).append(facts)
+        return tuple(
+            self._deployment(revision, processes.get(revision.id, ()), base_url) for revision in active
+        )
 
     async def detail(
         self, active: Revision, revisions: Sequence[Revision], base_url: str
     ) -> DeploymentDetail:
         """One deployment with its history."""
         [view] = await self.deployments([active], base_url)
+        wakes = self._pool.wakes.of(active.project, active.deployment)
         return DeploymentDetail(
             deployment=view,
             revisions=tuple(revision_view(one, active.id) for one in revisions),
-            wakes=self._wakes(active.id),
+            wakes=wakes.recent(),
             kept_because=self._because(active.id),
+            wake_statistics=wakes.statistics(),
         )
 
     async def processes(self, project: str, jobs: Mapping[str, str]) -> tuple[ProcessView, ...]:
@@ -72,12 +77,11 @@ class Views:
             if facts.revision in names
         )
 
-    def _deployment(
-        self, revision: Revision, processes: Sequence[ProcessFacts], base_url: str
-    ) -> DeploymentView:
+    def _deployment(self, revision: Revision, own: Sequence[ProcessFacts], base_url: str) -> DeploymentView:
         crew = self._pool.crew(revision.id)
-        own = [facts for facts in processes if facts.revision == revision.id]
-        wakes = self._wakes(revision.id)
+        pss_bytes = sum(facts.pss_bytes for facts in own)
+        private_bytes = sum(facts.private_bytes for facts in own)
+        safety = self._pool.engine.safety(revision.id)
         is_job = revision.spec.kind is Kind.JOB
         return DeploymentView(
             name=revision.deployment,
@@ -88,19 +92,18 @@ class Views:
             temperature=Temperature.COLD if is_job else self._pool.temperature(revision.id),
             workers=len(crew.members) if crew else 0,
             queued=self._queued(revision.project, revision.deployment),
-            pss_bytes=sum(facts.pss_bytes for facts in own),
-            private_bytes=sum(facts.private_bytes for facts in own),
+            pss_bytes=pss_bytes,
+            private_bytes=private_bytes,
+            shared_bytes=max(0, pss_bytes - private_bytes),
             created_unix_ms=revision.created_unix_ms,
+            keep=revision.spec.keep,
             needs_model=needs_model(revision),
             model_number=revision.model_number,
-            unsafe=self._pool.engine.unsafe(revision.id),
+            unsafe=safety.unsafe,
+            overruled=safety.overruled,
             last_error=crew.last_error if crew else "",
-            last_wake=wakes[-1] if wakes else None,
+            last_wake=self._pool.wakes.of(revision.project, revision.deployment).last(),
         )
-
-    def _wakes(self, revision: str) -> tuple[WakeView, ...]:
-        crew = self._pool.crew(revision)
-        return tuple(crew.wakes) if crew else ()
 
 
 def revision_view(revision: Revision, active: str) -> RevisionView:

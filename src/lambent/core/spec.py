@@ -50,6 +50,13 @@ class Keep(StrEnum):
     HOT = "hot"  # a worker stays
 
 
+class ForkUnsafe(StrEnum):
+    """What becomes of a template that an inspection found unsafe to fork: threads, sockets, open files."""
+
+    REFUSE = "refuse"  # it is let go, and each worker loads by itself
+    ALLOW = "allow"  # its owner knows better; a fork of it must still be seen to serve
+
+
 # Longer than any idle time that is worth a thought: the default, so that the thermostat alone decides.
 TEMPLATE_KEEP_S_MAX: Final = 30 * 86_400.0
 
@@ -61,6 +68,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     alone. `train` names the job deployment that makes a model when there is none. `threads` is how many a
     worker's frameworks may use. `keep` asks for a temperature that memory's price does not move;
     `template_keep_s` is how long a template may outlive the last worker even while memory is free.
+    `fork_unsafe` says whether a template is forked in spite of what was found in it.
     """
 
     name: str
@@ -75,6 +83,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     keep_alive_s: float = 60.0
     template_keep_s: float = TEMPLATE_KEEP_S_MAX
     keep: Keep = Keep.AUTO
+    fork_unsafe: ForkUnsafe = ForkUnsafe.REFUSE
     workers_min: int = 0
     workers_max: int = 4
     concurrency: int = 1
@@ -99,6 +108,9 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
 }
 INTEGERS: Final = frozenset({"workers_min", "workers_max", "concurrency", "threads", "queue_depth_max"})
 
+
+# Settings that are one of a few words.
+WORDS: Final[Mapping[str, type[StrEnum]]] = {"keep": Keep, "fork_unsafe": ForkUnsafe}
 
 # Where a kind's sensible values differ from the fields' own.
 KIND_DEFAULTS: Final[Mapping[Kind, Mapping[str, float]]] = {
@@ -131,7 +143,7 @@ def parse_size(text: str | int) -> int:
 def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> DeploymentSpec:
     """`spec` with user settings applied and checked.
 
-    Keys are those of DESIGN: `memory` (a size), `keep`, the numbers of `BOUNDS`, `description`, `env.NAME`.
+    Keys are `memory` (a size), the words of `WORDS`, the numbers of `BOUNDS`, `description`, `env.NAME`.
     Raises `InvalidSpec` that names the key, the value and the range.
     """
     changes: dict[str, object] = {}
@@ -141,14 +153,14 @@ def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> Deplo
             changes["memory_bytes"] = _memory_bytes(value)
         elif key.startswith("env.") and len(key) > len("env."):
             env[_env_name(key)] = _env_value(key, value)
-        elif key == "keep":
-            changes[key] = _keep(value)
+        elif key in WORDS:
+            changes[key] = _word(key, value)
         elif key == "description":
             changes[key] = str(value)
         elif key in BOUNDS:
             changes[key] = _bounded(key, _number(key, value))
         else:
-            known = ", ".join(sorted(["memory", "keep", "description", "env.NAME", *BOUNDS]))
+            known = ", ".join(sorted(["memory", "description", "env.NAME", *WORDS, *BOUNDS]))
             raise InvalidSpec(f"unknown setting {_shown(key)}; known are {known}")
     return checked(msgspec.structs.replace(spec, env=env, **changes))
 
@@ -177,10 +189,11 @@ def _memory_bytes(value: object) -> int:
     return size_bytes
 
 
-def _keep(value: object) -> Keep:
-    if value not in tuple(Keep):
-        raise InvalidSpec(f"keep={_shown(value)} is none of {', '.join(Keep)}")
-    return Keep(str(value))
+def _word(key: str, value: object) -> StrEnum:
+    words = WORDS[key]
+    if value not in tuple(words):
+        raise InvalidSpec(f"{key}={_shown(value)} is none of {', '.join(words)}")
+    return words(str(value))
 
 
 def _env_name(key: str) -> str:

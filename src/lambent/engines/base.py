@@ -30,6 +30,17 @@ class WorkerGone(Exception):
         self.exit = how
 
 
+class Safety(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a revision's template may be forked, one sentence for each reason that speaks against it.
+
+    `unsafe` are those for which it is not; `overruled` those in spite of which it is, since its owner allowed
+    that and a fork of it was seen to serve. Both are empty where nothing was found, or nobody has looked yet.
+    """
+
+    unsafe: tuple[str, ...] = ()
+    overruled: tuple[str, ...] = ()
+
+
 class Primed(msgspec.Struct, frozen=True, kw_only=True):
     """What priming reached: a temperature, why it went no further, and the milliseconds of each part."""
 
@@ -124,8 +135,8 @@ class Engine(Protocol):
         Workers die with their template, so nothing happens while one lives or starts.
         """
 
-    def unsafe(self, revision: str) -> tuple[str, ...]:
-        """Why the revision's template may not be forked; empty where it may, or nobody has looked yet."""
+    def safety(self, revision: str) -> Safety:
+        """What speaks against forking the revision's template."""
 
     def census(self) -> Sequence[ProcessFacts]:
         """Every process of this engine, with its memory as the kernel counts it now.

@@ -20,7 +20,7 @@ from typing import Final
 from lambent.clock import Clock
 from lambent.core.errors import Draining, PlatformFault
 from lambent.core.spec import Temperature
-from lambent.engines.base import LogSink, Primed, ProcessFacts, WorkerGone
+from lambent.engines.base import LogSink, Primed, ProcessFacts, Safety, WorkerGone
 from lambent.engines.environments import Environments, EnvironmentSettings
 from lambent.engines.local_worker import LocalWorker, fork_worker
 from lambent.engines.parked import PARK_AGAIN_S, Parked
@@ -116,8 +116,8 @@ class LocalEngine:
             self._parked.drop(revision)
             await self._revisions.chill(revision, to)
 
-    def unsafe(self, revision: str) -> tuple[str, ...]:
-        return self._revisions.unsafe(revision)
+    def safety(self, revision: str) -> Safety:
+        return self._revisions.safety(revision)
 
     def census(self) -> Sequence[ProcessFacts]:
         workers = list(
@@ -203,7 +203,7 @@ class LocalEngine:
 
     async def _park(self, plan: RevisionPlan) -> LocalWorker:
         template = self._revisions.source(plan.revision)
-        if template is None or self._revisions.unsafe(plan.revision):
+        if template is None or self._revisions.safety(plan.revision).unsafe:
             raise TemplateGone(plan.revision)
         worker_id = f"w-{os.urandom(6).hex()}"
         return await self._fork(template, worker_id, ChildRole.PARKED, plan, {})

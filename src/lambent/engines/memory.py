@@ -16,7 +16,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.errors import Draining, LoadFailed
 from lambent.core.spec import MIB, Temperature
-from lambent.engines.base import Exit, LogSink, Primed, ProcessFacts
+from lambent.engines.base import Exit, LogSink, Primed, ProcessFacts, Safety
 from lambent.engines.endings import died_loading, hung_loading
 from lambent.engines.flights import Flights
 from lambent.engines.memory_worker import Dies, MemoryWorker, Program, outcome_of
@@ -41,7 +41,7 @@ class _Known(msgspec.Struct, frozen=True, kw_only=True):
 
     environment: tuple[str, ...]
     template_pid: int = 0
-    unsafe: tuple[str, ...] = ()
+    safety: Safety = Safety()
 
 
 class MemoryEngine:
@@ -77,8 +77,8 @@ class MemoryEngine:
         if self._closed:
             raise Draining("the engine is closed")
         known = self._revisions.get(plan.revision)
-        if known is not None and (known.template_pid or known.unsafe):
-            return Primed(temperature=self.temperature(plan.revision), unsafe=known.unsafe)
+        if known is not None and (known.template_pid or known.safety.unsafe):
+            return Primed(temperature=self.temperature(plan.revision), unsafe=known.safety.unsafe)
         return await self._prime_flights.join(plan.revision, lambda: self._prime(plan))
 
     async def start(
@@ -113,9 +113,9 @@ class MemoryEngine:
         if known.environment not in in_use:
             self._environments.pop(known.environment, None)
 
-    def unsafe(self, revision: str) -> tuple[str, ...]:
+    def safety(self, revision: str) -> Safety:
         known = self._revisions.get(revision)
-        return known.unsafe if known else ()
+        return known.safety if known else Safety()
 
     def census(self) -> Sequence[ProcessFacts]:
         return [
@@ -155,7 +155,7 @@ class MemoryEngine:
         one_shot = plan.runtime in ONE_SHOT
         parts = dict(await self._environment(plan) if one_shot else (await self.prime(plan)).parts_ms)
         await self._spend("fork", self._latencies.fork_s, parts)
-        if not one_shot and self._revisions[plan.revision].unsafe:
+        if not one_shot and self._revisions[plan.revision].safety.unsafe:
             await self._load(plan, parts)
         await self._spend("restore", self._latencies.restore_s, parts)
         if self._closed:
@@ -180,12 +180,14 @@ class MemoryEngine:
         program = self._script(plan)
         await self._spend("fork", self._latencies.fork_s, parts)
         await self._load(plan, parts)
+        found = program.unsafe
+        safety = Safety(overruled=found) if plan.unsafe_allowed else Safety(unsafe=found)
         self._revisions[plan.revision] = _Known(
             environment=plan.imports,
-            template_pid=0 if program.unsafe else self._next_pid(),
-            unsafe=program.unsafe,
+            template_pid=0 if safety.unsafe else self._next_pid(),
+            safety=safety,
         )
-        return Primed(temperature=self.temperature(plan.revision), unsafe=program.unsafe, parts_ms=parts)
+        return Primed(temperature=self.temperature(plan.revision), unsafe=safety.unsafe, parts_ms=parts)
 
     async def _environment(self, plan: RevisionPlan) -> dict[str, float]:
         if self._closed:

@@ -13,7 +13,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.errors import LoadFailed, PlatformFault
 from lambent.core.spec import Temperature
-from lambent.engines.base import LogSink, Primed
+from lambent.engines.base import LogSink, Primed, Safety
 from lambent.engines.environments import Environments
 from lambent.engines.flights import Flights
 from lambent.engines.logs import LogPipe
@@ -31,7 +31,7 @@ class _Known(msgspec.Struct, frozen=True):
     """What priming came to: a template, or the reasons why there is none."""
 
     template: Template | None
-    unsafe: tuple[str, ...]
+    safety: Safety
 
 
 class Revisions:
@@ -64,7 +64,7 @@ class Revisions:
         """Bring the revision as far as it goes. Raises `LoadFailed`."""
         if self.source(plan.revision) is not None:
             known = self._known[plan.revision]
-            return Primed(temperature=self.temperature(plan.revision), unsafe=known.unsafe)
+            return Primed(temperature=self.temperature(plan.revision), unsafe=known.safety.unsafe)
         return await self._flights.join(plan.revision, lambda: self._prime(plan))
 
     def priming(self, revision: str) -> bool:
@@ -76,7 +76,7 @@ class Revisions:
         known = self._known.get(revision)
         if known is None:
             return None
-        if known.unsafe:
+        if known.safety.unsafe:
             return self._environments.of(revision)
         return known.template if known.template is not None and known.template.usable else None
 
@@ -87,10 +87,10 @@ class Revisions:
             return Temperature.COLD
         return Temperature.PRIMED if known.template and known.template.usable else Temperature.WARM
 
-    def unsafe(self, revision: str) -> tuple[str, ...]:
-        """Why its template may not be forked, as far as it is known."""
+    def safety(self, revision: str) -> Safety:
+        """What speaks against forking its template, as far as it is known."""
         known = self._known.get(revision)
-        return known.unsafe if known else ()
+        return known.safety if known else Safety()
 
     async def chill(self, revision: str, to: Temperature) -> None:
         """Let its template go; at `cold` its environment's too, unless others use it. It has no workers."""
@@ -100,7 +100,7 @@ class Revisions:
         if to is Temperature.COLD:
             del self._known[revision]
         else:
-            self._known[revision] = _Known(None, known.unsafe)
+            self._known[revision] = _Known(None, known.safety)
         if known.template is not None:
             known.template.close()
             await known.template.process.ended()
@@ -139,18 +139,29 @@ class Revisions:
     async def _try(self, plan: RevisionPlan) -> Primed:
         environment, parts = await self._environments.acquire(plan.imports, plan.revision)
         known = self._known.get(plan.revision)
-        if known is None or not known.unsafe:
+        if known is None or not known.safety.unsafe:
             template, ready = await self._load(environment, plan, parts)
             try:
-                unsafe = ready.unsafe or await self._probe(template, plan, parts)
+                safety = await self._judge(template, ready, plan, parts)
             except BaseException:
                 template.close()
                 raise
-            if unsafe:
+            if safety.unsafe:
                 template.close()
-            known = self._known[plan.revision] = _Known(None if unsafe else template, unsafe)
-        temperature = Temperature.WARM if known.unsafe else Temperature.PRIMED
-        return Primed(temperature=temperature, unsafe=known.unsafe, parts_ms=parts)
+            known = self._known[plan.revision] = _Known(None if safety.unsafe else template, safety)
+        unsafe = known.safety.unsafe
+        temperature = Temperature.WARM if unsafe else Temperature.PRIMED
+        return Primed(temperature=temperature, unsafe=unsafe, parts_ms=parts)
+
+    async def _judge(
+        self, template: Template, ready: Ready, plan: RevisionPlan, parts: dict[str, float]
+    ) -> Safety:
+        """What the template found in itself, unless its owner allows that, and what a fork of it shows."""
+        found = ready.unsafe
+        if found and not plan.unsafe_allowed:
+            return Safety(unsafe=found)
+        shown = await self._probe(template, plan, parts)
+        return Safety(unsafe=(*shown, *found)) if shown else Safety(overruled=found)
 
     async def _load(
         self, environment: Template, plan: RevisionPlan, parts: dict[str, float]

@@ -86,7 +86,7 @@ class Survey:
     def _kept(self, route: Route, crew: Crew, now_s: float, *, priming: str) -> Kept:
         revision = route.plan.revision
         temperature = self._pool.temperature(revision)
-        if self._pool.engine.unsafe(revision):
+        if self._pool.engine.safety(revision).unsafe:
             self._unsafe.add(revision)
         pin = T.HOT if crew.policy.workers_min else PINS[route.spec.keep]
         in_use = T.HOT if self._busy(route, crew) else T.PRIMED if revision == priming else T.COLD

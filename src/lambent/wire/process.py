@@ -66,6 +66,7 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 512 * 1024 * 1024
     mapped_bytes: int = 0  # of `model_dir`, to be mapped from files beside that memory
     threads: int = 1  # how many the frameworks of a worker may use
+    unsafe_allowed: bool = False  # fork its template whatever was found in it, if a fork of it serves
     timeout_s: float = 60.0
     function_arn: str = ""
     log_group: str = ""

@@ -6,7 +6,7 @@ import pytest
 
 from lambent.core.errors import LoadFailed
 from lambent.core.invocation import Status
-from lambent.core.spec import Temperature
+from lambent.core.spec import ForkUnsafe, Temperature
 from tests.support.engine_stages import LocalStage, Scenery, ask, eventually
 from tests.support.patience import PATIENT_S
 
@@ -47,13 +47,27 @@ def test_what_cannot_be_forked_stays_warm_with_the_reason_and_is_served(
         plan = scenery.plan("echo", misbehave=misbehave)
         primed = await scenery.engine.prime(plan)
         assert (primed.temperature, primed.unsafe) == (Temperature.WARM, (said,))
-        assert scenery.engine.unsafe("echo") == (said,)
+        assert scenery.engine.safety("echo").unsafe == (said,)
         await eventually(lambda: scenery.count("template") == 0)
         worker = await scenery.engine.start(plan)
         answer, _ = await worker.call(ask(), b"{}")
         assert answer.status is Status.OK
 
     scripted.play(story, load_timeout_s=PATIENT_S, probe_timeout_s=1.0)
+
+
+def test_what_is_allowed_must_still_be_seen_to_serve(real: LocalStage) -> None:
+    async def story(scenery: Scenery) -> None:
+        primed = await scenery.engine.prime(scenery.plan("both", unsafe=ForkUnsafe.ALLOW))
+        assert primed.temperature is Temperature.WARM
+        shown, found = primed.unsafe
+        assert shown.startswith("a fork of it hung")
+        assert found.startswith("a thread is running")
+        assert scenery.engine.safety("both").overruled == ()
+
+    starts_a_thread = "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    real.write("both", HOLDS_A_LOCK + starts_a_thread)
+    real.play(story, load_timeout_s=PATIENT_S, probe_timeout_s=2.0)
 
 
 def test_a_lock_that_was_held_at_the_fork_is_found(real: LocalStage) -> None:
