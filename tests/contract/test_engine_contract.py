@@ -48,8 +48,8 @@ def test_a_worker_answers_and_says_what_its_wake_was_made_of(stage: Stage) -> No
         assert (answer.call_id, answer.status, msgspec.json.decode(body)) == (7, Status.OK, {"x": 1})
         assert first.parts_ms.keys() >= {"exec", "import", "fork"}
         assert first.parts_ms.keys() & LOADING
-        assert second.parts_ms.keys().isdisjoint({"exec", "import", *LOADING})
-        assert second.parts_ms["fork"] > 0
+        assert second.parts_ms.keys() <= {"fork", "restore"}  # no fork where one was made ahead
+        assert sum(second.parts_ms.values()) > 0
         assert first.worker_id != second.worker_id
 
     stage.play(story, load_timeout_s=PATIENT_S)
@@ -236,6 +236,8 @@ def test_a_start_that_is_cancelled_leaves_no_worker(stage: Stage, turns: int) ->
             await asyncio.sleep(0)
         starting.cancel()
         await asyncio.wait([starting])
+        if not starting.cancelled():  # it was quicker
+            starting.result().kill()
         await eventually(lambda: scenery.count("worker") == 0)
         worker = await scenery.engine.start(plan)
         assert (await worker.call(ask(), b"{}"))[0].status is Status.OK

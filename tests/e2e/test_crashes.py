@@ -41,7 +41,7 @@ class Tiny:
 @app.job
 def fit(run):
     for step in range(20):
-        run.log(step=step, progress=(step + 1) / 20, loss=1.0 / (step + 1))
+        run.log(step=step, progress=step / 20, loss=1.0 / (step + 1))
         time.sleep(float(run.params.get("pause", 0.05)))
     (run.model_dir / "weight.json").write_text("3")
     run.report(loss=0.05)
@@ -118,7 +118,7 @@ def test_without_a_model_one_run_makes_it_for_everybody_who_waits(
 def test_killed_during_training_the_run_says_why_it_ended_and_the_next_request_trains_again(
     server: RunningServer, tmp_path: Path
 ) -> None:
-    server.deploy(app(tmp_path, TRAINED.replace("0.05))", f"{LONG_S}))")))
+    server.deploy(app(tmp_path, TRAINED.replace("0.05))", "5))")))
     with ThreadPoolExecutor(1) as pool:
         torn = pool.submit(server.invoke, "tiny", {"x": 1})
         wait_until(

@@ -94,7 +94,7 @@ def test_user_code_holds_no_descriptor_of_the_server(real: LocalStage) -> None:
     real.play(story, load_timeout_s=PATIENT_S)
 
 
-def test_an_environment_that_nobody_uses_stays_for_its_time_and_goes(real: LocalStage) -> None:
+def test_an_environment_that_nobody_uses_stays_for_its_time(real: LocalStage) -> None:
     async def story(scenery: Scenery) -> None:
         plan = scenery.plan("echo", runtime=Runtime.DESCRIBE)
         for waited in (True, False):
@@ -103,9 +103,17 @@ def test_an_environment_that_nobody_uses_stays_for_its_time_and_goes(real: Local
             await worker.call(ask(), b'{"target":"echo.py:handler"}')
             await worker.exited()
             assert scenery.count("environment") == 1
+
+    real.play(story, load_timeout_s=PATIENT_S, environment_keep_s=PATIENT_S)
+
+
+def test_an_environment_that_nobody_uses_goes_after_its_time(real: LocalStage) -> None:
+    async def story(scenery: Scenery) -> None:
+        worker = await scenery.engine.start(scenery.plan("echo", runtime=Runtime.DESCRIBE))
+        worker.kill()
         await eventually(lambda: scenery.engine.census() == [])
 
-    real.play(story, load_timeout_s=PATIENT_S, environment_keep_s=0.3)
+    real.play(story, load_timeout_s=PATIENT_S, environment_keep_s=0.05)
 
 
 def test_an_environment_that_is_used_again_in_its_time_stays(real: LocalStage) -> None:

@@ -34,14 +34,14 @@ def handler(event, context):
 
 
 @pytest.mark.parametrize(
-    ("misbehave", "said"),
+    ("misbehave", "timeout_s", "said"),
     [
-        ("probe hangs", "a fork of it hung: it did not finish a rehearsal within 1 s"),
-        ("probe dies", "a fork of it ended with exit code 3; it last said: last words"),
+        ("probe hangs", 1.0, "a fork of it hung: it did not finish a rehearsal within 1 s"),
+        ("probe dies", PATIENT_S, "a fork of it ended with exit code 3; it last said: last words"),
     ],
 )
 def test_what_cannot_be_forked_stays_warm_with_the_reason_and_is_served(
-    scripted: LocalStage, misbehave: str, said: str
+    scripted: LocalStage, misbehave: str, timeout_s: float, said: str
 ) -> None:
     async def story(scenery: Scenery) -> None:
         plan = scenery.plan("echo", misbehave=misbehave)
@@ -53,7 +53,7 @@ def test_what_cannot_be_forked_stays_warm_with_the_reason_and_is_served(
         answer, _ = await worker.call(ask(), b"{}")
         assert answer.status is Status.OK
 
-    scripted.play(story, load_timeout_s=PATIENT_S, probe_timeout_s=1.0)
+    scripted.play(story, load_timeout_s=PATIENT_S, probe_timeout_s=timeout_s)
 
 
 def test_what_is_allowed_must_still_be_seen_to_serve(real: LocalStage) -> None:

@@ -100,19 +100,24 @@ def test_children_that_other_code_has_started_are_neither_killed_nor_reaped(real
     real.play(story, load_timeout_s=PATIENT_S)
 
 
-def test_orphans_that_end_are_reaped_while_their_worker_lives(play: Play) -> None:
-    orphan = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(0.1)"
+def test_orphans_that_end_are_reaped_while_their_worker_lives(play: Play, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    pids.touch()
+    tell = f"os.write(os.open({str(pids)!r}, os.O_WRONLY | os.O_APPEND), b'%d ' % os.getpid())"
+    orphan = f"import os\nif os.fork() == 0:\n    os.setsid()\n    os.fork()\n    {tell}\n"
+
+    def living() -> set[int]:
+        return {int(pid) for pid in pids.read_text().split()} & set(children_of(os.getpid()))
 
     async def story() -> None:
         become_subreaper()
         ended = python("")
-        before = set(children_of(os.getpid()))
         python(orphan).communicate()
-        await eventually(lambda: any(map(is_zombie, set(children_of(os.getpid())) - before)))
+        await eventually(lambda: len(living()) == 2)
         await eventually(lambda: is_zombie(ended.pid))
         watched = {0}
         Strays("NAME=of another engine", watched=watched, patrol_s=0.05).patrol()
-        await eventually(lambda: set(children_of(os.getpid())) <= before)
+        await eventually(lambda: living() == set())
         assert is_zombie(ended.pid)
         ended.communicate()
         watched.clear()
@@ -135,18 +140,19 @@ def test_two_engines_in_one_process_leave_each_other_alone(real: LocalStage) -> 
 
 
 def test_closing_leaves_no_process_behind(real: LocalStage) -> None:
-    before, others = children_of(os.getpid()), descendants_of(os.getpid())
+    others = descendants_of(os.getpid())
+    seen: set[int] = set()
 
     async def story(scenery: Scenery) -> None:
         for program in ("echo", "slow", "unsafe"):
             await scenery.engine.start(scenery.plan(program))
-        below = descendants_of(os.getpid())
-        assert len(below) >= 6
+        seen.update(set(descendants_of(os.getpid())) - set(others))
+        assert len(seen) >= 6
         await scenery.engine.close()
-        assert not any(map(is_running, set(below) - set(others)))
+        assert not any(map(is_running, seen))
 
     real.play(story, load_timeout_s=PATIENT_S)
-    assert children_of(os.getpid()) == before
+    assert seen.isdisjoint(children_of(os.getpid())), "a zombie is left"
 
 
 SERVER = """
@@ -175,7 +181,7 @@ def test_all_processes_die_with_a_server_that_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path)], stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         pids = [int(pid) for pid in server.stdout.readline().split()]
-        assert len(pids) == 3
+        assert len(pids) >= 3  # and one that was forked ahead, if there was time
         assert all(map(is_running, pids))
         server.kill()
         server.wait()

@@ -22,6 +22,7 @@ from lambent.storage.sql_database import Database
 from tests.support.patience import PATIENT_S
 
 QUICK = RetryPolicy(attempts_max=3, first_s=0.01, factor=1.0, cap_s=0.01, age_max_s=60)
+RUNNING_MAX = 4
 FINAL = (TicketState.SUCCEEDED, TicketState.DEAD)
 
 Invoke = Callable[[Invocation], Awaitable[Outcome]]
@@ -62,7 +63,9 @@ async def through(
     ended: list[Ticket] = []
     try:
         async with asyncio.TaskGroup() as tasks, asyncio.timeout(PATIENT_S):
-            queue = AsyncQueue(store.tickets, invoke, SystemClock(), tasks, running_max=4, retry=QUICK)
+            queue = AsyncQueue(
+                store.tickets, invoke, SystemClock(), tasks, running_max=RUNNING_MAX, retry=QUICK
+            )
             await queue.restore()
             waiting = accepted or [await queue.accept(invocation()) for _ in range(count)]
             assert all(ticket.state is TicketState.QUEUED for ticket in waiting)
@@ -158,18 +161,21 @@ def test_what_was_running_when_the_server_died_is_run_again(store: SqlStore) -> 
 
 
 def test_no_more_run_at_once_than_allowed(store: SqlStore) -> None:
-    running = most = 0
+    running, most, full = 0, 0, asyncio.Event()
 
     async def invoke(_: Invocation) -> Outcome:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.01)
+        if running == RUNNING_MAX:
+            full.set()
+        await full.wait()
+        await asyncio.sleep(0.01)  # in which one more would come
         running -= 1
         return outcome()
 
-    asyncio.run(through(store, invoke, 20))
-    assert 1 < most <= 4
+    asyncio.run(through(store, invoke, 5 * RUNNING_MAX))
+    assert most == RUNNING_MAX
 
 
 def test_what_was_run_is_not_run_again_while_the_store_takes_nothing(
@@ -179,9 +185,15 @@ def test_what_was_run_is_not_run_again_while_the_store_takes_nothing(
     impatient = SqlStore(Database(tmp_path / "lambent.db", busy_timeout_ms=20), SystemClock())
     other = sqlite3.connect(tmp_path / "lambent.db", isolation_level=None)
 
+    def release_when_refused() -> None:
+        if "not_stored" in caplog.messages:
+            other.rollback()
+        else:
+            asyncio.get_running_loop().call_later(0.01, release_when_refused)
+
     async def invoke(_: Invocation) -> Outcome:
         other.execute("BEGIN IMMEDIATE")
-        asyncio.get_running_loop().call_later(0.2, other.rollback)  # ten times what the store waits for it
+        release_when_refused()
         return outcome(body=b'"once"')
 
     [ticket] = asyncio.run(through(impatient, invoke))
