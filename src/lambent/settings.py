@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.errors import InvalidSpec
+from lambent.core.policies.base import PolicyName
 from lambent.core.spec import MIB, parse_size
 
 PREFIX: Final = "LAMBENT_"
@@ -22,7 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The server's settings, in seconds and bytes.
 
     `memory_budget_bytes` is what templates and workers may take together, 0 for a share of this machine's
-    memory (`BUDGET_SHARE`).
+    memory (`BUDGET_SHARE`). `keep_policy` says what stays ready within it.
     """
 
     state_dir: Path
@@ -30,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8700
     ephemeral: bool = False
     memory_budget_bytes: int = 0
+    keep_policy: PolicyName = PolicyName.ECONOMIC
     body_bytes_max: int = 32 * MIB
     artifact_bytes_max: int = 4096 * MIB
     load_timeout_s: float = 300.0

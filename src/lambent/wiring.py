@@ -60,6 +60,7 @@ from lambent.observe import metrics
 from lambent.observe.log import configure
 from lambent.observe.metrics import MemoryLevel, Metrics
 from lambent.pool.autoscaler import Autoscaler
+from lambent.pool.notebook import Notebook
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Routes
 from lambent.pool.thermostat import Thermostat
@@ -139,11 +140,14 @@ class Server:
         self.thermostat = Thermostat(
             self.pool, self.routes, clock,
             budget_bytes=settings.memory_budget_bytes or int(BUDGET_SHARE * memory_bytes()),
+            policy=settings.keep_policy,
             census=lambda: asyncio.to_thread(self.engine.census),
         )  # fmt: skip
+        self.notebook = Notebook(settings.state_dir / "learned.jsonl", self.thermostat, clock)
         self.autoscaler = Autoscaler(
-            self.pool, self.routes, clock, room=self.thermostat, tick_s=settings.scaling_tick_s
-        )
+            self.pool, self.routes, clock,
+            room=self.thermostat, cores=len(os.sched_getaffinity(0)), tick_s=settings.scaling_tick_s,
+        )  # fmt: skip
         self.oneshots = OneShots(self.engine, timeout_s=settings.load_timeout_s)
         self.registry = Registry(kept.store.models, kept.artifacts, self.oneshots, kept.work_dir)
         self.deployments = self._deployments(clock)
@@ -193,7 +197,12 @@ class Server:
 
     def _control(self, clock: SystemClock) -> Starlette:
         kept = self.kept
-        views = Views(self.pool, self.dispatcher.queued, self.thermostat.because)
+        views = Views(
+            self.pool,
+            self.dispatcher.queued,
+            self.thermostat.because,
+            keep_policy=self.settings.keep_policy.value,
+        )
         uploads = Uploads(kept.artifacts, kept.work_dir, size_bytes_max=self.settings.artifact_bytes_max)
         doctor = Doctor(
             state_dir=self.settings.state_dir,
@@ -275,7 +284,14 @@ class Server:
         """Serve until `stop`, then finish what was accepted."""
         await self.deployments.restore()
         await self.queue.restore()
-        loops = self.autoscaler.run(), self.thermostat.run(), self.queue.run(), self.kept.ledger.run()
+        await asyncio.to_thread(self.notebook.load)
+        loops = (
+            self.autoscaler.run(),
+            self.thermostat.run(),
+            self.notebook.run(),
+            self.queue.run(),
+            self.kept.ledger.run(),
+        )
         for loop in loops:
             tasks.create_task(loop)
         listener = Listener(self.gateway, listening, self.settings.tls, connections_max=claim_descriptors())
@@ -294,6 +310,7 @@ class Server:
             await stop.wait()
             await self.dispatcher.drain(self.settings.drain_s)
             self.kept.logs.end_readers()
+            await asyncio.to_thread(self.notebook.save)
         listener.stop()
         await serving
 
@@ -355,6 +372,7 @@ def _settings(words: Sequence[str] | None) -> Settings:
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     parser.add_argument("--memory-budget", dest="memory_budget_bytes")
+    parser.add_argument("--keep-policy")
     parser.add_argument("--ephemeral", action="store_true", default=None)
     parser.add_argument("--tls-cert")
     parser.add_argument("--tls-key")

@@ -1,5 +1,7 @@
 """A plan keeps what saves most per byte, within its budget, and never undercuts a pin or running work."""
 
+from math import inf
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -29,6 +31,60 @@ def planned(facts: list[Facts], budget_mib: int, **policy: float) -> Plan:
 def told(made: Plan, revision: str = "a") -> tuple[T, Reason]:
     assignment = made.assignments[revision]
     return assignment.temperature, assignment.reason
+
+
+WINDOWS = {"lazy": False, "stickiness": 1.0}
+EVICTING = {"prewake_probability": inf, "stickiness": 1.0}
+FIXED = {**WINDOWS, **EVICTING}
+
+
+@pytest.mark.parametrize(
+    ("facts", "policy", "budget_mib", "expected"),
+    [
+        pytest.param(
+            fact("a", inf, T.PRIMED, rank=0.5), FIXED, 4000, (T.PRIMED, Reason.WINDOW), id="in its window"
+        ),
+        pytest.param(
+            fact("a", 0.0, T.HOT, rank=0.0), WINDOWS, 4000, (T.COLD, Reason.LAPSED), id="out of its window"
+        ),
+        pytest.param(
+            fact("a", inf, rank=0.5), WINDOWS, 4000, (T.HOT, Reason.PREWAKE), id="its window begins"
+        ),
+        pytest.param(
+            fact("a", inf, rank=0.5), FIXED, 4000, (T.WARM, Reason.UNCALLED), id="in its window and gone"
+        ),
+        pytest.param(
+            fact("a", inf, T.PRIMED, rank=0.5), WINDOWS, 300, (T.WARM, Reason.CROWDED), id="no room for it"
+        ),
+        pytest.param(
+            fact("a", 0.0, T.PRIMED, rank=3.0), EVICTING, 4000, (T.PRIMED, Reason.FREE), id="lazy, ranked"
+        ),
+        pytest.param(
+            fact("a", 0.0, T.PRIMED, rank=3.0), EVICTING, 300, (T.WARM, Reason.PRICE), id="ranked and refused"
+        ),
+        pytest.param(
+            fact("a", 0.0, rank=0.0), EVICTING, 4000, (T.COLD, Reason.UNCALLED), id="ranked and gone"
+        ),
+        pytest.param(
+            fact("a", 0.0, rank=0.0, pin=T.PRIMED),
+            WINDOWS,
+            0,
+            (T.PRIMED, Reason.PIN),
+            id="pinned all the same",
+        ),
+    ],
+)
+def test_one_revision_under_other_policies(
+    facts: Facts, policy: dict[str, float], budget_mib: int, expected: tuple[T, Reason]
+) -> None:
+    assert told(planned([facts], budget_mib, **policy)) == expected
+
+
+def test_of_the_ranked_the_higher_stays_whatever_it_saves() -> None:
+    seldom = fact("a", 0.0, T.PRIMED, rank=2.0, primed_bytes=600 * MIB)
+    often = fact("b", OFTEN, T.PRIMED, rank=1.0)
+    made = planned([seldom, often], 850, **EVICTING)
+    assert (told(made, "a")[0], told(made, "b")) == (T.PRIMED, (T.WARM, Reason.PRICE))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from lambent.core.budgeted import greedy_dual, greedy_dual_at
 from lambent.core.comparison import Policy, compare
 from lambent.core.outcomes import Anatomy, Outcome, alive_or_dead, fit_price, tempered
 from lambent.core.planned import planned
+from lambent.core.policies.base import PolicyName
 from lambent.core.policies.forecast import Foreseen
 from lambent.core.policies.greedy_dual import GreedyDual
 from lambent.core.policies.windows import FixedKeepAlive, HybridHistogram
@@ -138,7 +139,7 @@ def test_shared_packages_and_forks_make_wakes_short() -> None:
 def test_the_thermostat_s_own_plan_is_replayed_under_a_budget() -> None:
     made = trace([*every(30), *every(45, 1)])
     roomy, tight = (
-        planned(made, Foreseen(2, 60.0), ANATOMY, budget_bytes=budget, from_tick=300)
+        planned(made, PolicyName.ECONOMIC, ANATOMY, budget_bytes=budget, from_tick=300)
         for budget in (4 * GIB, GIB + 128 * 2**20)
     )
     assert (roomy.cold_starts, roomy.wake_s) == (0, 0.0)
@@ -150,7 +151,8 @@ def test_all_policies_are_compared_on_the_second_half() -> None:
     made = trace([*every(13), *every(60, 1)])
     compared = compare(made, list(Policy), ANATOMY, budget_bytes=3 * GIB)
     assert [row.policy for row in compared.rows] == [
-        "fixed", "hybrid", "greedy-dual", "forecast", "forecast", "temperatures", "temperatures", "thermostat"
+        "fixed", "hybrid", "gdsf", "forecast", "forecast", "economic", "economic",
+        "fixed", "hybrid", "gdsf", "economic",
     ]  # fmt: skip
     calls = sum(2 for tick, _ in [*every(13), *every(60, 1)] if tick >= 300)
     assert {row.outcome.invocations for row in compared.rows} == {calls}

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from lambent.core.invocation import Invocation, new_id
+from lambent.core.policies.base import PolicyName
 from lambent.core.spec import DeploymentSpec, Keep, Kind
 from lambent.engines.base import ProcessFacts
 from lambent.engines.memory import MemoryEngine
@@ -41,7 +42,11 @@ class Node:
     """What a test holds in its hand."""
 
     def __init__(
-        self, script: Callable[[RevisionPlan], Program], tasks: asyncio.TaskGroup, budget_bytes: int
+        self,
+        script: Callable[[RevisionPlan], Program],
+        tasks: asyncio.TaskGroup,
+        budget_bytes: int,
+        policy: PolicyName,
     ) -> None:
         self.clock = VirtualClock()
         self.routes = Routes()
@@ -55,8 +60,9 @@ class Node:
         )  # fmt: skip
         self.pool.listen(self.dispatcher)
         self.thermostat = Thermostat(
-            self.pool, self.routes, self.clock, budget_bytes=budget_bytes, census=self._census
-        )
+            self.pool, self.routes, self.clock,
+            budget_bytes=budget_bytes, policy=policy, census=self._census,
+        )  # fmt: skip
         self.autoscaler = Autoscaler(self.pool, self.routes, self.clock, room=self.thermostat, tick_s=TICK_S)
 
     async def _census(self) -> Sequence[ProcessFacts]:
@@ -96,12 +102,15 @@ class _Over(Exception):
 
 @asynccontextmanager
 async def node(
-    script: Callable[[RevisionPlan], Program] | None = None, *, budget_bytes: int = BUDGET_BYTES
+    script: Callable[[RevisionPlan], Program] | None = None,
+    *,
+    budget_bytes: int = BUDGET_BYTES,
+    policy: PolicyName = PolicyName.ECONOMIC,
 ) -> AsyncIterator[Node]:
     """A running node; every task of it ends with the block."""
     try:
         async with asyncio.TaskGroup() as tasks:
-            made = Node(script or (lambda _: Program()), tasks, budget_bytes)
+            made = Node(script or (lambda _: Program()), tasks, budget_bytes, policy)
             tasks.create_task(made.autoscaler.run())
             tasks.create_task(made.thermostat.run())
             yield made

@@ -146,6 +146,7 @@ def _show_now(detail: DeploymentDetail) -> None:
             ("created", when(one.created_unix_ms)),
             ("temperature", one.temperature),
             ("because", detail.kept_because),
+            ("keep policy", detail.keep_policy),
             (
                 "workers",
                 _workers(one.workers, active.workers_min, active.workers_max) if active else str(one.workers),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lambent.core.comparison import Comparison
     from lambent.core.outcomes import Outcome
 
-POLICIES: Final = ("fixed", "hybrid", "greedy-dual", "forecast", "temperatures")
+POLICIES: Final = ("fixed", "hybrid", "gdsf", "forecast", "economic")
 
 
 @click.command()
@@ -25,7 +25,9 @@ POLICIES: Final = ("fixed", "hybrid", "greedy-dual", "forecast", "temperatures")
 @click.option(
     "--policy", "policies", multiple=True, type=click.Choice(POLICIES), help="Compare these; all by default."
 )
-@click.option("--budget", metavar="SIZE", help="Also replay the thermostat under so much memory, as 64GiB.")
+@click.option(
+    "--budget", metavar="SIZE", help="Also replay a server's thermostat under so much memory, as 64GiB."
+)
 @click.option("--memory", type=click.Path(path_type=Path), help="A CSV with the memory of each app.")
 @click.option("--chart", type=click.Path(path_type=Path), help="Draw it into this .html or .svg file.")
 @json_option
@@ -43,6 +45,9 @@ def simulate(
     TRACE is a CSV, which may be gzip'd: a day of Azure Functions 2019, Azure Functions 2021, or one's own
     with the columns deployment, timestamp and duration. The first half of it is learned from, the second is
     judged. Needs no server.
+
+    The policies are those of `lambent up --keep-policy`; forecast is economic with a revision kept as a whole
+    or not at all.
     """
     from lambent.cli.chart import write_chart
     from lambent.client.traces import read_trace

@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 import click
 
 from lambent.core.errors import InvalidSpec
+from lambent.core.policies.base import PolicyName
 from lambent.core.spec import parse_size
 
 SERVER: Final = "lambent.wiring"
@@ -35,6 +36,11 @@ def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> str
     callback=_size,
     help="What templates and workers may take together, such as 4GiB; else 60 % of this machine's memory.",
 )
+@click.option(
+    "--keep-policy",
+    type=click.Choice([name.value for name in PolicyName]),
+    help="What decides which deployments stay ready; economic unless told. `lambent simulate` compares them.",
+)
 @click.option("--ephemeral", is_flag=True, help="Keep nothing after the end.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="A certificate chain, as PEM.")
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="Its key, as PEM.")
@@ -43,6 +49,7 @@ def up(
     host: str | None,
     port: int | None,
     memory_budget: str | None,
+    keep_policy: str | None,
     tls_cert: str | None,
     tls_key: str | None,
     *,
@@ -59,6 +66,7 @@ def up(
         "--host": host,
         "--port": None if port is None else str(port),
         "--memory-budget": memory_budget,
+        "--keep-policy": keep_policy,
         "--tls-cert": tls_cert,
         "--tls-key": tls_key,
     }

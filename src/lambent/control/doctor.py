@@ -11,6 +11,7 @@ from typing import Final
 import psutil
 
 from lambent.core.errors import LambentError
+from lambent.core.policies.base import PolicyName
 from lambent.core.spec import MIB
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes
@@ -86,9 +87,13 @@ class Doctor:
 
     def _budget(self) -> CheckView:
         now = self._standing()
-        detail = f"{now.used_bytes // MIB} of {now.budget_bytes // MIB} MiB used, " + (
-            f"a GiB is worth {now.price:.3g} ms of waking a second" if now.price else "no one lacks memory"
-        )
+        detail = f"{now.used_bytes // MIB} of {now.budget_bytes // MIB} MiB used, keep policy {now.policy}"
+        if now.policy is PolicyName.ECONOMIC:
+            detail += (
+                f", a GiB is worth {now.price:.3g} ms of waking a second"
+                if now.price
+                else ", no one lacks memory"
+            )
         if now.over_bytes:
             lacks = f"what is pinned and in use alone needs {-(-now.over_bytes // MIB)} MiB more"
         elif now.largest_bytes > now.budget_bytes:

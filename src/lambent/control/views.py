@@ -27,13 +27,15 @@ Because = Callable[[str], str]
 class Views:
     """Deployments and processes as they are at this moment.
 
-    `queued` counts who waits for a deployment, `because` says why a revision is kept as it is.
+    `queued` counts who waits for a deployment, `because` says why a revision is kept as it is, by which
+    `keep_policy`.
     """
 
-    def __init__(self, pool: Pool, queued: Queued, because: Because) -> None:
+    def __init__(self, pool: Pool, queued: Queued, because: Because, *, keep_policy: str = "") -> None:
         self._pool: Final = pool
         self._queued: Final = queued
         self._because: Final = because
+        self._keep_policy: Final = keep_policy
 
     async def deployments(self, active: Iterable[Revision], base_url: str) -> tuple[DeploymentView, ...]:
         """One view for each active revision. The memory of every process is looked up once."""
@@ -55,6 +57,7 @@ class Views:
             revisions=tuple(revision_view(one, active.id) for one in revisions),
             wakes=wakes.recent(),
             kept_because=self._because(active.id),
+            keep_policy=self._keep_policy,
             wake_statistics=wakes.statistics(),
         )
 

@@ -1,6 +1,7 @@
 """Compares keep-alive policies on one trace: fitted on its first half, judged on its second, at equal memory.
 
-The hybrid histogram sets the memory that the others may waste. Ours appears twice for each way of keeping:
+The hybrid histogram sets the memory that the others may waste. Ours appears twice for each way of keeping (as
+a whole or not, `forecast`, which the literature measures; by temperature, `economic`, as a server does it):
 at the price that wasted as much as the hybrid histogram in the first half, which is what one would have set,
 and at the price that wastes as much in the second, so that cold starts compare at equal memory.
 """
@@ -17,22 +18,22 @@ import msgspec
 from lambent.core.budgeted import greedy_dual_at
 from lambent.core.outcomes import Anatomy, Outcome, Reading, alive_or_dead, fit_price, tempered
 from lambent.core.planned import planned
+from lambent.core.policies.base import PolicyName
 from lambent.core.policies.forecast import Foreseen
-from lambent.core.policies.windows import FixedKeepAlive, HybridHistogram
+from lambent.core.policies.windows import FIXED_S, FixedKeepAlive, HybridHistogram
 from lambent.core.simulation import Tape, Trace, replay
 
-FIXED_S: Final = 600.0
 CURVE: Final = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 
 
 class Policy(StrEnum):
-    """What can be compared."""
+    """What can be compared: what a server may run, and our forecast where there are no temperatures."""
 
-    FIXED = "fixed"
-    HYBRID = "hybrid"
-    GREEDY_DUAL = "greedy-dual"
+    FIXED = PolicyName.FIXED.value
+    HYBRID = PolicyName.HYBRID.value
+    GDSF = PolicyName.GDSF.value
     FORECAST = "forecast"
-    TEMPERATURES = "temperatures"
+    ECONOMIC = PolicyName.ECONOMIC.value
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +59,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 def compare(
     trace: Trace, policies: Sequence[Policy], anatomy: Anatomy, *, budget_bytes: int | None = None
 ) -> Comparison:
-    """Rows in the order of `policies`; with a budget one more, of `keepalive.plan` under it.
+    """Rows in the order of `policies`; with a budget one more for each that a server may run, under it.
 
     Raises `ValueError` for a trace of less than two ticks.
     """
@@ -71,16 +72,10 @@ def compare(
     for policy in policies:
         judged.add(policy)
     if budget_bytes is not None:
-        outcome = planned(
-            trace,
-            Foreseen(count, trace.resolution_s),
-            anatomy,
-            budget_bytes=budget_bytes,
-            from_tick=half,
-        )
-        judged.rows.append(
-            Row(policy="thermostat", knob=f"budget {budget_bytes / 2**30:.1f} GiB", outcome=outcome)
-        )
+        for name in (PolicyName(policy) for policy in policies if policy is not Policy.FORECAST):
+            outcome = planned(trace, name, anatomy, budget_bytes=budget_bytes, from_tick=half)
+            knob = f"thermostat, {budget_bytes / 2**30:.1f} GiB"
+            judged.rows.append(Row(policy=name.value, knob=knob, outcome=outcome))
     return Comparison(
         trace=trace.name,
         revisions=count,
@@ -108,9 +103,9 @@ class _Judged:
                 self._row(policy, "as published", self._hybrid[1])
             case Policy.FIXED:
                 self._row(policy, f"{FIXED_S / 60:g} min", self._fixed())
-            case Policy.GREEDY_DUAL:
+            case Policy.GDSF:
                 self._row(policy, "budget for equal memory", self._greedy_dual())
-            case Policy.FORECAST | Policy.TEMPERATURES:
+            case Policy.FORECAST | Policy.ECONOMIC:
                 self._priced(policy, READINGS[policy])
 
     def _row(self, policy: Policy, knob: str, outcome: Outcome) -> None:
@@ -144,5 +139,5 @@ class _Judged:
 
 
 READINGS: Final[Mapping[Policy, Reading]] = MappingProxyType(
-    {Policy.FORECAST: alive_or_dead, Policy.TEMPERATURES: tempered}
+    {Policy.FORECAST: alive_or_dead, Policy.ECONOMIC: tempered}
 )

@@ -13,6 +13,7 @@ from math import exp
 from typing import Final
 
 from lambent.core.histogram import Grid
+from lambent.core.memories import CrowdMemory
 
 RECENT_S: Final = 3600.0  # the time in which a recent arrival fades to 1/e
 RECENT_CLASSES: Final = (0.02, 0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 16.0, 40.0)
@@ -48,6 +49,22 @@ class Crowd:
     def arrive(self, coarse: int, recent_class: int, weight: float) -> None:
         """A revision of this weight was called there."""
         self._arrivals[coarse][recent_class] += weight
+
+    def memory(self) -> CrowdMemory:
+        """All that was heard."""
+        return CrowdMemory(
+            arrivals=tuple(tuple(row) for row in self._arrivals),
+            exposed_s=tuple(tuple(row) for row in self._exposed_s),
+        )
+
+    def recall(self, memory: CrowdMemory) -> None:
+        """Know what another knew on the same grid. Raises `ValueError` where its table is another."""
+        for table in (memory.arrivals, memory.exposed_s):
+            if [len(row) for row in table] != [len(row) for row in self._arrivals]:
+                raise ValueError("the crowd's table is of another grid")
+        self._arrivals = [list(row) for row in memory.arrivals]
+        self._exposed_s = [list(row) for row in memory.exposed_s]
+        self.publish()
 
     def publish(self) -> None:
         """Let everything learned so far count."""

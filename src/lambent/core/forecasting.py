@@ -21,6 +21,7 @@ import msgspec
 
 from lambent.core.crowd import RECENT_S, Crowd, recent_class
 from lambent.core.histogram import GapHistogram, Grid
+from lambent.core.memories import ForecastMemory
 
 # How many imagined gaps of its parent's shape a reading starts with: few, and it learns fast and errs often.
 COARSE_PRIORS: Final = (1.0, 5.0)
@@ -64,6 +65,40 @@ class Forecast:
         self._fine_left = self._coarse_left = 0.0
         self._coarse = self._recent_class = 0
         self._key: int | None = None
+
+    def memory(self, now_s: float) -> ForecastMemory | None:
+        """What is known at the present, in no clock's time; `None` before the first arrival."""
+        if not self._number:
+            return None
+        return ForecastMemory(
+            idle_s=max(0.0, now_s - self._last_s),
+            number=self._number,
+            recent=self._recent,
+            trusts=tuple(self._trusts),
+            gaps=self._gaps.memory(),
+        )
+
+    @classmethod
+    def recalled(
+        cls, grid: Grid, crowd: Crowd, memory: ForecastMemory, *, last_s: float, now_s: float
+    ) -> Forecast:
+        """One that knows what another knew. Since `last_s` nothing came, as far as anybody can tell.
+
+        What was missed while nobody watched is no evidence: neither trust nor the crowd learns from it.
+        Raises `ValueError` for a memory of another grid or another number of readings.
+        """
+        if len(memory.trusts) != TRUSTS or sum(memory.trusts) <= 0.0:
+            raise ValueError(f"{len(memory.trusts)} trusts, not {TRUSTS}")
+        forecast = cls(grid, crowd)
+        forecast._gaps = GapHistogram.recalled(grid, memory.gaps)
+        forecast._trusts = list(memory.trusts)
+        forecast._number, forecast._recent = memory.number, memory.recent
+        forecast._fall_idle(last_s)
+        while forecast._idle_s < now_s - last_s:
+            forecast._idle_s = min(forecast._end_s, now_s - last_s)
+            if forecast._idle_s == forecast._end_s:
+                forecast._enter()
+        return forecast
 
     @property
     def last_arrival_s(self) -> float | None:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
+from lambent.core.memories import GapMemory
+
 GAP_S_MAX: Final = 8 * 86_400.0
 BINS_KEPT_MAX: Final = 192
 UNIT_MAX: Final = 1e9
@@ -103,6 +105,28 @@ class GapHistogram:
             self._rescale()
         if len(self.keys) > BINS_KEPT_MAX:
             self._forget_the_lightest()
+
+    def memory(self) -> GapMemory:
+        """What is in it, in gaps of today."""
+        return GapMemory(
+            fine={key: self.weight(count) for key, count in self.counts.items()},
+            coarse={key: self.weight(count) for key, count in self.coarse.items()},
+            total=self.weight(self.total),
+        )
+
+    @classmethod
+    def recalled(cls, grid: Grid, memory: GapMemory) -> GapHistogram:
+        """One that holds what another held on the same grid. Raises `ValueError` for bins not on it."""
+        if any(key >= len(grid.fine_edges_s) for key in memory.fine) or any(
+            key >= len(grid.coarse_edges_s) for key in memory.coarse
+        ):
+            raise ValueError("the gaps are of another grid")
+        gaps = cls(grid)
+        gaps.counts, gaps.coarse = dict(memory.fine), dict(memory.coarse)
+        gaps.keys, gaps.total = sorted(memory.fine), memory.total
+        while len(gaps.keys) > BINS_KEPT_MAX:
+            gaps._forget_the_lightest()
+        return gaps
 
     def weight(self, stored: float) -> float:
         """A stored count in gaps of today."""

@@ -9,6 +9,9 @@ Fuerst and Sharma, ASPLOS'21).
 
 Eviction is lazy: what is resident stays until something worth more needs its room. Only a step that is not
 resident must have a reason to come: a call that is probable enough within the look-ahead.
+
+Other policies run through the same plan: a `rank` stands in for the worth of a revision's steps, and with
+`lazy` off what has none is let go though nobody needs its room (`core/policies/prospects.py`).
 """
 
 from __future__ import annotations
@@ -38,16 +41,22 @@ class Reason(StrEnum):
     PREWAKE = "prewake"  # a call is near
     PRICE = "price"  # others save more with its bytes
     UNWANTED = "unwanted"  # it is not there, and no call is near
+    WINDOW = "window"  # a policy of times keeps it now
+    LAPSED = "lapsed"  # and now it does not
+    UNCALLED = "uncalled"  # it went, and this policy brings nothing back before it is called
+    CROWDED = "crowded"  # it would, but there is no room beside what was called later
     SETTLED = "settled"  # it cannot be forked: there is nothing between warm and hot
 
 
 class KeepPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """The node's rule. `look_ahead_s` beyond its own wake is how early a revision is woken.
 
-    What is resident counts `stickiness` times its worth, so that two equals do not take turns.
+    What is resident counts `stickiness` times its worth, so that two equals do not take turns. Without
+    `lazy`, what is worth nothing goes at once.
     """
 
     budget_bytes: int
+    lazy: bool = True
     prewake_probability: float = 0.05
     look_ahead_s: float = 60.0
     stickiness: float = 1.25
@@ -67,6 +76,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     `primed_bytes` is what its template holds beyond its environment's, `hot_bytes` what a worker adds.
     `changes_s` is when the rate changes next, by the clock of `now_s`. `pin` is what its owner asked for and
     `in_use` what running work needs: neither is ever undercut. `primeable` is false where forking is unsafe.
+    `rank` stands in for the worth of each of its steps, and for its part in its environment's.
     """
 
     revision: str
@@ -80,6 +90,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     pin: Temperature = Temperature.COLD
     in_use: Temperature = Temperature.COLD
     primeable: bool = True
+    rank: float | None = None
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -139,9 +150,13 @@ def floor(fact: Facts) -> Temperature:
 
 def _steps(facts: Sequence[Facts], environments: Mapping[str, int]) -> Iterable[_Step]:
     saved = dict.fromkeys(environments, 0.0)
+    ranks = dict.fromkeys(environments, 0.0)
     resident = dict.fromkeys(environments, 0)
     for fact in facts:
-        saved[fact.environment] += fact.rate * (fact.wakes.cold_ms - fact.wakes.warm_ms)
+        if fact.rank is None:
+            saved[fact.environment] += fact.rate * (fact.wakes.cold_ms - fact.wakes.warm_ms)
+        else:
+            ranks[fact.environment] = max(ranks[fact.environment], fact.rank)
         resident[fact.environment] |= ORDER[fact.temperature] >= ORDER[T.WARM]
         yield from _own_steps(fact)
     for name, size_bytes in environments.items():
@@ -150,13 +165,18 @@ def _steps(facts: Sequence[Facts], environments: Mapping[str, int]) -> Iterable[
             revision="",
             to=T.WARM,
             size_bytes=size_bytes,
-            worth=saved[name] / max(1, size_bytes),
+            worth=max(ranks[name], saved[name] / max(1, size_bytes)),
             resident=resident[name],
         )
 
 
 def _own_steps(fact: Facts) -> Iterable[_Step]:
     wakes, primed_bytes, hot_bytes = fact.wakes, max(1, fact.primed_bytes), max(1, fact.hot_bytes)
+    if fact.rank is not None:
+        if fact.primeable:
+            yield _step(fact, T.PRIMED, primed_bytes, fact.rank)
+        yield _step(fact, T.HOT, hot_bytes, fact.rank)
+        return
     primed = fact.rate * (wakes.warm_ms - wakes.primed_ms) / primed_bytes
     hot = fact.rate * wakes.primed_ms / hot_bytes
     if not fact.primeable:
@@ -246,14 +266,17 @@ class _Draft:
 
     def _wanted(self, step: _Step) -> bool:
         if not step.revision:
-            return step.environment not in self._warm and bool(step.resident or step.worth > 0)
+            return step.environment not in self._warm and (step.worth > 0 or self._stays(step))
         fact = self._facts[step.revision]
         reached = self._reached.get(step.revision)
         height = ORDER[reached.temperature] if reached else 0
         stands_on = ORDER[T.PRIMED] if step.to is T.HOT and fact.primeable else 0
         if not stands_on <= height < ORDER[step.to]:
             return False
-        return bool(step.resident) or self._probability(fact) >= self._policy.prewake_probability
+        return self._stays(step) or self._probability(fact) >= self._policy.prewake_probability
+
+    def _stays(self, step: _Step) -> bool:
+        return bool(step.resident) and (self._policy.lazy or step.worth > 0)
 
     def _probability(self, fact: Facts) -> float:
         return 1.0 - exp(-fact.rate * self._policy.look_ahead_s)
@@ -261,6 +284,8 @@ class _Draft:
     def _reason(self, step: _Step) -> Reason:
         if not step.resident:
             return Reason.PREWAKE
+        if not self._policy.lazy:
+            return Reason.WINDOW
         return Reason.WORTH if self._price > 0 else Reason.FREE
 
     def _final(self, fact: Facts) -> Assignment:
@@ -273,5 +298,9 @@ class _Draft:
             return reached
         rest = T.WARM if fact.environment in self._warm else T.COLD
         if refused or fact.revision in self._refused:
-            return Assignment(rest, Reason.PRICE, refused)
+            return Assignment(rest, Reason.PRICE if self._policy.lazy else Reason.CROWDED, refused)
+        if not (self._policy.lazy or fact.rank):
+            return Assignment(rest, Reason.LAPSED, 0.0)
+        if self._policy.prewake_probability > 1.0:
+            return Assignment(rest, Reason.UNCALLED, 0.0)
         return Assignment(rest, Reason.UNWANTED if fact.primeable else Reason.SETTLED, 0.0)

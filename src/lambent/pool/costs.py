@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from lambent.core.keepalive import Wakes
+from lambent.core.memories import Amount
 from lambent.core.spec import Temperature
 from lambent.wire.api import WakeView
 
@@ -16,6 +19,17 @@ FORK_MS: Final = 15.0
 IMPORTING: Final = frozenset({"exec", "import"})
 ASIDE: Final = frozenset({"queue", "probe"})  # a wait for others; once in a revision's life
 SMOOTHING: Final = 0.3  # the weight of what was seen last
+
+
+class CostsMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds of each step, by environment and by revision; and the mean of each step."""
+
+    imports: dict[str, Amount]
+    loads: dict[str, Amount]
+    forks: dict[str, Amount]
+    import_ms: Amount
+    load_ms: Amount
+    fork_ms: Amount
 
 
 class Costs:
@@ -55,6 +69,23 @@ class Costs:
             self._imports[environment] = self._smoothed("import", self._imports.get(environment), import_ms)
         if load_ms:
             self._loads[revision] = self._smoothed("load", self._loads.get(revision), load_ms)
+
+    def memory(self) -> CostsMemory:
+        """What was seen."""
+        return CostsMemory(
+            imports=dict(self._imports),
+            loads=dict(self._loads),
+            forks=dict(self._forks),
+            import_ms=self._means["import"],
+            load_ms=self._means["load"],
+            fork_ms=self._means["fork"],
+        )
+
+    def recall(self, memory: CostsMemory) -> None:
+        """Know what was seen before."""
+        self._imports, self._loads = dict(memory.imports), dict(memory.loads)
+        self._forks = dict(memory.forks)
+        self._means = {"import": memory.import_ms, "load": memory.load_ms, "fork": memory.fork_ms}
 
     def forget(self, revisions: frozenset[str], environments: frozenset[str]) -> None:
         """Remember these alone."""

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from lambent.core.memories import Count
 from lambent.core.spec import MIB
 from lambent.engines.base import ProcessFacts
 from lambent.wire.process import RevisionPlan
@@ -36,6 +37,14 @@ class Typical(msgspec.Struct, frozen=True, kw_only=True):
     environment_bytes: int = ENVIRONMENT_BYTES
     primed_bytes: int = PRIMED_BYTES
     worker_bytes: int = WORKER_BYTES
+
+
+class SizesMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes by revision and by environment, as measured last."""
+
+    primed: dict[str, Count]
+    worker: dict[str, Count]
+    environments: dict[str, Count]
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +82,18 @@ class Sizes:
         """What an environment template takes, counted once."""
         return self._environments.get(environment, self._typical.environment_bytes)
 
+    def memory(self) -> SizesMemory:
+        """What was measured."""
+        return SizesMemory(
+            primed=dict(self._primed), worker=dict(self._worker), environments=dict(self._environments)
+        )
+
+    def recall(self, memory: SizesMemory) -> None:
+        """Know what was measured before."""
+        self._primed, self._worker = dict(memory.primed), dict(memory.worker)
+        self._environments = dict(memory.environments)
+        self._typify()
+
     def learn(self, census: Sequence[ProcessFacts], plans: Iterable[RevisionPlan]) -> None:
         """Read a census of revisions that are planned, and of others."""
         planned = {plan.revision: environment_of(plan) for plan in plans}
@@ -92,14 +113,17 @@ class Sizes:
         for name, home in homes.items():
             self._environments[name] = max(PROCESS_BYTES, home.pss_bytes + taken[name])
         self._forget(planned, families)
+        self._typify()
+        self.used_bytes = _pss(census)
+        known_bytes = sum(_pss(one.templates) + _pss(one.workers) for one in families.values())
+        self.other_bytes = self.used_bytes - known_bytes - _pss(homes.values())
+
+    def _typify(self) -> None:
         self._typical = Typical(
             environment_bytes=_mean(self._environments.values(), ENVIRONMENT_BYTES),
             primed_bytes=min(PRIMED_BYTES, _mean(self._primed.values(), PRIMED_BYTES)),
             worker_bytes=_mean(self._worker.values(), WORKER_BYTES),
         )
-        self.used_bytes = _pss(census)
-        known_bytes = sum(_pss(one.templates) + _pss(one.workers) for one in families.values())
-        self.other_bytes = self.used_bytes - known_bytes - _pss(homes.values())
 
     def _learn_family(self, revision: str, family: Family, home: ProcessFacts | None) -> int:
         """The bytes that are the revision's own, those of its workers among them."""

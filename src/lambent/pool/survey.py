@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 
 from lambent.core.keepalive import ORDER, Facts
+from lambent.core.policies.prospects import Outlook, Wake
 from lambent.core.spec import Keep, Temperature
-from lambent.pool.arrivals import Arrivals, Outlook
+from lambent.pool.arrivals import Arrivals
 from lambent.pool.costs import Costs
 from lambent.pool.crew import Crew
 from lambent.pool.pool import Pool
@@ -92,7 +93,9 @@ class Survey:
         in_use = T.HOT if self._busy(route, crew) else T.PRIMED if revision == priming else T.COLD
         ends_s = crew.empty_since_s + route.spec.template_keep_s
         wakes = self._costs.wakes(revision, crew.environment)
-        outlook = self._outlook(route, now_s, lead_s=wakes.cold_ms / 1e3 + LEAD_S)
+        primed_bytes = self._sizes.primed_bytes(route.plan)
+        wake = Wake(wakes.cold_ms / 1e3 + LEAD_S, wakes.warm_ms, primed_bytes)
+        outlook = self._outlook(route, now_s, wake)
         expired = crew.empty and pin is T.COLD and in_use is T.COLD and now_s >= ends_s
         if expired and temperature is T.PRIMED:
             temperature = T.WARM
@@ -103,8 +106,9 @@ class Survey:
             environment=crew.environment,
             temperature=temperature,
             rate=0.0 if expired or crew.rests else outlook.rate,
+            rank=0.0 if outlook.rank is not None and (expired or crew.rests) else outlook.rank,
             wakes=wakes,
-            primed_bytes=self._sizes.primed_bytes(route.plan),
+            primed_bytes=primed_bytes,
             # From primed to hot is the autoscaler's step: no room is kept for workers that are not there.
             hot_bytes=self._sizes.workers_bytes(revision, max(1, workers)) if hot else 1,
             changes_s=min(outlook.changes_s, ends_s) if crew.empty and not expired else outlook.changes_s,
@@ -114,8 +118,8 @@ class Survey:
         )
         return Kept(route, crew, facts, expired)
 
-    def _outlook(self, route: Route, now_s: float, *, lead_s: float) -> Outlook:
-        return self._arrivals.outlook(route.project, route.name, now_s, lead_s=lead_s)
+    def _outlook(self, route: Route, now_s: float, wake: Wake) -> Outlook:
+        return self._arrivals.outlook(route.project, route.name, now_s, wake)
 
     def _busy(self, route: Route, crew: Crew) -> bool:
         """Workers that wait for work are not in use, nor are those that were stopped for their memory."""

@@ -17,11 +17,14 @@ from typing import Final
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.keepalive import ORDER, KeepPolicy, Plan, Reason, plan
+from lambent.core.keepalive import ORDER, Plan, Reason, plan
+from lambent.core.policies.base import PolicyName
+from lambent.core.policies.prospects import rule_of
 from lambent.core.spec import Temperature
 from lambent.engines.base import Primed, ProcessFacts
 from lambent.pool.arrivals import Arrivals
 from lambent.pool.costs import Costs
+from lambent.pool.learned import Learned
 from lambent.pool.pool import Pool
 from lambent.pool.primer import Primer
 from lambent.pool.routes import Route, Routes
@@ -46,6 +49,10 @@ BECAUSE: Final[Mapping[Reason, str]] = {
     Reason.PREWAKE: "a call is near",
     Reason.PRICE: "others save more with its memory",
     Reason.UNWANTED: "no call is near",
+    Reason.WINDOW: "its keep-alive has not passed",
+    Reason.LAPSED: "its keep-alive has passed, or has not begun",
+    Reason.UNCALLED: "it comes back when it is called",
+    Reason.CROWDED: "what was called later has its room",
     Reason.SETTLED: "it cannot be forked, so nothing lies between warm and hot",
 }
 
@@ -57,9 +64,10 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     `over_bytes` is by how much pins and running work alone exceed the budget; `largest_bytes` what the
     largest revision needs alone, with its environment. `price` is in milliseconds of waking saved per second
-    and GiB, 0 while memory is free.
+    and GiB, 0 while memory is free and under a policy that knows none.
     """
 
+    policy: PolicyName
     budget_bytes: int
     used_bytes: int
     over_bytes: int
@@ -77,16 +85,18 @@ class Thermostat:
         clock: Clock,
         *,
         budget_bytes: int,
+        policy: PolicyName = PolicyName.ECONOMIC,
         census: Callable[[], Awaitable[Sequence[ProcessFacts]]],
     ) -> None:
         self._pool: Final = pool
         self._routes: Final = routes
         self._clock: Final = clock
         self._budget_bytes: Final = budget_bytes
+        self._policy: Final = policy
         self._census: Final = census
         self._sizes: Final = Sizes()
         self._costs: Final = Costs()
-        self._arrivals: Final = Arrivals(pool)
+        self._arrivals: Final = Arrivals(pool, policy)
         self._survey: Final = Survey(pool, self._sizes, self._costs, self._arrivals)
         self._primer: Final = Primer(pool, clock, self._primed)
         self._wakes: dict[str, WakeView] = {}  # the last one learned from, by revision
@@ -115,12 +125,14 @@ class Thermostat:
     def standing(self) -> Standing:
         """How the memory stood when it was last looked at."""
         made = self._made
+        priced = made is not None and self._policy is PolicyName.ECONOMIC
         return Standing(
+            policy=self._policy,
             budget_bytes=self._budget_bytes,
             used_bytes=self._sizes.used_bytes,
             over_bytes=made.over_bytes if made else 0,
             largest_bytes=self._largest_bytes,
-            price=made.price if made else 0.0,
+            price=made.price if made and priced else 0.0,
         )
 
     def because(self, revision: str) -> str:
@@ -131,6 +143,23 @@ class Thermostat:
         if revision in self._expired:
             return "its template_keep_s has passed"
         return BECAUSE[assignment.reason]
+
+    def memory(self) -> Learned:
+        """What has been learned."""
+        return Learned(
+            arrivals=self._arrivals.memory(self._clock.now_s()),
+            sizes=self._sizes.memory(),
+            costs=self._costs.memory(),
+        )
+
+    def recall(self, learned: Learned, *, unwatched_s: float) -> None:
+        """Know what was learned so many seconds ago. Raises `ValueError` for what cannot be.
+
+        To be called before `run`.
+        """
+        self._arrivals.recall(learned.arrivals, self._clock.now_s(), unwatched_s=unwatched_s)
+        self._sizes.recall(learned.sizes)
+        self._costs.recall(learned.costs)
 
     async def _measure(self) -> None:
         """Read all memory: when something has changed, else seldom, and more seldom the longer it takes."""
@@ -185,9 +214,10 @@ class Thermostat:
 
     def _plan(self, sight: Sight, now_s: float) -> Plan:
         budget_bytes = max(0, self._budget_bytes - self._sizes.other_bytes)
-        policy = KeepPolicy(budget_bytes=budget_bytes)
-        made = plan([one.facts for one in sight.kept], policy, sight.environments, now_s=now_s)
+        rule = rule_of(self._policy, budget_bytes)
+        made = plan([one.facts for one in sight.kept], rule, sight.environments, now_s=now_s)
         self._made = made
+        self._tell_evicted(sight, made)
         self._expired = frozenset(one.facts.revision for one in sight.kept if one.expired)
         self._room_bytes = budget_bytes - sight.held_bytes
         self._largest_bytes = sight.largest_bytes
@@ -197,6 +227,12 @@ class Thermostat:
                 "over_budget", extra={"budget_bytes": self._budget_bytes, "over_bytes": made.over_bytes}
             )
         return made
+
+    def _tell_evicted(self, sight: Sight, made: Plan) -> None:
+        for one in sight.kept:
+            refused = made.assignments[one.facts.revision].reason is Reason.PRICE
+            if refused and ORDER[one.facts.temperature] >= ORDER[T.PRIMED]:
+                self._arrivals.evicted(one.route.project, one.route.name)
 
     async def _cool(self, sight: Sight, made: Plan) -> bool:
         """Let go of what should be colder. True where workers have to leave before their template can."""

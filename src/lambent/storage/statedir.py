@@ -47,7 +47,7 @@ def owned(folder: Path) -> Iterator[Path]:
 def announced(folder: Path, about: ServerFile) -> Iterator[Path]:
     """Let clients find the server while the block runs. The file is whole or not there, its owner's alone."""
     path = folder / SERVER_FILE
-    _write_private(path, msgspec.json.format(msgspec.json.encode(about)))
+    write_private(path, msgspec.json.format(msgspec.json.encode(about)))
     try:
         yield path
     finally:
@@ -60,7 +60,7 @@ def load_master(path: Path) -> bytes:
         master = path.read_bytes()
     except FileNotFoundError:
         master = os.urandom(MASTER_BYTES)
-        _write_private(path, master)
+        write_private(path, master)
     if len(master) != MASTER_BYTES:
         raise StorageBroken(
             f"{path} has {len(master)} bytes, not {MASTER_BYTES}: restore it, or delete it for new keys"
@@ -68,8 +68,11 @@ def load_master(path: Path) -> bytes:
     return master
 
 
-def _write_private(path: Path, content: bytes) -> None:
-    """Write a file for its owner alone. It is whole and on disk under its name, or not there at all."""
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file for its owner alone: under its name it is whole and on disk, or as it was before.
+
+    Raises `StorageFull`.
+    """
     unfinished = path.with_name(f"{path.name}.new")
     try:
         unfinished.unlink(missing_ok=True)

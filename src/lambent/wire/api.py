@@ -168,12 +168,14 @@ class DeploymentDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One deployment with its revisions, newest first, its last wakes, oldest first, and all of them counted.
 
     `kept_because` says why it has its temperature, or will have another; empty where nobody has looked yet.
+    `keep_policy` is the server's, under which that is so.
     """
 
     deployment: DeploymentView
     revisions: tuple[RevisionView, ...]
     wakes: tuple[WakeView, ...]
     kept_because: str = ""
+    keep_policy: str = ""
     wake_statistics: WakeStatistics | None = None
 
 

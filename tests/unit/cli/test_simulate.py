@@ -50,7 +50,7 @@ def test_a_day_of_azure_2019_is_compared(lambent: Lambent, tmp_path: Path, prefi
     compared = json.loads(printed.out)
     assert (compared["revisions"], compared["from_tick"], compared["until_tick"]) == (2, 120, 240)
     assert [row["policy"] for row in compared["rows"]] == [
-        "fixed", "hybrid", "greedy-dual", "forecast", "forecast", "temperatures", "temperatures"
+        "fixed", "hybrid", "gdsf", "forecast", "forecast", "economic", "economic"
     ]  # fmt: skip
     assert {row["outcome"]["invocations"] for row in compared["rows"]} == {18}
     used = {round(row["outcome"]["used_gb_s"]) for row in compared["rows"]}
@@ -71,7 +71,7 @@ def test_single_calls_are_compared(lambent: Lambent, tmp_path: Path, make: objec
 def test_people_get_a_table(lambent: Lambent, tmp_path: Path) -> None:
     lines = lambent("simulate", str(azure_2019(tmp_path)), "--budget", "2GiB").out.splitlines()
     assert lines[0].split()[:2] == ["POLICY", "SETTING"]
-    assert lines[-2].startswith("thermostat")
+    assert lines[-2].startswith("economic  thermostat, 2.0 GiB")
     assert lines[-1] == "judged on the last 2.0 h of 2 revisions"
 
 

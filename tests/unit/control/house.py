@@ -23,6 +23,7 @@ from lambent.control.verbs.house import HouseVerbs
 from lambent.control.verbs.runs import RunVerbs
 from lambent.control.views import Views
 from lambent.core.invocation import Principal, Role
+from lambent.core.policies.base import PolicyName
 from lambent.core.spec import MIB, Kind
 from lambent.engines.memory import Latencies, MemoryEngine
 from lambent.engines.memory_worker import Dies, Program, Scene
@@ -43,7 +44,14 @@ from tests.unit.gateway.asgi import Response, request
 PROJECT = "default"
 AT_ONCE = Latencies(exec_s=0, import_s=0, load_s=0, fork_s=0, restore_s=0, exit_s=0)
 UPLOAD_BYTES_MAX = 100_000
-STANDING = Standing(budget_bytes=MIB, used_bytes=4 * MIB, over_bytes=3 * MIB - 1, largest_bytes=0, price=0.5)
+STANDING = Standing(
+    policy=PolicyName.ECONOMIC,
+    budget_bytes=MIB,
+    used_bytes=4 * MIB,
+    over_bytes=3 * MIB - 1,
+    largest_bytes=0,
+    price=0.5,
+)
 
 
 def declared(name: str, kind: Kind = Kind.FUNCTION, **more: Any) -> Declaration:

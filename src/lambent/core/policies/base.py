@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Protocol
 
 Tell = Callable[[float, float, float], None]
 """Hears of a stretch of idle time: its start and end in seconds since the last arrival, and its rate."""
+
+
+class PolicyName(StrEnum):
+    """What a server may run and the simulator compares."""
+
+    ECONOMIC = "economic"  # ours: memory is priced by what it saves
+    FIXED = "fixed"  # so many minutes after the last call
+    HYBRID = "hybrid"  # the hybrid histogram of Serverless in the Wild
+    GDSF = "gdsf"  # greedy-dual-size-frequency, FaasCache's
 
 
 class Foresight(Protocol):

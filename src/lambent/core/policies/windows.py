@@ -13,8 +13,10 @@ from __future__ import annotations
 from math import ceil, floor, inf, sqrt
 from typing import Final
 
+from lambent.core.memories import WindowMemory
 from lambent.core.policies.base import Tell
 
+FIXED_S: Final = 600.0
 MINUTE_S: Final = 60.0
 RANGE_MINUTES: Final = 240
 HEAD, TAIL = 0.05, 0.99
@@ -54,6 +56,16 @@ class _Windows:
         idle_s = self.idle_s[revision]
         return next(rate for edge_s, rate in self._edges(revision) if idle_s < edge_s)
 
+    def busy(self, revision: int, now_s: float) -> None:
+        """It still runs: its idle time begins later."""
+        if self.last_s[revision] is not None:
+            self.fall_idle(revision, now_s, self.from_s[revision], self.until_s[revision])
+
+    def kept_s(self, revision: int) -> tuple[float, float] | None:
+        """From when until when it is kept; `None` before the first arrival."""
+        last_s = self.last_s[revision]
+        return None if last_s is None else (last_s + self.from_s[revision], last_s + self.until_s[revision])
+
     def _edges(self, revision: int) -> tuple[tuple[float, float], ...]:
         # A window includes the tick in which it ends.
         after_s = self.until_s[revision] + 1e-6
@@ -63,9 +75,10 @@ class _Windows:
 class FixedKeepAlive:
     """Keep each revision for so many seconds after its last call. A `Foresight`."""
 
-    def __init__(self, revisions: int, keep_s: float) -> None:
+    def __init__(self, revisions: int, keep_s: float = FIXED_S) -> None:
         self._windows = _Windows(revisions)
         self._keep_s = keep_s
+        self.busy, self.kept_s = self._windows.busy, self._windows.kept_s
 
     def arrive(self, revision: int, now_s: float) -> None:
         """The revision is called now."""
@@ -86,6 +99,14 @@ class FixedKeepAlive:
     def publish(self) -> None:
         """Nothing is learned."""
 
+    def memory(self, revision: int, idle_s: float) -> WindowMemory:
+        """What is known of one that has been idle for so long."""
+        return WindowMemory(idle_s=idle_s)
+
+    def recall(self, revision: int, _: WindowMemory, *, last_s: float) -> None:
+        """Know of one what was known; it was called last at `last_s`."""
+        self._windows.fall_idle(revision, last_s, 0.0, self._keep_s)
+
 
 class HybridHistogram:
     """The published policy. A `Foresight`."""
@@ -93,6 +114,7 @@ class HybridHistogram:
     def __init__(self, revisions: int) -> None:
         self._windows = _Windows(revisions)
         self._minutes = [_Minutes() for _ in range(revisions)]
+        self.busy, self.kept_s = self._windows.busy, self._windows.kept_s
 
     def arrive(self, revision: int, now_s: float) -> None:
         """The revision is called now."""
@@ -117,6 +139,20 @@ class HybridHistogram:
 
     def publish(self) -> None:
         """Nothing is shared between revisions."""
+
+    def memory(self, revision: int, idle_s: float) -> WindowMemory:
+        """What is known of one that has been idle for so long."""
+        minutes = self._minutes[revision]
+        return WindowMemory(idle_s=idle_s, minutes=dict(minutes.bins), outside=minutes.outside)
+
+    def recall(self, revision: int, memory: WindowMemory, *, last_s: float) -> None:
+        """Know of one what was known; it was called last at `last_s`."""
+        minutes = self._minutes[revision] = _Minutes()
+        minutes.bins = {minute: count for minute, count in memory.minutes.items() if minute < RANGE_MINUTES}
+        minutes.outside = memory.outside
+        minutes.inside = sum(minutes.bins.values())
+        minutes.squares = sum(count * count for count in minutes.bins.values())
+        self._windows.fall_idle(revision, last_s, *minutes.window_s())
 
 
 class _Minutes:
