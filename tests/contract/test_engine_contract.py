@@ -96,6 +96,19 @@ def test_a_census_says_whose_packages_an_environment_has(stage: Stage) -> None:
     stage.play(story, load_timeout_s=PATIENT_S)
 
 
+def test_a_census_of_some_revisions_looks_at_their_processes_alone(stage: Stage) -> None:
+    async def story(scenery: Scenery) -> None:
+        worker = await scenery.engine.start(scenery.plan("echo"))
+        await scenery.engine.prime(scenery.plan("slow"))
+        own = scenery.engine.census({"echo", "nothing"})
+        assert {facts.revision for facts in own} == {"echo"}
+        assert {"template", "worker"} <= {facts.role for facts in own}
+        assert scenery.engine.census(()) == []
+        worker.kill()
+
+    stage.play(story, load_timeout_s=PATIENT_S)
+
+
 @pytest.mark.parametrize(
     ("program", "kind", "message"),
     [

@@ -38,13 +38,12 @@ class Views:
         self._keep_policy: Final = keep_policy
 
     async def deployments(self, active: Iterable[Revision], base_url: str) -> tuple[DeploymentView, ...]:
-        """One view for each active revision. The memory of every process is looked up once."""
-        processes: dict[str, list[ProcessFacts]] = {}
-        for facts in await asyncio.to_thread(self._pool.engine.census):
-            processes.setdefault(facts.revision, []).append(facts)
-        return tuple(
-            self._deployment(revision, processes.get(revision.id, ()), base_url) for revision in active
-        )
+        """One view for each active revision. The memory of their processes is looked up once."""
+        active = tuple(active)
+        own: dict[str, list[ProcessFacts]] = {revision.id: [] for revision in active}
+        for facts in await asyncio.to_thread(self._pool.engine.census, own.keys()):
+            own[facts.revision].append(facts)
+        return tuple(self._deployment(revision, own[revision.id], base_url) for revision in active)
 
     async def detail(
         self, active: Revision, revisions: Sequence[Revision], base_url: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -138,8 +138,8 @@ class Engine(Protocol):
     def safety(self, revision: str) -> Safety:
         """What speaks against forking the revision's template."""
 
-    def census(self) -> Sequence[ProcessFacts]:
-        """Every process of this engine, with its memory as the kernel counts it now.
+    def census(self, only: Collection[str] | None = None) -> Sequence[ProcessFacts]:
+        """Every process of this engine, or those of some revisions, with its memory as the kernel counts it.
 
         Blocks for a millisecond or so a process; may be called from any thread.
         """

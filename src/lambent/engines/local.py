@@ -14,7 +14,7 @@ import functools
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from lambent.clock import Clock
@@ -119,16 +119,17 @@ class LocalEngine:
     def safety(self, revision: str) -> Safety:
         return self._revisions.safety(revision)
 
-    def census(self) -> Sequence[ProcessFacts]:
+    def census(self, only: Collection[str] | None = None) -> Sequence[ProcessFacts]:
         workers = list(
             self._workers.values()
         )  # copied in one step: this may be another thread than the loop's
-        return [
-            *(_facts(one.process.pid, "environment", "", key) for key, one in self._environments.all()),
-            *(_facts(template.process.pid, "template", name) for name, template in self._revisions.all()),
-            *(_facts(worker.pid, "parked", worker.plan.revision) for worker in self._parked.all()),
-            *(_facts(worker.pid, "worker", worker.plan.revision) for worker in workers),
+        found = [
+            *((one.process.pid, "environment", "", key) for key, one in self._environments.all()),
+            *((template.process.pid, "template", name, ()) for name, template in self._revisions.all()),
+            *((worker.pid, "parked", worker.plan.revision, ()) for worker in self._parked.all()),
+            *((worker.pid, "worker", worker.plan.revision, ()) for worker in workers),
         ]
+        return [_facts(*one) for one in found if only is None or one[2] in only]
 
     async def close(self) -> None:
         self._closed = True
@@ -247,7 +248,7 @@ class LocalEngine:
             self._parked.keep(worker.plan, after_s=PARK_AGAIN_S)
 
 
-def _facts(pid: int, role: str, revision: str, imports: tuple[str, ...] = ()) -> ProcessFacts:
+def _facts(pid: int, role: str, revision: str, imports: tuple[str, ...]) -> ProcessFacts:
     memory = memory_of(pid)
     return ProcessFacts(
         pid=pid,

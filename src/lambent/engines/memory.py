@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -117,8 +117,8 @@ class MemoryEngine:
         known = self._revisions.get(revision)
         return known.safety if known else Safety()
 
-    def census(self) -> Sequence[ProcessFacts]:
-        return [
+    def census(self, only: Collection[str] | None = None) -> Sequence[ProcessFacts]:
+        found = [
             *(
                 _facts(pid, "environment", "", 20 * MIB, tuple(sorted(set(imports))))
                 for imports, pid in self._environments.items()
@@ -130,6 +130,7 @@ class MemoryEngine:
             ),
             *(_facts(pid, "worker", worker.plan.revision, 2 * MIB) for pid, worker in self._workers.items()),
         ]
+        return [facts for facts in found if only is None or facts.revision in only]
 
     async def close(self) -> None:
         self._closed = True
