@@ -78,40 +78,30 @@ class Deployments:
 
         Raises `NotFound` for an unknown artifact, `InvalidSpec`, `CallerFault`, `LoadFailed` where the code
         or the model cannot be loaded, `Conflict` where another app has the name, `StorageFull`.
-        Cancelled while the artifact is read it does nothing; later it is seen through all the same.
+        Cancelled before all of it is loaded it does nothing, and ends the load; later it is seen through.
         """
         drafts = await self._drafting.drafts(project, request)
-        return await _to_its_end(self._make_active(project, drafts))
-
-    async def _make_active(self, project: str, drafts: Sequence[Draft]) -> Deployed:
         async with self._held(project, [draft.name for draft in drafts]):
             candidates = [await self._candidate(project, draft) for draft in drafts]
-            try:
+            async with self._given_up_if_it_fails(candidate.revision for candidate in candidates):
                 for candidate in candidates:
                     await self._activation.load(candidate.revision)
-                made = tuple([await self._keep(candidate) for candidate in candidates])
-            except BaseException:
-                for candidate in candidates:
-                    await self._activation.give_up(candidate.revision)
-                raise
+                made = await _to_its_end(self._keep(candidates))
         before = {candidate.active_before for candidate in candidates}
         return Deployed(made, tuple(one.deployment for one in made if one.id not in before))
 
     async def rollback(self, project: str, name: str, to: int | None) -> Revision:
         """Make an older revision active: number `to`, or the one before the active.
 
-        Raises `NotFound`, and `LoadFailed` where it does not load any more.
+        Raises `NotFound`, and `LoadFailed` where it does not load any more. Cancelled before it is loaded it
+        does nothing, and ends the load.
         """
         async with self._held(project, [name]):
             active = await self.active(project, name)
             target = _rollback_target(await self.revisions(project, name), active, to)
-            try:
+            async with self._given_up_if_it_fails([target]):
                 await self._activation.load(target)
-                await asyncio.to_thread(self._store.activate, project, name, target.id)
-                await self._activation.route(target)
-            except BaseException:
-                await self._activation.give_up(target)
-                raise
+                await _to_its_end(self._activate(target))
         log.info("rolled_back", extra={"deployment": name, "revision": target.id, "number": target.number})
         return target
 
@@ -132,12 +122,9 @@ class Deployments:
             deployment = await self._deployment(project, name)
             active = await asyncio.to_thread(self._store.revision, deployment.active_revision)
             wanted = await self._activation.wanted(project, active.spec, active.code_digest, model)
-            try:
+            async with self._given_up_if_it_fails([wanted]):
                 await self._activation.load(wanted)
                 return await self._activation.commit(wanted, app=deployment.app, model=model)
-            except BaseException:
-                await self._activation.give_up(wanted)
-                raise
 
     async def active(self, project: str, name: str) -> Revision:
         """The revision that answers under a name. Raises `NotFound`."""
@@ -176,11 +163,28 @@ class Deployments:
             return await self._registry.as_registered(project, draft.name, draft.ready)
         return await self._registry.latest(project, draft.name)
 
-    async def _keep(self, candidate: Candidate) -> Revision:
-        draft, model = candidate.draft, candidate.model
-        if draft.ready is not None and model is not None:
-            model = await self._registry.register(model)
-        return await self._activation.commit(candidate.revision, app=draft.planned.app, model=model)
+    async def _keep(self, candidates: Iterable[Candidate]) -> tuple[Revision, ...]:
+        made: list[Revision] = []
+        for one in candidates:
+            draft, model = one.draft, one.model
+            if draft.ready is not None and model is not None:
+                model = await self._registry.register(model)
+            made.append(await self._activation.commit(one.revision, app=draft.planned.app, model=model))
+        return tuple(made)
+
+    async def _activate(self, target: Revision) -> None:
+        await asyncio.to_thread(self._store.activate, target.project, target.deployment, target.id)
+        await self._activation.route(target)
+
+    @asynccontextmanager
+    async def _given_up_if_it_fails(self, revisions: Iterable[Revision]) -> AsyncIterator[None]:
+        """What was loaded of these gives its memory back where the block fails or is cancelled."""
+        try:
+            yield
+        except BaseException:
+            for revision in revisions:
+                await self._activation.give_up(revision)
+            raise
 
     @asynccontextmanager
     async def _held(self, project: str, names: Iterable[str]) -> AsyncIterator[None]:

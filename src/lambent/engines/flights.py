@@ -13,7 +13,7 @@ V = TypeVar("V")
 
 
 class _Flight(Generic[V]):
-    """Work under way. `wanted` counts who waits for it; it is `left` once it was cancelled for want of them."""
+    """Work under way. `wanted` counts who waits for it; `left`: it was cancelled for want of them."""
 
     __slots__ = ("left", "task", "wanted")
 

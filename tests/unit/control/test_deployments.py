@@ -152,23 +152,6 @@ def test_code_that_never_ends_to_import_is_given_up(tmp_path: Path) -> None:
     play(tmp_path, story, oneshot_s=0.01)
 
 
-def test_a_deploy_that_is_cancelled_once_it_loads_is_seen_through(tmp_path: Path) -> None:
-    async def story(house: House) -> None:
-        house.loads.load_waiting = asyncio.Event()
-        deploying = asyncio.create_task(house.deployments.deploy(PROJECT, house.code(b"1")))
-        await house.loads.loading.wait()
-        deploying.cancel()
-        await asyncio.sleep(0)
-        assert not deploying.done()
-        house.loads.load_waiting.set()
-        with pytest.raises(asyncio.CancelledError):
-            await deploying
-        active = await house.deployments.active(PROJECT, "hello")
-        assert route_of(house).plan.revision == active.id
-
-    play(tmp_path, story)
-
-
 def test_what_does_not_load_is_not_activated_and_keeps_no_memory(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         before = await house.deployments.deploy(PROJECT, house.code(b"1", declared("a"), declared("b")))

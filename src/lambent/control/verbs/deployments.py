@@ -132,7 +132,7 @@ class DeploymentVerbs:
         return ArtifactReply(facts.digest, facts.size_bytes, facts.files)
 
     async def _deploy(self, asked: Asked) -> DeployReply:
-        # Code that hangs when it is imported must not go on when nobody waits for it any more.
+        # Code that hangs must not go on, nor keep the name, when nobody waits for it any more.
         deployed = await asked.while_present(self._deployments.deploy(asked.project, asked.body))
         return DeployReply(
             await self._views.deployments(deployed.revisions, asked.base_url), deployed.changed
@@ -151,7 +151,8 @@ class DeploymentVerbs:
         await self._deployments.remove(asked.project, asked.path["name"])
 
     async def _rollback(self, asked: Asked) -> DeploymentView:
-        revision = await self._deployments.rollback(asked.project, asked.path["name"], asked.body.to)
+        rollback = self._deployments.rollback(asked.project, asked.path["name"], asked.body.to)
+        revision = await asked.while_present(rollback)
         [view] = await self._views.deployments([revision], asked.base_url)
         return view
 
