@@ -144,12 +144,12 @@ def test_a_client_that_owes_bytes_is_not_waited_for_forever(
 
 
 def test_a_client_that_waits_for_its_answer_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "SILENCE_S_MAX", 1.0)
+    monkeypatch.setattr(connection, "SILENCE_S_MAX", 3.0)  # to send the request in
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         monkeypatch.setattr(connection, "SILENCE_S_MAX", 0.02)  # from the next look on
-        await asyncio.sleep(1.2)  # ten looks
+        await asyncio.sleep(3.2)  # ten looks
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
