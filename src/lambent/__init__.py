@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lambent.client.client import Client as Client
     from lambent.client.errors import ApiError as ApiError
     from lambent.client.errors import FunctionFailed as FunctionFailed
+    from lambent.core.errors import Cancelled as Cancelled
     from lambent.core.errors import LambentError as LambentError
     from lambent.runtimes.job import Run as Run
     from lambent.runtimes.model import ModelFiles as ModelFiles
@@ -26,6 +27,7 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ApiError": "lambent.client.errors",
         "App": "lambent.client.app",
+        "Cancelled": "lambent.core.errors",
         "Client": "lambent.client.client",
         "FunctionFailed": "lambent.client.errors",
         "LambentError": "lambent.core.errors",
@@ -34,7 +36,17 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
-__all__ = ["ApiError", "App", "Client", "FunctionFailed", "LambentError", "ModelFiles", "Run", "__version__"]
+__all__ = [
+    "ApiError",
+    "App",
+    "Cancelled",
+    "Client",
+    "FunctionFailed",
+    "LambentError",
+    "ModelFiles",
+    "Run",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> object:

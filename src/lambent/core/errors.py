@@ -22,6 +22,14 @@ class LambentError(Exception):
         self.retry_after_s = retry_after_s
 
 
+class Cancelled(BaseException):
+    """Raised in user code that runs on although nobody waits for its invocation any more.
+
+    Like `KeyboardInterrupt` it can come between any two steps, and like it, it is no `Exception`: code that
+    cleans up should do so in `finally`. Async code sees `asyncio.CancelledError` in its place.
+    """
+
+
 class CallerFault(LambentError):
     """The request cannot be served as it was made."""
 

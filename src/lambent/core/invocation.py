@@ -21,6 +21,7 @@ class Status(StrEnum):
     OK = "ok"
     FAILED = "failed"  # the handler raised, or its result could not be written down
     TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"  # nobody waited for it any more, and it was told so
     EXITED = "exited"  # the worker ended in the middle: sys.exit, a signal, out of memory
 
 
@@ -79,6 +80,11 @@ class FunctionError(msgspec.Struct, frozen=True, rename="camel"):
     error_type: str
     request_id: str = ""
     stack_trace: tuple[str, ...] = ()
+
+
+def cancelled_error(request_id: str) -> FunctionError:
+    """What is said of an invocation that was told that nobody waits for it any more, and ended."""
+    return FunctionError("the invocation was cancelled", "Lambent.Cancelled", request_id)
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):

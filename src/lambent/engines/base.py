@@ -8,8 +8,11 @@ from typing import Final, Protocol
 import msgspec
 
 from lambent.core.spec import Temperature
-from lambent.wire.frames import Answer, Call
+from lambent.wire.frames import Answer, Batch, Call, FromCall, Stop, ToCall
 from lambent.wire.process import RevisionPlan
+
+# Hears what a call says before its answer. It may not wait, and what it raises is a bug.
+Hears = Callable[[FromCall, bytes], None]
 
 TAIL_BYTES: Final = 4096  # of what a worker printed, as `Worker.printed` tells it
 
@@ -75,18 +78,21 @@ class Worker(Protocol):
     def parts_ms(self) -> Mapping[str, float]:
         """The parts of the wake that made this worker: exec, import, fork, load, restore."""
 
-    async def call(self, call: Call, body: bytes) -> tuple[Answer, bytes]:
+    async def call(self, call: Call | Batch, body: bytes, hears: Hears | None = None) -> tuple[Answer, bytes]:
         """Run one call. Raises `WorkerGone`; never times out by itself.
 
         A caller that is cancelled leaves the call running: its answer will be thrown away, and the worker
         takes the next call after it. Who does not want to wait for that kills the worker.
         """
 
+    def tell(self, header: ToCall | Stop, body: bytes = b"") -> None:
+        """Say something to a call that was made, or ask the worker to finish what runs and exit.
+
+        What comes too late is not said. A call that is cancelled is answered soon where user code lets it.
+        """
+
     def printed(self) -> bytes:
         """The last `TAIL_BYTES` that the process printed since the current or last call began."""
-
-    def stop(self) -> None:
-        """Ask it to finish what runs and exit."""
 
     def kill(self) -> None:
         """End it and every process it started, now. Harmless when it is gone."""
@@ -115,15 +121,12 @@ class Engine(Protocol):
     async def prime(self, plan: RevisionPlan) -> Primed:
         """Bring the revision as far as `primed` and say how far it came. Raises `LoadFailed`. Idempotent."""
 
-    async def start(
-        self, plan: RevisionPlan, *, on_progress: Callable[[bytes], None] | None = None
-    ) -> Worker:
+    async def start(self, plan: RevisionPlan) -> Worker:
         """A worker that has said hello, forked from the readiest template; starts what templates it needs.
 
         A primed revision may keep a worker parked: forked ahead of its need, used once, restored when it is
         needed and not before, gone with its template. Raises `LoadFailed`. For one-shot runtimes (describe,
-        prepare, job) it forks from the environment template; `on_progress` receives the JSON of each Progress
-        frame.
+        prepare, job) it forks from the environment template.
         """
 
     def temperature(self, revision: str) -> Temperature:

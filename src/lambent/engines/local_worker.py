@@ -8,19 +8,21 @@ from collections.abc import Callable
 from typing import Final
 
 from lambent.core.errors import LoadFailed
-from lambent.engines.base import Exit
+from lambent.engines.base import Exit, Hears
 from lambent.engines.endings import died_loading, hung_loading
 from lambent.engines.logs import LogPipe
 from lambent.engines.processes import Process
 from lambent.engines.stream import WorkerStream
 from lambent.engines.template import Template
-from lambent.wire.frames import Answer, Call
-from lambent.wire.process import ChildRole, RevisionPlan
+from lambent.wire.frames import Answer, Batch, Call, Cancel, Stop, ToCall, Wake
+from lambent.wire.process import CANCEL_SIGNAL, ChildRole, RevisionPlan
 
 # From the process's end until its last answer must have been read, where a descendant holds its stream open.
 LAST_WORDS_S: Final = 0.05
 # From the end of the stream until the process must have ended by itself.
 LEAVE_TIMEOUT_S: Final = 1.0
+# When a worker that runs code is told again to look at what has arrived: the first time may come before it.
+NUDGES_S: Final = (0.001, 0.02, 0.2, 1.0)
 
 
 class LocalWorker:
@@ -42,7 +44,7 @@ class LocalWorker:
 
     def wake(self) -> None:
         """Tell a parked worker that it is needed; `hello` follows."""
-        self._stream.wake()
+        self._stream.tell(Wake())
 
     async def hello(self) -> dict[str, float]:
         """Wait until it takes calls; the milliseconds of what it did for that.
@@ -68,21 +70,29 @@ class LocalWorker:
         """Its end before `hello`, as the fault of the code that it loaded."""
         return died_loading("a worker", how, self.printed())
 
-    async def call(self, call: Call, body: bytes) -> tuple[Answer, bytes]:
+    async def call(self, call: Call | Batch, body: bytes, hears: Hears | None = None) -> tuple[Answer, bytes]:
         self._log.begin()
-        return await self._stream.ask(call, body)
+        return await self._stream.ask(call, body, hears)
+
+    def tell(self, header: ToCall | Stop, body: bytes = b"") -> None:
+        self._stream.tell(header, body)
+        if isinstance(header, Cancel):
+            for after_s in NUDGES_S:
+                self._loop.call_later(after_s, self._nudge, header.call_id)
 
     def printed(self) -> bytes:
         return self._log.tail()
-
-    def stop(self) -> None:
-        self._stream.stop()
 
     def kill(self) -> None:
         self._process.kill()
 
     async def exited(self) -> Exit:
         return await self._process.ended()
+
+    def _nudge(self, call_id: int) -> None:
+        """A worker reads between calls; a signal makes it look while user code runs."""
+        if not self._stream.answered(call_id):
+            self._process.interrupt(CANCEL_SIGNAL)
 
     def _stream_ended(self) -> None:
         if self._process.exit.done():
@@ -107,7 +117,6 @@ async def fork_worker(
     plan: RevisionPlan,
     *,
     body_bytes_max: int,
-    on_progress: Callable[[bytes], None],
     on_chunk: Callable[[bytes], None],
 ) -> tuple[LocalWorker, float]:
     """A fork of a template with a stream and a log of its own, and the milliseconds of the fork.
@@ -116,7 +125,7 @@ async def fork_worker(
     """
     ours, theirs = socket.socketpair()
     with theirs:
-        stream = await WorkerStream.over(ours, body_bytes_max=body_bytes_max, on_progress=on_progress)
+        stream = await WorkerStream.over(ours, body_bytes_max=body_bytes_max)
         log = LogPipe(on_chunk=on_chunk)
         try:
             born = await parent.fork(worker_id, role, plan, (theirs.fileno(), log.writing_fd))

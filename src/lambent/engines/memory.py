@@ -81,12 +81,10 @@ class MemoryEngine:
             return Primed(temperature=self.temperature(plan.revision), unsafe=known.safety.unsafe)
         return await self._prime_flights.join(plan.revision, lambda: self._prime(plan))
 
-    async def start(
-        self, plan: RevisionPlan, *, on_progress: Callable[[bytes], None] | None = None
-    ) -> MemoryWorker:
+    async def start(self, plan: RevisionPlan) -> MemoryWorker:
         self._starting[plan.revision] += 1
         try:
-            return await self._start(plan, on_progress or (lambda _: None))
+            return await self._start(plan)
         finally:
             self._starting[plan.revision] -= 1
             if not self._starting[plan.revision]:
@@ -152,7 +150,7 @@ class MemoryEngine:
             if worker.plan.revision == revision:
                 worker.kill()
 
-    async def _start(self, plan: RevisionPlan, on_progress: Callable[[bytes], None]) -> MemoryWorker:
+    async def _start(self, plan: RevisionPlan) -> MemoryWorker:
         one_shot = plan.runtime in ONE_SHOT
         parts = dict(await self._environment(plan) if one_shot else (await self.prime(plan)).parts_ms)
         await self._spend("fork", self._latencies.fork_s, parts)
@@ -169,7 +167,6 @@ class MemoryEngine:
             clock=self._clock,
             exit_s=self._latencies.exit_s,
             calls_max=1 if one_shot else None,
-            on_progress=on_progress,
             log_sink=self._log_sink,
             on_exit=self._workers.pop,
         )

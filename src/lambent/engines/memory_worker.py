@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate
 from typing import Final, TypeVar
 
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.invocation import JSON, FunctionError, Status
-from lambent.engines.base import TAIL_BYTES, Exit, LogSink, WorkerGone
-from lambent.wire.frames import Answer, Call
+from lambent.core.invocation import JSON, FunctionError, Status, cancelled_error
+from lambent.engines.base import TAIL_BYTES, Exit, Hears, LogSink, WorkerGone
+from lambent.wire.frames import Answer, Batch, Call, Cancel, Each, Stop, ToCall
 from lambent.wire.process import RevisionPlan
 
 T = TypeVar("T")
+Answered = tuple[Answer, bytes]
 
 SIGNAL_KILL: Final = -9
 
@@ -28,12 +30,14 @@ class Dies(Exception):
         self.code = code
 
 
-class Scene(msgspec.Struct, frozen=True):
-    """What a program may see and do during a call."""
+class Scene:
+    """What a program may see and do during a call: print, say things before its answer, hear what is told."""
 
-    call: Call
-    print: Callable[[bytes], None]
-    progress: Callable[[bytes], None]
+    def __init__(self, call: Call, *, say: Hears, write: Callable[[bytes], None]) -> None:
+        self.call: Final = call
+        self.say: Final = say
+        self.print: Final = write
+        self.told: Final[asyncio.Queue[tuple[ToCall, bytes]]] = asyncio.Queue()
 
 
 def echo(body: bytes, _: Scene) -> bytes:
@@ -59,16 +63,35 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     rss_bytes: int = 30 * 1024 * 1024
 
 
-class _Job(msgspec.Struct, frozen=True):
-    call: Call
-    body: bytes
-    answered: asyncio.Future[tuple[Answer, bytes]]
+class _Job:
+    """One call on its way to an answer."""
+
+    def __init__(self, call: Call | Batch, body: bytes, hears: Hears | None) -> None:
+        self.call: Final = call
+        self.body: Final = body
+        self.hears: Final = hears
+        self.answered: Final[asyncio.Future[Answered]] = asyncio.get_running_loop().create_future()
+        self.running: asyncio.Task[tuple[Status, bytes]] | None = None
+        self.scene: Scene | None = None
+        self.cancelled = False
+
+    @property
+    def parts(self) -> Sequence[tuple[Call, bytes]]:
+        """Each call with its body: one, or those of a batch."""
+        if isinstance(self.call, Call):
+            return [(self.call, self.body)]
+        ends = list(accumulate(self.call.sizes))
+        return [
+            (call, self.body[end - size : end])
+            for call, size, end in zip(self.call.calls, self.call.sizes, ends, strict=True)
+        ]
 
 
 class MemoryWorker:
-    """Runs calls one after another, in the order in which they came, as a process with one thread does.
+    """Runs up to the plan's `concurrency` of calls at once, begun in the order in which they came.
 
-    A caller that is cancelled leaves the call running: its answer is thrown away, then the next call begins.
+    A caller that is cancelled leaves the call running: its answer is thrown away. A call that is told so
+    ends, where its program lets it, and is answered as cancelled.
     """
 
     def __init__(
@@ -81,7 +104,6 @@ class MemoryWorker:
         clock: Clock,
         exit_s: float,
         calls_max: int | None,
-        on_progress: Callable[[bytes], None],
         log_sink: LogSink | None,
         on_exit: Callable[[int], object],
     ) -> None:
@@ -93,33 +115,36 @@ class MemoryWorker:
         self._clock: Final = clock
         self._exit_s: Final = exit_s
         self._calls_left = calls_max if calls_max is not None else program.calls_max
-        self._on_progress: Final = on_progress
         self._log_sink: Final = log_sink
         self._on_exit: Final = on_exit
         self._tail = b""
         self._jobs: Final[asyncio.Queue[_Job | None]] = asyncio.Queue()
-        self._waiting: Final[dict[int, asyncio.Future[tuple[Answer, bytes]]]] = {}  # in the order of calls
+        self._open: Final[dict[int, _Job]] = {}  # not answered yet, in the order of calls
         self._exit: Final[asyncio.Future[Exit]] = asyncio.get_running_loop().create_future()
         self._life: Final = asyncio.create_task(self._live())
         # Not in a `finally` of the task: one that is killed before its first step never enters its body.
         self._life.add_done_callback(self._end)
 
-    async def call(self, call: Call, body: bytes) -> tuple[Answer, bytes]:
+    async def call(self, call: Call | Batch, body: bytes, hears: Hears | None = None) -> tuple[Answer, bytes]:
         if self._exit.done():
             raise WorkerGone(self._exit.result())
-        answered: asyncio.Future[tuple[Answer, bytes]] = asyncio.get_running_loop().create_future()
-        self._waiting[call.call_id] = answered
-        self._jobs.put_nowait(_Job(call, body, answered))
-        try:
-            return await answered
-        finally:
-            self._waiting.pop(call.call_id, None)
+        job = self._open[call.call_id] = _Job(call, body, hears)
+        self._jobs.put_nowait(job)
+        return await job.answered
+
+    def tell(self, header: ToCall | Stop, body: bytes = b"") -> None:
+        if isinstance(header, Stop):
+            self._jobs.put_nowait(None)
+        elif (job := self._open.get(header.call_id)) is not None:
+            if isinstance(header, Cancel):
+                job.cancelled = True
+                if job.running is not None:
+                    job.running.cancel()
+            elif job.scene is not None:
+                job.scene.told.put_nowait((header, body))
 
     def printed(self) -> bytes:
         return self._tail
-
-    def stop(self) -> None:
-        self._jobs.put_nowait(None)
 
     def kill(self) -> None:
         self._life.cancel()
@@ -128,44 +153,78 @@ class MemoryWorker:
         return await asyncio.shield(self._exit)
 
     async def _live(self) -> int:
+        codes: list[int] = []
         try:
-            await self._serve()
-        except Dies as death:
-            return death.code
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(self.plan.concurrency):
+                    tasks.create_task(self._serve())
+        except* Dies as deaths:
+            codes = [death.code for death in deaths.exceptions if isinstance(death, Dies)]
+        if codes:
+            return codes[0]
         await asyncio.sleep(self._exit_s)
         return 0
 
     async def _serve(self) -> None:
-        while self._calls_left != 0 and (job := await self._jobs.get()) is not None:
+        while self._calls_left != 0:
+            if (job := await self._jobs.get()) is None:
+                self._jobs.put_nowait(None)  # for the others
+                return
             if self._calls_left is not None:
                 self._calls_left -= 1
             self._tail = b""
             answer = await self._answer(job)
+            del self._open[job.call.call_id]
             if not job.answered.done():
                 job.answered.set_result(answer)
 
-    async def _answer(self, job: _Job) -> tuple[Answer, bytes]:
+    async def _answer(self, job: _Job) -> Answered:
         started_s = self._clock.now_s()
-        status, content_type = Status.OK, job.call.content_type
-        scene = Scene(job.call, self._print, self._on_progress)
-        try:
-            body = await outcome_of(lambda: self._program.run(job.body, scene))
-        except Dies:
-            raise
-        except Exception as error:  # noqa: BLE001 - around user code
-            status, content_type = Status.FAILED, JSON
-            fault = FunctionError(str(error), type(error).__name__, request_id=job.call.invocation_id)
-            body = msgspec.json.encode(fault)
+        ended = [await self._run(job, call, body) for call, body in job.parts]
+        content_type = job.call.content_type if isinstance(job.call, Call) else JSON
+        status, result = ended[0]
+        each: tuple[Each, ...] = ()
+        if isinstance(job.call, Batch):
+            each = tuple(
+                Each(status, call.content_type if status is Status.OK else JSON, len(result))
+                for call, (status, result) in zip(job.call.calls, ended, strict=True)
+            )
+            status, result = Status.OK, b"".join(result for _, result in ended)
         answer = Answer(
             call_id=job.call.call_id,
             status=status,
-            content_type=content_type,
+            content_type=content_type if status is Status.OK else JSON,
             run_us=round((self._clock.now_s() - started_s) * 1e6),
             cpu_us=0,
             rss_bytes=self._program.rss_bytes,
             retiring=self._calls_left == 0,
+            each=each,
         )
-        return answer, body
+        return answer, result
+
+    async def _run(self, job: _Job, call: Call, body: bytes) -> tuple[Status, bytes]:
+        job.scene = Scene(call, say=job.hears or (lambda _, __: None), write=self._print)
+        if job.cancelled:
+            return _cancelled(call)
+        job.running = asyncio.ensure_future(self._program_run(body, job.scene))
+        try:
+            return await job.running
+        except asyncio.CancelledError:
+            job.running.cancel()
+            if not job.cancelled:
+                raise  # the process is killed
+            return _cancelled(call)
+        finally:
+            job.running = None
+
+    async def _program_run(self, body: bytes, scene: Scene) -> tuple[Status, bytes]:
+        try:
+            return Status.OK, await outcome_of(lambda: self._program.run(body, scene))
+        except Dies:
+            raise
+        except Exception as error:  # noqa: BLE001 - around user code
+            fault = FunctionError(str(error), type(error).__name__, request_id=scene.call.invocation_id)
+            return Status.FAILED, msgspec.json.encode(fault)
 
     def _print(self, chunk: bytes) -> None:
         self._tail = (self._tail + chunk)[-TAIL_BYTES:]
@@ -177,9 +236,13 @@ class MemoryWorker:
         gone = Exit(code=code, cpu_us=0, rss_bytes_max=self._program.rss_bytes)
         self._exit.set_result(gone)
         self._on_exit(self.pid)
-        for answered in self._waiting.values():
-            if not answered.done():
-                answered.set_exception(WorkerGone(gone))
+        for job in self._open.values():
+            if not job.answered.done():
+                job.answered.set_exception(WorkerGone(gone))
+
+
+def _cancelled(call: Call) -> tuple[Status, bytes]:
+    return Status.CANCELLED, msgspec.json.encode(cancelled_error(call.invocation_id))
 
 
 async def outcome_of(code: Callable[[], T | Awaitable[T]]) -> T:

@@ -28,7 +28,6 @@ async def probe(template: Template, plan: RevisionPlan, *, timeout_s: float) -> 
         ChildRole.PROBE,
         plan,
         body_bytes_max=BODY_BYTES_MAX,
-        on_progress=lambda _: None,
         on_chunk=lambda _: None,
     )
     try:

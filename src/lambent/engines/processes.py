@@ -85,6 +85,12 @@ class Process:
                 _kill(pidfd)
             os.close(pidfd)
 
+    def interrupt(self, number: int) -> None:
+        """Send it a signal. Harmless when it is gone."""
+        if self.alive and self._pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
     def report(self, how: Exit) -> None:
         """Its parent says that it has reaped it."""
         if self.alive and self._pidfd is not None:

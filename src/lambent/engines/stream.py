@@ -7,17 +7,22 @@ import socket
 from collections.abc import Callable
 from typing import Final, cast
 
-from lambent.engines.base import Exit, WorkerGone
+from lambent.engines.base import Exit, Hears, WorkerGone
 from lambent.engines.endings import load_failed
 from lambent.wire.frames import (
     Answer,
+    Batch,
+    Begin,
     Call,
+    Chunk,
     FrameError,
     FrameReader,
     Hello,
     LoadError,
     Progress,
     Stop,
+    ToCall,
+    Took,
     ToServer,
     Wake,
     encode,
@@ -34,13 +39,13 @@ class WorkerStream(asyncio.Protocol):
     `fail` says how the process ended.
     """
 
-    def __init__(self, *, body_bytes_max: int, on_progress: Callable[[bytes], None]) -> None:
+    def __init__(self, *, body_bytes_max: int) -> None:
         self._loop: Final = asyncio.get_running_loop()
         self._reader: Final[FrameReader[ToServer]] = FrameReader(ToServer, body_bytes_max=body_bytes_max)
-        self._on_progress: Final = on_progress
         self._on_end: Callable[[], None] | None = None
         self._on_abuse: Callable[[], None] | None = None
         self._calls: Final[dict[int, asyncio.Future[Answered]]] = {}
+        self._hears: Final[dict[int, Hears]] = {}
         self._outgoing: Final[list[bytes]] = []
         self._exit: Exit | None = None
         self._transport: asyncio.WriteTransport
@@ -55,7 +60,7 @@ class WorkerStream(asyncio.Protocol):
         if self.ended:
             on_end()
 
-    def ask(self, call: Call, body: bytes) -> asyncio.Future[Answered]:
+    def ask(self, call: Call | Batch, body: bytes, hears: Hears | None = None) -> asyncio.Future[Answered]:
         """Send a call; the future has its answer or `WorkerGone`. Raises `WorkerGone` when that is known.
 
         The calls of one turn of the loop go out together: waking the worker costs more than what it is sent.
@@ -66,21 +71,22 @@ class WorkerStream(asyncio.Protocol):
         if call.call_id in self._calls:
             raise ValueError(f"call {call.call_id} has not been answered yet")
         answer = self._calls[call.call_id] = self._loop.create_future()
+        if hears is not None:
+            self._hears[call.call_id] = hears
         if not self._outgoing:
             self._loop.call_soon(self._send_out)
         self._outgoing.append(encode(call, body))
         return answer
 
-    def wake(self) -> None:
-        """Send `Wake`."""
-        if not self.ended:
-            self._transport.write(encode(Wake()))
-
-    def stop(self) -> None:
-        """Send `Stop`."""
+    def tell(self, header: ToCall | Stop | Wake, body: bytes = b"") -> None:
+        """Send this behind all calls. What concerns a call that has been answered is not sent."""
         self._send_out()
-        if not self.ended:
-            self._transport.write(encode(Stop()))
+        if not (self.ended or (isinstance(header, ToCall) and header.call_id not in self._calls)):
+            self._transport.write(encode(header, body))
+
+    def answered(self, call_id: int) -> bool:
+        """Whether nothing more is to be heard of a call."""
+        return call_id not in self._calls
 
     def fail(self, how: Exit) -> None:
         """The process has ended: nothing more will come."""
@@ -92,15 +98,14 @@ class WorkerStream(asyncio.Protocol):
             if not answer.done():
                 answer.set_exception(WorkerGone(how))
         self._calls.clear()
+        self._hears.clear()
 
     @classmethod
-    async def over(
-        cls, sock: socket.socket, *, body_bytes_max: int, on_progress: Callable[[bytes], None]
-    ) -> WorkerStream:
+    async def over(cls, sock: socket.socket, *, body_bytes_max: int) -> WorkerStream:
         """A stream over a connected socket, which is the stream's to close from here on."""
         try:
             _, stream = await asyncio.get_running_loop().create_unix_connection(
-                lambda: cls(body_bytes_max=body_bytes_max, on_progress=on_progress), sock=sock
+                lambda: cls(body_bytes_max=body_bytes_max), sock=sock
             )
         except BaseException:
             sock.close()
@@ -121,6 +126,8 @@ class WorkerStream(asyncio.Protocol):
                 # Nearly all frames are answers; one whose caller has left is dropped here.
                 if type(header) is Answer:
                     answer = self._calls.pop(header.call_id)
+                    if self._hears:
+                        self._hears.pop(header.call_id, None)
                     if not answer.done():
                         answer.set_result((header, body))
                 else:
@@ -140,8 +147,9 @@ class WorkerStream(asyncio.Protocol):
 
     def _hear(self, header: ToServer, body: bytes) -> None:
         match header:
-            case Progress(call_id) if call_id in self._calls:
-                self._on_progress(body)
+            case Begin() | Chunk() | Took() | Progress() if header.call_id in self._calls:
+                if (hears := self._hears.get(header.call_id)) is not None:
+                    hears(header, body)
             case Hello() if not self.hello.done():
                 self.hello.set_result(header)
             case LoadError() if not self.hello.done():

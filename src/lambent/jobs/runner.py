@@ -23,7 +23,7 @@ from lambent.jobs.storing import stored
 from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route, Routes
 from lambent.storage.base import Artifacts, Model, Models, Run, Runs, RunState
-from lambent.wire.frames import Answer, Call, read_error
+from lambent.wire.frames import Answer, Call, FromCall, read_error
 from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
 
 NEWS_EVERY_S: Final = 0.5
@@ -137,13 +137,13 @@ class Runner:
     async def _work(self, route: Route, diary: _Diary, work_dir: Path) -> JobResult:
         run = diary.run
         plan = msgspec.structs.replace(route.plan, work_dir=str(work_dir))
-        worker = await self._engine.start(plan, on_progress=diary.note)
+        worker = await self._engine.start(plan)
         body = msgspec.json.encode(JobCall(run=run.id, params=run.params, work_dir=str(work_dir)))
         call = Call(1, run.id, route.spec.timeout_s * 1e3)
         started_s, status = self._clock.now_s(), Status.EXITED
         try:
             async with asyncio.timeout(route.spec.timeout_s):
-                answer, result = await worker.call(call, body)
+                answer, result = await worker.call(call, body, diary.hear)
             status = answer.status
         except TimeoutError:
             status = Status.TIMED_OUT
@@ -211,7 +211,7 @@ class _Diary:
         self._writing: asyncio.Task[bool] | None = None
         self.run = run
 
-    def note(self, news_json: bytes) -> None:
+    def hear(self, said: FromCall, news_json: bytes) -> None:
         """The worker said something."""
         try:
             news = msgspec.json.decode(news_json, type=News)

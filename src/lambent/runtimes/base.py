@@ -7,7 +7,7 @@ needs; it is imported when it is first needed, so that a worker pays for no othe
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Final, Protocol, runtime_checkable
@@ -16,39 +16,97 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.core.invocation import JSON
-from lambent.wire.frames import Call
+from lambent.wire.frames import Call, Form, Head
 from lambent.wire.process import RevisionPlan, Runtime
 
 Body = bytes | bytearray
 
 
+class Line(Protocol):
+    """The way of a call to the server while it runs."""
+
+    def notify(self, news: bytes) -> None:
+        """Tell news of the call, as JSON. May be called from any thread."""
+
+    def begin(self, head: Head | None = None) -> None:
+        """The answer streams from here on. Raises `RuntimeError` where it does already."""
+
+    def write(self, form: Form, piece: Body) -> None:
+        """The next piece of the answer; it begins with the first. Waits while the reader is too far behind.
+
+        Raises `Cancelled` where nobody reads any more.
+        """
+
+
 class Request(msgspec.Struct, frozen=True):
-    """One call with its body. `notify` tells the server news of the call, as JSON, while it runs."""
+    """One call with its body."""
 
     call: Call
     body: Body
-    notify: Callable[[bytes], None]
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What a call came to."""
+    """What a call came to. After a stream the body is empty."""
 
     body: bytes | bytearray | memoryview
     content_type: str = JSON
+    head: Head | None = None
+
+
+STREAMED: Final = Reply(b"", "")
 
 
 class Servable(Protocol):
     """A loaded revision. Raises whatever user code raises, or `Fault` where Lambda has a name for it."""
 
-    def __call__(self, request: Request, /) -> Reply: ...
+    def __call__(self, request: Request, line: Line, /) -> Reply: ...
 
 
 @runtime_checkable
 class Practising(Protocol):
     """A servable that can go the way of a call without running user code."""
 
-    def practise(self, request: Request, /) -> Reply:
+    def practise(self, request: Request, line: Line, /) -> Reply:
         """As if `request` had been answered. Raises what a framework raises."""
+
+
+@runtime_checkable
+class Together(Protocol):
+    """A servable that can answer several requests at once, better than one after another."""
+
+    def together(self, requests: Sequence[Request], /) -> Sequence[Reply | BaseException]:
+        """A reply, or what was raised, for each; one that is bad does not harm the others."""
+
+
+class AsyncLine(Protocol):
+    """The way of a call to the server while it runs on an event loop."""
+
+    async def begin(self, head: Head | None = None) -> None:
+        """As `Line.begin`."""
+
+    async def write(self, form: Form, piece: Body) -> None:
+        """As `Line.write`."""
+
+    async def read(self) -> tuple[Form, Body] | None:
+        """The next piece of the request; `None` where there is no more."""
+
+
+@runtime_checkable
+class Concurrent(Protocol):
+    """A servable that answers many calls at once, on one event loop."""
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether it must be served so: it is async, or its owner wants it."""
+
+    async def start(self) -> None:
+        """Make ready what needs a running loop. Raises what user code raises."""
+
+    async def stop(self) -> None:
+        """No more calls come."""
+
+    async def converse(self, request: Request, line: AsyncLine, /) -> Reply:
+        """Answer one request. Raises as `Servable` does."""
 
 
 class Loading:

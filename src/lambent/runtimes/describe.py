@@ -14,7 +14,7 @@ import msgspec
 from lambent.core.naming import kebab
 from lambent.core.spec import Kind, Setting
 from lambent.runtimes import payload
-from lambent.runtimes.base import Loading, Reply, Request
+from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.bundle_imports import installed_imports
 from lambent.runtimes.entry import import_module
 from lambent.runtimes.faults import Fault
@@ -54,7 +54,7 @@ class Describer:
     def __init__(self, code_dir: str) -> None:
         self._code_dir: Final = code_dir
 
-    def __call__(self, request: Request, /) -> Reply:
+    def __call__(self, request: Request, line: Line, /) -> Reply:
         """Describe one target. Raises `Fault`, `InvalidSpec`, and whatever the file raises when imported."""
         path, _, attribute = payload.asked(request.body, DescribeCall).target.partition(":")
         module = import_module(_module_name(path, self._code_dir), self._code_dir)

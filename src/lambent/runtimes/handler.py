@@ -1,18 +1,25 @@
-"""The handler runtime: an AWS Lambda function, `handler(event, context)`, sync or async."""
+"""The handler runtime: an AWS Lambda function, `handler(event, context)`, sync or async. It may yield."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+import contextvars
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
 
 from lambent.clock import Clock
 from lambent.runtimes import logs, payload
 from lambent.runtimes.awaiting import Awaiter
-from lambent.runtimes.base import Loading, Reply, Request
+from lambent.runtimes.base import AsyncLine, Line, Loading, Reply, Request
 from lambent.runtimes.context import LambdaContext
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
+from lambent.runtimes.streaming import stream, stream_async, yields, yields_async
 from lambent.wire.process import RevisionPlan
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 Function = Callable[[object, LambdaContext], object]
 
@@ -25,19 +32,67 @@ class Handler:
         self._plan: Final = plan
         self._clock: Final = clock
         self._log: Final = log
-        self._awaiter: Final = Awaiter()
+        self._is_async: Final = is_async(function)
+        self._awaiter: Final = Awaiter()  # a sync function may return an awaitable
+        self._threads: ThreadPoolExecutor | None = None
 
-    def __call__(self, request: Request, /) -> Reply:
+    def __call__(self, request: Request, line: Line, /) -> Reply:
         """Run it once."""
+        result = self._awaiter.settled(self._function(*self._arguments(request)))
+        return stream(result, line) if yields(result) else payload.encode(result)
+
+    def practise(self, request: Request, line: Line, /) -> Reply:
+        """A function that returns its event runs in place of the user's."""
+        return Handler(_echo, self._plan, self._clock, self._log)(request, line)
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Async code wants a loop; sync code that runs calls side by side does so in threads."""
+        return self._is_async or self._plan.concurrency > 1
+
+    async def start(self) -> None:
+        """The threads, where it wants some."""
+        if self._plan.threaded and not self._is_async:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._threads = ThreadPoolExecutor(self._plan.concurrency, thread_name_prefix="call")
+
+    async def stop(self) -> None:
+        """What still runs in a thread is not waited for: nobody waits for its answer."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def converse(self, request: Request, line: AsyncLine, /) -> Reply:
+        """Run it once, beside others."""
+        run = functools.partial(self._function, *self._arguments(request))
+        result = run() if self._threads is None else await _in_thread(self._threads, run)
+        if isinstance(result, Awaitable):
+            result = await result
+        if yields(result) or yields_async(result):
+            return await stream_async(result, line)
+        return payload.encode(result)
+
+    def _arguments(self, request: Request) -> tuple[object, LambdaContext]:
         call = request.call
         self._log.request_id = call.invocation_id
         context = LambdaContext(self._plan, call, self._clock)
-        result = self._function(payload.decode(call.content_type, request.body), context)
-        return payload.encode(self._awaiter.settled(result))
+        return payload.decode(call.content_type, request.body), context
 
-    def practise(self, request: Request, /) -> Reply:
-        """A function that returns its event runs in place of the user's."""
-        return Handler(_echo, self._plan, self._clock, self._log)(request)
+
+def is_async(function: object) -> bool:
+    """Whether it is written for an event loop. A callable object is judged by its `__call__`."""
+    if not inspect.isroutine(function):
+        function = getattr(function, "__call__", function)  # noqa: B004 - its code is looked at, not whether it can be called
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+async def _in_thread(threads: ThreadPoolExecutor, run: Callable[[], object]) -> object:
+    import asyncio
+
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(threads, context.run, run)
 
 
 def _echo(event: object, _: LambdaContext) -> object:
@@ -52,4 +107,12 @@ def load(plan: RevisionPlan, loading: Loading) -> Handler:
     if not callable(function):
         message = f"Handler '{plan.entrypoint}' is not callable: it is a {type(function).__name__}"
         raise Fault("Runtime.HandlerNotFound", message)
+    if plan.concurrency > 1 and not (plan.threaded or is_async(function)):
+        message = (
+            f"'{plan.entrypoint}' is not async and cannot run {plan.concurrency} calls at once: "
+            "make it async, or set threaded=1 if it may run in threads"
+        )
+        raise Fault("Lambent.NotConcurrent", message)
+    if is_async(function) or plan.threaded:
+        import asyncio  # noqa: F401 - once in the template rather than in each worker
     return Handler(function, plan, loading.clock, log)

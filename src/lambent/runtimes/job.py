@@ -15,7 +15,7 @@ from lambent.clock import Clock
 from lambent.core.spec import Setting
 from lambent.runtimes import logs, payload, threads
 from lambent.runtimes.awaiting import Awaiter
-from lambent.runtimes.base import Loading, Reply, Request
+from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.prepare import prepared
@@ -133,10 +133,10 @@ class Job:
         self._plan: Final = plan
         self._clock: Final = clock
 
-    def __call__(self, request: Request, /) -> Reply:
+    def __call__(self, request: Request, line: Line, /) -> Reply:
         """Run it, then prepare what it left in its model folder. Raises `BadModel` where that is useless."""
         call = payload.asked(request.body, JobCall)
-        run = Run(call, self._work_dir(call), notify=request.notify, clock=self._clock)
+        run = Run(call, self._work_dir(call), notify=line.notify, clock=self._clock)
         run.model_dir.mkdir(parents=True, exist_ok=True)
         try:
             returned = Awaiter().settled(self._work(run))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,8 +16,17 @@ class RequestLog(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.request_id = ""
+        self._request_id: Final = ContextVar("request_id", default="")
         self.setFormatter(_Line(LINE))
+
+    @property
+    def request_id(self) -> str:
+        """The request that runs here, in this thread or task."""
+        return self._request_id.get()
+
+    @request_id.setter
+    def request_id(self, request_id: str) -> None:
+        self._request_id.set(request_id)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record; a record that cannot be printed is reported by logging itself."""

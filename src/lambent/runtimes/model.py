@@ -13,7 +13,7 @@ import msgspec
 
 from lambent.runtimes import logs, payload
 from lambent.runtimes.awaiting import Awaiter
-from lambent.runtimes.base import Loading, Reply, Request
+from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
 from lambent.wire.process import RevisionPlan
@@ -102,18 +102,18 @@ class Model:
         self._log: Final = log
         self._awaiter: Final = Awaiter()
 
-    def __call__(self, request: Request, /) -> Reply:
+    def __call__(self, request: Request, line: Line, /) -> Reply:
         """Run it once."""
         call = request.call
         self._log.request_id = call.invocation_id
         result = self._predict(payload.decode(call.content_type, request.body))
         return payload.encode(self._awaiter.settled(result))
 
-    def practise(self, request: Request, /) -> Reply:
+    def practise(self, request: Request, line: Line, /) -> Reply:
         """Run the model itself, where it is served without user code and that leaves it fit to be forked."""
         if self._example:
-            return self(Request(request.call, self._example, request.notify))
-        return Model(Able(_same, dict), self._log)(request)
+            return self(Request(request.call, self._example), line)
+        return Model(Able(_same, dict), self._log)(request, line)
 
     def rehearse(self) -> None:
         """Run it on an example, where one is known. Raises what user code raises."""

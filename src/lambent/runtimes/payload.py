@@ -17,7 +17,7 @@ import msgspec
 from lambent.core.invocation import JSON, OCTETS
 from lambent.runtimes.base import Body, Reply
 from lambent.runtimes.faults import Fault
-from lambent.wire.frames import BODY_BYTES_MAX
+from lambent.wire.frames import BODY_BYTES_MAX, Form
 
 T = TypeVar("T")
 
@@ -54,6 +54,15 @@ def encode(result: object) -> Reply:
         message = f"Response payload size exceeded maximum allowed payload size ({BODY_BYTES_MAX} bytes)."
         raise Fault("Function.ResponseSizeTooLarge", message)
     return reply
+
+
+def piece(value: object) -> tuple[Form, bytes]:
+    """One piece of a streaming answer: bytes and text as they are, all else as JSON. Raises `Fault`."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return Form.BYTES, bytes(value)
+    if isinstance(value, str):
+        return Form.TEXT, value.encode("utf-8", "surrogatepass")
+    return Form.JSON, _json(value)
 
 
 def _json(result: object) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from lambent.runtimes import payload
-from lambent.runtimes.base import Loading, Reply, Request
+from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.faults import Fault
 from lambent.wire.oneshot import PrepareCall, Prepared
 from lambent.wire.process import RevisionPlan
@@ -21,7 +21,7 @@ class Preparation:
     def __init__(self, plan: RevisionPlan) -> None:
         self._plan: Final = plan
 
-    def __call__(self, request: Request, /) -> Reply:
+    def __call__(self, request: Request, _: Line, /) -> Reply:
         """Prepare `plan.work_dir`. Raises `BadModel` where a model file cannot be served."""
         asked = payload.asked(request.body, PrepareCall)
         folder = Path(self._plan.work_dir)

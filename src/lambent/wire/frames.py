@@ -4,11 +4,16 @@
 
 The header is one of the structs below; the body is opaque. A worker is the untrusted side: lengths over the
 maximum end the connection.
+
+Most calls are one `Call` and one `Answer`. One that streams says `Begin` and `Chunk`s before its answer, as
+many bytes as it was given credit for (`CREDIT_BYTES` to begin with, more by `Credit`, as in HTTP/2's flow
+control, RFC 9113 section 5.2). One whose request streams is told `Input`s, and grants credit with `Took`.
 """
 
 from __future__ import annotations
 
 import struct
+from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -18,16 +23,84 @@ from lambent.core.invocation import JSON, FunctionError, Status
 PREFIX: Final = struct.Struct("<II")
 HEADER_BYTES_MAX: Final = 256 * 1024
 BODY_BYTES_MAX: Final = 1 << 30
+CREDIT_BYTES: Final = 256 * 1024  # how much may be on its way to a reader that has taken nothing yet
+
+
+class Form(StrEnum):
+    """What a piece of a stream is: its writer's words decide, its reader shapes them."""
+
+    BYTES = "bytes"
+    TEXT = "text"  # UTF-8
+    JSON = "json"  # one value
+
+
+class Asked(msgspec.Struct, frozen=True, array_like=True):
+    """The head of a request that user code sees as HTTP. Names of headers are in lower case.
+
+    `root_path` is the part of `path` under which the deployment answers; `scheme` is http, or ws for a
+    WebSocket, which may speak one of `subprotocols`.
+    """
+
+    method: str
+    path: str
+    root_path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    scheme: str = "http"
+    client: tuple[str, int] = ("", 0)
+    subprotocols: tuple[str, ...] = ()
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """The head of an answer that user code gives as HTTP. For a WebSocket that was accepted, 101."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, tag="call"):
-    """Server → worker: run this. `remaining_ms` is what is left of the timeout."""
+    """Server → worker: run this. `remaining_ms` is what is left of the timeout.
+
+    `more`: the body is only its beginning, and `Input`s follow. `asked` is there where the revision speaks
+    HTTP itself.
+    """
 
     call_id: int
     invocation_id: str
     remaining_ms: float
     content_type: str = JSON
     client_context: str = ""
+    more: bool = False
+    asked: Asked | None = None
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True, tag="batch"):
+    """Server → worker: run these together. The body is theirs, one after another; `sizes` are their bytes."""
+
+    call_id: int
+    calls: tuple[Call, ...]
+    sizes: tuple[int, ...]
+
+
+class Input(msgspec.Struct, frozen=True, array_like=True, tag="input"):
+    """Server → worker: more of a request. `last`: no more comes; a WebSocket's client has left."""
+
+    call_id: int
+    form: Form = Form.BYTES
+    last: bool = False
+
+
+class Credit(msgspec.Struct, frozen=True, array_like=True, tag="credit"):
+    """Server → worker: so many bytes of a streaming answer were taken; as many more may be sent."""
+
+    call_id: int
+    size_bytes: int
+
+
+class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
+    """Server → worker: nobody waits for this call any more. It is answered all the same."""
+
+    call_id: int
 
 
 class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
@@ -48,11 +121,20 @@ class LoadError(msgspec.Struct, frozen=True, array_like=True, tag="load_error"):
     """Worker → server: load/init failed, the worker exits. The body is a `FunctionError` as JSON."""
 
 
+class Each(msgspec.Struct, frozen=True, array_like=True):
+    """One call's part in the answer to a batch."""
+
+    status: Status
+    content_type: str
+    size_bytes: int
+
+
 class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     """Worker → server: the result of a call. If the status is not ok the body is a `FunctionError` as JSON.
 
     `run_us` is the time in user code, `cpu_us` the CPU time of the process meanwhile, `rss_bytes` its peak
-    memory. `retiring`: the worker will exit after this answer and takes no more calls.
+    memory. `retiring`: the worker will exit after this answer and takes no more calls. To a batch, `each`
+    says what the body is made of, in the order of its calls. After a `Begin` the body is empty, or the error.
     """
 
     call_id: int
@@ -62,6 +144,29 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     cpu_us: int
     rss_bytes: int
     retiring: bool = False
+    each: tuple[Each, ...] = ()
+    head: Head | None = None
+
+
+class Begin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
+    """Worker → server: the answer to a call streams."""
+
+    call_id: int
+    head: Head | None = None
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True, tag="chunk"):
+    """Worker → server: the next piece of a streaming answer."""
+
+    call_id: int
+    form: Form = Form.BYTES
+
+
+class Took(msgspec.Struct, frozen=True, array_like=True, tag="took"):
+    """Worker → server: so many bytes of a streaming request were taken; as many more may be sent."""
+
+    call_id: int
+    size_bytes: int
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
@@ -70,8 +175,10 @@ class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
     call_id: int
 
 
-ToWorker = Call | Stop | Wake
-ToServer = Hello | LoadError | Answer | Progress
+ToCall = Input | Credit | Cancel  # what is told while a call runs
+FromCall = Begin | Chunk | Took | Progress  # what is said before its answer
+ToWorker = Call | Batch | ToCall | Stop | Wake
+ToServer = Hello | LoadError | Answer | FromCall
 
 H = TypeVar("H")
 

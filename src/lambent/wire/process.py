@@ -7,6 +7,7 @@ makes when it is sent `Fork`. File descriptors travel with the message (SCM_RIGH
 
 from __future__ import annotations
 
+import signal
 from enum import StrEnum
 from typing import Final
 
@@ -15,6 +16,9 @@ import msgspec
 from lambent.core.invocation import FunctionError
 
 PACKET_BYTES_MAX: Final = 160 * 1024
+
+# Makes a worker that runs code look at what has arrived: a call may have been cancelled.
+CANCEL_SIGNAL: Final = signal.SIGRTMIN + 6
 
 # An environment variable of every process of an engine, by which it knows what its workers left behind. It
 # stays in the environment that user code and its children get.
@@ -65,6 +69,8 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     memory_bytes: int = 512 * 1024 * 1024
     mapped_bytes: int = 0  # of `model_dir`, to be mapped from files beside that memory
+    concurrency: int = 1  # how many calls it runs at once
+    threaded: bool = False  # sync code runs them in threads of its own
     threads: int = 1  # how many the frameworks of a worker may use
     unsafe_allowed: bool = False  # fork its template whatever was found in it, if a fork of it serves
     timeout_s: float = 60.0

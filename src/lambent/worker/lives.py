@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import gc
 import os
 import signal
@@ -14,10 +15,10 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.runtimes import threads
-from lambent.runtimes.base import Loading, Servable, load
+from lambent.runtimes.base import Concurrent, Loading, Servable, load
 from lambent.runtimes.faults import as_text, function_error
 from lambent.wire.frames import Hello, LoadError
-from lambent.wire.process import ONE_SHOT, ChildRole, Failed, Ready
+from lambent.wire.process import CANCEL_SIGNAL, ONE_SHOT, ChildRole, Failed, Ready
 from lambent.worker import forksafety, sandbox
 from lambent.worker.channel import Channel
 from lambent.worker.loop import Loop, leave_if_forked
@@ -101,10 +102,7 @@ def become_worker(birth: Birth, clock: Clock) -> int:
         servable = _restored(birth, loading)
     except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
         leave_if_forked(pid, error)
-        fault = function_error(error)
-        _end_with(as_text(fault))
-        stream.send(LoadError(), msgspec.json.encode(fault))
-        return EXIT_NOT_LOADED
+        return _refuse(stream, error)
     leave_if_forked(pid)
     if birth.role is ChildRole.PROBE:
         rehearse(servable)
@@ -112,8 +110,27 @@ def become_worker(birth: Birth, clock: Clock) -> int:
         return 0
     _hide_from_forks(stream, settled.log_fd)
     flush()
-    stream.send(Hello(loading.parts_ms))
-    return Loop(stream, servable, settled.printing, one_shot=birth.plan.runtime in ONE_SHOT).run()
+    return _serve(birth, stream, servable, settled.printing, Hello(loading.parts_ms))
+
+
+def _serve(birth: Birth, stream: Stream, servable: Servable, printing: Printing, hello: Hello) -> int:
+    if isinstance(servable, Concurrent) and servable.is_concurrent:
+        from lambent.worker.concurrent import ConcurrentLoop  # asyncio is not every worker's business
+
+        signal.signal(CANCEL_SIGNAL, signal.SIG_IGN)  # it reads all the time
+        return ConcurrentLoop(stream, servable, printing).run(hello, functools.partial(_refuse, stream))
+    loop = Loop(stream, servable, printing, one_shot=birth.plan.runtime in ONE_SHOT)
+    loop.listen()
+    stream.send(hello)
+    return loop.run()
+
+
+def _refuse(stream: Stream, error: BaseException) -> int:
+    """Tell the server that user code cannot be served, and why."""
+    fault = function_error(error)
+    _end_with(as_text(fault))
+    stream.send(LoadError(), msgspec.json.encode(fault))
+    return EXIT_NOT_LOADED
 
 
 def _loading(birth: Birth, clock: Clock) -> Loading:

@@ -6,14 +6,19 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
-from lambent.core.invocation import JSON, FunctionError, Status
-from lambent.runtimes.base import Reply, Request, Servable
+from lambent.core.errors import Cancelled
+from lambent.core.invocation import JSON, OCTETS, FunctionError, Status, cancelled_error
+from lambent.runtimes.base import Reply, Request, Servable, Together
 from lambent.runtimes.faults import as_text, exit_code, function_error
-from lambent.wire.frames import Answer, Call, Progress
+from lambent.wire.frames import Answer, Batch, Call, Each
+from lambent.worker.interrupt import Interrupt
+from lambent.worker.line import SerialLine
+from lambent.worker.mail import Mail
 from lambent.worker.printing import Printing, flush
 from lambent.worker.sandbox import open_reserve
 from lambent.worker.stream import BodyTooLarge, Stream
@@ -28,7 +33,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Loop:
-    """Answers calls until the server or user code ends it."""
+    """Answers calls one after another, until the server or user code ends it."""
 
     def __init__(self, stream: Stream, servable: Servable, printing: Printing, *, one_shot: bool) -> None:
         self._stream: Final = stream
@@ -36,62 +41,149 @@ class Loop:
         self._printing: Final = printing
         self._one_shot: Final = one_shot
         self._pid: Final = os.getpid()
-        self._running: int | None = None
+        self._mail: Final = Mail(stream)
+        self._interrupt: Final = Interrupt(self._mail)
+
+    def listen(self) -> None:
+        """Let a signal end user code whose call nobody waits for."""
+        self._interrupt.listen()
 
     def run(self) -> int:
         """Serve, and return the status to exit with. Raises `FrameError`, `OSError` for a broken stream."""
         while True:
             try:
-                frame = self._stream.receive()
+                work = self._mail.next()
             except BodyTooLarge as error:
-                if isinstance(error.header, Call):
-                    self._answer(error.header, _failed(error, error.header.invocation_id))
+                self._refuse(error)
                 continue
-            if frame is None or not isinstance(frame[0], Call):
-                return 0  # the end of the stream, or `Stop`
-            if (code := self._call(frame[0], frame[1])) is not None:
+            if work is None:
+                return 0
+            call, body = work
+            code = self._batch(call, body) if isinstance(call, Batch) else self._call(call, body)
+            self._mail.close(call.call_id)
+            if code is not None:
                 return code
 
     def _call(self, call: Call, body: bytearray) -> int | None:
         """Run one call and answer it. Returns an exit status where it was the last."""
-        started_ns, started_cpu_ns = time.perf_counter_ns(), time.process_time_ns()
-        self._running = call.call_id
-        verdict = self._verdict(call, body)
-        self._running = None
-        run_us = (time.perf_counter_ns() - started_ns) // 1000
-        cpu_us = (time.process_time_ns() - started_cpu_ns) // 1000
-        return self._answer(call, verdict, run_us=run_us, cpu_us=cpu_us)
+        meter = Meter()
+        line = self._line(call)
+        verdict = self._verdict(Request(call, body), line)
+        line.open = False
+        return self._answer(call.call_id, verdict, meter.read())
 
-    def _verdict(self, call: Call, body: bytearray) -> Verdict:
-        def notify(news: bytes) -> None:
-            # A thread that user code left behind may still have something to say when its call is over.
-            if self._running == call.call_id:
-                self._stream.send(Progress(call.call_id), news)
+    def _batch(self, batch: Batch, body: bytearray) -> int | None:
+        meter = Meter()
+        requests = list(_parted(batch, body))
+        verdicts = self._verdicts(requests)
+        each = tuple(
+            Each(verdict.status, verdict.reply.content_type, len(verdict.reply.body)) for verdict in verdicts
+        )
+        codes = [verdict.exit_code for verdict in verdicts if verdict.exit_code is not None]
+        whole = Verdict(
+            Status.OK,
+            Reply(b"".join(verdict.reply.body for verdict in verdicts), OCTETS),
+            codes[0] if codes else None,
+        )
+        return self._answer(batch.call_id, whole, meter.read(), each)
 
+    def _verdict(self, request: Request, line: SerialLine) -> Verdict:
+        """How user code ends, whatever it does."""
+        call = request.call
         try:
-            reply = self._servable(Request(call, body, notify))
+            return self._ran(request, line)
+        except Cancelled:  # it came between two steps of ours
+            return failed(Cancelled(), call.invocation_id)
+
+    def _ran(self, request: Request, line: SerialLine) -> Verdict:
+        call = request.call
+        try:
+            if self._mail.is_cancelled(call.call_id):
+                raise Cancelled
+            self._interrupt.enter(call.call_id)
+            reply = self._servable(request, line)
+            self._interrupt.pause()
         except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
+            self._interrupt.pause()
             leave_if_forked(self._pid, error)
-            return _failed(error, call.invocation_id)
+            return failed(error, call.invocation_id)
         leave_if_forked(self._pid)
         return Verdict(Status.OK, reply)
 
-    def _answer(self, call: Call, verdict: Verdict, *, run_us: int = 0, cpu_us: int = 0) -> int | None:
+    def _verdicts(self, requests: Sequence[Request]) -> Sequence[Verdict]:
+        if not isinstance(self._servable, Together):
+            return [self._verdict(request, self._line(request.call)) for request in requests]
+        try:
+            ended = self._servable.together(requests)
+        except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
+            leave_if_forked(self._pid, error)
+            return [failed(error, request.call.invocation_id) for request in requests]
+        leave_if_forked(self._pid)
+        return [
+            Verdict(Status.OK, end) if isinstance(end, Reply) else failed(end, request.call.invocation_id)
+            for request, end in zip(requests, ended, strict=True)
+        ]
+
+    def _line(self, call: Call) -> SerialLine:
+        return SerialLine(call.call_id, self._stream, self._mail, self._interrupt)
+
+    def _refuse(self, error: BodyTooLarge) -> None:
+        header = error.header
+        if isinstance(header, Call):
+            self._answer(header.call_id, failed(error, header.invocation_id), Used())
+        elif isinstance(header, Batch):
+            ends = [failed(error, call.invocation_id) for call in header.calls]
+            each = tuple(Each(end.status, JSON, len(end.reply.body)) for end in ends)
+            whole = Reply(b"".join(end.reply.body for end in ends))
+            self._answer(header.call_id, Verdict(Status.OK, whole), Used(), each)
+
+    def _answer(self, call_id: int, verdict: Verdict, used: Used, each: tuple[Each, ...] = ()) -> int | None:
         code = verdict.exit_code
         last = self._printing.settle() or self._one_shot or self._stream.ending
         if last and code is None:
             code = 0
         answer = Answer(
-            call_id=call.call_id,
+            call_id=call_id,
             status=verdict.status,
             content_type=verdict.reply.content_type,
-            run_us=run_us,
-            cpu_us=cpu_us,
+            run_us=used.run_us,
+            cpu_us=used.cpu_us,
             rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             retiring=code is not None,
+            each=each,
+            head=verdict.reply.head,
         )
         self._stream.send(answer, verdict.reply.body)
         return code
+
+
+def _parted(batch: Batch, body: bytearray) -> Iterator[Request]:
+    start = 0
+    for call, size in zip(batch.calls, batch.sizes, strict=True):
+        yield Request(call, body[start : start + size])
+        start += size
+
+
+class Used(msgspec.Struct, frozen=True):
+    """What a call took: the time in user code, and the CPU time of the process meanwhile."""
+
+    run_us: int = 0
+    cpu_us: int = 0
+
+
+class Meter:
+    """Measures from when it is made."""
+
+    __slots__ = ("_cpu_ns", "_ns")
+
+    def __init__(self) -> None:
+        self._ns, self._cpu_ns = time.perf_counter_ns(), time.process_time_ns()
+
+    def read(self) -> Used:
+        """What was used until now."""
+        return Used(
+            (time.perf_counter_ns() - self._ns) // 1000, (time.process_time_ns() - self._cpu_ns) // 1000
+        )
 
 
 def leave_if_forked(pid: int, error: BaseException | None = None) -> None:
@@ -107,7 +199,10 @@ def leave_if_forked(pid: int, error: BaseException | None = None) -> None:
     os._exit(0 if error is None else exit_code(error) if isinstance(error, SystemExit) else 1)
 
 
-def _failed(error: BaseException, request_id: str) -> Verdict:
+def failed(error: BaseException, request_id: str) -> Verdict:
+    """What an invocation came to whose code raised `error`."""
+    if isinstance(error, Cancelled):
+        return Verdict(Status.CANCELLED, Reply(msgspec.json.encode(cancelled_error(request_id))))
     if isinstance(error, MemoryError) and not isinstance(error, BodyTooLarge):
         # What it left cannot be known, and the next call would meet it.
         open_reserve()

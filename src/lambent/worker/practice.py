@@ -11,7 +11,7 @@ import socket
 from typing import Final
 
 from lambent.clock import Clock
-from lambent.runtimes.base import Practising, Reply, Request, Servable
+from lambent.runtimes.base import Line, Practising, Reply, Request, Servable
 from lambent.wire.frames import Call, encode
 from lambent.worker.loop import Loop
 from lambent.worker.printing import Printing
@@ -39,10 +39,10 @@ def practise(servable: Servable, printing: Printing, clock: Clock) -> float:
 
 
 def _without_user_code(servable: Servable) -> Servable:
-    def answer(request: Request, /) -> Reply:
+    def answer(request: Request, line: Line, /) -> Reply:
         if isinstance(servable, Practising):
             try:
-                servable.practise(request)
+                servable.practise(request, line)
             except Exception:  # noqa: BLE001 - a framework's own; the call that meets it will tell
                 return Reply(BODY)
         return Reply(BODY)

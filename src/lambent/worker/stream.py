@@ -36,10 +36,27 @@ class Stream:
         self._sending: Final = threading.Lock()  # user code may report progress from a thread of its own
         self.ending = False  # no frames are taken any more, but for those that have arrived
 
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for who reads it in another way."""
+        return self._socket
+
     def woken(self) -> bool:
         """Wait for `Wake`; False where `Stop`, or the end of the stream, comes in its place."""
         frame = self.receive()
         return frame is not None and isinstance(frame[0], Wake)
+
+    def pull(self) -> bool:
+        """Take what has arrived, without waiting, and say whether it is at least one whole frame."""
+        try:
+            while got := self._socket.recv_into(self._chunk, 0, socket.MSG_DONTWAIT):
+                self._arrived += self._chunk[:got]
+        except BlockingIOError:
+            pass
+        if len(self._arrived) < PREFIX.size:
+            return False
+        head_bytes, body_bytes = PREFIX.unpack_from(self._arrived)
+        return len(self._arrived) - PREFIX.size >= int(head_bytes) + int(body_bytes)
 
     def receive(self) -> tuple[ToWorker, bytearray] | None:
         """The next frame, `None` at the end of the stream. Raises `FrameError`, `BodyTooLarge`."""

@@ -14,6 +14,7 @@ from lambent.core.invocation import Status
 from lambent.core.spec import Temperature
 from lambent.engines.base import Worker
 from lambent.engines.parked import PARK_AFTER_S, PARK_AGAIN_S
+from lambent.wire.frames import Stop
 from tests.support.engine_stages import LocalStage, Scenery, ask, eventually
 from tests.support.patience import PATIENT_S
 
@@ -49,7 +50,7 @@ async def answered(worker: Worker) -> Any:
 
 async def slept(scenery: Scenery, worker: Worker) -> None:
     """Stop a worker and wait for its end."""
-    worker.stop()
+    worker.tell(Stop())
     await worker.exited()
 
 

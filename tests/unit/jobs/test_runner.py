@@ -23,8 +23,10 @@ from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.base import Model, Run, RunState
 from lambent.storage.sql import SqlStore
 from lambent.storage.sql_database import Database
+from lambent.wire.frames import Progress
 from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
 from lambent.wire.process import RevisionPlan, Runtime
+from tests.support.patience import PATIENT_S
 
 AT_ONCE = Latencies(exec_s=0, import_s=0, load_s=0, fork_s=0, restore_s=0, exit_s=0)
 Job = Callable[[JobCall, Scene], JobResult]
@@ -87,11 +89,15 @@ def job(work: Job) -> Program:
     )
 
 
+def says(scene: Scene, news: News) -> None:
+    scene.say(Progress(scene.call.call_id), msgspec.json.encode(news))
+
+
 def leaves_a_model(call: JobCall, scene: Scene) -> JobResult:
     folder = Path(call.work_dir) / MODEL_DIR
     folder.mkdir()
     (folder / "m.onnx").write_bytes(b"weights")
-    scene.progress(msgspec.json.encode(News(0.5, "half way", 1, {"loss": 0.2})))
+    says(scene, News(0.5, "half way", 1, {"loss": 0.2}))
     return JobResult({"accuracy": 0.9}, files=1)
 
 
@@ -106,9 +112,7 @@ def test_a_run_registers_what_it_left_and_says_what_it_measured(house: House) ->
 
 def test_of_a_job_that_says_too_much_a_bounded_part_is_kept_and_its_result_first(house: House) -> None:
     def talks(_: JobCall, scene: Scene) -> JobResult:
-        scene.progress(
-            msgspec.json.encode(News(None, "x" * 10_000_000, None, dict.fromkeys(map(str, range(5000)), 1.0)))
-        )
+        says(scene, News(None, "x" * 10_000_000, None, dict.fromkeys(map(str, range(5000)), 1.0)))
         return JobResult({"n" * 10_000: 2.0, "accuracy": 0.9})
 
     end = house.run(job(talks))
@@ -144,22 +148,27 @@ async def hangs(_: bytes, __: Scene) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("program", "status", "reason"),
+    ("program", "timeout_s", "status", "reason"),
     [
-        pytest.param(job(fails), Status.FAILED, "the job failed: ValueError: no data", id="raises"),
+        pytest.param(
+            job(fails), PATIENT_S, Status.FAILED, "the job failed: ValueError: no data", id="raises"
+        ),
         pytest.param(
             job(dies),
+            PATIENT_S,
             Status.EXITED,
             "the job's process ended with SIGKILL; it last said: about to end",
             id="dies",
         ),
-        pytest.param(Program(run=hangs), Status.TIMED_OUT, "the job ran over its timeout_s=0.05", id="hangs"),
+        pytest.param(
+            Program(run=hangs), 0.05, Status.TIMED_OUT, "the job ran over its timeout_s=0.05", id="hangs"
+        ),
     ],
 )
 def test_a_run_that_fails_says_why_and_is_metered_all_the_same(
-    house: House, program: Program, status: Status, reason: str
+    house: House, program: Program, timeout_s: float, status: Status, reason: str
 ) -> None:
-    end = house.run(program, timeout_s=0.05)
+    end = house.run(program, timeout_s=timeout_s)
     assert (end.state, end.reason) == (RunState.FAILED, reason)
     [record] = house.usage
     assert (record.invocation, record.status, record.kind) == (end.id, status, Kind.JOB)

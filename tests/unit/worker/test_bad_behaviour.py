@@ -41,7 +41,7 @@ def test_an_exception_comes_with_its_trace_and_without_our_frames(serve: Serve) 
         ("{'at': __import__('datetime').datetime.now()}", "Object of type datetime is not JSON serializable"),
         ("{'raw': b'x'}", "Object of type bytes is not JSON serializable"),
         ("handler", "Object of type function is not JSON serializable"),
-        ("(x for x in [1])", "Object of type generator is not JSON serializable"),
+        ("map(str, [1])", "Object of type map is not JSON serializable"),
         ("{('a', 1): 2}", "keys must be str, int, float, bool or None, not tuple"),
         ("itself", "Circular reference detected"),
     ],

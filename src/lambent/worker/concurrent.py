@@ -1,0 +1,204 @@
+"""A worker's loop for code that answers many calls at once: async code, or threads if its owner says so."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from collections import deque
+from collections.abc import Callable
+from typing import Final, cast
+
+from lambent.core.errors import Cancelled
+from lambent.core.invocation import Status
+from lambent.runtimes.base import Body, Concurrent, Request
+from lambent.wire.frames import (
+    CREDIT_BYTES,
+    Answer,
+    Begin,
+    Call,
+    Cancel,
+    Chunk,
+    Credit,
+    Form,
+    FrameReader,
+    Head,
+    Hello,
+    Input,
+    Took,
+    ToServer,
+    ToWorker,
+    encode,
+)
+from lambent.worker.loop import Meter, Verdict, failed, leave_if_forked
+from lambent.worker.printing import Printing
+from lambent.worker.stream import Stream
+
+
+class ConcurrentLine:
+    """See `runtimes.base.AsyncLine`."""
+
+    def __init__(self, call: Call, send: Callable[[ToServer, Body], None]) -> None:
+        self._call_id: Final = call.call_id
+        self._send: Final = send
+        self._credit = CREDIT_BYTES
+        self._inputs: Final[deque[tuple[Form, Body]]] = deque()
+        self._more = call.more
+        self._news: Final = asyncio.Event()
+        self.begun = False
+
+    async def begin(self, head: Head | None = None) -> None:
+        if self.begun:
+            raise RuntimeError("the answer has begun already")
+        self.begun = True
+        self._send(Begin(self._call_id, head), b"")
+
+    async def write(self, form: Form, piece: Body) -> None:
+        if not self.begun:
+            await self.begin()
+        while self._credit <= 0:
+            self._news.clear()
+            await self._news.wait()
+        self._credit -= len(piece)
+        self._send(Chunk(self._call_id, form), piece)
+
+    async def read(self) -> tuple[Form, Body] | None:
+        while not self._inputs and self._more:
+            self._news.clear()
+            await self._news.wait()
+        if not self._inputs:
+            return None
+        form, piece = self._inputs.popleft()
+        self._send(Took(self._call_id, len(piece)), b"")
+        return form, piece
+
+    def hear(self, header: Input | Credit, body: Body) -> None:
+        """The server says something about this call."""
+        if isinstance(header, Credit):
+            self._credit += header.size_bytes
+        else:
+            if body or not header.last:
+                self._inputs.append((header.form, body))
+            self._more = not header.last
+        self._news.set()
+
+
+class ConcurrentLoop(asyncio.Protocol):
+    """Answers calls side by side, as many as the server sends, until the server or user code ends it."""
+
+    def __init__(self, stream: Stream, servable: Concurrent, printing: Printing) -> None:
+        self._stream: Final = stream
+        self._servable: Final = servable
+        self._printing: Final = printing
+        self._pid: Final = os.getpid()
+        self._reader: Final[FrameReader[ToWorker]] = FrameReader(ToWorker)
+        self._calls: Final[dict[int, tuple[asyncio.Task[None], ConcurrentLine]]] = {}
+        self._transport: asyncio.Transport
+        self._code: int | None = None  # to exit with, once nothing runs any more
+        self._over: asyncio.Event
+        self._lost: asyncio.Event
+
+    def run(self, hello: Hello, refuse: Callable[[BaseException], int]) -> int:
+        """Say hello, serve, and return the status to exit with: that of `refuse`, where `start` raises."""
+        with asyncio.Runner() as runner:
+            return runner.run(self._live(hello, refuse))
+
+    async def _live(self, hello: Hello, refuse: Callable[[BaseException], int]) -> int:
+        try:
+            await self._servable.start()
+        except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
+            leave_if_forked(self._pid, error)
+            return refuse(error)
+        leave_if_forked(self._pid)
+        loop = asyncio.get_running_loop()
+        self._over, self._lost = asyncio.Event(), asyncio.Event()
+        await loop.create_unix_connection(lambda: self, sock=self._stream.socket)
+        self._send(hello)
+        try:
+            await self._over.wait()
+        finally:
+            await self._servable.stop()
+            self._transport.close()  # once all that was said has left
+            await self._lost.wait()
+        return self._code or 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        for header, body in self._reader.feed(data):
+            if isinstance(header, Call):
+                self._begin(header, body)
+            elif isinstance(header, Cancel | Credit | Input):
+                self._tell(header, body)
+            else:
+                self._finish(0)
+
+    def eof_received(self) -> bool:
+        self._finish(0)
+        return True  # answers still go out
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost.set()
+        self._over.set()  # the server has gone, and nobody hears what still runs
+
+    def _begin(self, call: Call, body: bytes) -> None:
+        line = ConcurrentLine(call, self._send)
+        if call.more and body:
+            line.hear(Input(call.call_id), body)
+        task = asyncio.get_running_loop().create_task(self._answered(call, body, line))
+        self._calls[call.call_id] = task, line
+
+    def _tell(self, header: Cancel | Credit | Input, body: bytes) -> None:
+        if (known := self._calls.get(header.call_id)) is None:
+            return  # it was answered in the meantime
+        task, line = known
+        if isinstance(header, Cancel):
+            task.cancel()
+        else:
+            line.hear(header, body)
+
+    async def _answered(self, call: Call, body: bytes, line: ConcurrentLine) -> None:
+        meter = Meter()
+        verdict = await self._verdict(Request(call, body), line)
+        code = verdict.exit_code
+        if self._printing.settle() and code is None:
+            code = 0
+        used = meter.read()
+        answer = Answer(
+            call_id=call.call_id,
+            status=verdict.status,
+            content_type=verdict.reply.content_type,
+            run_us=used.run_us,
+            cpu_us=used.cpu_us,
+            rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            retiring=code is not None,
+            head=verdict.reply.head,
+        )
+        self._send(answer, bytes(verdict.reply.body))
+        del self._calls[call.call_id]
+        if code is not None:
+            self._finish(code)
+        elif self._code is not None:
+            self._finish(self._code)
+
+    async def _verdict(self, request: Request, line: ConcurrentLine) -> Verdict:
+        try:
+            reply = await self._servable.converse(request, line)
+        except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
+            leave_if_forked(self._pid, error)
+            if isinstance(error, asyncio.CancelledError):
+                error = Cancelled()
+            return failed(error, request.call.invocation_id)
+        leave_if_forked(self._pid)
+        return Verdict(Status.OK, reply)
+
+    def _finish(self, code: int) -> None:
+        """Take no more calls, and end when what runs has ended."""
+        self._code = code if self._code is None else max(self._code, code)
+        if not self._calls:
+            self._over.set()
+
+    def _send(self, header: ToServer, body: Body = b"") -> None:
+        if not self._transport.is_closing():
+            self._transport.write(encode(header, bytes(body)))

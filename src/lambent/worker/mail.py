@@ -1,0 +1,71 @@
+"""What a worker that runs one call at a time was sent, sorted: calls in order, and words about them.
+
+A worker reads between its calls. What concerns the call that runs is read where user code gives way, and when
+a signal says that something has come.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from lambent.wire.frames import Batch, Call, Cancel, Credit, ToWorker
+from lambent.worker.stream import Stream
+
+Work = tuple[Call | Batch, bytearray]
+
+
+class Mail:
+    """Sorts the frames of a stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream: Final = stream
+        self._work: Final[deque[Work]] = deque()
+        self._cancelled: Final[set[int]] = set()
+        self._credit: Final[dict[int, int]] = {}
+        self._over = False
+
+    def next(self) -> Work | None:
+        """The next call, or a batch; `None` where no more will come. Raises what `Stream.receive` raises."""
+        while not self._work and not self._over:
+            self.wait()
+        return self._work.popleft() if self._work else None
+
+    def wait(self) -> bool:
+        """Wait for one more frame; False where none will come."""
+        if self._over:
+            return False
+        self._sort(self._stream.receive())
+        return True
+
+    def look(self) -> None:
+        """Sort what has come, without waiting."""
+        while not self._over and self._stream.pull():
+            self._sort(self._stream.receive())
+
+    def is_cancelled(self, call_id: int) -> bool:
+        """Whether nobody waits for this call any more."""
+        return call_id in self._cancelled
+
+    def credit(self, call_id: int) -> int:
+        """Bytes that were granted to the answer of a call since this was asked last."""
+        return self._credit.pop(call_id, 0)
+
+    def close(self, call_id: int) -> None:
+        """A call was answered. The server numbers its calls in order, so nothing is said of earlier ones."""
+        if self._cancelled or self._credit:
+            self._cancelled.difference_update([known for known in self._cancelled if known <= call_id])
+            self._credit.pop(call_id, None)
+
+    def _sort(self, frame: tuple[ToWorker, bytearray] | None) -> None:
+        match frame:
+            case (Call() | Batch() as work, body):
+                self._work.append((work, body))
+            case (Cancel(call_id), _):
+                self._cancelled.add(call_id)
+            case (Credit(call_id, size_bytes), _):
+                self._credit[call_id] = self._credit.get(call_id, 0) + size_bytes
+            case None:
+                self._over = True  # the end of the stream
+            case _:
+                self._over = True  # `Stop`, behind all calls
