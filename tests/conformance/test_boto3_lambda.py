@@ -32,6 +32,8 @@ def lambda_handler(event, context):
     if event.get("write"):
         with open(event["write"], "a") as file:
             file.write(context.aws_request_id + "\\n")
+    while event.get("until") and not os.path.exists(event["until"]):
+        time.sleep(0.01)
     custom = context.client_context.custom if context.client_context else None
     return {"statusCode": 200, "body": event, "custom": custom, "id": context.aws_request_id}
 """
@@ -44,7 +46,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     file.write_text(HANDLER)
     running = RunningServer(folder / "state").start()
     try:
-        running.deploy(file, "--name", "hello", "--set", "timeout_s=1")
+        running.deploy(file, "--name", "hello", "--set", "timeout_s=90")
+        running.deploy(file, "--name", "hasty", "--set", "timeout_s=1")
         (folder / "broken.py").write_text("def lambda_handler(event, context): return {1, 2}\n")
         running.deploy(folder / "broken.py", "--name", "broken")
         yield running
@@ -152,7 +155,7 @@ def test_a_handler_that_ends_its_process(client: Any) -> None:
 
 
 def test_a_handler_that_takes_too_long(client: Any) -> None:
-    answer = client.invoke(FunctionName="hello", Payload=b'{"sleep_s": 20}')
+    answer = client.invoke(FunctionName="hasty", Payload=b'{"sleep_s": 600}')
     error = result_of(answer)
     assert (answer["FunctionError"], error["errorType"]) == ("Unhandled", "Sandbox.Timedout")
     told = answer["ResponseMetadata"]["RequestId"]
@@ -210,16 +213,24 @@ def test_a_session_token_changes_nothing(server: RunningServer) -> None:
 
 
 def test_a_slow_call_that_is_sent_again_runs_once(server: RunningServer, tmp_path: Path) -> None:
-    file = tmp_path / "ran"
+    file, again = tmp_path / "ran", tmp_path / "again"
     impatient = boto3.client(
         "lambda",
         endpoint_url=server.url,
         region_name="eu-central-1",
         aws_access_key_id=server.about["access_key_id"],
         aws_secret_access_key=server.about["secret_access_key"],
-        config=Config(read_timeout=0.3, retries={"total_max_attempts": 5, "mode": "standard"}),
+        config=Config(read_timeout=1, retries={"total_max_attempts": 20, "mode": "standard"}),
     )
-    payload = json.dumps({"sleep_s": 0.7, "write": str(file)})
+    sent: list[Any] = []
+
+    def note(request: Any, **_: Any) -> None:
+        sent.append(request)
+        if len(sent) > 1:
+            again.touch()
+
+    impatient.meta.events.register("before-send.lambda.Invoke", note)
+    payload = json.dumps({"write": str(file), "until": str(again)})
     answer = impatient.invoke(FunctionName="hello", Payload=payload)
     assert answer["ResponseMetadata"]["RetryAttempts"] >= 1
     assert file.read_text() == result_of(answer)["id"] + "\n"
@@ -228,9 +239,9 @@ def test_a_slow_call_that_is_sent_again_runs_once(server: RunningServer, tmp_pat
 def test_what_is_deployed_can_be_read(client: Any) -> None:
     pages = client.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 1})
     names = [function["FunctionName"] for page in pages for function in page["Functions"]]
-    assert names == ["broken", "hello"]
+    assert names == ["broken", "hasty", "hello"]
     configuration = client.get_function_configuration(FunctionName="hello")
-    assert (configuration["Handler"], configuration["Timeout"]) == ("app.lambda_handler", 1)
+    assert (configuration["Handler"], configuration["Timeout"]) == ("app.lambda_handler", 90)
     assert configuration["FunctionArn"] == ARN
     client.get_waiter("function_active_v2").wait(FunctionName="hello")
 
