@@ -11,12 +11,14 @@ import msgspec
 
 from lambent.core.invocation import JSON, FunctionError, PrintTail, Status
 from lambent.core.lifecycle import Event, Instruction, State, step
-from lambent.engines.base import Exit, Worker, WorkerGone
+from lambent.engines.base import Exit, Hears, Worker, WorkerGone
 from lambent.wire.api import WakeView
-from lambent.wire.frames import Call
+from lambent.wire.frames import Batch, Call, Cancel, Each, Head, ToCall
 from lambent.wire.process import RevisionPlan
 
 EARLY_S_MAX: Final = 0.001  # event loops round: a timer may ring so much before its time
+# How long a call that is over its time may take to end by itself, where killing its worker would end others.
+CANCEL_GRACE_S: Final = 1.0
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +31,8 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     cpu_us: int
     rss_bytes: int
     printed: bytes
+    each: tuple[Each, ...] = ()
+    head: Head | None = None
 
 
 class NotStarted(Exception):
@@ -51,13 +55,14 @@ class Owner(Protocol):
 class Member:
     """A worker of the pool, with its place in the lifecycle and the calls that it was sent.
 
-    A worker runs its calls one after another. Those behind the first were sent ahead, so that it does not
-    have to wait for them; their time counts from their turn. If it ends before that, they were not started.
+    A worker runs as many calls at once as it has slots. Those behind them were sent ahead, so that it does
+    not have to wait for them; their time counts from their turn. If it ends before that, they were not
+    started.
     """
 
     __slots__ = (
-        "_due_s",
         "_failing",
+        "_running",
         "_sent",
         "_state",
         "_timer",
@@ -75,7 +80,7 @@ class Member:
     def __init__(self, owner: Owner, plan: RevisionPlan, worker: Worker, wake: WakeView) -> None:
         self._state = State.STARTING
         self._sent: Final[deque[Lease]] = deque()
-        self._due_s = 0.0  # when the call whose turn it is has used up its time
+        self._running = 0  # how many of them have begun
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0  # when it rings
         self._failing = False  # it ends, or has ended: it takes no more calls
@@ -101,22 +106,24 @@ class Member:
 
     def takes(self, ahead: int) -> bool:
         """Whether one more call may be sent while it is busy, when so many may be ahead of their turn."""
-        return self.leases <= ahead and self._state is State.BUSY and not self._failing and not self.alone
+        room = self.leases < self.plan.concurrency + ahead
+        return room and self._state is State.BUSY and not self._failing and not self.alone
 
     def sent(self, lease: Lease) -> None:
         """A call is on its way."""
         self._sent.append(lease)
-        if len(self._sent) == 1:
+        if self._running < self.plan.concurrency:
             self._begin(lease)
 
     def ended(self, lease: Lease, event: Event) -> None:
         """A call was answered, or never will be. Raises `NotStarted` where its turn never came."""
         if lease.begun:  # not "is the first": who hears of the worker's end first is a matter of chance
-            self._sent.popleft()
+            self._sent.remove(lease)
+            self._running -= 1
             if event is not Event.RETURNED:
                 self._end()
-            elif self._sent:
-                self._begin(self._sent[0])
+            elif len(self._sent) > self._running:
+                self._begin(self._sent[self._running])
             self.returned(event)
         elif event is Event.KILL_ASKED:  # cancelled before its turn, which comes nevertheless
             lease.abandoned = True
@@ -143,29 +150,37 @@ class Member:
             self.tell(Event.KILL_ASKED)
             return
         now_s = self.owner.now_s()
-        lease.begun, lease.started_s = True, now_s
-        self._due_s = now_s + lease.timeout_s
-        # One timer lives through many calls: making one and taking it back costs more than a short call.
-        if self._timer is None or self._due_s < self._timer_s:
-            self._set_timer(lease.timeout_s)
+        lease.begun, lease.started_s, lease.due_s = True, now_s, now_s + lease.timeout_s
+        self._running += 1
+        self._wait_until(lease.due_s)
 
-    def _set_timer(self, rest_s: float) -> None:
+    def _wait_until(self, due_s: float) -> None:
+        # One timer lives through many calls: making one and taking it back costs more than a short call.
         if self._timer is not None:
+            if self._timer_s <= due_s:
+                return
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(rest_s, self._look)
-        self._timer_s = self.owner.now_s() + rest_s
+        self._timer = asyncio.get_running_loop().call_later(due_s - self.owner.now_s(), self._look)
+        self._timer_s = due_s
 
     def _look(self) -> None:
-        """Whether the call whose turn it is has used up its time."""
+        """Whether a call that runs has used up its time."""
         self._timer = None
-        if not self._sent or self._failing:
-            return
-        rest_s = self._due_s - self.owner.now_s()
-        if rest_s > EARLY_S_MAX:
-            self._set_timer(rest_s)
-        else:
-            self._sent[0].timed_out = True
+        late_s = self.owner.now_s() + EARLY_S_MAX
+        for lease in tuple(self._sent):
+            if lease.begun and lease.due_s <= late_s and not self._failing:
+                self._overdue(lease)
+        if self._running and not self._failing:
+            self._wait_until(min(lease.due_s for lease in self._sent if lease.begun))
+
+    def _overdue(self, lease: Lease) -> None:
+        if self.plan.concurrency == 1 or lease.timed_out:
+            lease.timed_out = True
             self.tell(Event.TIMED_OUT)
+        else:
+            lease.timed_out = True
+            lease.due_s += CANCEL_GRACE_S
+            lease.cancel()
 
     def _end(self) -> None:
         self._failing = True
@@ -177,7 +192,18 @@ class Member:
 class Lease:
     """The right to run one call on a member. Ends in `run` or in `give_back`, exactly once."""
 
-    __slots__ = ("abandoned", "begun", "member", "plan", "started_s", "timed_out", "timeout_s", "wake")
+    __slots__ = (
+        "_call_id",
+        "abandoned",
+        "begun",
+        "due_s",
+        "member",
+        "plan",
+        "started_s",
+        "timed_out",
+        "timeout_s",
+        "wake",
+    )
 
     def __init__(self, member: Member) -> None:
         self.member = member
@@ -187,7 +213,9 @@ class Lease:
         self.timed_out = False
         self.abandoned = False  # nobody waits for it any more; its worker runs it all the same
         self.started_s = 0.0
+        self.due_s = 0.0  # when it has used up its time
         self.timeout_s = 0.0
+        self._call_id = 0
         member.wake = None
         member.leases += 1
 
@@ -196,18 +224,40 @@ class Lease:
         self.member.wake = self.wake
         self.member.returned(Event.RETURNED)
 
-    async def run(self, call: Call, body: bytes, *, timeout_s: float, print_tail: PrintTail) -> Ran:
+    def tell(self, header: ToCall, body: bytes = b"") -> None:
+        """Say something to the call that runs."""
+        self.member.worker.tell(header, body)
+
+    def cancel(self) -> None:
+        """Nobody waits for the call any more: user code is told to end it. It is answered all the same."""
+        self.member.worker.tell(Cancel(self._call_id))
+
+    async def run(
+        self,
+        call: Call | Batch,
+        body: bytes,
+        *,
+        timeout_s: float,
+        print_tail: PrintTail,
+        hears: Hears | None = None,
+    ) -> Ran:
         """Run `call` to its end, its timeout or its worker's death. The slot is free again after it.
 
-        Raises `NotStarted` where the worker ended before it came to this call.
+        `hears` is told what it says before its answer. Raises `NotStarted` where the worker ended before it
+        came to this call.
         """
         member, worker = self.member, self.member.worker
         self.timeout_s = timeout_s
+        self._call_id = call.call_id
         member.sent(self)
         event = Event.KILL_ASKED  # if the caller is cancelled in the middle: the worker still runs that call
         try:
-            answer, result = await worker.call(call, body)
+            answer, result = await worker.call(call, body, hears)
             event = Event.RETIRING if answer.retiring else Event.RETURNED
+            if self.timed_out and answer.status is Status.CANCELLED:
+                return self._without_answer(
+                    call, Exit(code=None, cpu_us=answer.cpu_us, rss_bytes_max=answer.rss_bytes)
+                )
             return Ran(
                 status=answer.status,
                 body=result,
@@ -216,6 +266,8 @@ class Lease:
                 cpu_us=answer.cpu_us,
                 rss_bytes=answer.rss_bytes,
                 printed=worker.printed() if print_tail is PrintTail.KEPT else b"",
+                each=answer.each,
+                head=answer.head,
             )
         except WorkerGone as gone:
             event = Event.EXITED
@@ -223,10 +275,11 @@ class Lease:
         finally:
             member.ended(self, event)
 
-    def _without_answer(self, call: Call, end: Exit) -> Ran:
+    def _without_answer(self, call: Call | Batch, end: Exit) -> Ran:
         """What is said in place of a worker that cannot say it, in AWS Lambda's words."""
         run_s = self.member.owner.now_s() - self.started_s
-        said = f"RequestId: {call.invocation_id} Error: "
+        named = call.invocation_id if isinstance(call, Call) else call.calls[0].invocation_id
+        said = f"RequestId: {named} Error: "
         if self.timed_out:
             status = Status.TIMED_OUT
             error = FunctionError(
