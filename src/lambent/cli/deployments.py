@@ -2,56 +2,66 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
 
 from lambent.cli.options import connect, json_option
-from lambent.cli.output import duration, emit_json, fields, parts, shortened, size, table, when
+from lambent.cli.output import emit_json, fields, shortened, size, table, when
 from lambent.cli.progress import Progress
+from lambent.cli.wakes import in_short, show_wakes
+from lambent.clock import SystemClock
+from lambent.core.spec import Keep, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lambent.wire.api import DeploymentDetail, DeploymentView, RevisionView
+
+UNSAFE_HINT: Final = "Each worker loads by itself. If this is harmless, deploy with --set fork_unsafe=allow."
+OVERRULED_HINT: Final = "It is primed nevertheless: fork_unsafe=allow, and a fork of it was seen to serve."
 
 
 @click.command()
 @json_option
 def ls(*, as_json: bool) -> None:
-    """List the deployments."""
+    """List the deployments.
+
+    PRIVATE is the memory that a deployment's template and workers map alone, SHARED their part of what they
+    share with each other and with other processes.
+    """
     with connect() as client, Progress("asking the server"):
         found = client.list()
     if as_json:
         emit_json(found)
         return
     table(
-        ["NAME", "KIND", "REV", "TEMPERATURE", "WORKERS", "QUEUED", "MEMORY", "NOTE"],
         [
-            [
-                one.name,
-                one.kind,
-                str(one.number),
-                one.temperature,
-                str(one.workers),
-                str(one.queued),
-                size(one.pss_bytes),
-                shortened(_note(one)),
-            ]
-            for one in found
+            "NAME", "KIND", "REV", "TEMPERATURE", "KEEP", "WORKERS", "QUEUED", "PRIVATE", "SHARED",
+            "LAST WAKE", "NOTE",
         ],
-        right=("REV", "WORKERS", "QUEUED", "MEMORY"),
-    )
+        [_line(one, now_unix_ms=SystemClock().unix_ms()) for one in found],
+        right=("REV", "WORKERS", "QUEUED", "PRIVATE", "SHARED"),
+    )  # fmt: skip
 
 
 @click.command()
 @click.argument("name")
+@click.option("--wakes", is_flag=True, help="What each of the last wakes was made of, and how all spread.")
 @json_option
-def show(name: str, *, as_json: bool) -> None:
-    """Show one deployment: revisions, wakes, limits."""
+def show(name: str, *, wakes: bool, as_json: bool) -> None:
+    """Show one deployment: its revisions and limits, or what its wakes were made of.
+
+    The JSON holds everything, with --wakes or without.
+    """
     with connect() as client, Progress("asking the server"):
         detail = client.show(name)
     if as_json:
         emit_json(detail)
+        return
+    if wakes:
+        show_wakes(name, detail.wakes, detail.wake_statistics)
         return
     _show_now(detail)
     click.echo()
@@ -60,16 +70,6 @@ def show(name: str, *, as_json: bool) -> None:
         [_revision(revision) for revision in detail.revisions],
         right=("REV",),
     )
-    if detail.wakes:
-        click.echo()
-        table(
-            ["WOKEN", "FROM", "TOOK", "PARTS"],
-            [
-                [when(wake.at_unix_ms), wake.temperature, duration(wake.total_ms), parts(wake.parts_ms)]
-                for wake in detail.wakes
-            ],
-            right=("TOOK",),
-        )
 
 
 @click.command()
@@ -147,12 +147,16 @@ def _show_now(detail: DeploymentDetail) -> None:
             ("temperature", one.temperature),
             ("because", detail.kept_because),
             ("keep policy", detail.keep_policy),
+            ("keep", _pin(one)),
+            *_listed("not primed", one.unsafe, UNSAFE_HINT),
+            *_listed("overruled", one.overruled, OVERRULED_HINT),
             (
                 "workers",
                 _workers(one.workers, active.workers_min, active.workers_max) if active else str(one.workers),
             ),
             ("queued", str(one.queued)),
-            ("memory", f"{size(one.pss_bytes)} ({size(one.private_bytes)} private)"),
+            ("memory", f"{_memory(one, one.private_bytes)} private, {_memory(one, one.shared_bytes)} shared"),
+            ("last wake", _last_wake(one)),
             (
                 "limits",
                 f"memory {size(active.memory_bytes)}, timeout {active.timeout_s:g} s" if active else "",
@@ -160,9 +164,47 @@ def _show_now(detail: DeploymentDetail) -> None:
             ("keep alive", f"{active.keep_alive_s:g} s" if active else ""),
             ("environment", ", ".join(sorted(active.env)) if active else ""),
             ("description", active.description if active else ""),
-            ("note", _note(one)),
+            ("note", "" if one.unsafe or one.overruled else _note(one)),
         ]
     )
+
+
+def _line(one: DeploymentView, *, now_unix_ms: int) -> list[str]:
+    return [
+        one.name,
+        one.kind,
+        str(one.number),
+        "-" if one.kind is Kind.JOB else one.temperature,
+        _pin(one) or "-",
+        str(one.workers),
+        str(one.queued),
+        _memory(one, one.private_bytes),
+        _memory(one, one.shared_bytes),
+        in_short(one.last_wake, now_unix_ms=now_unix_ms),
+        shortened(_note(one)),
+    ]
+
+
+def _memory(one: DeploymentView, size_bytes: int) -> str:
+    """A dash where no process is there to take any."""
+    return size(size_bytes) if one.pss_bytes else "-"
+
+
+def _pin(one: DeploymentView) -> str:
+    return "" if one.keep is Keep.AUTO else one.keep
+
+
+def _last_wake(one: DeploymentView) -> str:
+    if one.last_wake is None:
+        return ""
+    told = in_short(one.last_wake, now_unix_ms=SystemClock().unix_ms())
+    return f"{told} (lambent show {one.name} --wakes tells all)"
+
+
+def _listed(name: str, reasons: Sequence[str], hint: str) -> list[tuple[str, str]]:
+    """One line for each reason, and what there is to be done about them."""
+    names = [name, *[" "] * len(reasons)]
+    return list(zip(names, [*reasons, hint], strict=True)) if reasons else []
 
 
 def _workers(now: int, at_least: int, at_most: int) -> str:
@@ -189,4 +231,6 @@ def _note(one: DeploymentView) -> str:
         return "no model yet: the first invocation starts its training"
     if one.unsafe:
         return f"cannot be primed: {'; '.join(one.unsafe)}"
+    if one.overruled:
+        return f"primed although {'; '.join(one.overruled)}"
     return "" if one.model_number is None else f"model {one.model_number}"

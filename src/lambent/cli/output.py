@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
@@ -10,6 +11,8 @@ import msgspec
 
 SECOND_MS: Final = 1000
 NOTE_CHARS_MAX: Final = 80
+BAR_CHARS_MAX: Final = 40
+AGES: Final = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 COLORS: Final = {"hot": "red", "primed": "yellow", "ok": "green", "degraded": "yellow", "failed": "red"}
 
 
@@ -52,6 +55,28 @@ def size(size_bytes: int) -> str:
     return f"{mebibytes / 1024:.2f} GiB" if mebibytes >= 1024 else f"{mebibytes:.1f} MiB"
 
 
+def plural(count: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def age(unix_ms: int, *, now_unix_ms: int) -> str:
+    """How long ago something was, in its largest whole unit."""
+    seconds = max(0, now_unix_ms - unix_ms) // SECOND_MS
+    for unit, unit_s in AGES:
+        if seconds >= unit_s:
+            return f"{seconds // unit_s} {unit} ago"
+    return "just now"
+
+
+def bar(count: int, most: int) -> str:
+    """As long as a count's share of the greatest: nothing for none, and a short one for very few."""
+    if not count:
+        return ""
+    mark = "█" if _can_print("█") else "#"
+    return mark * max(1, round(BAR_CHARS_MAX * count / most))
+
+
 def duration(milliseconds: float) -> str:
     """Milliseconds, from a second on in seconds."""
     return f"{milliseconds:.1f} ms" if milliseconds < SECOND_MS else f"{milliseconds / SECOND_MS:.1f} s"
@@ -80,6 +105,14 @@ def parts(milliseconds: dict[str, float]) -> str:
 def numbers(values: dict[str, float]) -> str:
     """Named numbers, such as the metrics of a run."""
     return ", ".join(f"{name} {value:.4g}" for name, value in sorted(values.items()))
+
+
+def _can_print(char: str) -> bool:
+    try:
+        char.encode(sys.stdout.encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def _aligned(row: Sequence[str], header: Sequence[str], widths: Sequence[int], right: Collection[str]) -> str:

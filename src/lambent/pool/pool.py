@@ -173,7 +173,7 @@ class Pool:
             member.tell(Event.STOP_ASKED)
 
     async def empty(self, revision: str) -> None:
-        """Stop a revision's idle workers and wait until none is left. Raises `Conflict` where one is busy."""
+        """Stop a revision's workers as they become idle. Raises `Conflict` where one stays busy for long."""
         crew = self._crews.get(revision)
         if crew is None:
             return
@@ -183,7 +183,11 @@ class Pool:
             async with asyncio.timeout(STOP_GRACE_S):
                 await crew.emptied.wait()
         except TimeoutError:
-            raise Conflict(f"{crew.plan.deployment!r} is in use and cannot be chilled now") from None
+            crew.rests = False
+            raise Conflict(
+                f"{crew.plan.deployment!r} is in use: it was still running or starting {_count(crew)} after "
+                f"{STOP_GRACE_S:g} s; chill it when its calls have ended"
+            ) from None
 
     # Workers come and go.
 
@@ -263,6 +267,8 @@ class Pool:
                 case Instruction.OFFER:
                     crew.idle.append(member)
                     self._tell_slots_changed(member.revision)
+                    if crew.rests and member in crew.idle:
+                        member.tell(Event.STOP_ASKED)  # chilled by hand while it was busy
                 case Instruction.WITHDRAW:
                     crew.withdraw(member)
                 case Instruction.STOP:
@@ -310,6 +316,11 @@ class Pool:
         if crew.retired and self._crews.get(crew.plan.revision) is crew:
             del self._crews[crew.plan.revision]
             await self.engine.chill(crew.plan.revision, Temperature.COLD)
+
+
+def _count(crew: Crew) -> str:
+    workers = len(crew.members) + len(crew.leaving) + crew.starting
+    return "1 worker" if workers == 1 else f"{workers} workers"
 
 
 def _idle(crew: Crew) -> Lease:

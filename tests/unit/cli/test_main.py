@@ -13,7 +13,7 @@ from lambent.cli.main import VERBS
 from tests.support.fake_control import FakeControl, Told, json_told
 from tests.support.patience import PATIENT_S
 from tests.unit.cli.conftest import Lambent
-from tests.unit.cli.views import DETAIL, HELLO, WAKE
+from tests.unit.cli.views import DETAIL, HELLO
 
 COMMAND = [sys.executable, "-m", "lambent.cli.main"]
 HEAVY = {"asyncio", "rich", "sqlalchemy", "starlette", "uvicorn", "numpy", "psutil"}
@@ -82,9 +82,9 @@ def test_a_failure_is_one_line_and_code_1(lambent: Lambent, words: list[str], sa
 
 
 def test_a_bug_of_ours_is_one_line_too(control: FakeControl, lambent: Lambent) -> None:
-    # No calendar has the year of this wake, and nothing in the command expects that.
-    wake = msgspec.structs.replace(WAKE, at_unix_ms=10**18)
-    detail = msgspec.structs.replace(DETAIL, wakes=(wake,))
+    # No calendar has the year of this deployment, and nothing in the command expects that.
+    deployment = msgspec.structs.replace(HELLO, created_unix_ms=10**18)
+    detail = msgspec.structs.replace(DETAIL, deployment=deployment)
     control.tell("GET", "/api/v1/deployments/hello", json_told(detail))
     printed = lambent("show", "hello")
     assert printed.code == 1

@@ -13,6 +13,8 @@ from lambent.cli.main import run
 from lambent.wire.api import (
     ArtifactReply,
     AsyncReply,
+    DeploymentDetail,
+    DeploymentView,
     DeployReply,
     DeployRequest,
     KeyReply,
@@ -68,9 +70,13 @@ def test_json_is_what_the_server_said(
 def test_ls_is_an_aligned_table(control: FakeControl, lambent: Lambent) -> None:
     control.tell("GET", "/api/v1/deployments", json_told([DIGITS, HELLO]))
     header, digits, hello = lambent("ls").out.splitlines()
-    assert header == "NAME    KIND      REV  TEMPERATURE  WORKERS  QUEUED   MEMORY  NOTE"
-    assert digits.startswith("digits  model       1  cold               0      12  0.0 MiB  no model yet: ")
-    assert hello == "hello   function    2  hot                1       0  5.0 MiB"
+    titles = "NAME KIND REV TEMPERATURE KEEP WORKERS QUEUED PRIVATE SHARED LAST WAKE NOTE"
+    assert header.split() == titles.split()
+    assert re.split(r" {2,}", digits)[:-1] == ["digits", "model", "1", "cold", *"-", "0", "12", *"---"]
+    assert digits.endswith("no model yet: the first invocation starts its training")
+    *cells, last_wake = re.split(r" {2,}", hello)
+    assert cells == ["hello", "function", "2", "hot", "-", "1", "0", "1.0 MiB", "4.0 MiB"]
+    assert last_wake.startswith("3.2 ms from primed, ")
 
 
 def test_ls_says_what_is_wrong_in_one_line(control: FakeControl, lambent: Lambent) -> None:
@@ -83,12 +89,46 @@ def test_ls_says_what_is_wrong_in_one_line(control: FakeControl, lambent: Lamben
     assert second.endswith("cannot be primed: 3 threads; 1 socket")
 
 
-def test_show_has_revisions_and_wakes(control: FakeControl, lambent: Lambent) -> None:
+def test_ls_marks_pins_and_what_is_primed_although_it_was_found_unsafe(
+    control: FakeControl, lambent: Lambent
+) -> None:
+    pinned = msgspec.structs.replace(HELLO, keep="primed", overruled=("3 threads",))
+    control.tell("GET", "/api/v1/deployments", json_told([pinned]))
+    _, line = lambent("ls").out.splitlines()
+    assert re.split(r" {2,}", line)[4] == "primed"
+    assert line.endswith("primed although 3 threads")
+
+
+def test_a_job_has_no_temperature(control: FakeControl, lambent: Lambent) -> None:
+    job = msgspec.structs.replace(DIGITS, name="fit", kind="job", needs_model=False)
+    control.tell("GET", "/api/v1/deployments", json_told([job]))
+    _, line = lambent("ls").out.splitlines()
+    assert re.split(r" {2,}", line) == ["fit", "job", "1", "-", "-", "0", "12", *"---"]
+
+
+def test_show_lists_why_it_is_not_primed_and_what_to_do(control: FakeControl, lambent: Lambent) -> None:
+    unsafe = msgspec.structs.replace(HELLO, unsafe=("3 threads", "1 socket"), keep="primed")
+    control.tell("GET", "/api/v1/deployments/hello", json_told(replaced(unsafe)))
+    out = lambent("show", "hello").out
+    assert re.search(r"not primed +3 threads\n +1 socket\n +Each worker loads by itself", out)
+    assert "--set fork_unsafe=allow" in out
+    assert re.search(r"^keep +primed$", out, re.MULTILINE)
+    overruled = msgspec.structs.replace(HELLO, overruled=("3 threads",))
+    control.tell("GET", "/api/v1/deployments/hello", json_told(replaced(overruled)))
+    assert re.search(r"overruled +3 threads\n +It is primed nevertheless", lambent("show", "hello").out)
+
+
+def replaced(deployment: DeploymentView) -> DeploymentDetail:
+    return msgspec.structs.replace(DETAIL, deployment=deployment)
+
+
+def test_show_has_revisions_and_a_line_on_the_last_wake(control: FakeControl, lambent: Lambent) -> None:
     control.tell("GET", "/api/v1/deployments/hello", json_told(DETAIL))
     out = lambent("show", "hello").out
     assert "workers      1 (from 0 to 4)" in out
     assert "environment  MODE" in out
-    assert "fork 2.1 ms, run 1.1 ms" in out
+    assert re.search(r"memory +1.0 MiB private, 4.0 MiB shared", out)
+    assert re.search(r"last wake +3.2 ms from primed, .* \(lambent show hello --wakes tells all\)", out)
 
 
 def test_deploy_says_what_changed(control: FakeControl, lambent: Lambent, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ WAKE = WakeView(
     at_unix_ms=1_800_000_000_000,
     temperature=Temperature.PRIMED,
     total_ms=3.21,
-    parts_ms={"fork": 2.1, "run": 1.1},
+    parts_ms={"fork": 2.1, "restore": 1.1},
 )
 HELLO = DeploymentView(
     name="hello",
@@ -28,6 +28,7 @@ HELLO = DeploymentView(
     queued=0,
     pss_bytes=5 * 2**20,
     private_bytes=2**20,
+    shared_bytes=4 * 2**20,
     created_unix_ms=1_800_000_000_000,
     last_wake=WAKE,
 )
