@@ -152,3 +152,50 @@ def test_every_gap_has_one_bin_and_coarse_bins_are_made_of_whole_fine_ones(grid:
     assert grid.fine_edges_s[fine] <= gap_s < grid.fine_end_s(fine)
     assert grid.coarse_edges_s[coarse] <= grid.fine_edges_s[fine]
     assert grid.fine_end_s(fine) <= grid.coarse_end_s(coarse)
+
+
+def test_what_is_recalled_foretells_as_before_by_another_clock() -> None:
+    crowd = Crowd(MINUTES)
+    forecast = Forecast(MINUTES, crowd)
+    now_s = 0.0
+    for gap_s in [3600.0, 3600.0, 600.0, 3600.0, 3600.0, 3600.0]:
+        forecast.arrive(now_s)
+        now_s += gap_s
+    now_s -= 1800.0
+    forecast.advance(now_s)
+    crowd.publish()
+    memory = forecast.memory(now_s)
+    assert memory is not None
+    other = Crowd(MINUTES)
+    other.recall(crowd.memory())
+    again = Forecast.recalled(MINUTES, other, memory, last_s=50.0 - memory.idle_s, now_s=50.0)
+    for seconds in (60.0, 1700.0, 1900.0, 7200.0):
+        assert again.survival(seconds) == pytest.approx(forecast.survival(seconds), rel=0.02)
+    assert again.memory(50.0) == memory
+
+
+def test_silence_while_nobody_watched_is_no_evidence() -> None:
+    forecast = called([3600.0] * 6)
+    memory = forecast.memory(100.0 + 6 * 3600.0)
+    assert memory is not None
+    crowd = Crowd(MINUTES)
+    heard = crowd.memory()
+    again = Forecast.recalled(MINUTES, crowd, memory, last_s=-GAP_S_MAX, now_s=0.0)
+    assert crowd.memory() == heard
+    assert again.rate >= 0.0
+    after = again.memory(0.0)
+    assert after is not None
+    assert (after.trusts, after.gaps) == (memory.trusts, memory.gaps)
+
+
+@given(gaps, st.floats(0.0, 1e18), st.floats(-1e12, 1e12))
+def test_no_idle_time_makes_a_recalled_forecast_impossible(
+    gaps_s: list[float], idle_s: float, now_s: float
+) -> None:
+    memory = called(gaps_s).memory(1e9)
+    assert memory is not None
+    again = Forecast.recalled(MINUTES, Crowd(MINUTES), memory, last_s=now_s - idle_s, now_s=now_s)
+    assert 0.0 <= again.rate < float("inf")
+    assert 0.0 <= again.survival(3600.0) <= 1.0
+    again.arrive(now_s + 1.0)
+    assert again.memory(now_s) is not None

@@ -72,12 +72,17 @@ class VirtualClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop
+        self._set_by_s = 0.0
 
     def now_s(self) -> float:
         return (self._loop or asyncio.get_running_loop()).time()
 
     def unix_ms(self) -> int:
-        return UNIX_MS_AT_START + round(self.now_s() * 1000)
+        return UNIX_MS_AT_START + round((self.now_s() + self._set_by_s) * 1000)
+
+    def set_wall(self, by_s: float) -> None:
+        """Somebody sets the machine's clock, forward or back."""
+        self._set_by_s += by_s
 
 
 class ManualClock:
