@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from lambent.wire.api import Problem
+from tests.support.patience import PATIENT_S
 
 API_KEY: Final = "lk_test_secret"
-PATIENCE_S: Final = 10.0
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -91,7 +91,7 @@ class FakeControl:
         self.go_on()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(PATIENCE_S)
+        self._thread.join(PATIENT_S)
 
     def _answer_to(self, asked: Asked) -> Told:
         self.asked.append(asked)
@@ -103,7 +103,7 @@ class FakeControl:
             return problem_told(Problem("Not found", 404, "not_found", f"no {asked.path}"))
         told = answers.pop(0) if len(answers) > 1 else answers[0]
         if told.after:
-            told.after.wait(PATIENCE_S)
+            told.after.wait(PATIENT_S)
         if told.reached:
             told.reached.set()
         return told
@@ -147,7 +147,7 @@ class FakeControl:
                 for chunk in first:
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
                 self.wfile.flush()
-                control._going_on.wait(PATIENCE_S)
+                control._going_on.wait(PATIENT_S)
                 self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(last), last))
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's own name
