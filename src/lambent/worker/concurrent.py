@@ -46,6 +46,7 @@ class ConcurrentLine:
         self._more = call.more
         self._news: Final = asyncio.Event()
         self.begun = False
+        self.forsaken = False  # nobody waited for it any more before its turn came
 
     async def begin(self, head: Head | None = None) -> None:
         if self.begun:
@@ -84,17 +85,20 @@ class ConcurrentLine:
 
 
 class ConcurrentLoop(asyncio.Protocol):
-    """Answers calls side by side, as many as the server sends, until the server or user code ends it."""
+    """Answers up to `concurrency` calls side by side, until the server or user code ends it."""
 
-    def __init__(self, stream: Stream, servable: Concurrent, printing: Printing) -> None:
+    def __init__(self, stream: Stream, servable: Concurrent, printing: Printing, *, concurrency: int) -> None:
         self._stream: Final = stream
+        self._concurrency: Final = concurrency
+        self._waiting: Final[deque[tuple[Call, bytes, ConcurrentLine]]] = deque()
         self._servable: Final = servable
         self._printing: Final = printing
         self._pid: Final = os.getpid()
         self._reader: Final[FrameReader[ToWorker]] = FrameReader(ToWorker)
         self._calls: Final[dict[int, tuple[asyncio.Task[None], ConcurrentLine]]] = {}
         self._transport: asyncio.Transport
-        self._code: int | None = None  # to exit with, once nothing runs any more
+        self._ending = False  # nothing more will be sent
+        self._code: int | None = None  # to exit with as soon as what runs has ended
         self._over: asyncio.Event
         self._lost: asyncio.Event
 
@@ -132,10 +136,10 @@ class ConcurrentLoop(asyncio.Protocol):
             elif isinstance(header, Cancel | Credit | Input):
                 self._tell(header, body)
             else:
-                self._finish(0)
+                self._end()
 
     def eof_received(self) -> bool:
-        self._finish(0)
+        self._end()
         return True  # answers still go out
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -144,19 +148,26 @@ class ConcurrentLoop(asyncio.Protocol):
 
     def _begin(self, call: Call, body: bytes) -> None:
         line = ConcurrentLine(call, self._send)
-        if call.more and body:
-            line.hear(Input(call.call_id), body)
+        if len(self._calls) < self._concurrency:
+            self._start(call, body, line)
+        else:  # it was sent ahead of its turn
+            self._waiting.append((call, body, line))
+
+    def _start(self, call: Call, body: bytes, line: ConcurrentLine) -> None:
         task = asyncio.get_running_loop().create_task(self._answered(call, body, line))
         self._calls[call.call_id] = task, line
 
     def _tell(self, header: Cancel | Credit | Input, body: bytes) -> None:
-        if (known := self._calls.get(header.call_id)) is None:
-            return  # it was answered in the meantime
-        task, line = known
-        if isinstance(header, Cancel):
-            task.cancel()
-        else:
-            line.hear(header, body)
+        if (known := self._calls.get(header.call_id)) is not None:
+            task, line = known
+            if isinstance(header, Cancel):
+                task.cancel()
+            else:
+                line.hear(header, body)
+            return
+        for call, _, line in self._waiting:  # else it was answered in the meantime
+            if call.call_id == header.call_id:
+                line.forsaken = line.forsaken or isinstance(header, Cancel)  # credit is for what runs
 
     async def _answered(self, call: Call, body: bytes, line: ConcurrentLine) -> None:
         meter = Meter()
@@ -178,12 +189,15 @@ class ConcurrentLoop(asyncio.Protocol):
         self._send(answer, bytes(verdict.reply.body))
         del self._calls[call.call_id]
         if code is not None:
-            self._finish(code)
-        elif self._code is not None:
-            self._finish(self._code)
+            self._code = max(code, self._code or 0)
+        elif self._waiting and self._code is None:
+            self._start(*self._waiting.popleft())
+        self._look_around()
 
     async def _verdict(self, request: Request, line: ConcurrentLine) -> Verdict:
         try:
+            if line.forsaken:
+                raise Cancelled
             reply = await self._servable.converse(request, line)
         except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
             leave_if_forked(self._pid, error)
@@ -193,10 +207,13 @@ class ConcurrentLoop(asyncio.Protocol):
         leave_if_forked(self._pid)
         return Verdict(Status.OK, reply)
 
-    def _finish(self, code: int) -> None:
-        """Take no more calls, and end when what runs has ended."""
-        self._code = code if self._code is None else max(self._code, code)
-        if not self._calls:
+    def _end(self) -> None:
+        self._ending = True
+        self._look_around()
+
+    def _look_around(self) -> None:
+        """Whether there is nothing left to do."""
+        if not self._calls and (self._ending or self._code is not None):
             self._over.set()
 
     def _send(self, header: ToServer, body: Body = b"") -> None:

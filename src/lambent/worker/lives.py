@@ -118,7 +118,9 @@ def _serve(birth: Birth, stream: Stream, servable: Servable, printing: Printing,
         from lambent.worker.concurrent import ConcurrentLoop  # asyncio is not every worker's business
 
         signal.signal(CANCEL_SIGNAL, signal.SIG_IGN)  # it reads all the time
-        return ConcurrentLoop(stream, servable, printing).run(hello, functools.partial(_refuse, stream))
+        return ConcurrentLoop(stream, servable, printing, concurrency=birth.plan.concurrency).run(
+            hello, functools.partial(_refuse, stream)
+        )
     loop = Loop(stream, servable, printing, one_shot=birth.plan.runtime in ONE_SHOT)
     loop.listen()
     stream.send(hello)
