@@ -28,3 +28,21 @@ class SystemClock:
 
     def unix_ms(self) -> int:
         return time.time_ns() // 1_000_000
+
+
+class SteadyClock:
+    """Another clock, whose wall time is read once and counted on from there.
+
+    For whoever stores when something is due and compares that with the present: a jump of the machine's clock
+    then makes nothing due early, late or too old. As people read it, it is off by what has been jumped since.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._origin_ms = clock.unix_ms() - round(clock.now_s() * 1e3)
+
+    def now_s(self) -> float:
+        return self._clock.now_s()
+
+    def unix_ms(self) -> int:
+        return self._origin_ms + round(self._clock.now_s() * 1e3)

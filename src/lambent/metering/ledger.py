@@ -125,6 +125,13 @@ class Ledger:
         with self._database.reading() as connection:
             return [one(row, UsageHour) for row in connection.execute(query).mappings()]
 
+    def end_unix_ms(self, project: str) -> int:
+        """When the last hour ends in which a project used anything; 0 if it never did."""
+        query = select(func.max(USAGE_HOURS.c.hour_unix_ms)).where(USAGE_HOURS.c.project == project)
+        with self._database.reading() as connection:
+            newest: int | None = connection.execute(query).scalar_one()
+            return 0 if newest is None else newest + HOUR_MS
+
     def torn_records(self) -> int:
         """How many stretches of the journal could not be read, ever."""
         with self._database.reading() as connection:

@@ -31,6 +31,11 @@ class Statements:
         self._ledger = ledger
         self._plans = plans
 
+    def end_unix_ms(self, project: str) -> int:
+        """When the last hour ends in which a project used anything: ahead where the clock was set back."""
+        self._ledger.catch_up()
+        return self._ledger.end_unix_ms(project)
+
     def usage(self, project: str, *, since_unix_ms: int, until_unix_ms: int) -> UsageView:
         """What a project used, up to the last invocation that has ended.
 

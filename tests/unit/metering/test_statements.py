@@ -106,3 +106,13 @@ def test_a_plan_that_is_newer_than_the_usage_is_left_out(ledger: Ledger, write: 
 def test_a_plan_without_allowance_promises_none() -> None:
     plan = msgspec.structs.replace(PLANS["modal-cpu"], per_gb_s=Decimal(1))
     assert "free" not in described(plan)
+
+
+def test_the_last_hour_with_usage_is_known_though_the_clock_was_set_back(
+    ledger: Ledger, write: Write
+) -> None:
+    statements = Statements(ledger)
+    assert statements.end_unix_ms("default") == 0
+    write(used(started_unix_ms=NOON_UNIX_MS + 5 * HOUR_MS), used(started_unix_ms=NOON_UNIX_MS))
+    assert statements.end_unix_ms("default") == NOON_UNIX_MS + 6 * HOUR_MS
+    assert statements.end_unix_ms("second") == 0

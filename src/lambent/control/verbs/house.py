@@ -37,6 +37,9 @@ class Keys(Protocol):
 class Statements(Protocol):
     """Who adds up what was used. Blocks."""
 
+    def end_unix_ms(self, project: str) -> int:
+        """When the last hour ends in which a project used anything; 0 if it never did."""
+
     def usage(self, project: str, *, since_unix_ms: int, until_unix_ms: int) -> UsageView:
         """What a project used in a period."""
 
@@ -75,7 +78,7 @@ class HouseVerbs:
                     Parameter(
                         "since_unix_ms", f"start; {PERIOD_DAYS} days before the end unless told", "integer"
                     ),
-                    Parameter("until_unix_ms", "end; now unless told", "integer"),
+                    Parameter("until_unix_ms", "end; all until now unless told", "integer"),
                 ),
                 reply=UsageView,
             ),
@@ -134,8 +137,13 @@ class HouseVerbs:
         )
 
     async def _usage(self, asked: Asked) -> UsageView:
-        until = asked.number("until_unix_ms", self._clock.unix_ms(), low=0, high=UNIX_MS_MAX)
+        now_unix_ms = self._clock.unix_ms()
+        until = asked.number("until_unix_ms", now_unix_ms, low=0, high=UNIX_MS_MAX)
         start = max(0, until - PERIOD_DAYS * DAY_MS)
+        if not asked.text("until_unix_ms"):
+            # What was used before the clock was set back lies ahead, and was used all the same.
+            end_unix_ms = await asyncio.to_thread(self._statements.end_unix_ms, asked.project)
+            until = max(now_unix_ms, end_unix_ms)
         since = asked.number("since_unix_ms", start, low=0, high=UNIX_MS_MAX)
         if since > until:
             raise CallerFault(f"since_unix_ms={since} is after until_unix_ms={until}")
