@@ -64,6 +64,7 @@ class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     pss_bytes: int
     private_bytes: int
+    shared_bytes: int = 0  # what others map as well, in full; 0 where that is not known
     imports: tuple[str, ...] = ()
 
 

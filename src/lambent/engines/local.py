@@ -256,5 +256,6 @@ def _facts(pid: int, role: str, revision: str, imports: tuple[str, ...]) -> Proc
         revision=revision,
         pss_bytes=memory.pss_bytes,
         private_bytes=memory.private_bytes,
+        shared_bytes=memory.shared_bytes,
         imports=imports,
     )

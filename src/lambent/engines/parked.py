@@ -17,7 +17,7 @@ from lambent.engines.local_worker import LocalWorker
 from lambent.engines.template import TemplateGone
 from lambent.wire.process import RevisionPlan
 
-# From the priming until the fork: whatever wakes at once has a worker of its own by then, and needs none parked.
+# From the priming until the fork: what wakes at once has a worker of its own by then, and needs none parked.
 PARK_AFTER_S: Final = 0.2
 # From the end of the last worker until the fork: a template that is let go has gone by then.
 PARK_AGAIN_S: Final = 0.05

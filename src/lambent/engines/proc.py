@@ -17,10 +17,14 @@ STAT_SESSION: Final = 3
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """`pss_bytes` is the proportional share, `private_bytes` what only this process maps."""
+    """`pss_bytes` is the proportional share, `private_bytes` what only this process maps.
+
+    `shared_bytes` is what others map as well, counted in full; 0 where that is not known.
+    """
 
     pss_bytes: int
     private_bytes: int
+    shared_bytes: int = 0
 
 
 def children_of(pid: int) -> list[int]:
@@ -82,14 +86,16 @@ def memory_of(pid: int) -> Memory:
 
 
 def _from_rollup(text: str) -> Memory:
-    pss = private = 0
+    pss = private = shared = 0
     for line in text.splitlines()[1:]:
         name, _, rest = line.partition(":")
         if name == "Pss":
             pss = int(rest.split()[0]) * 1024
         elif name in ("Private_Clean", "Private_Dirty", "Private_Hugetlb"):
             private += int(rest.split()[0]) * 1024
-    return Memory(pss_bytes=pss, private_bytes=private)
+        elif name in ("Shared_Clean", "Shared_Dirty"):
+            shared += int(rest.split()[0]) * 1024
+    return Memory(pss_bytes=pss, private_bytes=private, shared_bytes=shared)
 
 
 def _from_statm(pid: int) -> Memory:

@@ -4,10 +4,14 @@ The kernel counts a shared page in parts, one for each process that maps it. Wha
 be free without a process, so a census is read like this: a worker adds what it alone maps; a template takes
 what it and its workers map beyond that and beyond their part of the environment; the environment is the rest
 of what its whole family takes. So the parts add up to what the kernel counted.
+
+A template has a worker parked beside it while none lives, and that counts to it. The first worker that lives
+stands in its place: what lies between primed and hot is what the workers take beyond that.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -37,6 +41,7 @@ class Typical(msgspec.Struct, frozen=True, kw_only=True):
     environment_bytes: int = ENVIRONMENT_BYTES
     primed_bytes: int = PRIMED_BYTES
     worker_bytes: int = WORKER_BYTES
+    parked_bytes: int = 0  # before any was seen: not every engine parks workers
 
 
 class SizesMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,10 +53,16 @@ class SizesMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
-    """The processes of one revision in a census. A parked worker goes with its template and counts to it."""
+    """The processes of one revision in a census."""
 
     templates: tuple[ProcessFacts, ...] = ()
+    parked: tuple[ProcessFacts, ...] = ()
     workers: tuple[ProcessFacts, ...] = ()
+
+    @property
+    def all(self) -> tuple[ProcessFacts, ...]:
+        """Every process of it."""
+        return (*self.templates, *self.parked, *self.workers)
 
 
 class Sizes:
@@ -59,6 +70,7 @@ class Sizes:
 
     def __init__(self) -> None:
         self._primed: dict[str, int] = {}
+        self._parked: dict[str, int] = {}
         self._worker: dict[str, int] = {}
         self._workers: dict[str, int] = {}
         self._environments: dict[str, int] = {}
@@ -67,8 +79,13 @@ class Sizes:
         self.other_bytes = 0  # of it, what belongs to no revision that is planned
 
     def primed_bytes(self, plan: RevisionPlan) -> int:
-        """What its template takes beyond the environment."""
-        return self._primed.get(plan.revision, self._typical.primed_bytes + plan.mapped_bytes)
+        """What its template takes beyond the environment, and the worker parked beside it."""
+        template_bytes = self._primed.get(plan.revision, self._typical.primed_bytes + plan.mapped_bytes)
+        return template_bytes + self.parked_bytes(plan.revision)
+
+    def parked_bytes(self, revision: str) -> int:
+        """What a worker of it takes while it is parked."""
+        return self._parked.get(revision, self._typical.parked_bytes)
 
     def worker_bytes(self, revision: str) -> int:
         """What one more worker takes."""
@@ -105,17 +122,20 @@ class Sizes:
             if facts.role == "environment" and (name := ",".join(facts.imports)) in wanted
         }
         taken = dict.fromkeys(homes, 0)
+        living = Counter(planned[revision] for revision, family in families.items() for _ in family.all)
+        parts = {name: _part_bytes(home, living[name] + 1) for name, home in homes.items()}
         for revision, family in families.items():
             home = homes.get(planned[revision])
-            own_bytes = self._learn_family(revision, family, home)
+            part_bytes = parts.get(planned[revision], 0)
+            own_bytes = self._learn_family(revision, family, part_bytes)
             if home is not None:
-                taken[planned[revision]] += _pss(family.templates) + _pss(family.workers) - own_bytes
+                taken[planned[revision]] += _pss(family.all) - own_bytes
         for name, home in homes.items():
             self._environments[name] = max(PROCESS_BYTES, home.pss_bytes + taken[name])
         self._forget(planned, families)
         self._typify()
         self.used_bytes = _pss(census)
-        known_bytes = sum(_pss(one.templates) + _pss(one.workers) for one in families.values())
+        known_bytes = sum(_pss(one.all) for one in families.values())
         self.other_bytes = self.used_bytes - known_bytes - _pss(homes.values())
 
     def _typify(self) -> None:
@@ -123,30 +143,31 @@ class Sizes:
             environment_bytes=_mean(self._environments.values(), ENVIRONMENT_BYTES),
             primed_bytes=min(PRIMED_BYTES, _mean(self._primed.values(), PRIMED_BYTES)),
             worker_bytes=_mean(self._worker.values(), WORKER_BYTES),
+            parked_bytes=_mean(self._parked.values(), 0),
         )
 
-    def _learn_family(self, revision: str, family: Family, home: ProcessFacts | None) -> int:
+    def _learn_family(self, revision: str, family: Family, part_bytes: int) -> int:
         """The bytes that are the revision's own, those of its workers among them."""
-        workers_bytes = sum(worker.private_bytes for worker in family.workers)
+        workers_bytes, parked_bytes = _private(family.workers), _private(family.parked)
         if family.workers:
             self._worker[revision] = max(PROCESS_BYTES, workers_bytes // len(family.workers))
             self._workers[revision] = workers_bytes
+        if family.parked:
+            self._parked[revision] = parked_bytes
         if not family.templates:
-            return workers_bytes
-        primed_bytes = sum(template.private_bytes for template in family.templates)
-        members = (*family.templates, *family.workers)
-        if len(members) > 1:
-            # What they share with each other is private to none. Each process holds as much of the
-            # environment as the environment's own template holds of what it shares.
-            part = max(0, home.pss_bytes - home.private_bytes) if home else 0
-            shared = sum(max(0, one.pss_bytes - one.private_bytes - part) for one in members)
+            return workers_bytes + parked_bytes
+        primed_bytes = _private(family.templates)
+        if len(family.all) > 1:
+            # What they share with each other is private to none.
+            shared = sum(max(0, one.pss_bytes - one.private_bytes - part_bytes) for one in family.all)
             primed_bytes += shared
         self._primed[revision] = max(PROCESS_BYTES, primed_bytes)
-        return primed_bytes + workers_bytes
+        return primed_bytes + parked_bytes + workers_bytes
 
     def _forget(self, planned: Mapping[str, str], families: Mapping[str, Family]) -> None:
         wanted = frozenset(planned.values())
         self._primed = {name: size for name, size in self._primed.items() if name in planned}
+        self._parked = {name: size for name, size in self._parked.items() if name in planned}
         self._worker = {name: size for name, size in self._worker.items() if name in planned}
         self._workers = {
             name: size
@@ -164,14 +185,34 @@ def _families(census: Sequence[ProcessFacts], planned: Mapping[str, str]) -> dic
         family = found.get(facts.revision, Family())
         if facts.role == "worker":
             family = msgspec.structs.replace(family, workers=(*family.workers, facts))
+        elif facts.role == "parked":
+            family = msgspec.structs.replace(family, parked=(*family.parked, facts))
         else:
             family = msgspec.structs.replace(family, templates=(*family.templates, facts))
         found[facts.revision] = family
     return found
 
 
+def _part_bytes(home: ProcessFacts, sharers: int) -> int:
+    """The part of the environment that each process of it holds: as much as its own template does.
+
+    While a child is young it shares with that template alone what it is about to replace. Half of that is in
+    the template's part and in nobody else's. If all is shared either by two or by everybody, the kernel's two
+    numbers tell how much it is.
+    """
+    part_bytes = max(0, home.pss_bytes - home.private_bytes)
+    of_all_bytes = home.shared_bytes / sharers
+    if sharers <= 2 or not 0 < of_all_bytes < part_bytes:
+        return part_bytes
+    return max(0, int(part_bytes - (part_bytes - of_all_bytes) / (1 - 2 / sharers)))
+
+
 def _pss(processes: Iterable[ProcessFacts]) -> int:
     return sum(facts.pss_bytes for facts in processes)
+
+
+def _private(processes: Iterable[ProcessFacts]) -> int:
+    return sum(facts.private_bytes for facts in processes)
 
 
 def _mean(sizes: Collection[int], otherwise: int) -> int:

@@ -110,7 +110,7 @@ class Survey:
             wakes=wakes,
             primed_bytes=primed_bytes,
             # From primed to hot is the autoscaler's step: no room is kept for workers that are not there.
-            hot_bytes=self._sizes.workers_bytes(revision, max(1, workers)) if hot else 1,
+            hot_bytes=self._hot_bytes(revision, max(1, workers)) if hot else 1,
             changes_s=min(outlook.changes_s, ends_s) if crew.empty and not expired else outlook.changes_s,
             pin=pin,
             in_use=in_use,
@@ -120,6 +120,17 @@ class Survey:
 
     def _outlook(self, route: Route, now_s: float, wake: Wake) -> Outlook:
         return self._arrivals.outlook(route.project, route.name, now_s, wake)
+
+    def _hot_bytes(self, revision: str, workers: int) -> int:
+        """What so many workers take more than one that is parked in place of the first.
+
+        It is not worth the change where that is less than another parked one.
+        """
+        workers_bytes = self._sizes.workers_bytes(revision, workers)
+        if revision in self._unsafe:
+            return workers_bytes
+        parked_bytes = self._sizes.parked_bytes(revision)
+        return workers_bytes - parked_bytes if workers_bytes >= 2 * parked_bytes else 1
 
     def _busy(self, route: Route, crew: Crew) -> bool:
         """Workers that wait for work are not in use, nor are those that were stopped for their memory."""

@@ -9,6 +9,7 @@ only idle ones are stopped here, when others save more with their memory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
@@ -24,6 +25,7 @@ from lambent.core.spec import Temperature
 from lambent.engines.base import Primed, ProcessFacts
 from lambent.pool.arrivals import Arrivals
 from lambent.pool.costs import Costs
+from lambent.pool.crew import Crew
 from lambent.pool.learned import Learned
 from lambent.pool.pool import Pool
 from lambent.pool.primer import Primer
@@ -236,7 +238,7 @@ class Thermostat:
 
     async def _cool(self, sight: Sight, made: Plan) -> bool:
         """Let go of what should be colder. True where workers have to leave before their template can."""
-        leaving = False
+        letting_go: list[asyncio.Task[bool]] = []
         async with asyncio.TaskGroup() as tasks:
             for one in sight.kept:
                 revision = one.facts.revision
@@ -248,9 +250,19 @@ class Thermostat:
                     # Whether it is still empty, and nothing starts, is looked at again when this runs.
                     tasks.create_task(self._pool.chill(revision, to))
                     continue
-                self._pool.let_go(one.crew)
-                leaving = leaving or to is not T.PRIMED
-        return leaving
+                letting_go.append(tasks.create_task(self._let_go(one.crew, to)))
+        return any(not task.result() for task in letting_go)
+
+    async def _let_go(self, crew: Crew, to: Temperature) -> bool:
+        """Stop idle workers, and cool down as soon as they have left. False where that takes longer."""
+        self._pool.let_go(crew)
+        if to is T.PRIMED:
+            return True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SAMPLE_S):
+                await crew.emptied.wait()
+        await self._pool.chill(crew.plan.revision, to)
+        return crew.empty
 
     def _prime(self, sight: Sight, made: Plan, tasks: asyncio.TaskGroup) -> None:
         """Load what should be ready and is not: pins first, then what is worth most."""

@@ -20,13 +20,16 @@ def plan(revision: str, *, mapped_mib: int = 0, imports: tuple[str, ...] = ("num
     )
 
 
-def process(role: str, revision: str, pss_mib: int, private_mib: int, *imports: str) -> ProcessFacts:
+def process(
+    role: str, revision: str, pss_mib: int, private_mib: int, *imports: str, shared_mib: int = 0
+) -> ProcessFacts:
     return ProcessFacts(
         pid=1,
         role=role,
         revision=revision,
         pss_bytes=pss_mib * MIB,
         private_bytes=private_mib * MIB,
+        shared_bytes=shared_mib * MIB,
         imports=imports,
     )
 
@@ -69,6 +72,32 @@ def test_what_a_template_shares_with_its_workers_is_its_own() -> None:
     ]
     sizes.learn(parked, [plan("a")])
     assert sizes.primed_bytes(plan("a")) == 23 * MIB
+
+
+def test_the_first_worker_stands_in_the_place_of_the_one_that_was_parked() -> None:
+    sizes = Sizes()
+    home = process("environment", "", 11, 1, "numpy")
+    sizes.learn([home, process("template", "a", 21, 1), process("parked", "a", 22, 2)], [plan("a")])
+    sizes.learn([home, process("template", "a", 21, 1), process("worker", "a", 25, 5)], [plan("a")])
+    assert sizes.primed_bytes(plan("a")) == 23 * MIB
+    assert (sizes.parked_bytes("a"), sizes.worker_bytes("a")) == (2 * MIB, 5 * MIB)
+    assert sizes.environment_bytes("numpy") == 31 * MIB
+
+
+def test_what_a_young_template_has_not_replaced_yet_makes_no_environment_larger() -> None:
+    sizes = Sizes()
+    # 40 MiB that eight processes share; 4 in each pair of template and worker, which have 2 each alone.
+    # The last template was forked just now: 16 MiB, replaced in the others, it shares with its parent alone.
+    pairs = [
+        process(role, name, 9, 2, shared_mib=44)
+        for name in ("a", "b", "c")
+        for role in ("template", "worker")
+    ]
+    home = process("environment", "", 13, 0, "numpy", shared_mib=56)
+    young = process("template", "d", 14, 1, shared_mib=56)
+    sizes.learn([home, *pairs, young], [plan(name) for name in ("a", "b", "c", "d")])
+    assert sizes.primed_bytes(plan("a")) == 6 * MIB
+    assert sizes.environment_bytes("numpy") == 56 * MIB
 
 
 def test_what_is_gone_is_remembered_and_what_is_not_deployed_forgotten() -> None:

@@ -11,8 +11,14 @@ import pytest
 
 from lambent.core.errors import LoadFailed
 from lambent.core.invocation import Outcome, Status
+from lambent.core.policies.base import PolicyName
 from lambent.core.spec import MIB, Keep, Temperature
+from lambent.engines.base import ProcessFacts
 from lambent.engines.memory_worker import Program, Scene
+from lambent.pool.arrivals import Arrivals
+from lambent.pool.costs import Costs
+from lambent.pool.sizes import Sizes
+from lambent.pool.survey import Survey
 from tests.support.node import Node, node
 from tests.support.virtual_time import run
 
@@ -26,6 +32,12 @@ def takes(seconds: float) -> Program:
         return body
 
     return Program(run=answer)
+
+
+def process(role: str, revision: str, size_bytes: int) -> ProcessFacts:
+    return ProcessFacts(
+        pid=1, role=role, revision=revision, pss_bytes=size_bytes, private_bytes=size_bytes, imports=()
+    )
 
 
 def used_bytes(n: Node) -> int:
@@ -76,6 +88,47 @@ def test_fifty_revisions_share_a_budget_for_ten() -> None:
     quick = sum(one in (T.PRIMED, T.HOT) for one in found[300:]) / len(found[300:])
     assert quick > 0.55  # the ten that are called most get 65 % of the calls
     assert run(story()) == (readings, found)
+
+
+def test_a_template_goes_as_soon_as_its_workers_have_left() -> None:
+    async def story() -> None:
+        async with node(budget_bytes=ENVIRONMENT + TEMPLATE + WORKER) as n:
+            for name in ("a", "b"):
+                n.deploy(name)
+            await n.dispatcher.invoke(n.invocation("a"))
+            call = asyncio.create_task(n.dispatcher.invoke(n.invocation("b")))
+            seen = []
+            for _ in range(300):
+                await asyncio.sleep(0.01)
+                seen.append(n.pool.temperature("a-1"))
+            await call
+            assert seen[0] is T.HOT
+            assert seen[-1] in (T.WARM, T.COLD)
+            assert seen.count(T.PRIMED) <= 5
+
+    run(story())
+
+
+def test_a_worker_is_not_stopped_for_the_memory_that_one_parked_would_take() -> None:
+    async def story() -> None:
+        async with node() as n:
+            plan = n.deploy().plan
+            await n.dispatcher.invoke(n.invocation())
+            sizes = Sizes()
+            survey = Survey(n.pool, sizes, Costs(), Arrivals(n.pool, PolicyName.ECONOMIC))
+
+            def hot_bytes(worker_bytes: int, **parked: int) -> int:
+                alive = {"template": TEMPLATE, "worker": worker_bytes, **parked}
+                sizes.learn([process(role, plan.revision, size) for role, size in alive.items()], [plan])
+                [one] = survey.look(list(n.routes.all()), n.clock.now_s(), priming="").kept
+                return one.facts.hot_bytes
+
+            assert hot_bytes(WORKER) == WORKER
+            assert hot_bytes(WORKER, parked=WORKER) == 1
+            assert hot_bytes(WORKER + MIB) == 1
+            assert hot_bytes(5 * WORKER) == 4 * WORKER
+
+    run(story())
 
 
 def test_nothing_is_cooled_down_while_memory_is_free() -> None:
