@@ -157,5 +157,6 @@ def test_the_metrics_say_what_wakes_were_made_of(server: RunningServer, write: W
     page = server.request("GET", "/metrics").body.decode()
     assert 'lambent_invocations_total{deployment="seen",status="ok",temperature="primed"} 1.0' in page
     assert 'lambent_wake_seconds_count{deployment="seen",temperature="primed"} 1.0' in page
-    assert 'lambent_wake_part_seconds_total{deployment="seen",part="restore"}' in page
+    for part in ("restore", "other", "queue", "first_run"):
+        assert f'lambent_wake_part_seconds_count{{deployment="seen",part="{part}"}} 1.0' in page
     assert 'lambent_workers{deployment="seen"} 1.0' in page

@@ -62,7 +62,7 @@ def prime(name: str, *, as_json: bool) -> None:
 def _chilled(view: DeploymentView, asked: Temperature) -> str:
     said = f"{view.name} is {view.temperature}"
     if view.temperature is not asked:
-        said += ", which is colder"
+        said += f", colder than {asked}"
     if view.keep is not Keep.AUTO:
         said += f"; keep={view.keep} holds again as soon as it is invoked"
     return said

@@ -17,8 +17,8 @@ from lambent.core.spec import Temperature
 from lambent.core.waking import Part
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-# Of ten parts each: coarser, for a scrape of many deployments.
-PART_SECONDS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60)
+# Coarser, since each wake has several parts: a scrape of many deployments must not become long.
+PART_SECONDS: Final = (0.001, 0.01, 0.1, 1, 10)
 EDGES: Final = (*(str(float(second)) for second in SECONDS), "+Inf")
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

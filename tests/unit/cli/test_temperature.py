@@ -27,7 +27,7 @@ def told(control: FakeControl, verb: str, **changes: object) -> DeploymentView:
     [
         ([], T.WARM, Keep.AUTO, "hello is warm"),
         (["--to", "cold"], T.COLD, Keep.AUTO, "hello is cold"),
-        ([], T.COLD, Keep.AUTO, "hello is cold, which is colder"),
+        ([], T.COLD, Keep.AUTO, "hello is cold, colder than warm"),
         ([], T.WARM, Keep.PRIMED, "hello is warm; keep=primed holds again as soon as it is invoked"),
     ],
 )

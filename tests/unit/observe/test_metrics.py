@@ -52,7 +52,8 @@ def test_the_parts_of_wakes_are_histograms_by_deployment() -> None:
     seen = samples(metrics)
     assert seen[of("lambent_wake_seconds_count", deployment="a", temperature="primed")] == 2
     assert seen[of("lambent_wake_part_seconds_sum", deployment="a", part="restore")] == 0.01
-    assert seen[of("lambent_wake_part_seconds_bucket", deployment="a", part="restore", le="0.005")] == 1
+    assert seen[of("lambent_wake_part_seconds_bucket", deployment="a", part="restore", le="0.001")] == 0
+    assert seen[of("lambent_wake_part_seconds_bucket", deployment="a", part="restore", le="0.01")] == 2
     assert seen[of("lambent_wake_part_seconds_sum", deployment="a", part="queue")] == 0.0005
     assert seen[of("lambent_wake_part_seconds_count", deployment="a", part="first_run")] == 1
 

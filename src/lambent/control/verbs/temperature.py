@@ -70,8 +70,12 @@ class TemperatureVerbs:
         name = asked.path["name"]
         await self._deployments.active(asked.project, name)
         route = self._routes.get(asked.project, name)
-        if route is None or route.spec.kind is Kind.JOB:
-            raise CallerFault(f"{name!r} is not kept ready: it is a job, or its files are lost")
+        if route is None:
+            raise CallerFault(f"{name!r} cannot be woken, its files are lost: deploy it again")
+        if route.spec.kind is Kind.JOB:
+            raise CallerFault(
+                f"{name!r} is a job, which has no temperature: start it with `lambent run {name}`"
+            )
         return route
 
     async def _view(self, asked: Asked) -> DeploymentView:
