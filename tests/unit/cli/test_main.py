@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -156,11 +158,24 @@ def test_a_reader_that_leaves_is_no_error(control: FakeControl) -> None:
         assert process.wait(PATIENT_S) == 1
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Children can be interrupted, also where the tests themselves run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_ends_with_130(control: FakeControl) -> None:
     control.tell("GET", "/api/v1/deployments/hello/logs", Told(chunks=(b"line\n", b"end\n")))
-    with subprocess.Popen(
-        [*COMMAND, "logs", "-f", "hello"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with (
+        interruptible(),
+        subprocess.Popen(
+            [*COMMAND, "logs", "-f", "hello"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process,
+    ):
         assert control.arrived.wait(PATIENT_S)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENT_S)
