@@ -26,11 +26,15 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerGone(Exception):
-    """The worker ended before it answered."""
+    """The worker ended before it answered.
 
-    def __init__(self, how: Exit) -> None:
+    `unread`: it is certain that it had not taken the call, so that another worker may run it.
+    """
+
+    def __init__(self, how: Exit, *, unread: bool = False) -> None:
         super().__init__(f"the worker ended with {how.code}")
         self.exit = how
+        self.unread = unread
 
 
 class Safety(msgspec.Struct, frozen=True, kw_only=True):

@@ -127,7 +127,7 @@ class MemoryWorker:
 
     async def call(self, call: Call | Batch, body: bytes, hears: Hears | None = None) -> tuple[Answer, bytes]:
         if self._exit.done():
-            raise WorkerGone(self._exit.result())
+            raise WorkerGone(self._exit.result(), unread=True)
         job = self._open[call.call_id] = _Job(call, body, hears)
         self._jobs.put_nowait(job)
         return await job.answered
@@ -238,7 +238,7 @@ class MemoryWorker:
         self._on_exit(self.pid)
         for job in self._open.values():
             if not job.answered.done():
-                job.answered.set_exception(WorkerGone(gone))
+                job.answered.set_exception(WorkerGone(gone, unread=job.scene is None))
 
 
 def _cancelled(call: Call) -> tuple[Status, bytes]:

@@ -46,7 +46,9 @@ class WorkerStream(asyncio.Protocol):
         self._on_abuse: Callable[[], None] | None = None
         self._calls: Final[dict[int, asyncio.Future[Answered]]] = {}
         self._hears: Final[dict[int, Hears]] = {}
-        self._outgoing: Final[list[bytes]] = []
+        self._outgoing: Final[dict[int, bytes]] = {}
+        self._sent_last: int | None = None  # the call, if nothing was sent after it
+        self._unread: Final[set[int]] = set()
         self._exit: Exit | None = None
         self._transport: asyncio.WriteTransport
         self.hello: Final[asyncio.Future[Hello]] = self._loop.create_future()
@@ -67,7 +69,7 @@ class WorkerStream(asyncio.Protocol):
         Raises `ValueError` where a call of the same id has not been answered yet.
         """
         if self._exit is not None:
-            raise WorkerGone(self._exit)
+            raise WorkerGone(self._exit, unread=True)
         if call.call_id in self._calls:
             raise ValueError(f"call {call.call_id} has not been answered yet")
         answer = self._calls[call.call_id] = self._loop.create_future()
@@ -75,12 +77,15 @@ class WorkerStream(asyncio.Protocol):
             self._hears[call.call_id] = hears
         if not self._outgoing:
             self._loop.call_soon(self._send_out)
-        self._outgoing.append(encode(call, body))
+        self._outgoing[call.call_id] = encode(call, body)
         return answer
 
     def tell(self, header: ToCall | Stop | Wake, body: bytes = b"") -> None:
         """Send this behind all calls. What concerns a call that has been answered is not sent."""
         self._send_out()
+        self._sent_last = None
+        if isinstance(header, ToCall):  # what it was told may be lost with the worker
+            self._unread.discard(header.call_id)
         if not (self.ended or (isinstance(header, ToCall) and header.call_id not in self._calls)):
             self._transport.write(encode(header, body))
 
@@ -92,11 +97,12 @@ class WorkerStream(asyncio.Protocol):
         """The process has ended: nothing more will come."""
         self._exit = how
         self._end()
+        self._send_out()
         if not self.hello.done():
             self.hello.set_exception(WorkerGone(how))
-        for answer in self._calls.values():
+        for call_id, answer in self._calls.items():
             if not answer.done():
-                answer.set_exception(WorkerGone(how))
+                answer.set_exception(WorkerGone(how, unread=call_id in self._unread))
         self._calls.clear()
         self._hears.clear()
 
@@ -137,12 +143,24 @@ class WorkerStream(asyncio.Protocol):
                 self._on_abuse()
             self._end()
 
+    def eof_received(self) -> None:
+        self._end()  # what is sent from now on reaches nobody
+
     def connection_lost(self, exc: Exception | None) -> None:
+        # The kernel tells an end with something unread from one without. What was sent last is not whole at
+        # the worker then; how much it had of what was sent before is not known.
+        if isinstance(exc, ConnectionResetError | BrokenPipeError) and self._sent_last is not None:
+            self._unread.add(self._sent_last)
         self._end()
 
     def _send_out(self) -> None:
-        if self._outgoing and not self.ended:
-            self._transport.writelines(self._outgoing)
+        if not self._outgoing:
+            return
+        if self.ended:
+            self._unread.update(self._outgoing)
+        else:
+            self._transport.writelines(self._outgoing.values())
+            self._sent_last = next(reversed(self._outgoing))
         self._outgoing.clear()
 
     def _hear(self, header: ToServer, body: bytes) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from lambent.core.invocation import Status
 from lambent.engines.base import Exit, WorkerGone
@@ -88,3 +89,82 @@ def test_a_call_whose_worker_ends_in_its_turn_hears_of_it() -> None:
                 stream.ask(call(2), b"{}")
 
     asyncio.run(story())
+
+
+async def ending(stream: WorkerStream) -> None:
+    async with asyncio.timeout(PATIENT_S):
+        while not stream.ended:
+            await asyncio.sleep(0.001)
+    stream.fail(ENDED)
+
+
+def unread(*answers: asyncio.Future[tuple[Answer, bytes]]) -> list[bool]:
+    errors = [answer.exception() for answer in answers]
+    return [isinstance(error, WorkerGone) and error.unread for error in errors]
+
+
+LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+
+@LOOPS
+@pytest.mark.parametrize(
+    ("reads_bytes", "expected"),
+    [
+        pytest.param(0, [False, True], id="what was sent last is not whole, of the rest nothing is known"),
+        pytest.param(-1, [False, True], id="all but a byte is no whole call"),
+        pytest.param(1 << 20, [False, False], id="all was read"),
+    ],
+)
+def test_a_call_that_its_worker_had_not_read_is_known(
+    loop: NewLoop, reads_bytes: int, expected: list[bool]
+) -> None:
+    async def story() -> None:
+        ours, theirs = socket.socketpair()
+        stream = await WorkerStream.over(ours, body_bytes_max=1 << 20)
+        with theirs:
+            answers = [stream.ask(call(number), b"a body") for number in range(2)]
+            size_bytes = 2 * len(encode(call(0), b"a body"))
+            await asyncio.sleep(0.01)
+            take_bytes = reads_bytes if reads_bytes >= 0 else size_bytes + reads_bytes
+            if take_bytes:
+                assert len(theirs.recv(take_bytes)) == min(take_bytes, size_bytes)
+        await ending(stream)
+        assert unread(*answers) == expected
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(story())
+
+
+@LOOPS
+def test_a_call_that_comes_after_the_end_was_never_read(loop: NewLoop) -> None:
+    async def story() -> None:
+        ours, theirs = socket.socketpair()
+        stream = await WorkerStream.over(ours, body_bytes_max=1 << 20)
+        theirs.close()
+        at_once = stream.ask(call(1), b"{}")  # the end has happened, but nobody here has seen it
+        await ending(stream)
+        assert unread(at_once) == [True]
+        with pytest.raises(WorkerGone) as gone:
+            stream.ask(call(2), b"{}")
+        assert gone.value.unread
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(story())
+
+
+@LOOPS
+def test_what_was_told_after_a_call_proves_nothing_of_the_call(loop: NewLoop) -> None:
+    async def story() -> None:
+        ours, theirs = socket.socketpair()
+        stream = await WorkerStream.over(ours, body_bytes_max=1 << 20)
+        with theirs:
+            answer = stream.ask(call(1), b"{}")
+            stream.tell(Stop())
+            await asyncio.sleep(0.01)
+            assert theirs.recv(len(encode(call(1), b"{}")))
+        await ending(stream)
+        assert unread(answer) == [False]
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(story())
