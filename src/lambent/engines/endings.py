@@ -12,6 +12,10 @@ from lambent.engines.base import Exit
 PRINTED_LINES_MAX: Final = 40
 
 
+class KilledLoading(LoadFailed):
+    """A process was killed before it was ready, which no code does to itself: once more may help."""
+
+
 def describe(how: Exit) -> str:
     """`exit code 3`, `SIGKILL` or `an unknown cause`, to follow "ended with"."""
     if how.code is None:
@@ -31,8 +35,9 @@ def load_failed(error: FunctionError) -> LoadFailed:
 
 def died_loading(what: str, how: Exit, printed: bytes) -> LoadFailed:
     """The failure of a process that ended before it was ready; the trace is the last that it printed."""
-    hint = "; it may have used more memory than it is granted" if how.code == -signal.SIGKILL else ""
-    return LoadFailed(
+    killed = how.code == -signal.SIGKILL
+    hint = "; somebody killed it, or the machine had no memory left" if killed else ""
+    return (KilledLoading if killed else LoadFailed)(
         f"{what} ended with {describe(how)} before it was ready{hint}",
         kind="Runtime.ExitError",
         trace=last_lines(printed),

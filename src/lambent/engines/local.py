@@ -12,17 +12,19 @@ import asyncio
 import contextlib
 import functools
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from lambent.clock import Clock
-from lambent.core.errors import Draining, PlatformFault
+from lambent.core.errors import Draining, LambentError, LoadFailed, PlatformFault
 from lambent.core.spec import Temperature
 from lambent.engines.base import LogSink, Primed, ProcessFacts, Safety, WorkerGone
 from lambent.engines.environments import Environments, EnvironmentSettings
 from lambent.engines.local_worker import LocalWorker, fork_worker
+from lambent.engines.owed import StaysStopped
 from lambent.engines.parked import PARK_AGAIN_S, Parked
 from lambent.engines.probe import PROBE_TIMEOUT_S
 from lambent.engines.proc import memory_of
@@ -34,6 +36,14 @@ from lambent.wire.process import MARK, ONE_SHOT, ChildRole, RevisionPlan
 
 # From the killing of everything until `close` gives up: only a process stuck in the kernel lives so long.
 KILL_TIMEOUT_S: Final = 10.0
+
+
+class _Killed(Exception):
+    """A worker was killed before it was ready: once more may help."""
+
+    def __init__(self, failure: LoadFailed) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 class LocalEngine:
@@ -94,11 +104,16 @@ class LocalEngine:
     async def start(self, plan: RevisionPlan) -> LocalWorker:
         self._starting[plan.revision] += 1
         try:
+            failure: LambentError | None = None
             for _ in range(TRIES_MAX):
                 self._check_open()
-                with contextlib.suppress(TemplateGone):
+                try:
                     return await self._parked_or_forked(plan)
-            raise PlatformFault(
+                except _Killed as killed:
+                    failure = killed.failure
+                except TemplateGone:
+                    failure = None
+            raise failure or PlatformFault(
                 f"the template of {plan.deployment} ended {TRIES_MAX} times while it was forked; try again"
             )
         finally:
@@ -191,12 +206,16 @@ class LocalEngine:
             # It dies with the template that it was forked from; that is no fault of the user's code.
             if self._closed or not parent.usable:
                 raise TemplateGone(parent.name) from None
-            raise worker.death(gone.exit) from None
+            death = worker.death(gone.exit)
+            # Nobody's code does that to itself; where it was for want of memory, it will be so again.
+            raise (_Killed(death) if gone.exit.code == -signal.SIGKILL else death) from None
 
     async def _greeted(self, worker: LocalWorker, parts: dict[str, float]) -> LocalWorker:
         try:
             async with asyncio.timeout(self._load_timeout_s):
                 hello_parts = await worker.hello()
+        except StaysStopped:
+            raise TemplateGone(worker.plan.revision) from None
         except TimeoutError:
             raise worker.hung(self._load_timeout_s) from None
         worker.parts_ms = {**parts, **hello_parts}

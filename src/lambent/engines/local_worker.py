@@ -11,6 +11,7 @@ from lambent.core.errors import LoadFailed
 from lambent.engines.base import Exit, Hears
 from lambent.engines.endings import died_loading, hung_loading
 from lambent.engines.logs import LogPipe
+from lambent.engines.owed import owed
 from lambent.engines.processes import Process
 from lambent.engines.stream import WorkerStream
 from lambent.engines.template import Template
@@ -50,10 +51,10 @@ class LocalWorker:
         """Wait until it takes calls; the milliseconds of what it did for that.
 
         It is ended if this is cancelled or fails. Raises `LoadFailed`; `WorkerGone` where it may have been
-        ended for the sake of its template.
+        ended for the sake of its template; `StaysStopped`.
         """
         try:
-            return (await self._stream.hello).parts_ms
+            return (await owed(self._process, self._stream.hello)).parts_ms
         except BaseException:
             self.kill()
             raise

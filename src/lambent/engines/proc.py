@@ -14,6 +14,7 @@ DESCENDANTS_MAX: Final = 4096
 STAT_STATE: Final = 0
 STAT_PARENT: Final = 1
 STAT_SESSION: Final = 3
+STOPPED: Final = frozenset({"T", "t"})
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +59,12 @@ def session_of(pid: int) -> int | None:
     """The session's id, or None when there is no such process."""
     stat = _stat(pid)
     return int(stat[STAT_SESSION]) if stat else None
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether it was stopped, by a signal or by a debugger."""
+    stat = _stat(pid)
+    return bool(stat) and stat[STAT_STATE] in STOPPED
 
 
 def is_zombie(pid: int) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from lambent.engines.base import Exit
-from lambent.engines.proc import descendants_of, parent_of
+from lambent.engines.proc import descendants_of, is_stopped, parent_of
 
 # How long a template may take to report the end of its child before the reason is given up as unknown.
 REPORT_TIMEOUT_S: Final = 2.0
@@ -61,6 +61,17 @@ class Process:
             self._watchers.append(on_death)
         else:
             self._loop.call_soon(on_death)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it lives and does nothing, as after SIGSTOP or in a debugger's hands."""
+        return self.alive and is_stopped(self.pid)
+
+    def resume(self) -> None:
+        """Tell it to go on, if it was stopped. Harmless when it runs or is gone."""
+        if self.alive and self._pidfd is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
 
     async def ended(self) -> Exit:
         """Wait for its end; many may."""

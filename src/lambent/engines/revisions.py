@@ -14,6 +14,7 @@ from lambent.clock import Clock
 from lambent.core.errors import LoadFailed, PlatformFault
 from lambent.core.spec import Temperature
 from lambent.engines.base import LogSink, Primed, Safety
+from lambent.engines.endings import KilledLoading
 from lambent.engines.environments import Environments
 from lambent.engines.flights import Flights
 from lambent.engines.logs import LogPipe
@@ -123,12 +124,15 @@ class Revisions:
 
     async def _prime(self, plan: RevisionPlan) -> Primed:
         try:
+            killed: KilledLoading | None = None
             for _ in range(TRIES_MAX):
                 try:
                     return await self._try(plan)
+                except KilledLoading as failure:
+                    killed = failure
                 except TemplateGone:
-                    continue
-            raise PlatformFault(
+                    killed = None
+            raise killed or PlatformFault(
                 f"the templates of {plan.deployment} ended {TRIES_MAX} times while it was loaded; try again"
             )
         except BaseException:

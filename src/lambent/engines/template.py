@@ -15,6 +15,7 @@ from lambent.engines.base import Exit
 from lambent.engines.control import Control, ControlEnded
 from lambent.engines.endings import died_loading, hung_loading, load_failed
 from lambent.engines.logs import LogPipe
+from lambent.engines.owed import owed
 from lambent.engines.proc import parent_of
 from lambent.engines.processes import Process
 from lambent.wire.process import (
@@ -28,8 +29,8 @@ from lambent.wire.process import (
     RevisionPlan,
 )
 
-# A template answers `Fork` in milliseconds; one that does not is stuck.
-FORK_TIMEOUT_S: Final = 30.0
+# A template answers `Fork` in milliseconds; one that does not is stuck, unless the machine is.
+FORK_TIMEOUT_S: Final = 10.0
 # What it may take to leave after its control socket was closed.
 TEMPLATE_GRACE_S: Final = 2.0
 # When it is worth asking for a fork again that the kernel refused.
@@ -116,7 +117,7 @@ class Template:
         try:
             async with asyncio.timeout(self._fork_timeout_s):
                 await self._control.send(Fork(child, role, plan), descriptors)
-                return await born
+                return await owed(self.process, born)
         except (ControlEnded, TimeoutError):
             self.process.kill()
             raise TemplateGone(self.name) from None

@@ -14,6 +14,7 @@ from lambent.core.invocation import Status
 from lambent.engines.base import Exit, WorkerGone
 from lambent.engines.stream import WorkerStream
 from lambent.wire.frames import Answer, Call, FrameReader, Stop, ToWorker, encode
+from tests.support.engine_stages import eventually
 from tests.support.patience import PATIENT_S
 
 ENDED = Exit(code=0, cpu_us=0, rss_bytes_max=0)
@@ -92,9 +93,7 @@ def test_a_call_whose_worker_ends_in_its_turn_hears_of_it() -> None:
 
 
 async def ending(stream: WorkerStream) -> None:
-    async with asyncio.timeout(PATIENT_S):
-        while not stream.ended:
-            await asyncio.sleep(0.001)
+    await eventually(lambda: stream.ended)
     stream.fail(ENDED)
 
 
