@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from lambent.clock import Clock
 from lambent.core import admission
 from lambent.core.admission import Verdict
-from lambent.core.errors import Draining, LambentError, NotFound, QueueFull
+from lambent.core.errors import Draining, LambentError, NotFound, PlatformFault, QueueFull
 from lambent.core.invocation import Invocation, Outcome, PrintTail, Status, Timing
 from lambent.core.pricing import OWN_METER
 from lambent.core.spec import Kind, Temperature
@@ -30,6 +30,7 @@ from lambent.wire.frames import Call, read_error
 from lambent.wire.process import RevisionPlan
 
 INIT_PARTS: Final = ("exec", "import", "load", "init")  # the parts of a wake that AWS bills as the INIT phase
+STARTS_MAX: Final = 10  # workers that may end before they take one and the same invocation
 CUT_OFF_S_MAX: Final = 5.0  # until workers that were killed have ended
 
 
@@ -106,14 +107,19 @@ class Dispatcher:
             lease = self._lease(lane, invocation)
             if lease is None:
                 self._admit(lane)
-            while True:
+            for _ in range(STARTS_MAX):
                 if lease is None:
                     lease = await self._wait(lane, invocation, watch, number=number, since_s=since_s)
                 try:
                     return await self._run(lane, lease, invocation, arrived_s, temperature)
-                except NotStarted:  # it was sent ahead to a worker that ended before its turn
+                except NotStarted:  # its worker ended before its turn, or before it had read it
                     since_s = self._clock.now_s()
                     lease = self._lease(lane, invocation)
+            if lease is not None:
+                lease.give_back()
+            raise PlatformFault(
+                f"{STARTS_MAX} workers of {invocation.deployment!r} ended before they took this invocation"
+            )
         finally:
             lane.traffic.leave(self._clock.now_s())
             self._present -= 1

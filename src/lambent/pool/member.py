@@ -36,7 +36,7 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotStarted(Exception):
-    """The worker ended before it came to this call: another one may run it."""
+    """The worker ended before it came to this call, or took it: another one may run it."""
 
 
 class Owner(Protocol):
@@ -271,6 +271,8 @@ class Lease:
             )
         except WorkerGone as gone:
             event = Event.EXITED
+            if gone.unread and not self.timed_out:
+                raise NotStarted from None
             return self._without_answer(call, gone.exit)
         finally:
             member.ended(self, event)
