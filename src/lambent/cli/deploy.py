@@ -38,5 +38,8 @@ def deploy(target: str, name: str, settings: dict[str, str], *, as_json: bool) -
         return
     for one in reply.deployments:
         what = "deployed" if one.name in reply.changed else "unchanged"
-        note = ", has no model yet" if one.needs_model else ""
+        note = ", has no model yet" if one.needs_model else ", cannot be primed" if one.unsafe else ""
         click.echo(f"{what}  {one.name}  ({one.kind}, revision {one.number}{note})  {one.url}")
+    for one in reply.deployments:
+        if one.unsafe:
+            click.echo(f"`lambent show {one.name}` tells why it cannot be primed and what to do")

@@ -144,6 +144,17 @@ def test_deploy_says_what_changed(control: FakeControl, lambent: Lambent, tmp_pa
     assert asked.settings == {"memory": "1GiB", "env.A": "b=c"}
 
 
+def test_deploy_tells_what_cannot_be_primed(control: FakeControl, lambent: Lambent, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("")
+    unsafe = msgspec.structs.replace(HELLO, unsafe=("3 threads",))
+    control.tell("POST", "/api/v1/artifacts", json_told(ArtifactReply("sha256:1", 1, 1), 201))
+    control.tell("POST", "/api/v1/deployments", json_told(DeployReply((unsafe,), ("hello",))))
+    assert lambent("deploy", f"{tmp_path}/app.py").out.splitlines() == [
+        "deployed  hello  (function, revision 2, cannot be primed)  http://127.0.0.1:8700/invoke/hello",
+        "`lambent show hello` tells why it cannot be primed and what to do",
+    ]
+
+
 def test_invoke_prints_the_result(control: FakeControl, lambent: Lambent) -> None:
     control.tell("POST", "/invoke/hello", json_told({"message": "Hello"}))
     assert lambent("invoke", "hello", "-d", '{"x": 1}').out == '{"message":"Hello"}\n'
