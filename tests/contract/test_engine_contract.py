@@ -159,6 +159,18 @@ def test_a_revision_that_must_not_be_forked_stays_warm_and_its_workers_load_by_t
     stage.play(story, load_timeout_s=PATIENT_S)
 
 
+def test_what_was_found_unsafe_is_still_told_when_it_is_cold(stage: Stage) -> None:
+    async def story(scenery: Scenery) -> None:
+        plan = scenery.plan("unsafe")
+        found = (await scenery.engine.prime(plan)).unsafe
+        await scenery.engine.chill(plan.revision, Temperature.COLD)
+        assert scenery.engine.temperature(plan.revision) is Temperature.COLD
+        assert scenery.engine.safety(plan.revision).unsafe == found
+        assert scenery.engine.safety("never seen").unsafe == ()
+
+    stage.play(story, load_timeout_s=PATIENT_S)
+
+
 def test_a_revision_whose_owner_allows_it_is_primed_in_spite_of_what_was_found(stage: Stage) -> None:
     async def story(scenery: Scenery) -> None:
         plan = scenery.plan("unsafe", unsafe=ForkUnsafe.ALLOW)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from lambent.wire.api import DeploymentDetail, DeploymentView, RevisionView
 
 UNSAFE_HINT: Final = "Each worker loads by itself. If this is harmless, deploy with --set fork_unsafe=allow."
-OVERRULED_HINT: Final = "It is primed nevertheless: fork_unsafe=allow, and a fork of it was seen to serve."
+OVERRULED_HINT: Final = (
+    "It may be forked nevertheless: fork_unsafe=allow, and a fork of it was seen to serve."
+)
 
 
 @click.command()
@@ -232,5 +234,5 @@ def _note(one: DeploymentView) -> str:
     if one.unsafe:
         return f"cannot be primed: {'; '.join(one.unsafe)}"
     if one.overruled:
-        return f"primed although {'; '.join(one.overruled)}"
+        return f"may be forked although {'; '.join(one.overruled)}"
     return "" if one.model_number is None else f"model {one.model_number}"

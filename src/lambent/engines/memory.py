@@ -66,6 +66,7 @@ class MemoryEngine:
         self._log_sink: Final = log_sink
         self._environments: Final[dict[tuple[str, ...], int]] = {}
         self._revisions: Final[dict[str, _Known]] = {}
+        self._found: Final[dict[str, Safety]] = {}  # told also of what is cold again
         self._workers: Final[dict[int, MemoryWorker]] = {}
         self._starting: Final[Counter[str]] = Counter()
         self._environment_flights: Final[Flights[tuple[str, ...], dict[str, float]]] = Flights()
@@ -113,7 +114,7 @@ class MemoryEngine:
 
     def safety(self, revision: str) -> Safety:
         known = self._revisions.get(revision)
-        return known.safety if known else Safety()
+        return known.safety if known else self._found.get(revision, Safety())
 
     def census(self, only: Collection[str] | None = None) -> Sequence[ProcessFacts]:
         found = [
@@ -180,6 +181,7 @@ class MemoryEngine:
         await self._load(plan, parts)
         found = program.unsafe
         safety = Safety(overruled=found) if plan.unsafe_allowed else Safety(unsafe=found)
+        self._found[plan.revision] = safety
         self._revisions[plan.revision] = _Known(
             environment=plan.imports,
             template_pid=0 if safety.unsafe else self._next_pid(),

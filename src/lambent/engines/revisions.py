@@ -59,6 +59,8 @@ class Revisions:
         # What the probe of a revision's first template said. It is a matter of its code, and a wake has no
         # time for it.
         self._proven: Final[dict[str, tuple[str, ...]]] = {}
+        # What was found last in a template that has gone: told, and looked at anew when it is loaded again.
+        self._found: Final[dict[str, Safety]] = {}
         self._flights: Final[Flights[str, Primed]] = Flights()
 
     async def prime(self, plan: RevisionPlan) -> Primed:
@@ -91,7 +93,7 @@ class Revisions:
     def safety(self, revision: str) -> Safety:
         """What speaks against forking its template, as far as it is known."""
         known = self._known.get(revision)
-        return known.safety if known else Safety()
+        return known.safety if known else self._found.get(revision, Safety())
 
     async def chill(self, revision: str, to: Temperature) -> None:
         """Let its template go; at `cold` its environment's too, unless others use it. It has no workers."""
@@ -153,6 +155,7 @@ class Revisions:
             if safety.unsafe:
                 template.close()
             known = self._known[plan.revision] = _Known(None if safety.unsafe else template, safety)
+            self._remember(plan.revision, safety)
         unsafe = known.safety.unsafe
         temperature = Temperature.WARM if unsafe else Temperature.PRIMED
         return Primed(temperature=temperature, unsafe=unsafe, parts_ms=parts)
@@ -166,6 +169,13 @@ class Revisions:
             return Safety(unsafe=found)
         shown = await self._probe(template, plan, parts)
         return Safety(unsafe=(*shown, *found)) if shown else Safety(overruled=found)
+
+    def _remember(self, revision: str, safety: Safety) -> None:
+        self._found.pop(revision, None)
+        if safety != Safety():
+            if len(self._found) >= PROVEN_MAX:
+                del self._found[next(iter(self._found))]
+            self._found[revision] = safety
 
     async def _load(
         self, environment: Template, plan: RevisionPlan, parts: dict[str, float]

@@ -96,7 +96,7 @@ def test_ls_marks_pins_and_what_is_primed_although_it_was_found_unsafe(
     control.tell("GET", "/api/v1/deployments", json_told([pinned]))
     _, line = lambent("ls").out.splitlines()
     assert re.split(r" {2,}", line)[4] == "primed"
-    assert line.endswith("primed although 3 threads")
+    assert line.endswith("may be forked although 3 threads")
 
 
 def test_a_job_has_no_temperature(control: FakeControl, lambent: Lambent) -> None:
@@ -115,7 +115,7 @@ def test_show_lists_why_it_is_not_primed_and_what_to_do(control: FakeControl, la
     assert re.search(r"^keep +primed$", out, re.MULTILINE)
     overruled = msgspec.structs.replace(HELLO, overruled=("3 threads",))
     control.tell("GET", "/api/v1/deployments/hello", json_told(replaced(overruled)))
-    assert re.search(r"overruled +3 threads\n +It is primed nevertheless", lambent("show", "hello").out)
+    assert re.search(r"overruled +3 threads\n +It may be forked nevertheless", lambent("show", "hello").out)
 
 
 def replaced(deployment: DeploymentView) -> DeploymentDetail:
