@@ -206,7 +206,7 @@ def test_what_the_users_code_raises_is_an_answer(stage: Stage) -> None:
 def test_killing_a_worker_in_the_middle_of_a_call_ends_the_call(stage: Stage) -> None:
     async def story(scenery: Scenery) -> None:
         worker = await scenery.engine.start(scenery.plan("hang"))
-        calling = asyncio.create_task(worker.call(ask(), b"{}"))
+        calling = asyncio.ensure_future(worker.call(ask(), b"{}"))
         await scenery.heard.until("begun")
         worker.kill()
         with pytest.raises(WorkerGone) as gone:
@@ -239,7 +239,7 @@ def test_a_worker_that_dies_takes_its_call_and_nothing_else(stage: Stage) -> Non
 def test_a_worker_that_is_told_to_stop_finishes_its_call_first(stage: Stage) -> None:
     async def story(scenery: Scenery) -> None:
         worker = await scenery.engine.start(scenery.plan("slow"))
-        calling = asyncio.create_task(worker.call(ask(), b'{"x":3}'))
+        calling = asyncio.ensure_future(worker.call(ask(), b'{"x":3}'))
         await scenery.heard.until("begun")
         worker.tell(Stop())
         answer, body = await calling
@@ -288,7 +288,7 @@ def test_a_prime_goes_on_when_one_of_those_who_wait_for_it_leaves(stage: Stage) 
 def test_a_call_that_is_cancelled_leaves_the_worker_to_the_next_one(stage: Stage) -> None:
     async def story(scenery: Scenery) -> None:
         worker = await scenery.engine.start(scenery.plan("slow"))
-        leaver = asyncio.create_task(worker.call(ask(1), b'{"x":1}'))
+        leaver = asyncio.ensure_future(worker.call(ask(1), b'{"x":1}'))
         await scenery.heard.until("begun")
         leaver.cancel()
         answer, body = await worker.call(ask(2), b'{"x":2}')
@@ -353,7 +353,7 @@ def test_a_template_that_dies_takes_its_workers_and_is_made_anew(stage: Stage) -
     async def story(scenery: Scenery) -> None:
         plan = scenery.plan("hang")
         worker = await scenery.engine.start(plan)
-        calling = asyncio.create_task(worker.call(ask(), b"{}"))
+        calling = asyncio.ensure_future(worker.call(ask(), b"{}"))
         await scenery.heard.until("begun")
         scenery.lose_template("hang")
         with pytest.raises(WorkerGone) as gone:
@@ -393,7 +393,7 @@ def test_an_engine_that_closes_ends_everything_and_starts_nothing(stage: Stage) 
     async def story(scenery: Scenery) -> None:
         plan = scenery.plan("hang")
         worker = await scenery.engine.start(plan)
-        calling = asyncio.create_task(worker.call(ask(), b"{}"))
+        calling = asyncio.ensure_future(worker.call(ask(), b"{}"))
         await scenery.heard.until("begun")
         starting = asyncio.create_task(scenery.engine.start(scenery.plan("load_hangs")))
         await asyncio.sleep(0)

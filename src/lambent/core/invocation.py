@@ -61,8 +61,35 @@ class PrintTail(StrEnum):
     KEPT = "kept"
 
 
+class Asked(msgspec.Struct, frozen=True, array_like=True):
+    """The head of a request that user code sees as HTTP. Names of headers are in lower case.
+
+    `root_path` is the part of `path` under which the deployment answers; `scheme` is http, or ws for a
+    WebSocket, which may speak one of `subprotocols`.
+    """
+
+    method: str
+    path: str
+    root_path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    scheme: str = "http"
+    client: tuple[str, int] = ("", 0)
+    subprotocols: tuple[str, ...] = ()
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """The head of an answer that user code gives as HTTP. For a WebSocket that was accepted, 101."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+
+
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
-    """A request, freed of its protocol. `client_context` is JSON text."""
+    """A request, freed of its protocol. `client_context` is JSON text.
+
+    `more`: the body is only its beginning. `asked` is there where the deployment speaks HTTP itself.
+    """
 
     id: str
     project: str
@@ -71,6 +98,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str = JSON
     client_context: str = ""
     print_tail: PrintTail = PrintTail.DROPPED
+    more: bool = False
+    asked: Asked | None = None
 
 
 class FunctionError(msgspec.Struct, frozen=True, rename="camel"):
@@ -114,6 +143,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     log_tail: bytes = b""
     memory_bytes: int = 0
     memory_used_bytes: int = 0
+    head: Head | None = None
 
 
 def new_id() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -83,8 +83,10 @@ class Worker(Protocol):
     def parts_ms(self) -> Mapping[str, float]:
         """The parts of the wake that made this worker: exec, import, fork, load, restore."""
 
-    async def call(self, call: Call | Batch, body: bytes, hears: Hears | None = None) -> tuple[Answer, bytes]:
-        """Run one call. Raises `WorkerGone`; never times out by itself.
+    def call(
+        self, call: Call | Batch, body: bytes, hears: Hears | None = None
+    ) -> Awaitable[tuple[Answer, bytes]]:
+        """Send one call, and wait for its answer. Both raise `WorkerGone`. It never times out by itself.
 
         A caller that is cancelled leaves the call running: its answer will be thrown away, and the worker
         takes the next call after it. Who does not want to wait for that kills the worker.

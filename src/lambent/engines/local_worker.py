@@ -13,9 +13,9 @@ from lambent.engines.endings import died_loading, hung_loading
 from lambent.engines.logs import LogPipe
 from lambent.engines.owed import owed
 from lambent.engines.processes import Process
-from lambent.engines.stream import WorkerStream
+from lambent.engines.stream import Answered, WorkerStream
 from lambent.engines.template import Template
-from lambent.wire.frames import Answer, Batch, Call, Cancel, Stop, ToCall, Wake
+from lambent.wire.frames import Batch, Call, Cancel, Stop, ToCall, Wake
 from lambent.wire.process import CANCEL_SIGNAL, ChildRole, RevisionPlan
 
 # From the process's end until its last answer must have been read, where a descendant holds its stream open.
@@ -71,9 +71,11 @@ class LocalWorker:
         """Its end before `hello`, as the fault of the code that it loaded."""
         return died_loading("a worker", how, self.printed())
 
-    async def call(self, call: Call | Batch, body: bytes, hears: Hears | None = None) -> tuple[Answer, bytes]:
+    def call(
+        self, call: Call | Batch, body: bytes, hears: Hears | None = None
+    ) -> asyncio.Future[Answered]:
         self._log.begin()
-        return await self._stream.ask(call, body, hears)
+        return self._stream.ask(call, body, hears)
 
     def tell(self, header: ToCall | Stop, body: bytes = b"") -> None:
         self._stream.tell(header, body)

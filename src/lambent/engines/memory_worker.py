@@ -125,12 +125,14 @@ class MemoryWorker:
         # Not in a `finally` of the task: one that is killed before its first step never enters its body.
         self._life.add_done_callback(self._end)
 
-    async def call(self, call: Call | Batch, body: bytes, hears: Hears | None = None) -> tuple[Answer, bytes]:
+    def call(
+        self, call: Call | Batch, body: bytes, hears: Hears | None = None
+    ) -> asyncio.Future[Answered]:
         if self._exit.done():
             raise WorkerGone(self._exit.result(), unread=True)
         job = self._open[call.call_id] = _Job(call, body, hears)
         self._jobs.put_nowait(job)
-        return await job.answered
+        return job.answered
 
     def tell(self, header: ToCall | Stop, body: bytes = b"") -> None:
         if isinstance(header, Stop):

@@ -8,12 +8,13 @@ from typing import Final
 
 from lambent.core.errors import LambentError
 from lambent.gateway.auth import Keys
+from lambent.gateway.presence import ClientLeft
 from lambent.gateway.protocols import Door
 from lambent.gateway.protocols.aws_lambda import PATH as AWS_PATH
-from lambent.gateway.protocols.native import INVOCATIONS, INVOKE
+from lambent.gateway.protocols.later import INVOCATIONS
+from lambent.gateway.protocols.native import INVOKE
 from lambent.gateway.requests import Message, Receive, Request, Scope, Send
 from lambent.gateway.responses import problem_reply, refusal, send
-from lambent.gateway.turn import ClientLeft
 from lambent.wire import problem
 
 CONTROL: Final = "/api/v1/"
@@ -45,7 +46,7 @@ class Gateway:
             if path.startswith(CONTROL):
                 await self._control(scope, receive, send_message)
             else:
-                await _through(self._door(path), Request(scope, receive), send_message)
+                await _through(self._door(path), Request(scope, receive, send_message), send_message)
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send_message)
         else:  # a websocket: closed before it is opened
@@ -92,7 +93,8 @@ async def _through(door: Door, request: Request, send_message: Send) -> None:
     except Exception:
         log.exception("request_crashed", extra={"method": request.method, "path": request.path})
         reply = problem_reply(problem.internal())
-    await send(reply, request.scope, send_message)
+    if reply is not None:
+        await send(reply, request.scope, send_message)
 
 
 async def _lifespan(receive: Receive, send_message: Send) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from lambent.gateway.requests import WHOLE
+from lambent.gateway.presence import Presence
+from lambent.gateway.requests import PRESENCE, WHOLE
 from lambent.wire import problem
 from lambent.wire.api import Problem
 
@@ -75,6 +76,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0  # since the parser last came to the end of something
         self._progressed = False
         self._look_again: asyncio.TimerHandle | None = None
+        self._presence: Final = Presence(self._drop)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
@@ -87,6 +89,7 @@ class Connection(HttpToolsProtocol):
         if self._look_again is not None:
             self._look_again.cancel()
         super().connection_lost(exc)
+        self._presence.leave()
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
@@ -98,7 +101,10 @@ class Connection(HttpToolsProtocol):
         self._head_bytes, self._progressed = 0, True
         super().on_headers_complete()
         # In time: the application's task takes its first step in a later turn of the loop.
-        cast(dict[str, Any], self.scope)["extensions"] = {WHOLE: Whole(self.cycle)}
+        cast(dict[str, Any], self.scope)["extensions"] = {
+            WHOLE: Whole(self.cycle),
+            PRESENCE: self._presence,
+        }
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes, self._progressed = 0, True
@@ -107,6 +113,9 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._head_bytes = 0
         super().on_message_complete()
+
+    def _drop(self) -> None:
+        self.transport.close()
 
     def _look(self) -> None:
         """Whether the client has been silent for too long while it was its turn."""

@@ -9,27 +9,24 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Callable, Mapping
-from math import ceil
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from lambent.clock import Clock
 from lambent.core import admission
 from lambent.core.admission import Verdict
 from lambent.core.errors import Draining, LambentError, NotFound, PlatformFault, QueueFull
-from lambent.core.invocation import Invocation, Outcome, PrintTail, Status, Timing
-from lambent.core.pricing import OWN_METER
-from lambent.core.spec import Kind, Temperature
-from lambent.gateway.turn import Turn, Watch
+from lambent.core.invocation import Invocation, Outcome, PrintTail
+from lambent.gateway.flow import Streams
+from lambent.gateway.presence import Presence
+from lambent.gateway.running import Arrival, Runner
+from lambent.gateway.turn import Turn
 from lambent.metering.journal import UsageRecord
-from lambent.pool.member import Lease, NotStarted, Ran
+from lambent.pool.member import Lease, NotStarted
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes
 from lambent.pool.traffic import Traffic
-from lambent.wire.frames import Call, read_error
-from lambent.wire.process import RevisionPlan
 
-INIT_PARTS: Final = ("exec", "import", "load", "init")  # the parts of a wake that AWS bills as the INIT phase
 STARTS_MAX: Final = 10  # workers that may end before they take one and the same invocation
 CUT_OFF_S_MAX: Final = 5.0  # until workers that were killed have ended
 
@@ -76,11 +73,10 @@ class Dispatcher:
         self._routes = routes
         self._clock = clock
         self._models = models
-        self._meter = meter
         self._training_hold_s = training_hold_s
         self._lanes: Final[dict[tuple[str, str], Lane]] = {}
         self._by_revision: Final[dict[str, Lane]] = {}
-        self._call_id = 0
+        self._runner: Final = Runner(pool, clock, meter)
         self._draining = False
         self._cut_off = False
         self._present = 0
@@ -89,29 +85,37 @@ class Dispatcher:
             self._rerouted(None, route)
         routes.subscribe(self._rerouted)
 
-    async def invoke(self, invocation: Invocation, *, watch: Watch | None = None) -> Outcome:
+    async def invoke(
+        self, invocation: Invocation, *, client: Presence | None = None, streams: Streams | None = None
+    ) -> Outcome:
         """Run it and say how it ended.
 
-        `watch` starts a task that ends when the client has left; it is called only if one must
-        wait. Raises NotFound, CallerFault, QueueFull, HoldExpired, Draining, LoadFailed, TrainingFailed,
-        ClientLeft.
+        Where `client` leaves, it gives up its place, or user code is told. An answer that streams goes to
+        `streams`, or, without it, into the outcome as a whole. Raises NotFound, CallerFault, QueueFull,
+        HoldExpired, Draining, LoadFailed, TrainingFailed, ClientLeft.
         """
         lane = self._lane(invocation)
-        arrived_s = self._clock.now_s()
-        temperature = self._pool.temperature(lane.route.plan.revision)
-        lane.traffic.arrive(arrived_s)
+        since_s = self._clock.now_s()
+        arrival = Arrival(
+            invocation=invocation,
+            kind=lane.route.spec.kind,
+            arrived_s=since_s,
+            temperature=self._pool.temperature(lane.route.plan.revision),
+            client=client,
+            streams=streams,
+        )
+        lane.traffic.arrive(since_s)
         number = lane.traffic.arrivals
         self._present += 1
         try:
-            since_s = arrived_s
             lease = self._lease(lane, invocation)
             if lease is None:
                 self._admit(lane)
             for _ in range(STARTS_MAX):
                 if lease is None:
-                    lease = await self._wait(lane, invocation, watch, number=number, since_s=since_s)
+                    lease = await self._wait(lane, arrival, number=number, since_s=since_s)
                 try:
-                    return await self._run(lane, lease, invocation, arrived_s, temperature)
+                    return await self._runner.run(lease, arrival, lane.traffic)
                 except NotStarted:  # its worker ended before its turn, or before it had read it
                     since_s = self._clock.now_s()
                     lease = self._lease(lane, invocation)
@@ -199,7 +203,8 @@ class Dispatcher:
             return None
         if print_tail is PrintTail.KEPT:  # what other calls print must not get into it
             return self._pool.lease_alone(lane.route.plan.revision)
-        return self._pool.lease(lane.route.plan.revision, ahead=lane.traffic.ahead)
+        plan = lane.route.plan
+        return self._pool.lease(plan.revision, ahead=lane.traffic.ahead if plan.concurrency == 1 else 0)
 
     def _admit(self, lane: Lane) -> None:
         spec = lane.route.spec
@@ -213,9 +218,7 @@ class Dispatcher:
                 retry_after_s=offer.retry_after_s,
             )
 
-    async def _wait(
-        self, lane: Lane, invocation: Invocation, watch: Watch | None, *, number: int, since_s: float
-    ) -> Lease:
+    async def _wait(self, lane: Lane, arrival: Arrival, *, number: int, since_s: float) -> Lease:
         """Wait as the `number`th that arrived, for as long as the deployment holds, from `since_s` on."""
         if self._cut_off:
             raise _stopped()
@@ -223,9 +226,9 @@ class Dispatcher:
         hold_s = self._training_hold_s if lane.route.needs_model else spec.hold_s
         turn = Turn(
             number=number,
-            print_tail=invocation.print_tail,
+            print_tail=arrival.invocation.print_tail,
             rest_s=max(0.0, since_s + hold_s - self._clock.now_s()),
-            watch=watch,
+            client=arrival.client,
             expired=f"no worker of {spec.name!r} was free within {hold_s:g} s",
         )
         lane.enqueue(turn)
@@ -243,58 +246,6 @@ class Dispatcher:
             lease.give_back()  # promoted and cancelled in one tick: hand the slot on
         elif turn in lane.waiters:
             lane.waiters.remove(turn)
-
-    async def _run(
-        self, lane: Lane, lease: Lease, invocation: Invocation, arrived_s: float, temperature: Temperature
-    ) -> Outcome:
-        plan = lease.plan
-        started_s = self._clock.now_s()
-        self._call_id += 1
-        call = Call(
-            self._call_id,
-            invocation.id,
-            plan.timeout_s * 1e3,
-            invocation.content_type,
-            invocation.client_context,
-        )
-        ran = await lease.run(
-            call, invocation.body, timeout_s=plan.timeout_s, print_tail=invocation.print_tail
-        )
-        lane.traffic.took(ran.run_us / 1e6)
-        if lease.wake is not None:
-            self._pool.first_call(lease, arrived_s=arrived_s, started_s=started_s, run_us=ran.run_us)
-        wake_ms = lease.wake.parts_ms if lease.wake and temperature is not Temperature.HOT else {}
-        billed_ms = OWN_METER.read(run_us=ran.run_us)
-        self._meter(
-            _usage(
-                plan,
-                lane.route.spec.kind,
-                invocation,
-                ran,
-                temperature,
-                wake_ms,
-                billed_ms,
-                unix_ms=self._clock.unix_ms(),
-            )
-        )
-        return Outcome(
-            status=ran.status,
-            body=ran.body,
-            content_type=ran.content_type,
-            revision=plan.revision,
-            temperature=temperature,
-            timing=Timing(
-                queue_ms=(started_s - arrived_s) * 1e3,
-                run_ms=ran.run_us / 1e3,
-                total_ms=(self._clock.now_s() - arrived_s) * 1e3,
-                wake_ms=wake_ms,
-            ),
-            billed_ms=billed_ms,
-            error=None if ran.status is Status.OK else read_error(ran.body),
-            log_tail=ran.printed,
-            memory_bytes=plan.memory_bytes,
-            memory_used_bytes=ran.rss_bytes,
-        )
 
     # A lane.
 
@@ -339,34 +290,3 @@ class Dispatcher:
 
 def _stopped() -> Draining:
     return Draining("the server stopped before a worker was free", retry_after_s=1.0)
-
-
-def _usage(
-    plan: RevisionPlan,
-    kind: Kind,
-    invocation: Invocation,
-    ran: Ran,
-    temperature: Temperature,
-    wake_ms: Mapping[str, float],
-    billed_ms: int,
-    *,
-    unix_ms: int,
-) -> UsageRecord:
-    return UsageRecord(
-        invocation=invocation.id,
-        project=plan.project,
-        deployment=plan.deployment,
-        revision=plan.revision,
-        kind=kind,
-        status=ran.status,
-        started_unix_ms=unix_ms - ran.run_us // 1000,
-        run_us=ran.run_us,
-        billed_ms=billed_ms,
-        billed_init_ms=ceil(sum(wake_ms.get(part, 0.0) for part in INIT_PARTS)) if wake_ms else 0,
-        memory_bytes=plan.memory_bytes,
-        memory_used_bytes=ran.rss_bytes,
-        cpu_us=ran.cpu_us,
-        temperature=temperature,
-        request_bytes=len(invocation.body),
-        response_bytes=len(ran.body),
-    )

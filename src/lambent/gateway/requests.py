@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -10,14 +9,16 @@ from urllib.parse import parse_qs
 import msgspec
 
 from lambent.core.errors import CallerFault, PayloadTooLarge
-from lambent.gateway.turn import ClientLeft
+from lambent.gateway.presence import ClientLeft, Presence
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-WHOLE: Final = "lambent.whole"  # an extension of ASGI: a scope may offer to take an answer in one piece
+# Extensions of ASGI: a scope may offer to take an answer in one piece, and to tell when its client leaves.
+WHOLE: Final = "lambent.whole"
+PRESENCE: Final = "lambent.presence"
 QUERY_FIELDS_MAX: Final = 100
 
 _skim: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -26,13 +27,14 @@ _skim: Final = msgspec.json.Decoder(msgspec.Raw)
 class Request:
     """A request whose head has arrived. The body is read once, by `body`."""
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: Final[str] = scope["method"]
         self.path: Final[str] = scope["path"]
         self.scope: Final = scope
         # The last of two equal names wins; no header that we read may come twice.
         self.headers: Final[Mapping[bytes, bytes]] = dict(scope["headers"])
         self.invocation_id = ""
+        self.send: Final = send  # for an answer that streams; others are returned
         self._receive: Final = receive
 
     @property
@@ -58,9 +60,11 @@ class Request:
             return chunk
         return await self._rest(message, bytes_max)
 
-    def watch(self) -> asyncio.Task[None]:
-        """A task that ends when the client has left. Only for a request whose body has been read."""
-        return asyncio.get_running_loop().create_task(self._left(), name="watch client")
+    @property
+    def client(self) -> Presence | None:
+        """Tells when the client leaves, where the server that we run under knows."""
+        found: Presence | None = self.scope.get("extensions", {}).get(PRESENCE)
+        return found
 
     async def _rest(self, message: Message, bytes_max: int) -> bytes:
         chunks: list[bytes] = []
@@ -76,10 +80,6 @@ class Request:
             if not message.get("more_body"):
                 return b"".join(chunks)
             message = await self._receive()
-
-    async def _left(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
 
 def check_json(body: bytes) -> None:

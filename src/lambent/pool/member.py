@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
 
-from lambent.core.invocation import JSON, FunctionError, PrintTail, Status
+from lambent.core.invocation import JSON, FunctionError, Head, PrintTail, Status
 from lambent.core.lifecycle import Event, Instruction, State, step
 from lambent.engines.base import Exit, Hears, Worker, WorkerGone
 from lambent.wire.api import WakeView
-from lambent.wire.frames import Batch, Call, Cancel, Each, Head, ToCall
+from lambent.wire.frames import Batch, Call, Cancel, Each, ToCall
 from lambent.wire.process import RevisionPlan
 
 EARLY_S_MAX: Final = 0.001  # event loops round: a timer may ring so much before its time
@@ -240,11 +241,12 @@ class Lease:
         timeout_s: float,
         print_tail: PrintTail,
         hears: Hears | None = None,
+        on_sent: Callable[[], None] | None = None,
     ) -> Ran:
         """Run `call` to its end, its timeout or its worker's death. The slot is free again after it.
 
-        `hears` is told what it says before its answer. Raises `NotStarted` where the worker ended before it
-        came to this call.
+        `hears` is told what it says before its answer; from `on_sent` on it may be told something. Raises
+        `NotStarted` where the worker ended before it came to this call.
         """
         member, worker = self.member, self.member.worker
         self.timeout_s = timeout_s
@@ -252,7 +254,10 @@ class Lease:
         member.sent(self)
         event = Event.KILL_ASKED  # if the caller is cancelled in the middle: the worker still runs that call
         try:
-            answer, result = await worker.call(call, body, hears)
+            answering = worker.call(call, body, hears)
+            if on_sent is not None:
+                on_sent()
+            answer, result = await answering
             event = Event.RETIRING if answer.retiring else Event.RETURNED
             if self.timed_out and answer.status is Status.CANCELLED:
                 return self._without_answer(

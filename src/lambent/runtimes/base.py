@@ -15,8 +15,8 @@ from typing import Final, Protocol, runtime_checkable
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.invocation import JSON
-from lambent.wire.frames import Call, Form, Head
+from lambent.core.invocation import JSON, Head
+from lambent.wire.frames import Call, Form
 from lambent.wire.process import RevisionPlan, Runtime
 
 Body = bytes | bytearray

@@ -18,7 +18,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from lambent.core.invocation import JSON, FunctionError, Status
+from lambent.core.invocation import JSON, Asked, FunctionError, Head, Status
 
 PREFIX: Final = struct.Struct("<II")
 HEADER_BYTES_MAX: Final = 256 * 1024
@@ -32,30 +32,6 @@ class Form(StrEnum):
     BYTES = "bytes"
     TEXT = "text"  # UTF-8
     JSON = "json"  # one value
-
-
-class Asked(msgspec.Struct, frozen=True, array_like=True):
-    """The head of a request that user code sees as HTTP. Names of headers are in lower case.
-
-    `root_path` is the part of `path` under which the deployment answers; `scheme` is http, or ws for a
-    WebSocket, which may speak one of `subprotocols`.
-    """
-
-    method: str
-    path: str
-    root_path: str
-    query: str
-    headers: tuple[tuple[str, str], ...]
-    scheme: str = "http"
-    client: tuple[str, int] = ("", 0)
-    subprotocols: tuple[str, ...] = ()
-
-
-class Head(msgspec.Struct, frozen=True, array_like=True):
-    """The head of an answer that user code gives as HTTP. For a WebSocket that was accepted, 101."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, tag="call"):

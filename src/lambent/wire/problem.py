@@ -18,6 +18,7 @@ CONTENT_TYPE: Final = "application/problem+json"
 OUTCOMES: Final[Mapping[Status, tuple[int, str]]] = {
     Status.FAILED: (500, "user_code_failed"),
     Status.TIMED_OUT: (504, "timed_out"),
+    Status.CANCELLED: (499, "cancelled"),
     Status.EXITED: (502, "worker_exited"),
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from lambent.core.errors import Cancelled
-from lambent.core.invocation import Status
+from lambent.core.invocation import Head, Status
 from lambent.runtimes.base import Body, Concurrent, Request
 from lambent.wire.frames import (
     CREDIT_BYTES,
@@ -22,7 +22,6 @@ from lambent.wire.frames import (
     Credit,
     Form,
     FrameReader,
-    Head,
     Hello,
     Input,
     Took,

@@ -6,8 +6,9 @@ import threading
 from typing import Final
 
 from lambent.core.errors import Cancelled
+from lambent.core.invocation import Head
 from lambent.runtimes.base import Body
-from lambent.wire.frames import CREDIT_BYTES, Begin, Chunk, Form, Head, Progress
+from lambent.wire.frames import CREDIT_BYTES, Begin, Chunk, Form, Progress
 from lambent.worker.interrupt import Interrupt
 from lambent.worker.mail import Mail
 from lambent.worker.stream import Stream

@@ -157,7 +157,7 @@ def test_a_plan_that_just_fits_into_a_packet_arrives_whole(scripted: LocalStage)
 def test_a_call_with_the_id_of_one_under_way_is_refused(scripted: LocalStage) -> None:
     async def story(scenery: Scenery) -> None:
         worker = await scenery.engine.start(scenery.plan("slow"))
-        first = asyncio.create_task(worker.call(ask(1), b"{}"))
+        first = asyncio.ensure_future(worker.call(ask(1), b"{}"))
         await scenery.heard.until("begun")
         with pytest.raises(ValueError, match="call 1"):
             await worker.call(ask(1), b"{}")

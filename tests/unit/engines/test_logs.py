@@ -49,7 +49,7 @@ def test_the_pipe_ends_with_the_last_who_holds_it(play: Play) -> None:
 def test_a_process_that_prints_without_end_does_not_hold_up_who_asks_for_the_tail(real: LocalStage) -> None:
     async def story(scenery: Scenery) -> None:
         worker = await scenery.engine.start(scenery.plan("flood"))
-        calling = asyncio.create_task(worker.call(ask(), b"{}"))
+        calling = asyncio.ensure_future(worker.call(ask(), b"{}"))
         await scenery.heard.until("flood" * 1000)
         for _ in range(50):
             assert len(worker.printed()) == TAIL_BYTES

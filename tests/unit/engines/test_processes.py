@@ -67,7 +67,7 @@ def test_what_a_worker_leaves_behind_ends_with_it(
 
     async def story(scenery: Scenery) -> None:
         worker = await scenery.engine.start(scenery.plan("leaver"))
-        calling = asyncio.create_task(worker.call(ask(), b'{"file":"%s"}' % bytes(file)))
+        calling = asyncio.ensure_future(worker.call(ask(), b'{"file":"%s"}' % bytes(file)))
         await eventually(whole.exists)
         left = int(whole.read_text())
         if end == "is killed":

@@ -9,19 +9,22 @@ from typing import Any
 
 import msgspec
 
-from lambent.core.errors import QueueFull
+from lambent.core.deferral import Terms
+from lambent.core.errors import Conflict, NotFound, QueueFull
 from lambent.core.invocation import Invocation, Outcome, Role, Status, Timing
 from lambent.core.spec import DeploymentSpec, Kind, Temperature
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.app import Gateway
 from lambent.gateway.auth import Keys
+from lambent.gateway.flow import Streams
 from lambent.gateway.pages import Pages
+from lambent.gateway.presence import Presence
 from lambent.gateway.protocols.aws_lambda import AwsLambdaDoor
 from lambent.gateway.protocols.native import NativeDoor
-from lambent.gateway.requests import Message, Receive, Scope, Send
+from lambent.gateway.requests import PRESENCE, Message, Receive, Scope, Send
 from lambent.pool.routes import Route, Routes
-from lambent.storage.base import Ticket, TicketState
 from lambent.storage.sql import SqlStore
+from lambent.storage.tickets import Ticket, TicketState
 from lambent.wire.api import KeyReply
 from lambent.wire.process import RevisionPlan, Runtime
 from tests.support.virtual_time import ManualClock
@@ -67,10 +70,10 @@ class Invoker:
         self.next: Callable[[Invocation], Awaitable[Outcome]] | Outcome | Exception = outcome()
 
     async def invoke(
-        self, invocation: Invocation, *, watch: Callable[[], asyncio.Task[None]] | None = None
+        self, invocation: Invocation, *, client: Presence | None = None, streams: Streams | None = None
     ) -> Outcome:
         self.asked.append(invocation)
-        self.watched += watch is not None
+        self.watched += client is not None
         self.called.set()
         if isinstance(self.next, Exception):
             raise self.next
@@ -83,8 +86,9 @@ class Queue:
     def __init__(self) -> None:
         self.tickets: dict[tuple[str, str], Ticket] = {}
         self.full = False
+        self.waited_s = 0.0
 
-    async def accept(self, invocation: Invocation) -> Ticket:
+    async def accept(self, invocation: Invocation, terms: Terms, *, keyed: bool) -> Ticket:
         if self.full:
             raise QueueFull("full", retry_after_s=3)
         await asyncio.sleep(0)
@@ -96,6 +100,11 @@ class Queue:
             content_type=invocation.content_type,
             state=TicketState.QUEUED,
             created_unix_ms=1,
+            order_key=terms.order_key,
+            webhook=terms.webhook,
+            webhook_reach=terms.reach,
+            due_unix_ms=int(terms.delay_s * 1e3),
+            keyed=keyed,
         )
         assert (ticket.project, ticket.id) not in self.tickets, "accepted twice"
         self.tickets[ticket.project, ticket.id] = ticket
@@ -104,6 +113,19 @@ class Queue:
     async def find(self, project: str, ticket: str) -> Ticket | None:
         await asyncio.sleep(0)
         return self.tickets.get((project, ticket))
+
+    async def ended(self, project: str, ticket: str, *, wait_s: float) -> Ticket | None:
+        self.waited_s = wait_s
+        return await self.find(project, ticket)
+
+    async def cancel(self, project: str, ticket: str) -> Ticket:
+        found = self.tickets.get((project, ticket))
+        if found is None:
+            raise NotFound("there is none")
+        if found.state is not TicketState.QUEUED:
+            raise Conflict("it runs")
+        self.end(found, TicketState.CANCELLED)
+        return self.tickets[project, ticket]
 
     def end(self, ticket: Ticket, state: TicketState, **changes: Any) -> None:
         self.tickets[ticket.project, ticket.id] = msgspec.structs.replace(ticket, state=state, **changes)
@@ -239,4 +261,5 @@ def scope_of(method: str, target: str, headers: dict[str, str]) -> Scope:
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
         "scheme": "http",
         "server": ("127.0.0.1", 8700),
+        "extensions": {PRESENCE: Presence(lambda: None)},
     }

@@ -12,7 +12,7 @@ from lambent.core.errors import CallerFault, Draining, HoldExpired, LoadFailed, 
 from lambent.core.invocation import Outcome, Status
 from lambent.core.spec import Temperature
 from lambent.engines.memory_worker import Dies, Program, Scene
-from lambent.gateway.turn import ClientLeft
+from lambent.gateway.presence import ClientLeft, Presence
 from lambent.wire.process import RevisionPlan
 from tests.support.node import Node, node
 from tests.support.virtual_time import run
@@ -113,10 +113,10 @@ def test_a_client_that_leaves_while_it_waits_gives_up_its_place() -> None:
             n.deploy(workers_max=1)
             first = asyncio.create_task(n.dispatcher.invoke(n.invocation()))
             await asyncio.sleep(1.5)
+            client = Presence(lambda: None)
+            asyncio.get_running_loop().call_later(0.1, client.leave)
             with pytest.raises(ClientLeft):
-                await n.dispatcher.invoke(
-                    n.invocation(), watch=lambda: asyncio.create_task(asyncio.sleep(0.1))
-                )
+                await n.dispatcher.invoke(n.invocation(), client=client)
             assert n.dispatcher.queued("default", "f") == 0
             await first
             assert len(n.usage) == 1

@@ -6,16 +6,20 @@ from typing import Protocol
 
 from lambent.core.errors import LambentError
 from lambent.core.invocation import Invocation, Outcome
+from lambent.gateway.flow import Streams
+from lambent.gateway.presence import Presence
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import Reply
-from lambent.gateway.turn import Watch
 
 
 class Door(Protocol):
     """Turns the requests of one protocol into invocations, and outcomes into its answers."""
 
-    async def answer(self, request: Request) -> Reply:
-        """The answer. Raises `LambentError`, which goes to `refuse`, and `ClientLeft`."""
+    async def answer(self, request: Request) -> Reply | None:
+        """The answer; `None` where it has been sent.
+
+        Raises `LambentError`, which goes to `refuse`, and `ClientLeft`.
+        """
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """An error in the protocol's own words."""
@@ -24,5 +28,7 @@ class Door(Protocol):
 class Invoker(Protocol):
     """Who runs invocations: the dispatcher."""
 
-    async def invoke(self, invocation: Invocation, *, watch: Watch | None = None) -> Outcome:
-        """Run it and say how it ended."""
+    async def invoke(
+        self, invocation: Invocation, *, client: Presence | None = None, streams: Streams | None = None
+    ) -> Outcome:
+        """Run it and say how it ended. An answer that streams goes to `streams`, where there is one."""

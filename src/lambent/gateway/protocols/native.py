@@ -10,28 +10,25 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.core.errors import CallerFault, LambentError, NotFound
-from lambent.core.invocation import JSON, FunctionError, Invocation, Outcome, Principal, Role, Status, new_id
+from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.gateway.acceptance import Acceptance, KeyReused
 from lambent.gateway.auth import Keys
 from lambent.gateway.once import Bounds, Once, size_of
 from lambent.gateway.protocols import Invoker
+from lambent.gateway.protocols.later import LaterDoor, wants_async
+from lambent.gateway.relay import Relay
 from lambent.gateway.requests import Request, check_json
 from lambent.gateway.responses import (
-    Header,
     Reply,
-    json_reply,
     not_allowed,
     outcome_headers,
     problem_reply,
     refusal,
     type_header,
 )
-from lambent.storage.base import Ticket, TicketState
 from lambent.wire import problem
-from lambent.wire.api import AsyncReply
 
 INVOKE: Final = "/invoke/"
-INVOCATIONS: Final = "/invocations/"
 KEY_CHARACTERS_MAX: Final = 255
 ANSWERS: Final = Bounds(keep_s=86_400.0)
 
@@ -54,28 +51,33 @@ class NativeDoor:
         self, *, invoker: Invoker, acceptance: Acceptance, keys: Keys, clock: Clock, body_bytes_max: int
     ) -> None:
         self._invoker: Final = invoker
-        self._acceptance: Final = acceptance
+        self._later: Final = LaterDoor(acceptance, keys)
         self._keys: Final = keys
         self._body_bytes_max: Final = body_bytes_max
         self._once: Final = Once[Answered](
             clock, size_bytes=lambda answered: size_of(answered.outcome), bounds=ANSWERS
         )
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: Request) -> Reply | None:
         """Invoke, accept for later, or tell of what was accepted. Raises what the dispatcher raises."""
         if not request.path.startswith(INVOKE):
-            return await self._tell(request)
+            return await self._later.answer(request)
         if request.method not in ("POST", "PUT"):
             return not_allowed(request.method, request.path, ("POST", "PUT"))
         principal = await self._keys.authenticate(request.headers)
         principal.require(Role.INVOKE)
         invocation = await self._invocation(request, principal)
         key = _idempotency_key(request.headers)
-        if _wants_async(request.headers.get(b"prefer", b"")):
-            return _accepted(await self._acceptance.accept(invocation, key=key))
+        if wants_async(request.headers):
+            return await self._later.accept(request, principal, invocation, key=key)
         if key:
             return await self._answer_once(request, invocation, key)
-        return _reply(invocation.id, await self._invoker.invoke(invocation, watch=request.watch))
+        relay = Relay(request, invocation.id)
+        outcome = await self._invoker.invoke(invocation, client=request.client, streams=relay)
+        if relay.is_used:
+            await relay.finish(outcome)
+            return None
+        return _reply(invocation.id, outcome)
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """A problem document."""
@@ -108,19 +110,6 @@ class NativeDoor:
             raise KeyReused("this idempotency key was used before, with another body")
         return _reply(answered.invocation_id, answered.outcome)
 
-    async def _tell(self, request: Request) -> Reply:
-        if request.method not in ("GET", "HEAD"):
-            return not_allowed(request.method, request.path, ("GET", "HEAD"))
-        principal = await self._keys.authenticate(request.headers)
-        principal.require(Role.READ)
-        ticket = await self._acceptance.find(principal.project, request.path.removeprefix(INVOCATIONS))
-        if ticket.state in (TicketState.QUEUED, TicketState.RUNNING):
-            return json_reply(202, _view(ticket), [*_ticket_headers(ticket), (b"retry-after", b"1")])
-        body, content_type = ticket.result, ticket.result_type
-        if ticket.state is TicketState.DEAD and not body:
-            body, content_type = msgspec.json.encode(FunctionError(ticket.error, "Lambent.NotRun")), JSON
-        return Reply(200, [type_header(content_type), *_ticket_headers(ticket)], body)
-
 
 def _reply(invocation_id: str, outcome: Outcome) -> Reply:
     headers = outcome_headers(invocation_id, outcome)
@@ -128,23 +117,6 @@ def _reply(invocation_id: str, outcome: Outcome) -> Reply:
         headers.append(type_header(outcome.content_type))
         return Reply(200, headers, outcome.body)
     return problem_reply(problem.of_outcome(outcome), headers)
-
-
-def _accepted(ticket: Ticket) -> Reply:
-    location = (INVOCATIONS + ticket.id).encode()
-    headers = [*_ticket_headers(ticket), (b"location", location), (b"preference-applied", b"respond-async")]
-    return json_reply(202, _view(ticket), headers)
-
-
-def _ticket_headers(ticket: Ticket) -> list[Header]:
-    return [
-        (b"lambent-invocation-id", ticket.id.encode()),
-        (b"lambent-status", ticket.state.value.encode()),
-    ]
-
-
-def _view(ticket: Ticket) -> AsyncReply:
-    return AsyncReply(ticket.id, ticket.deployment, ticket.state.value, ticket.attempts, ticket.error)
 
 
 def _content_type(header: bytes | None, body: bytes) -> str:
@@ -164,13 +136,6 @@ def _content_type(header: bytes | None, body: bytes) -> str:
             f"the body is not JSON: {error}; send what is not JSON with its own Content-Type"
         ) from error
     return JSON
-
-
-def _wants_async(prefer: bytes) -> bool:
-    """Whether the preferences hold `respond-async`, a token without regard to case (RFC 7240)."""
-    return bool(prefer) and any(
-        preference.partition(b";")[0].strip().lower() == b"respond-async" for preference in prefer.split(b",")
-    )
 
 
 def _idempotency_key(headers: Mapping[bytes, bytes]) -> str:

@@ -1,0 +1,166 @@
+"""A streaming answer on its way through the server: as much of it as its reader has not taken yet."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final, Protocol
+
+import msgspec
+
+from lambent.core.invocation import JSON, OCTETS, Head
+from lambent.core.spec import Temperature
+from lambent.gateway.presence import Presence
+from lambent.pool.member import Lease
+from lambent.wire.frames import CREDIT_BYTES, Begin, Cancel, Chunk, Credit, Form, FromCall, Input, Took
+
+TEXT: Final = "text/plain; charset=utf-8"
+COLLECTED_BYTES_MAX: Final = 64 * 1024 * 1024  # of a stream that its door takes in one piece
+
+Piece = tuple[Form, bytes]
+
+
+class Streams(Protocol):
+    """A door that can pass a stream on."""
+
+    def started(self, flow: Flow) -> None:
+        """The call was sent: its request may be added to, and it may be cancelled."""
+
+    def begun(self, flow: Flow) -> None:
+        """The answer streams: from now on `flow.pieces` has it, to its end."""
+
+
+class Flow:
+    """What one call says before its answer. Bounded by the credit that its reader grants."""
+
+    __slots__ = (
+        "_call_id",
+        "_collected_bytes",
+        "_lease",
+        "_pieces",
+        "_room",
+        "_streams",
+        "_wake",
+        "begun",
+        "ended",
+        "head",
+        "temperature",
+        "too_large",
+    )
+
+    def __init__(self, call_id: int, lease: Lease, temperature: Temperature, streams: Streams | None) -> None:
+        self._call_id: Final = call_id
+        self._lease: Final = lease
+        self._streams: Final = streams
+        self._pieces: Final[deque[Piece]] = deque()
+        self._collected_bytes = 0
+        self._room = CREDIT_BYTES  # of the request, that the worker takes
+        self._wake: asyncio.Event | None = None
+        self.temperature: Final = temperature
+        self.head: Head | None = None
+        self.begun = False
+        self.ended = False
+        self.too_large = ""  # why it is not taken as a whole
+
+    @property
+    def revision(self) -> str:
+        """Whose answer it is."""
+        return self._lease.plan.revision
+
+    def start(self, client: Presence | None) -> None:
+        """The call was sent. A client that leaves cancels it from now on."""
+        if self._streams is not None:
+            self._streams.started(self)
+        if client is not None:
+            client.when_left(self.cancel)
+
+    def hear(self, said: FromCall, body: bytes) -> None:
+        """The call says something."""
+        match said:
+            case Begin(_, head):
+                self.begun, self.head = True, head
+                if self._streams is not None:
+                    self._streams.begun(self)
+            case Chunk(_, form):
+                self._pieces.append((form, body))
+                if self._streams is None:
+                    self._collect(len(body))
+            case Took(_, size_bytes):
+                self._room += size_bytes
+        self._stir()
+
+    def cancel(self) -> None:
+        """Nobody reads it any more."""
+        if not self.ended:
+            self._lease.tell(Cancel(self._call_id))
+
+    def end(self) -> None:
+        """The call was answered: nothing more comes."""
+        self.ended = True
+        self._stir()
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """Each piece; when the next is asked for, the one before has been taken."""
+        while True:
+            while self._pieces:
+                form, body = self._pieces.popleft()
+                yield form, body
+                if not self.ended:
+                    self._lease.tell(Credit(self._call_id, len(body)))
+            if self.ended:
+                return
+            await self._news()
+
+    async def write(self, form: Form, piece: bytes) -> bool:
+        """Add to the request, once the worker has room for it; False where the call has ended."""
+        while self._room <= 0 and not self.ended:
+            await self._news()
+        if self.ended:
+            return False
+        self._room -= len(piece)
+        self._lease.tell(Input(self._call_id, form), piece)
+        return True
+
+    def close(self) -> None:
+        """Nothing will be added to the request."""
+        if not self.ended:
+            self._lease.tell(Input(self._call_id, last=True))
+
+    def collected(self) -> tuple[bytes, str]:
+        """All pieces as one body, and its type: bytes and text joined, values as a list."""
+        forms = {form for form, _ in self._pieces}
+        if forms <= {Form.BYTES}:
+            return b"".join(body for _, body in self._pieces), OCTETS
+        if forms == {Form.TEXT}:
+            return b"".join(body for _, body in self._pieces), TEXT
+        return b"[" + b",".join(as_json(form, body) for form, body in self._pieces) + b"]", JSON
+
+    def _collect(self, size_bytes: int) -> None:
+        self._collected_bytes += size_bytes
+        if self._collected_bytes > COLLECTED_BYTES_MAX:
+            self.too_large = f"the stream is over {COLLECTED_BYTES_MAX} bytes, too long to be sent as a whole"
+            self._pieces.clear()
+            self.cancel()
+        else:
+            self._lease.tell(Credit(self._call_id, size_bytes))
+
+    async def _news(self) -> None:
+        if self._wake is None:
+            self._wake = asyncio.Event()
+        await self._wake.wait()
+
+    def _stir(self) -> None:
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake.set()
+
+
+def as_json(form: Form, body: bytes) -> bytes:
+    """A piece as one JSON value. Bytes are written in base64."""
+    if form is Form.JSON:
+        return body
+    if form is Form.TEXT:
+        return msgspec.json.encode(body.decode("utf-8", "replace"))
+    return msgspec.json.encode(base64.b64encode(body).decode())

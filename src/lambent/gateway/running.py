@@ -1,0 +1,144 @@
+"""One invocation on the slot that it was given: its call, what it says, its bill and its outcome."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import Final
+
+import msgspec
+
+from lambent.clock import Clock
+from lambent.core.invocation import FunctionError, Invocation, Outcome, Status, Timing
+from lambent.core.pricing import OWN_METER
+from lambent.core.spec import Kind, Temperature
+from lambent.gateway.flow import Flow, Streams
+from lambent.gateway.presence import Presence
+from lambent.metering.journal import UsageRecord
+from lambent.pool.member import Lease, Ran
+from lambent.pool.pool import Pool
+from lambent.pool.traffic import Traffic
+from lambent.wire.frames import Call, read_error
+
+INIT_PARTS: Final = ("exec", "import", "load", "init")  # the parts of a wake that AWS bills as the INIT phase
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """An invocation that was accepted, and what was so when it came.
+
+    `client` is there where user code shall hear that it has left, `streams` where its door can stream.
+    """
+
+    invocation: Invocation
+    kind: Kind
+    arrived_s: float
+    temperature: Temperature
+    client: Presence | None
+    streams: Streams | None
+
+
+class Runner:
+    """Runs accepted invocations, each once, and meters them."""
+
+    def __init__(self, pool: Pool, clock: Clock, meter: Callable[[UsageRecord], None]) -> None:
+        self._pool: Final = pool
+        self._clock: Final = clock
+        self._meter: Final = meter
+        self._call_id = 0
+
+    async def run(self, lease: Lease, arrival: Arrival, traffic: Traffic) -> Outcome:
+        """How it ended. Raises `NotStarted` where its worker ended before its turn."""
+        plan, invocation, client = lease.plan, arrival.invocation, arrival.client
+        started_s = self._clock.now_s()
+        self._call_id += 1
+        flow = Flow(self._call_id, lease, arrival.temperature, arrival.streams)
+        call = Call(
+            self._call_id,
+            invocation.id,
+            plan.timeout_s * 1e3,
+            invocation.content_type,
+            invocation.client_context,
+            invocation.more,
+            invocation.asked,
+        )
+        heeds = client is not None or arrival.streams is not None
+        try:
+            ran = await lease.run(
+                call,
+                invocation.body,
+                timeout_s=plan.timeout_s,
+                print_tail=invocation.print_tail,
+                hears=flow.hear,
+                on_sent=functools.partial(flow.start, client) if heeds else None,
+            )
+        finally:
+            flow.end()
+            if client is not None:
+                client.forget()
+        traffic.took(ran.run_us / 1e6)
+        if lease.wake is not None:
+            self._pool.first_call(lease, arrived_s=arrival.arrived_s, started_s=started_s, run_us=ran.run_us)
+        return self._outcome(_whole(ran, flow, arrival), lease, arrival, started_s)
+
+    def _outcome(self, ran: Ran, lease: Lease, arrival: Arrival, started_s: float) -> Outcome:
+        wake = lease.wake if arrival.temperature is not Temperature.HOT else None
+        wake_ms = wake.parts_ms if wake else {}
+        billed_ms = OWN_METER.read(run_us=ran.run_us)
+        self._meter(_usage(ran, lease, arrival, wake_ms, billed_ms=billed_ms, unix_ms=self._clock.unix_ms()))
+        return Outcome(
+            status=ran.status,
+            body=ran.body,
+            content_type=ran.content_type,
+            revision=lease.plan.revision,
+            temperature=arrival.temperature,
+            timing=Timing(
+                queue_ms=(started_s - arrival.arrived_s) * 1e3,
+                run_ms=ran.run_us / 1e3,
+                total_ms=(self._clock.now_s() - arrival.arrived_s) * 1e3,
+                wake_ms=wake_ms,
+            ),
+            billed_ms=billed_ms,
+            error=None if ran.status is Status.OK else read_error(ran.body),
+            log_tail=ran.printed,
+            memory_bytes=lease.plan.memory_bytes,
+            memory_used_bytes=ran.rss_bytes,
+            head=ran.head,
+        )
+
+
+def _whole(ran: Ran, flow: Flow, arrival: Arrival) -> Ran:
+    """A stream that its door did not take, in one piece."""
+    if not flow.begun or arrival.streams is not None:
+        return ran
+    if flow.too_large:
+        error = FunctionError(flow.too_large, "Function.ResponseSizeTooLarge", arrival.invocation.id)
+        return msgspec.structs.replace(ran, status=Status.FAILED, body=msgspec.json.encode(error))
+    if ran.status is not Status.OK:
+        return ran
+    body, content_type = flow.collected()
+    return msgspec.structs.replace(ran, body=body, content_type=content_type, head=flow.head)
+
+
+def _usage(
+    ran: Ran, lease: Lease, arrival: Arrival, wake_ms: Mapping[str, float], *, billed_ms: int, unix_ms: int
+) -> UsageRecord:
+    plan, invocation = lease.plan, arrival.invocation
+    return UsageRecord(
+        invocation=invocation.id,
+        project=plan.project,
+        deployment=plan.deployment,
+        revision=plan.revision,
+        kind=arrival.kind,
+        status=ran.status,
+        started_unix_ms=unix_ms - ran.run_us // 1000,
+        run_us=ran.run_us,
+        billed_ms=billed_ms,
+        billed_init_ms=ceil(sum(wake_ms.get(part, 0.0) for part in INIT_PARTS)) if wake_ms else 0,
+        memory_bytes=plan.memory_bytes,
+        memory_used_bytes=ran.rss_bytes,
+        cpu_us=ran.cpu_us,
+        temperature=arrival.temperature,
+        request_bytes=len(invocation.body),
+        response_bytes=len(ran.body),
+    )
