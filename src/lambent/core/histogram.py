@@ -108,10 +108,11 @@ class GapHistogram:
 
     def memory(self) -> GapMemory:
         """What is in it, in gaps of today."""
+        unit = self._unit
         return GapMemory(
-            fine={key: self.weight(count) for key, count in self.counts.items()},
-            coarse={key: self.weight(count) for key, count in self.coarse.items()},
-            total=self.weight(self.total),
+            fine={key: count / unit for key, count in self.counts.items()},
+            coarse={key: count / unit for key, count in self.coarse.items()},
+            total=self.total / unit,
         )
 
     @classmethod
