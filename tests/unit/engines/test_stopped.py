@@ -47,9 +47,11 @@ def pid_of(scenery: Scenery, role: str) -> int:
     return pid
 
 
-async def stop(pid: int) -> None:
+def stop(pid: int) -> None:
+    """Stop it, and give the engine no turn before it has: it might tell it to go on too soon to be seen."""
     os.kill(pid, signal.SIGSTOP)
-    await eventually(lambda: is_stopped(pid))
+    while not is_stopped(pid):
+        os.sched_yield()
 
 
 def stubborn() -> subprocess.Popen[bytes]:
@@ -69,7 +71,7 @@ def test_a_template_that_is_stopped_is_told_to_go_on_and_its_workers_live(
         plan = scenery.plan("echo")
         first = await scenery.engine.start(plan)
         stopped = pid_of(scenery, role)
-        await stop(stopped)
+        stop(stopped)
         # What is not loaded yet is forked from the environment.
         asked = scenery.plan("echo" if role == "template" else "slow")
         assert await serves(await scenery.engine.start(asked))
@@ -84,7 +86,7 @@ def test_a_parked_worker_that_is_stopped_is_told_to_go_on(real: LocalStage) -> N
         plan = scenery.plan("echo")
         await scenery.engine.prime(plan)
         await eventually(lambda: scenery.count("parked") == 1)
-        await stop(pid_of(scenery, "parked"))
+        stop(pid_of(scenery, "parked"))
         assert await serves(await scenery.engine.start(plan))
 
     real.play(story, load_timeout_s=PATIENT_S)
