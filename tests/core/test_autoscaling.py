@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambent.core.autoscaling import Decision, Load, Panic, Reason, ScalingPolicy, decide, policy_for
+from lambent.core.autoscaling import (
+    PEAKS_MAX,
+    Decision,
+    Load,
+    Memory,
+    Panic,
+    Peak,
+    Reason,
+    ScalingPolicy,
+    decide,
+    hold,
+    needed,
+    policy_for,
+)
 from lambent.core.spec import DeploymentSpec, Kind
 
 POLICY = ScalingPolicy(
@@ -39,25 +52,30 @@ def load(
     [
         pytest.param(load(0, 0, 0, 0, idle_for_s=999), 0, "idle", id="nothing stays nothing"),
         pytest.param(load(0, 0, 1, 0), 1, "wake", id="the first invocation wakes one worker at once"),
-        pytest.param(load(0, 0, 1, 0, starting=1), 1, "steady", id="a wake under way is not doubled"),
+        pytest.param(load(0, 0, 1, 0, starting=1), 1, "recent", id="a wake under way is not doubled"),
         pytest.param(load(0.01, 0.1, 1, 1), 1, "steady", id="one worker is enough for a trickle"),
         pytest.param(load(1.0, 1.0, 1, 1), 1, "steady", id="one caller after another fills one worker"),
         pytest.param(load(2.4, 2.4, 2, 3), 3, "steady", id="averages are rounded up"),
-        pytest.param(load(2.0, 2.6, 3, 4), 3, "steady", id="surplus goes when the slow average lets it"),
-        pytest.param(load(1.0, 4.4, 4, 5), 5, "steady", id="but not what the fast average still needs"),
-        pytest.param(load(2.4, 2.9, 3, 2), 3, "steady", id="slow growth needs no panic"),
+        pytest.param(
+            load(1.0, 4.4, 4, 5), 5, "recent", id="what the fast average still needs is not given up"
+        ),
+        pytest.param(
+            load(0.1, 0.1, 3, 2), 3, "recent", id="who waits gets a worker before any average moves"
+        ),
+        pytest.param(load(1.0, 1.0, 8, 4), 8, "recent", id="work that waits is answered within one look"),
         pytest.param(load(1.0, 80, 80, 4), 8, "growth", id="a burst grows by the growth limit"),
-        pytest.param(load(1.0, 8, 8, 4), 8, "panic", id="a burst outruns the slow average"),
-        pytest.param(load(1.0, 8, 8, 4, starting=2), 8, "panic", id="starting workers count"),
+        pytest.param(load(1.0, 8, 8, 4), 8, "recent", id="a burst outruns the slow average"),
+        pytest.param(load(1.0, 8, 8, 4, starting=2), 8, "recent", id="starting workers count"),
+        pytest.param(load(1.0, 40, 40, 4, starting=4), 16, "growth", id="growth is from what is coming, too"),
         pytest.param(load(900, 900, 900, 60), 100, "maximum", id="workers_max is the end"),
         pytest.param(load(0, 0, 0, 3, idle_for_s=59.9), 1, "keep_alive", id="surplus goes, the last stays"),
         pytest.param(load(0, 0, 0, 1, idle_for_s=60), 0, "idle", id="the last goes after the keep-alive"),
         pytest.param(load(0, 0, 0, 0, idle_for_s=5), 0, "steady", id="a keep-alive wakes nobody"),
-        pytest.param(load(0, 0, 1, 1, idle_for_s=60), 1, "steady", id="a long invocation keeps its worker"),
+        pytest.param(load(0, 0, 1, 1, idle_for_s=60), 1, "recent", id="a long invocation keeps its worker"),
     ],
 )
 def test_one_tick(seen: Load, workers: int, reason: str) -> None:
-    decision = decide(POLICY, seen, None, now_s=0)
+    decision = decide(POLICY, seen, Memory(), now_s=0)
     assert (decision.workers, decision.reason) == (workers, reason)
 
 
@@ -87,35 +105,143 @@ def test_one_tick(seen: Load, workers: int, reason: str) -> None:
     ],
 )
 def test_one_tick_under_another_policy(policy: ScalingPolicy, seen: Load, workers: int, reason: str) -> None:
-    decision = decide(policy, seen, None, now_s=0)
+    decision = decide(policy, seen, Memory(), now_s=0)
     assert (decision.workers, decision.reason) == (workers, reason)
 
 
+@pytest.mark.parametrize(
+    ("facts", "workers", "reason"),
+    [
+        pytest.param(
+            {"run_s": 0.001}, 1, "steady", id="thirty short runs are over sooner than anybody minds"
+        ),
+        pytest.param({"run_s": 0.01}, 5, "recent", id="thirty runs of 10 ms within 50 ms take five workers"),
+        pytest.param({"run_s": 10.0}, 30, "recent", id="long runs take a worker each"),
+        pytest.param({"run_s": 0.1, "wake_s": 2.0}, 2, "recent", id="who is served before a worker has come"),
+    ],
+)
+def test_how_long_a_run_and_a_wake_take_says_how_many_it_needs(
+    facts: dict[str, float], workers: int, reason: str
+) -> None:
+    seen = replace(load(0.1, 0.1, 30, 15), **facts)
+    decision = decide(POLICY, seen, Memory(), now_s=0)
+    assert (decision.workers, decision.reason) == (workers, reason)
+
+
+def test_workers_that_compute_are_not_sent_away_because_there_are_few_cores() -> None:
+    seen = replace(load(30, 30, 30, 20), run_s=10.0, cpu_share=1.0, cores=2.0)
+    decision = decide(POLICY, seen, Memory(), now_s=0)
+    assert (decision.workers, decision.reason) == (20, Reason.CORES)
+
+
+@pytest.mark.parametrize(
+    ("cpu_share", "slots", "workers"),
+    [
+        pytest.param(0.0, 1, 30, id="nothing is known of the CPU"),
+        pytest.param(1.0, 1, 4, id="each run keeps a core busy"),
+        pytest.param(0.5, 1, 8, id="half of the time"),
+        pytest.param(0.01, 1, 30, id="it waits for others"),
+        pytest.param(2.0, 1, 2, id="two threads each"),
+        pytest.param(0.25, 4, 4, id="four runs share a worker"),
+    ],
+)
+def test_workers_that_compute_are_no_more_than_the_cores_can_run(
+    cpu_share: float, slots: int, workers: int
+) -> None:
+    seen = replace(load(0, 0, 30 * slots, 0), run_s=100.0, cpu_share=cpu_share, cores=4.0)
+    policy = replace(POLICY, target_concurrency=float(slots), growth_max=1000.0)
+    assert decide(policy, seen, Memory(), now_s=0).workers == workers
+
+
+@pytest.mark.parametrize(
+    ("workers_min", "scheduled", "workers", "reason"),
+    [
+        (0, 3, 3, "schedule"),
+        (2, 3, 3, "schedule"),
+        (3, 2, 3, "minimum"),
+        (0, 500, 100, "schedule"),
+    ],
+)
+def test_a_scheduled_minimum_is_there_without_any_traffic(
+    workers_min: int, scheduled: int, workers: int, reason: str
+) -> None:
+    seen = replace(load(0, 0, 0, 0, idle_for_s=999), workers_scheduled=scheduled)
+    decision = decide(replace(POLICY, workers_min=workers_min), seen, Memory(), now_s=0)
+    assert (decision.workers, decision.reason) == (workers, reason)
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "run_s", "wait_s", "slots", "workers"),
+    [
+        (0, 1, 1, 1, 0),
+        (1, 0, 1, 1, 1),
+        (10, 1, 1, 1, 5),
+        (10, 1, 9, 1, 1),
+        (10, 1, 1e-9, 1, 10),
+        (10, 1, 1, 2, 3),
+    ],
+)
+def test_the_last_of_them_waits_no_longer_than_is_allowed(
+    concurrency: int, run_s: float, wait_s: float, slots: int, workers: int
+) -> None:
+    policy = replace(POLICY, target_concurrency=float(slots))
+    assert needed(policy, concurrency, run_s=run_s, wait_s=wait_s) == workers
+
+
+@pytest.mark.parametrize(
+    ("target_s", "run_s", "wait_s"), [(0, 1, 0.05), (0.2, 0.1, 0.05), (0.1, 0.2, 0.005), (5, 1, 2)]
+)
+def test_half_of_what_a_latency_target_leaves_may_be_waited(
+    target_s: float, run_s: float, wait_s: float
+) -> None:
+    policy = replace(POLICY, latency_target_s=target_s)
+    assert policy.allowed_wait_s(run_s) == pytest.approx(wait_s)
+
+
+@pytest.mark.parametrize(("wake_s", "hold_s"), [(0.0, 1.0), (0.005, 1.0), (0.1, 10.0), (2.0, 60.0)])
+def test_what_was_needed_is_kept_for_as_long_as_a_wake_is_dear(wake_s: float, hold_s: float) -> None:
+    assert hold(POLICY, wake_s=wake_s) == hold_s
+
+
+def test_the_most_of_late_is_kept_until_it_is_forgotten() -> None:
+    memory = decide(POLICY, replace(load(1, 1, 1, 2), concurrency_peak=5), Memory(), now_s=0).memory
+    assert decide(POLICY, load(1, 1, 1, 5), memory, now_s=0.9).workers == 5
+    assert decide(POLICY, load(1, 1, 1, 5), memory, now_s=1.1).workers == 1
+
+
+def test_only_the_falling_maxima_are_remembered_and_no_more_than_there_is_room_for() -> None:
+    memory, slow = Memory(), {"wake_s": 2.0}
+    for tick in range(3 * PEAKS_MAX):
+        seen = replace(load(0, 0, 3 * PEAKS_MAX - tick, 100), **slow)
+        memory = decide(POLICY, seen, memory, now_s=tick / 100).memory
+        counts = [peak.workers for peak in memory.peaks]
+        assert counts == sorted(counts, reverse=True)
+        assert len(memory.peaks) <= PEAKS_MAX
+    assert memory.peaks[0].workers == 3 * PEAKS_MAX
+    memory = decide(POLICY, replace(load(0, 0, 99, 100), **slow), memory, now_s=2).memory
+    assert [peak.workers for peak in memory.peaks] == [99]
+
+
 def test_a_panic_begins_with_its_floor_at_what_was_granted() -> None:
-    decision = decide(POLICY, load(1, 8, 8, 4), None, now_s=7)
-    assert decision == Decision(8, Reason.PANIC, Panic(7, floor=8))
+    decision = decide(POLICY, load(1, 8, 8, 4), Memory(), now_s=7)
+    assert decision == Decision(8, Reason.RECENT, Memory(Panic(7, floor=8), (Peak(7, 8),)))
 
 
-def test_a_panic_goes_on_growing_below_its_own_threshold() -> None:
-    decision = decide(POLICY, load(1, 9, 9, 8), Panic(7, floor=8), now_s=8)
-    assert decision == Decision(9, Reason.PANIC, Panic(7, floor=9))
-
-
-def test_a_panic_lasts_one_stable_window_from_its_last_sign() -> None:
-    calm = load(1, 1, 1, 8)
-    assert decide(POLICY, calm, Panic(7, floor=8), now_s=37).workers == 8
-    assert decide(POLICY, calm, Panic(7, floor=8), now_s=37.1) == Decision(1, Reason.STEADY, None)
-    again = decide(POLICY, load(1, 16, 16, 8), Panic(7, floor=8), now_s=37.1)
-    assert again.panic == Panic(37.1, floor=16)
-
-
-def test_a_worker_lost_in_a_panic_is_replaced_without_a_limit_of_growth() -> None:
-    assert decide(POLICY, load(1, 8, 8, 1), Panic(0, floor=8), now_s=1).workers == 8
+def test_a_panic_lasts_from_its_last_sign_for_as_long_as_a_wake_is_dear() -> None:
+    calm, panic = load(1, 1, 1, 8), Memory(Panic(7, floor=8))
+    assert decide(POLICY, calm, panic, now_s=10).workers == 8  # a burst window where wakes are cheap
+    over = decide(POLICY, calm, panic, now_s=10.1)
+    assert (over.workers, over.memory.panic) == (1, None)
+    dear = replace(calm, wake_s=2.0)
+    assert decide(POLICY, dear, panic, now_s=67).workers == 8
+    assert decide(POLICY, dear, panic, now_s=67.1).memory.panic is None
+    again = decide(POLICY, load(1, 16, 16, 8), panic, now_s=10.1)
+    assert again.memory.panic == Panic(10.1, floor=16)
 
 
 def test_starting_workers_are_not_given_up_because_the_ready_ones_died() -> None:
-    decision = decide(POLICY, load(6, 6, 6, 0, starting=5), None, now_s=0)
-    assert (decision.workers, decision.reason) == (5, Reason.GROWTH)
+    decision = decide(POLICY, load(20, 20, 20, 0, starting=5), Memory(), now_s=0)
+    assert (decision.workers, decision.reason) == (10, Reason.GROWTH)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +273,8 @@ def test_a_policy_takes_its_bounds_from_the_specification() -> None:
         {"target_concurrency": 0.0},
         {"growth_max": 1.0},
         {"panic_ratio": 1.0},
+        {"wait_s_max": 0.0},
+        {"latency_target_s": -1.0},
     ],
     ids=str,
 )
@@ -180,53 +308,88 @@ loads = st.builds(
     concurrency_stable=concurrency,
     concurrency_burst=concurrency,
     concurrency_now=st.integers(0, 300),
+    concurrency_peak=st.integers(0, 300),
     workers_ready=counts,
     workers_starting=counts,
     idle_for_s=st.floats(0, 100),
+    run_s=st.sampled_from([0.0, 0.0001, 0.05, 3.0]),
+    wake_s=st.sampled_from([0.0, 0.005, 2.0]),
+    cpu_share=st.sampled_from([0.0, 0.01, 1.0, 4.0]),
+    cores=st.sampled_from([1.0, 2.0, 64.0]),
+    workers_scheduled=st.integers(0, 120),
 )
-panics = st.none() | st.builds(Panic, since_s=st.integers(-60, 0).map(float), floor=counts)
+memories = st.builds(
+    Memory, panic=st.none() | st.builds(Panic, since_s=st.integers(-60, 0).map(float), floor=counts)
+)
+
+
+def lowest(policy: ScalingPolicy, seen: Load) -> int:
+    return max(policy.workers_min, min(seen.workers_scheduled, policy.workers_max))
 
 
 @given(policies(), st.lists(loads, max_size=30), st.integers(1, 20))
 def test_keeps_its_bounds_and_never_shrinks_in_a_panic(
     policy: ScalingPolicy, history: list[Load], tick_s: int
 ) -> None:
-    panic, workers = None, 0
+    memory = Memory()
     for tick, seen in enumerate(history):
-        decision = decide(policy, seen, panic, now_s=float(tick * tick_s))
-        assert policy.workers_min <= decision.workers <= policy.workers_max
-        if decision.panic and panic:
-            assert decision.workers >= workers
-        if decision.panic:
-            present = seen.workers_ready + seen.workers_starting
-            assert decision.workers >= min(present, policy.workers_max)
-        panic, workers = decision.panic, decision.workers
+        decision = decide(policy, seen, memory, now_s=float(tick * tick_s))
+        assert lowest(policy, seen) <= decision.workers <= policy.workers_max
+        if decision.memory.panic and decision.reason is not Reason.IDLE:
+            assert decision.workers >= min(seen.workers_present, policy.workers_max)
+        assert len(decision.memory.peaks) <= PEAKS_MAX
+        memory = decision.memory
 
 
-@given(policies(), loads, panics)
+@given(policies(), loads, memories)
 def test_goes_to_zero_only_after_a_whole_keep_alive_of_nothing(
-    policy: ScalingPolicy, seen: Load, panic: Panic | None
+    policy: ScalingPolicy, seen: Load, memory: Memory
 ) -> None:
-    decision = decide(policy, seen, panic, now_s=0)
-    if decision.workers == 0 and seen.workers_ready + seen.workers_starting > 0:
+    decision = decide(policy, seen, memory, now_s=0)
+    if decision.workers == 0 and seen.workers_present > 0:
         assert seen.concurrency_now == 0
         assert seen.idle_for_s >= policy.keep_alive_s
     if seen.concurrency_now:
         assert decision.workers >= 1
 
 
-@given(policies(), loads, panics)
-def test_growth_is_limited_and_the_limit_takes_nothing_away(
-    policy: ScalingPolicy, seen: Load, panic: Panic | None
+@given(policies(), loads, memories)
+def test_growth_is_limited_and_the_limits_take_nothing_away(
+    policy: ScalingPolicy, seen: Load, memory: Memory
 ) -> None:
-    decision = decide(policy, seen, panic, now_s=0)
-    present = seen.workers_ready + seen.workers_starting
-    step = ceil(max(1, seen.workers_ready) * policy.growth_max)
-    assert decision.workers <= max(step, present, policy.workers_min, panic.floor if panic else 0)
-    if decision.reason is Reason.GROWTH:
-        assert decision.workers >= min(present, policy.workers_max)
+    decision = decide(policy, seen, memory, now_s=0)
+    step = ceil(max(1, seen.workers_present) * policy.growth_max)
+    assert decision.workers <= max(step, lowest(policy, seen))
+    if decision.reason in (Reason.GROWTH, Reason.CORES):
+        assert decision.workers >= min(seen.workers_present, policy.workers_max)
 
 
-@given(policies(), loads, panics)
-def test_the_same_facts_give_the_same_answer(policy: ScalingPolicy, seen: Load, panic: Panic | None) -> None:
-    assert decide(policy, seen, panic, now_s=5.0) == decide(policy, seen, panic, now_s=5.0)
+@given(policies(), loads, memories)
+def test_whoever_would_wait_too_long_gets_more_workers_at_this_look(
+    policy: ScalingPolicy, seen: Load, memory: Memory
+) -> None:
+    wait_s = max(policy.allowed_wait_s(seen.run_s), seen.wake_s)
+    asked = needed(policy, seen.concurrency_now, run_s=seen.run_s, wait_s=wait_s)
+    decision = decide(policy, seen, memory, now_s=0)
+    if seen.concurrency_now and asked > seen.workers_present:
+        limited = decision.reason in (Reason.MAXIMUM, Reason.CORES)
+        assert decision.workers > seen.workers_present or limited
+
+
+@given(policies(), loads, st.integers(2, 40))
+def test_the_same_load_again_and_again_never_shrinks_and_grows_again(
+    policy: ScalingPolicy, seen: Load, ticks: int
+) -> None:
+    memory, workers, shrunk = Memory(), seen.workers_present, False
+    seen = replace(seen, concurrency_peak=seen.concurrency_now)
+    for tick in range(ticks):
+        now = replace(seen, workers_ready=workers, workers_starting=0)
+        decision = decide(policy, now, memory, now_s=tick / 4)
+        assert not (shrunk and decision.workers > workers)
+        shrunk = shrunk or decision.workers < workers
+        memory, workers = decision.memory, decision.workers
+
+
+@given(policies(), loads, memories)
+def test_the_same_facts_give_the_same_answer(policy: ScalingPolicy, seen: Load, memory: Memory) -> None:
+    assert decide(policy, seen, memory, now_s=5.0) == decide(policy, seen, memory, now_s=5.0)

@@ -113,7 +113,8 @@ def test_whether_an_unsafe_template_is_forked_is_one_of_two_words(word: ForkUnsa
 
 KNOWN = (
     "concurrency, description, env.NAME, fork_unsafe, hold_s, keep, keep_alive_s, memory, memory_bytes, "
-    "queue_depth_max, template_keep_s, threads, timeout_s, workers_max, workers_min"
+    "queue_depth_max, template_keep_s, threads, timeout_s, workers_max, workers_min, "
+    "workers_min_schedule"
 )
 
 

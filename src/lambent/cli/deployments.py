@@ -156,6 +156,7 @@ def _show_now(detail: DeploymentDetail) -> None:
                 "workers",
                 _workers(one.workers, active.workers_min, active.workers_max) if active else str(one.workers),
             ),
+            ("scheduled workers", active.workers_min_schedule if active else ""),
             ("queued", str(one.queued)),
             ("memory", f"{_memory(one, one.private_bytes)} private, {_memory(one, one.shared_bytes)} shared"),
             ("last wake", _last_wake(one)),

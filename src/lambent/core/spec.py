@@ -66,7 +66,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     `entrypoint` is `module:object` inside the code artifact, or empty where `adapter` serves a model file
     alone. `train` names the job deployment that makes a model when there is none. `threads` is how many a
-    worker's frameworks may use. `keep` asks for a temperature that memory's price does not move;
+    worker's frameworks may use. `workers_min_schedule` is a further minimum by the time of day, in the words
+    of `core.schedule`. `keep` asks for a temperature that memory's price does not move;
     `template_keep_s` is how long a template may outlive the last worker even while memory is free.
     `fork_unsafe` says whether a template is forked in spite of what was found in it.
     """
@@ -85,6 +86,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     keep: Keep = Keep.AUTO
     fork_unsafe: ForkUnsafe = ForkUnsafe.REFUSE
     workers_min: int = 0
+    workers_min_schedule: str = ""
     workers_max: int = 4
     concurrency: int = 1
     threads: int = 1
@@ -155,12 +157,12 @@ def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> Deplo
             env[_env_name(key)] = _env_value(key, value)
         elif key in WORDS:
             changes[key] = _word(key, value)
-        elif key == "description":
+        elif key in ("description", "workers_min_schedule"):
             changes[key] = str(value)
         elif key in BOUNDS:
             changes[key] = _bounded(key, _number(key, value))
         else:
-            known = ", ".join(sorted(["memory", "description", "env.NAME", *WORDS, *BOUNDS]))
+            known = ", ".join(sorted(["memory", "description", "workers_min_schedule", "env.NAME", *WORDS, *BOUNDS]))
             raise InvalidSpec(f"unknown setting {_shown(key)}; known are {known}")
     return checked(msgspec.structs.replace(spec, env=env, **changes))
 
@@ -174,6 +176,11 @@ def checked(spec: DeploymentSpec) -> DeploymentSpec:
         )
     if spec.workers_min > spec.workers_max:
         raise InvalidSpec(f"workers_min={spec.workers_min} is above workers_max={spec.workers_max}")
+    if spec.workers_min_schedule:
+        from lambent.core.schedule import most_workers, read_schedule  # few ask for one, and cron takes time
+
+        if (most := most_workers(read_schedule(spec.workers_min_schedule))) > spec.workers_max:
+            raise InvalidSpec(f"workers_min_schedule asks for {most}, workers_max is {spec.workers_max}")
     return spec
 
 

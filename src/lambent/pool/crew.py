@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from lambent.core.autoscaling import Panic, ScalingPolicy
+from lambent.core.autoscaling import Memory, ScalingPolicy
 from lambent.core.errors import LambentError
 from lambent.pool.member import Member
 from lambent.pool.sizes import environment_of
@@ -21,7 +21,8 @@ class Crew:
 
     `members` serve or will serve again, `leaving` only finish. `idle` is a stack, so that what is surplus
     stays at its bottom. `cut`: it got fewer workers than it asked for. `let_go`: its idle workers were
-    stopped for their memory; `rests`: by hand, and nothing comes back before it is invoked.
+    stopped for their memory; `rests`: by hand, and nothing comes back before it is invoked. `pressed`: somebody
+    waits beside its workers, and the autoscaler is told. `scaling` is what its last decision left to the next.
     """
 
     __slots__ = (
@@ -35,11 +36,12 @@ class Crew:
         "leaving",
         "let_go",
         "members",
-        "panic",
         "plan",
         "policy",
+        "pressed",
         "rests",
         "retired",
+        "scaling",
         "starting",
         "wake_not_before_s",
         "wakes",
@@ -57,7 +59,8 @@ class Crew:
         self.cut = False
         self.let_go = False
         self.rests = False
-        self.panic: Panic | None = None
+        self.pressed = False
+        self.scaling = Memory()
         self.empty_since_s = now_s
         self.emptied: Final = asyncio.Event()
         self.emptied.set()

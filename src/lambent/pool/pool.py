@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from lambent.clock import Clock
@@ -62,6 +62,7 @@ class Pool:
         self._clock = clock
         self._tasks = tasks
         self._listener: Listener | None = None
+        self._press: Callable[[Crew], None] | None = None
         self.stirs = 0  # rises whenever a worker comes or goes, or a route changes
         self._crews: Final[dict[str, Crew]] = {}
         self._traffic: Final[dict[tuple[str, str], Traffic]] = {}
@@ -72,6 +73,10 @@ class Pool:
     def listen(self, listener: Listener) -> None:
         """Tell `listener` from now on. There is one."""
         self._listener = listener
+
+    def on_pressure(self, press: Callable[[Crew], None]) -> None:
+        """Hear of crews whose workers leave somebody waiting: once, until their `pressed` is taken back."""
+        self._press = press
 
     def now_s(self) -> float:
         """The pool's time."""
@@ -105,10 +110,16 @@ class Pool:
         return lease
 
     def demand(self, revision: str) -> None:
-        """Somebody waits: if there is no worker and none is coming, wake one now."""
+        """Somebody waits: wake the first worker now, have the autoscaler look soon whether it takes more."""
         crew = self._crews.get(revision)
-        if crew is not None and not crew.members and not crew.starting:
+        if crew is None or crew.pressed:
+            return
+        workers = len(crew.members) + crew.starting
+        if not workers:
             self._wake(crew)
+        elif workers < crew.policy.workers_max and self._press and not crew.cut:
+            crew.pressed = True
+            self._press(crew)
 
     def temperature(self, revision: str) -> Temperature:
         """How ready the revision is on this node."""

@@ -36,6 +36,7 @@ from lambent.wire.api import WakeView
 from lambent.wire.process import RevisionPlan
 
 SAMPLE_S: Final = 0.25  # from one look at the counters to the next
+ROOM_S: Final = 0.005  # for which a look at the room is good: one tick of the autoscaler
 PLAN_S_MIN: Final = 1.0  # between plans, unless a worker came or went
 CENSUS_S: Final = 2.0  # between two readings of all memory while something changes
 CENSUS_IDLE_S: Final = 20.0  # and while nothing does
@@ -104,7 +105,7 @@ class Thermostat:
         self._wakes: dict[str, WakeView] = {}  # the last one learned from, by revision
         self._made: Plan | None = None
         self._expired: frozenset[str] = frozenset()
-        self._room_bytes = budget_bytes
+        self._room_bytes, self._room_s = budget_bytes, -inf
         self._largest_bytes = 0
         self._planned_s = self._told_s = -inf
         self._due_s, self._stirs = 0.0, -1
@@ -119,10 +120,19 @@ class Thermostat:
 
     def grant(self, revision: str, workers: int) -> int:
         """How many of so many more workers there is room for beside pins and running work."""
+        self._look_for_room()
         size_bytes = self._sizes.worker_bytes(revision)
         granted = max(0, min(workers, self._room_bytes // size_bytes))
         self._room_bytes -= granted * size_bytes
         return granted
+
+    def _look_for_room(self) -> None:
+        """What runs now: a burst comes between two plans, and what it runs on was idle in the last one."""
+        if (now_s := self._clock.now_s()) < self._room_s + ROOM_S:
+            return
+        sight = self._survey.look(self._planned_routes(), now_s, priming=self._primer.priming)
+        self._room_bytes = max(0, self._budget_bytes - self._sizes.other_bytes) - sight.held_bytes
+        self._room_s = now_s
 
     def standing(self) -> Standing:
         """How the memory stood when it was last looked at."""
@@ -221,7 +231,7 @@ class Thermostat:
         self._made = made
         self._tell_evicted(sight, made)
         self._expired = frozenset(one.facts.revision for one in sight.kept if one.expired)
-        self._room_bytes = budget_bytes - sight.held_bytes
+        self._room_bytes, self._room_s = budget_bytes - sight.held_bytes, now_s
         self._largest_bytes = sight.largest_bytes
         if made.over_bytes and now_s >= self._told_s + TELL_S:
             self._told_s = now_s

@@ -2,39 +2,69 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from lambent.core.admission import calls_ahead, peak_run_s, smoothed_run_s
 from lambent.core.window import Level
+
+CPU_DECAY: Final = 0.999  # a run forgets: half of the highest share of CPU is left after 700 runs
 
 
 class Traffic:
     """Invocations in flight and waiting, as a level over time. A deploy does not reset it."""
 
-    __slots__ = ("ahead", "arrivals", "level", "peak_s", "present", "quiet_since_s", "run_s")
+    __slots__ = (
+        "_cpu_s", "ahead", "arrivals", "cpu_share", "level", "most", "moved_s", "peak_s", "present",
+        "quiet_since_s", "run_s",
+    )  # fmt: skip
 
     def __init__(self, now_s: float) -> None:
         self.level = Level(now_s)
         self.arrivals = 0  # ever: the thermostat learns from the differences
         self.present = 0
+        self.most = 0  # the highest `present` since the autoscaler has looked
+        self.moved_s = now_s  # when the last invocation ended, or the first of a new stretch arrived
         self.quiet_since_s = now_s
         self.peak_s = 0.0  # the longest run of late
         self.ahead = 0  # how many calls a busy worker may be sent ahead of their turn
         self.run_s = 0.0  # the mean that one invocation takes, for an honest Retry-After
+        self.cpu_share = 0.0  # the CPU time in a second of a run; 0 where it was not told
+        self._cpu_s = 0.0
 
     def arrive(self, now_s: float) -> None:
         """An invocation was accepted."""
+        if not self.present:
+            self.moved_s = now_s
         self.arrivals += 1
         self.present += 1
+        if self.present > self.most:
+            self.most = self.present
         self.quiet_since_s = now_s
         self.level.set(self.present, now_s)
 
     def leave(self, now_s: float) -> None:
         """An invocation ended, in whatever way."""
         self.present -= 1
-        self.quiet_since_s = now_s
+        self.quiet_since_s = self.moved_s = now_s
         self.level.set(self.present, now_s)
 
-    def took(self, run_s: float) -> None:
-        """One run was measured."""
+    def took(self, run_s: float, cpu_s: float | None = None) -> None:
+        """One run was measured, and the CPU time of its worker in it where that is known."""
         self.run_s = smoothed_run_s(self.run_s, run_s)
         self.peak_s = peak_run_s(self.peak_s, run_s)
         self.ahead = calls_ahead(self.peak_s)
+        if cpu_s is not None and self.run_s > 0:
+            self._cpu_s = smoothed_run_s(self._cpu_s, cpu_s)
+            # Runs that take turns on a core seem to need little of it: the highest share counts.
+            self.cpu_share = max(self._cpu_s / self.run_s, self.cpu_share * CPU_DECAY)
+
+    def looked(self, now_s: float, *, serving: bool) -> None:
+        """The autoscaler has looked. Without a worker nothing can move."""
+        self.most = self.present
+        if not serving:
+            self.moved_s = now_s
+
+    def expected_run_s(self, now_s: float) -> float:
+        """The mean run, or, where nothing has ended for longer than that, so much."""
+        stuck_s = now_s - self.moved_s if self.present else 0.0
+        return max(self.run_s, stuck_s) if self.run_s else 0.0
