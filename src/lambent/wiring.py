@@ -34,10 +34,12 @@ from lambent.control.drafting import Drafting
 from lambent.control.oneshots import OneShots
 from lambent.control.registry import Registry
 from lambent.control.uploads import Uploads
+from lambent.control.verbs.dead_letters import DeadLetterVerbs
 from lambent.control.verbs.deployments import DeploymentVerbs
 from lambent.control.verbs.house import HouseVerbs
 from lambent.control.verbs.runs import RunVerbs
 from lambent.control.verbs.temperature import TemperatureVerbs
+from lambent.control.verbs.webhooks import WebhookVerbs
 from lambent.control.views import Views
 from lambent.core.errors import LambentError, PlatformFault
 from lambent.engines.local import LocalEngine
@@ -53,6 +55,7 @@ from lambent.gateway.protocols.native import NativeDoor
 from lambent.jobs.queue import AsyncQueue
 from lambent.jobs.runner import STOPPED, Runner
 from lambent.jobs.training import Training
+from lambent.jobs.webhooks import Webhooks
 from lambent.metering.journal import Journal, UsageRecord
 from lambent.metering.ledger import Ledger
 from lambent.metering.statements import Statements
@@ -167,9 +170,13 @@ class Server:
         )  # fmt: skip
         self.pool.listen(self.dispatcher)
         self.training.listen(self.dispatcher)
-        self.queue = AsyncQueue(
-            kept.store.tickets, self.dispatcher.invoke, clock, tasks, running_max=settings.async_running_max
+        self.webhooks = Webhooks(
+            kept.store.deliveries, kept.store.rotations, clock, tasks, master=kept.master
         )
+        self.queue = AsyncQueue(
+            kept.store.tickets, kept.store.dead_letters, self.dispatcher.invoke, self.routes, clock, tasks,
+            running_max=settings.async_running_max, outbox=self.webhooks,
+        )  # fmt: skip
         self.keys = Keys(kept.store.keys, kept.master, clock)
         self.gateway = self._gateway(clock)
         self.metrics.watch(self)
@@ -224,6 +231,8 @@ class Server:
             DeploymentVerbs(self.deployments, uploads, views, kept.logs),
             TemperatureVerbs(self.deployments, self.pool, self.routes, views),
             RunVerbs(self.runner, kept.store.runs, self.registry),
+            DeadLetterVerbs(self.queue, kept.store.dead_letters),
+            WebhookVerbs(self.webhooks),
             house,
         )
         return control_app([o for group in verbs for o in group.operations()], version=__version__)
@@ -308,7 +317,9 @@ class Server:
             sys.stdout.write(f"Lambent listens on {about.url}; the key is in {path}\n")
             sys.stdout.flush()
             await stop.wait()
+            self.queue.pause()
             await self.dispatcher.drain(self.settings.drain_s)
+            await self.queue.settle()
             self.kept.logs.end_readers()
             await asyncio.to_thread(self.notebook.save)
         listener.stop()

@@ -17,9 +17,9 @@ from lambent.storage.base import (
     Models,
     Revision,
     Runs,
-    Tickets,
 )
 from lambent.storage.sql import SqlStore
+from lambent.storage.tickets import Tickets
 from tests.support.patience import PATIENT_S
 from tests.support.virtual_time import ManualClock
 
@@ -29,6 +29,7 @@ import sys
 from lambent.clock import SystemClock
 from lambent.core.spec import DeploymentSpec, Kind
 from lambent.storage.sql import SqlStore
+from lambent.storage.tickets import Tickets
 location, who, commits = sys.argv[1:]
 store = SqlStore.open(location, SystemClock())
 print("open", flush=True)

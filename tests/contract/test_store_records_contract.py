@@ -1,4 +1,4 @@
-"""What every store must do with runs, keys and tickets, whatever keeps it."""
+"""What every store must do with runs and keys, whatever keeps it."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import pytest
 
 from lambent.core.errors import NotFound
 from lambent.core.invocation import Role
-from lambent.storage.base import Key, Run, RunState, Ticket, TicketState
+from lambent.storage.base import Key, Run, RunState
 from lambent.storage.sql import SqlStore
 
 Open = Callable[[], SqlStore]
@@ -23,19 +23,6 @@ def run_of(number: int, **fields: object) -> Run:
         "created_unix_ms": number,
     }
     return msgspec.convert(defaults | fields, Run)
-
-
-def ticket(number: int, **fields: object) -> Ticket:
-    defaults = {
-        "id": f"ticket-{number}",
-        "project": "default",
-        "deployment": "hello",
-        "body": b"\x00\xff\n",
-        "content_type": "application/octet-stream",
-        "state": TicketState.QUEUED,
-        "created_unix_ms": number,
-    }
-    return msgspec.convert(defaults | fields, Ticket)
 
 
 def test_a_run_is_replaced_by_its_id_and_survives(store: SqlStore, reopen: Open) -> None:
@@ -60,8 +47,11 @@ def test_a_run_is_replaced_by_its_id_and_survives(store: SqlStore, reopen: Open)
 
 def test_runs_come_newest_first_even_within_one_millisecond(store: SqlStore) -> None:
     for number in range(1, 5):
-        store.runs.put(run_of(number, created_unix_ms=7, job=f"job-{number % 2}", for_deployment=str(number)))
-    store.runs.put(run_of(1, created_unix_ms=7, job="job-1", for_deployment="1", progress=0.5))
+        # The clock is set back meanwhile.
+        store.runs.put(
+            run_of(number, created_unix_ms=70 - number, job=f"job-{number % 2}", for_deployment=str(number))
+        )
+    store.runs.put(run_of(1, created_unix_ms=69, job="job-1", for_deployment="1", progress=0.5))
     assert [run.id for run in store.runs.all("default")] == ["run-4", "run-3", "run-2", "run-1"]
     assert [run.id for run in store.runs.all("default", job="job-1")] == ["run-3", "run-1"]
     assert [run.id for run in store.runs.all("default", for_deployment="2")] == ["run-2"]
@@ -101,48 +91,3 @@ def test_keys_are_kept_found_listed_and_removed(store: SqlStore) -> None:
     assert store.keys.find("k1") is None
     with pytest.raises(NotFound):
         store.keys.remove("default", "k1")
-
-
-# --- tickets
-
-
-def test_a_ticket_keeps_its_bytes_and_is_found_in_its_project_only(store: SqlStore, reopen: Open) -> None:
-    kept = ticket(1, state=TicketState.SUCCEEDED, result=bytes(range(256)), result_type="image/png")
-    store.tickets.put(ticket(1))
-    store.tickets.put(kept)
-    store.close()
-    again = reopen()
-    assert again.tickets.find("default", "ticket-1") == kept
-    assert again.tickets.find("second", "ticket-1") is None
-
-
-def test_due_tickets_come_oldest_first_and_not_before_their_time(store: SqlStore) -> None:
-    for number, due in [(1, 50), (2, 10), (3, 10), (4, 101)]:
-        store.tickets.put(ticket(number, due_unix_ms=due))
-    store.tickets.put(ticket(5, due_unix_ms=1, state=TicketState.RUNNING))
-    assert [found.id for found in store.tickets.due(100, limit=10)] == ["ticket-2", "ticket-3", "ticket-1"]
-    assert [found.id for found in store.tickets.due(100, limit=2)] == ["ticket-2", "ticket-3"]
-
-
-def test_what_was_running_at_a_crash_is_queued_again(store: SqlStore) -> None:
-    store.tickets.put(ticket(1, state=TicketState.RUNNING, attempts=1))
-    store.tickets.put(ticket(2, state=TicketState.DEAD, error="three times"))
-    assert store.tickets.requeue_running() == 1
-    assert store.tickets.requeue_running() == 0
-    assert [(found.id, found.attempts) for found in store.tickets.due(0, limit=10)] == [("ticket-1", 1)]
-    assert store.tickets.unfinished() == 1
-
-
-def test_only_final_tickets_are_forgotten(store: SqlStore) -> None:
-    for number, state in enumerate(TicketState):
-        store.tickets.put(ticket(number, state=state, created_unix_ms=5))
-    store.tickets.put(ticket(9, state=TicketState.DEAD, created_unix_ms=6))
-    assert store.tickets.forget_final(before_unix_ms=6) == 2
-    assert [
-        state for number, state in enumerate(TicketState) if store.tickets.find("default", f"ticket-{number}")
-    ] == [
-        TicketState.QUEUED,
-        TicketState.RUNNING,
-    ]
-    assert store.tickets.find("default", "ticket-9") is not None
-    assert store.tickets.unfinished() == 2

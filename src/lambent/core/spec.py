@@ -57,6 +57,15 @@ class ForkUnsafe(StrEnum):
     ALLOW = "allow"  # its owner knows better; a fork of it must still be seen to serve
 
 
+class Parallel(StrEnum):
+    """How one worker runs several calls at once, where `concurrency` is above 1."""
+
+    ASYNC = "async"  # on its event loop: the code must be async
+    THREADS = "threads"  # each in a thread: its owner says that the code may run so
+
+
+CONCURRENCY_MAX: Final = 1000  # calls that one worker runs at once
+
 # Longer than any idle time that is worth a thought: the default, so that the thermostat alone decides.
 TEMPLATE_KEEP_S_MAX: Final = 30 * 86_400.0
 
@@ -65,11 +74,17 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Everything about a deployment but its bytes.
 
     `entrypoint` is `module:object` inside the code artifact, or empty where `adapter` serves a model file
-    alone. `train` names the job deployment that makes a model when there is none. `threads` is how many a
-    worker's frameworks may use. `workers_min_schedule` is a further minimum by the time of day, in the words
-    of `core.schedule`. `keep` asks for a temperature that memory's price does not move;
+    alone. `train` names the job deployment that makes a model when there is none. A worker runs
+    `concurrency` calls at once, in the way of `parallel`. `threads` is how many a worker's frameworks may use.
+    `workers_min_schedule` is a further minimum by the time of day, in the words of `core.schedule`. `keep`
+    asks for a temperature that memory's price does not move;
     `template_keep_s` is how long a template may outlive the last worker even while memory is free.
     `fork_unsafe` says whether a template is forked in spite of what was found in it.
+
+    Of asynchronous invocations: `retries` come after the first try, the longest waits between them are
+    `retry_first_s` and then four times as much each; none is tried that is older than `async_age_max_s`.
+    `timeout_s` bounds each try. At most `async_running_max` run at once, 0 for all workers but one. An
+    outcome is kept for `result_keep_s`, a dead letter for `dead_keep_s`. `webhook` hears of each end.
     """
 
     name: str
@@ -89,8 +104,16 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     workers_min_schedule: str = ""
     workers_max: int = 4
     concurrency: int = 1
+    parallel: Parallel = Parallel.ASYNC
     threads: int = 1
     queue_depth_max: int = 1000
+    retries: int = 2
+    retry_first_s: float = 2.0
+    async_age_max_s: float = 6 * 3600.0
+    async_running_max: int = 0
+    result_keep_s: float = 86_400.0
+    dead_keep_s: float = 14 * 86_400.0
+    webhook: str = ""
     env: dict[str, str] = {}
     description: str = ""
 
@@ -104,15 +127,26 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "template_keep_s": (0.0, TEMPLATE_KEEP_S_MAX),
     "workers_min": (0, 256),
     "workers_max": (1, 256),
-    "concurrency": (1, 1),
+    "concurrency": (1, CONCURRENCY_MAX),
     "threads": (1, 256),
     "queue_depth_max": (1, 100_000),
+    "retries": (0, 100),
+    "retry_first_s": (0.01, 3600),
+    "async_age_max_s": (1.0, 30 * 86_400),
+    "async_running_max": (0, 1000),
+    "result_keep_s": (0.0, 365 * 86_400),
+    "dead_keep_s": (60.0, 365 * 86_400),
 }
-INTEGERS: Final = frozenset({"workers_min", "workers_max", "concurrency", "threads", "queue_depth_max"})
+INTEGERS: Final = frozenset(
+    {
+        "workers_min", "workers_max", "concurrency", "threads", "queue_depth_max", "retries",
+        "async_running_max",
+    }
+)  # fmt: skip
 
 
 # Settings that are one of a few words.
-WORDS: Final[Mapping[str, type[StrEnum]]] = {"keep": Keep, "fork_unsafe": ForkUnsafe}
+WORDS: Final[Mapping[str, type[StrEnum]]] = {"keep": Keep, "fork_unsafe": ForkUnsafe, "parallel": Parallel}
 
 # Where a kind's sensible values differ from the fields' own.
 KIND_DEFAULTS: Final[Mapping[Kind, Mapping[str, float]]] = {
@@ -145,7 +179,8 @@ def parse_size(text: str | int) -> int:
 def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> DeploymentSpec:
     """`spec` with user settings applied and checked.
 
-    Keys are `memory` (a size), the words of `WORDS`, the numbers of `BOUNDS`, `description`, `env.NAME`.
+    Keys are `memory` (a size), the words of `WORDS`, the numbers of `BOUNDS`, `webhook` (a URL),
+    `description`, `env.NAME`.
     Raises `InvalidSpec` that names the key, the value and the range.
     """
     changes: dict[str, object] = {}
@@ -157,12 +192,18 @@ def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> Deplo
             env[_env_name(key)] = _env_value(key, value)
         elif key in WORDS:
             changes[key] = _word(key, value)
+        elif key == "webhook":
+            changes[key] = _webhook(value)
         elif key in ("description", "workers_min_schedule"):
             changes[key] = str(value)
         elif key in BOUNDS:
             changes[key] = _bounded(key, _number(key, value))
         else:
-            known = ", ".join(sorted(["memory", "description", "workers_min_schedule", "env.NAME", *WORDS, *BOUNDS]))
+            known = ", ".join(
+                sorted(
+                    ["memory", "webhook", "description", "workers_min_schedule", "env.NAME", *WORDS, *BOUNDS]
+                )
+            )
             raise InvalidSpec(f"unknown setting {_shown(key)}; known are {known}")
     return checked(msgspec.structs.replace(spec, env=env, **changes))
 
@@ -201,6 +242,12 @@ def _word(key: str, value: object) -> StrEnum:
     if value not in tuple(words):
         raise InvalidSpec(f"{key}={_shown(value)} is none of {', '.join(words)}")
     return words(str(value))
+
+
+def _webhook(value: object) -> str:
+    from lambent.core.urls import checked_url  # what it imports costs every worker's start 5 ms otherwise
+
+    return "" if value == "" else checked_url(str(value))
 
 
 def _env_name(key: str) -> str:

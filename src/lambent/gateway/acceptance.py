@@ -9,10 +9,13 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from lambent.core.deferral import Reach, Terms
 from lambent.core.errors import CallerFault, NotFound
 from lambent.core.invocation import Invocation, id_from
 from lambent.pool.routes import Routes
-from lambent.storage.base import Ticket
+from lambent.storage.tickets import Ticket
+
+NO_TERMS: Final = Terms()
 
 
 class KeyReused(CallerFault):
@@ -25,11 +28,17 @@ class KeyReused(CallerFault):
 class Queue(Protocol):
     """The durable queue."""
 
-    async def accept(self, invocation: Invocation) -> Ticket:
+    async def accept(self, invocation: Invocation, terms: Terms, *, keyed: bool) -> Ticket:
         """Put it on disk and return its ticket. Raises `QueueFull`, `StorageFull`."""
 
     async def find(self, project: str, ticket: str) -> Ticket | None:
         """A ticket by its id, whatever its state."""
+
+    async def ended(self, project: str, ticket: str, *, wait_s: float) -> Ticket | None:
+        """The ticket once it is final, or as it is when `wait_s` have passed."""
+
+    async def cancel(self, project: str, ticket: str) -> Ticket:
+        """Never run one that waits. Raises `NotFound`, and `Conflict` where it runs or has ended."""
 
 
 class Acceptance:
@@ -40,32 +49,43 @@ class Acceptance:
         self._routes: Final = routes
         self._under_way: Final[WeakValueDictionary[str, asyncio.Lock]] = WeakValueDictionary()
 
-    async def accept(self, invocation: Invocation, *, key: str = "") -> Ticket:
+    async def accept(self, invocation: Invocation, *, key: str = "", terms: Terms = NO_TERMS) -> Ticket:
         """The ticket of an invocation, or, where `key` was used before, the ticket it got then.
 
         Raises `NotFound` and `CallerFault` where the deployment cannot be invoked, `KeyReused`, and what the
         queue raises.
         """
-        self._routes.invocable(invocation.project, invocation.deployment)
+        spec = self._routes.invocable(invocation.project, invocation.deployment).spec
+        if spec.webhook and not terms.webhook:
+            terms = msgspec.structs.replace(terms, webhook=spec.webhook, reach=Reach.ANY)
         if not key:
-            return await self._queue.accept(invocation)
+            return await self._queue.accept(invocation, terms, keyed=False)
         named = msgspec.structs.replace(invocation, id=id_of(invocation, key))
         lock = self._under_way.setdefault(named.id, asyncio.Lock())
         async with lock:
-            return await self._accept_once(named)
+            return await self._accept_once(named, terms)
 
-    async def find(self, project: str, ticket: str) -> Ticket:
-        """Raises `NotFound`."""
-        found = await self._queue.find(project, ticket)
+    async def find(self, project: str, ticket: str, *, wait_s: float = 0.0) -> Ticket:
+        """A ticket as it is, or once it has ended within `wait_s`. Raises `NotFound`."""
+        if wait_s:
+            found = await self._queue.ended(project, ticket, wait_s=wait_s)
+        else:
+            found = await self._queue.find(project, ticket)
         if found is None:
             raise NotFound(f"there is no asynchronous invocation {ticket!r}")
         return found
 
-    async def _accept_once(self, invocation: Invocation) -> Ticket:
+    async def cancel(self, project: str, ticket: str) -> Ticket:
+        """Never run one that waits. Raises `NotFound`, and `Conflict` where it runs or has ended."""
+        return await self._queue.cancel(project, ticket)
+
+    async def _accept_once(self, invocation: Invocation, terms: Terms) -> Ticket:
         before = await self._queue.find(invocation.project, invocation.id)
         if before is None:
-            return await self._queue.accept(invocation)
-        if before.body != invocation.body:
+            return await self._queue.accept(invocation, terms, keyed=True)
+        # What an older server stored has no hash, and still has its body.
+        known = before.body_hash or hashlib.sha256(before.body).digest()
+        if known != hashlib.sha256(invocation.body).digest():
             raise KeyReused("this idempotency key was used before, with another body")
         return before
 

@@ -114,32 +114,6 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     created_unix_ms: int
 
 
-class TicketState(StrEnum):
-    """Where an accepted asynchronous invocation is. The last two are final."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    DEAD = "dead"
-
-
-class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """An accepted asynchronous invocation. `result` is the body of its outcome once it is final."""
-
-    id: str
-    project: str
-    deployment: str
-    body: bytes
-    content_type: str
-    state: TicketState
-    attempts: int = 0
-    due_unix_ms: int = 0
-    error: str = ""
-    result: bytes = b""
-    result_type: str = ""
-    created_unix_ms: int
-
-
 class Deployments(Protocol):
     """Deployments and their revisions."""
 
@@ -216,27 +190,6 @@ class Keys(Protocol):
 
     def remove(self, project: str, key_id: str) -> None:
         """Raises `NotFound`."""
-
-
-class Tickets(Protocol):
-    """The durable queue of asynchronous invocations."""
-
-    def put(self, ticket: Ticket) -> None:
-        """Insert or replace by id; on disk when it returns."""
-
-    def find(self, project: str, ticket: str) -> Ticket | None: ...
-
-    def due(self, now_unix_ms: int, *, limit: int) -> Sequence[Ticket]:
-        """Queued tickets whose time has come, oldest first."""
-
-    def requeue_running(self) -> int:
-        """At start: what was running is queued again; returns how many."""
-
-    def unfinished(self) -> int:
-        """How many are queued or running, in every project."""
-
-    def forget_final(self, *, before_unix_ms: int) -> int:
-        """Forget the outcomes of what was accepted before a time; returns how many. Unfinished ones stay."""
 
 
 class Artifacts(Protocol):

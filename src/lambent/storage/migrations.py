@@ -74,7 +74,43 @@ FIRST: Final = Migration(
     ),
 )
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST,)
+DEFERRAL: Final = Migration(
+    name="terms, ends and webhooks of asynchronous invocations",
+    statements=(
+        "ALTER TABLE tickets ADD COLUMN client_context TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE tickets ADD COLUMN order_key TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE tickets ADD COLUMN webhook TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE tickets ADD COLUMN webhook_reach TEXT NOT NULL DEFAULT 'public'",
+        "ALTER TABLE tickets ADD COLUMN body_hash BLOB NOT NULL DEFAULT x''",
+        "ALTER TABLE tickets ADD COLUMN keyed BOOLEAN NOT NULL DEFAULT 0",
+        "ALTER TABLE tickets ADD COLUMN queued_unix_ms BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE tickets ADD COLUMN ended_unix_ms BIGINT",
+        "ALTER TABLE tickets ADD COLUMN forget_unix_ms BIGINT",
+        # An older server did not say which ids came from keys: all may have.
+        "UPDATE tickets SET queued_unix_ms = created_unix_ms, keyed = 1",
+        """UPDATE tickets SET ended_unix_ms = created_unix_ms, forget_unix_ms = created_unix_ms + 86400000
+            WHERE state = 'succeeded'""",
+        """UPDATE tickets SET ended_unix_ms = created_unix_ms, forget_unix_ms = created_unix_ms + 1209600000
+            WHERE state = 'dead'""",
+        "DROP INDEX tickets_due",
+        "CREATE INDEX tickets_of ON tickets (project, deployment, state, due_unix_ms)",
+        "CREATE INDEX tickets_final ON tickets (state, forget_unix_ms)",
+        """CREATE INDEX tickets_in_order ON tickets (project, deployment, order_key, sequence)
+            WHERE order_key <> '' AND state IN ('queued', 'running')""",
+        """CREATE TABLE deliveries (
+            sequence INTEGER NOT NULL, id TEXT NOT NULL, project TEXT NOT NULL, deployment TEXT NOT NULL,
+            ticket TEXT NOT NULL, url TEXT NOT NULL, reach TEXT NOT NULL, body BLOB NOT NULL,
+            state TEXT NOT NULL, attempts INTEGER NOT NULL, due_unix_ms BIGINT NOT NULL, error TEXT NOT NULL,
+            created_unix_ms BIGINT NOT NULL,
+            PRIMARY KEY (sequence), UNIQUE (id))""",
+        "CREATE INDEX deliveries_due ON deliveries (state, due_unix_ms)",
+        """CREATE TABLE webhook_rotations (
+            project TEXT NOT NULL, number INTEGER NOT NULL, overlap_until_unix_ms BIGINT NOT NULL,
+            PRIMARY KEY (project))""",
+    ),
+)
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL)
 
 
 def migrate(

@@ -8,8 +8,10 @@ from typing import Final
 from lambent.clock import Clock
 from lambent.storage.migrations import migrate
 from lambent.storage.sql_database import Database, path_of
+from lambent.storage.sql_deliveries import SqlDeliveries, SqlRotations
 from lambent.storage.sql_deployments import SqlDeployments, SqlModels
-from lambent.storage.sql_records import SqlKeys, SqlRuns, SqlTickets
+from lambent.storage.sql_records import SqlKeys, SqlRuns
+from lambent.storage.sql_tickets import SqlDeadLetters, SqlTickets
 
 
 class SqlStore:
@@ -22,6 +24,9 @@ class SqlStore:
         self.runs: Final = SqlRuns(database)
         self.keys: Final = SqlKeys(database)
         self.tickets: Final = SqlTickets(database)
+        self.dead_letters: Final = SqlDeadLetters(database)
+        self.deliveries: Final = SqlDeliveries(database)
+        self.rotations: Final = SqlRotations(database)
 
     @classmethod
     def open(cls, location: str | Path, clock: Clock) -> SqlStore:

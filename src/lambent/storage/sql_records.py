@@ -1,4 +1,4 @@
-"""Runs, keys and tickets, in SQL."""
+"""Runs and keys, in SQL."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, delete, func, select, update
+from sqlalchemy import Connection, Select, Table, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from lambent.core.errors import NotFound
-from lambent.storage.base import Key, Run, RunState, Ticket, TicketState
+from lambent.storage.base import Key, Run, RunState
 from lambent.storage.sql_database import Database, columns, one
-from lambent.storage.tables import KEYS, RUNS, TICKETS
+from lambent.storage.tables import KEYS, RUNS
 
 UNFINISHED: Final = (RunState.QUEUED, RunState.RUNNING)
-FINAL: Final = (TicketState.SUCCEEDED, TicketState.DEAD)
 
 
 class SqlRuns:
@@ -39,7 +38,8 @@ class SqlRuns:
         self, project: str, *, job: str = "", for_deployment: str = "", limit: int = 100
     ) -> Sequence[Run]:
         """Newest first, at most `limit`."""
-        newest = _fields(RUNS).order_by(RUNS.c.created_unix_ms.desc(), RUNS.c.sequence.desc()).limit(limit)
+        # By the order in which they came: the clock that stamped them may have been set back meanwhile.
+        newest = _fields(RUNS).order_by(RUNS.c.sequence.desc()).limit(limit)
         query = newest.where(RUNS.c.project == project)
         if job:
             query = query.where(RUNS.c.job == job)
@@ -93,57 +93,6 @@ class SqlKeys:
             gone = connection.execute(delete(KEYS).where(KEYS.c.project == project, KEYS.c.id == key_id))
             if not gone.rowcount:
                 raise NotFound(f"no key {key_id!r}")
-
-
-class SqlTickets:
-    """The durable queue of asynchronous invocations; implements `storage.base.Tickets`."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def put(self, ticket: Ticket) -> None:
-        """Insert or replace by id; on disk when it returns."""
-        with self._database.writing() as connection:
-            _put(connection, TICKETS, ticket)
-
-    def find(self, project: str, ticket: str) -> Ticket | None:
-        """The ticket of that id, or None."""
-        query = _fields(TICKETS).where(TICKETS.c.project == project, TICKETS.c.id == ticket)
-        with self._database.reading() as connection:
-            row = connection.execute(query).mappings().first()
-        return None if row is None else one(row, Ticket)
-
-    def due(self, now_unix_ms: int, *, limit: int) -> Sequence[Ticket]:
-        """Queued tickets whose time has come, oldest first."""
-        query = (
-            _fields(TICKETS)
-            .where(TICKETS.c.state == TicketState.QUEUED, TICKETS.c.due_unix_ms <= now_unix_ms)
-            .order_by(TICKETS.c.due_unix_ms, TICKETS.c.sequence)
-            .limit(limit)
-        )
-        with self._database.reading() as connection:
-            return [one(row, Ticket) for row in connection.execute(query).mappings()]
-
-    def requeue_running(self) -> int:
-        """At start: what was running is queued again; returns how many."""
-        with self._database.writing() as connection:
-            return connection.execute(
-                update(TICKETS).where(TICKETS.c.state == TicketState.RUNNING).values(state=TicketState.QUEUED)
-            ).rowcount
-
-    def unfinished(self) -> int:
-        """How many are queued or running, in every project."""
-        query = select(func.count()).where(TICKETS.c.state.not_in(FINAL))
-        with self._database.reading() as connection:
-            count: int = connection.execute(query.select_from(TICKETS)).scalar_one()
-            return count
-
-    def forget_final(self, *, before_unix_ms: int) -> int:
-        """Forget the outcomes of what was accepted before a time; returns how many. Unfinished ones stay."""
-        with self._database.writing() as connection:
-            return connection.execute(
-                delete(TICKETS).where(TICKETS.c.state.in_(FINAL), TICKETS.c.created_unix_ms < before_unix_ms)
-            ).rowcount
 
 
 def _put(connection: Connection, table: Table, value: msgspec.Struct) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
@@ -143,7 +145,51 @@ TICKETS: Final = Table(
     Column("result", LargeBinary, nullable=False),
     Column("result_type", Text, nullable=False),
     Column("created_unix_ms", BigInteger, nullable=False),
-    Index("tickets_due", "state", "due_unix_ms"),
+    Column("client_context", Text, nullable=False, server_default=text("''")),
+    Column("order_key", Text, nullable=False, server_default=text("''")),
+    Column("webhook", Text, nullable=False, server_default=text("''")),
+    Column("webhook_reach", Text, nullable=False, server_default=text("'public'")),
+    Column("body_hash", LargeBinary, nullable=False, server_default=text("x''")),
+    Column("keyed", Boolean, nullable=False, server_default=text("0")),
+    Column("queued_unix_ms", BigInteger, nullable=False, server_default=text("0")),
+    Column("ended_unix_ms", BigInteger),
+    Column("forget_unix_ms", BigInteger),
+    Index("tickets_of", "project", "deployment", "state", "due_unix_ms"),
+    Index("tickets_final", "state", "forget_unix_ms"),
+    Index(
+        "tickets_in_order",
+        *("project", "deployment", "order_key", "sequence"),
+        sqlite_where=text("order_key <> '' AND state IN ('queued', 'running')"),
+    ),
+)
+
+# What webhooks are told of invocations that have ended. A row is written with the end itself.
+DELIVERIES: Final = Table(
+    "deliveries",
+    METADATA,
+    Column("sequence", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("project", Text, nullable=False),
+    Column("deployment", Text, nullable=False),
+    Column("ticket", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("reach", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_unix_ms", BigInteger, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("created_unix_ms", BigInteger, nullable=False),
+    Index("deliveries_due", "state", "due_unix_ms"),
+)
+
+# A project's webhook secret is derived from the server's master key and this number: no secret is stored.
+ROTATIONS: Final = Table(
+    "webhook_rotations",
+    METADATA,
+    Column("project", Text, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("overlap_until_unix_ms", BigInteger, nullable=False),
 )
 
 # How far each segment of the usage journal has been brought in, and what of it could not be read.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -293,7 +294,7 @@ class CheckView(msgspec.Struct, frozen=True):
 class AsyncReply(msgspec.Struct, frozen=True):
     """An accepted asynchronous invocation, and later its outcome.
 
-    `state`: queued, running, succeeded, dead.
+    `state`: queued, running, succeeded, dead, cancelled, forgotten.
     """
 
     id: str
@@ -301,6 +302,76 @@ class AsyncReply(msgspec.Struct, frozen=True):
     state: str
     attempts: int
     error: str = ""
+
+
+class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
+    """An asynchronous invocation that could not be done, without its event.
+
+    `cause` is what its last try came to, `forget_unix_ms` until when it is kept.
+    """
+
+    id: str
+    deployment: str
+    cause: str
+    attempts: int
+    order_key: str
+    created_unix_ms: int
+    ended_unix_ms: int | None
+    forget_unix_ms: int | None
+
+
+class DeadLetterDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter with its event, and the error as user code left it, if there is one.
+
+    Each is text where it is UTF-8, else the base64 of its bytes.
+    """
+
+    letter: DeadLetterView
+    content_type: str
+    event: str = ""
+    event_base64: str = ""
+    error: str = ""
+    error_base64: str = ""
+
+
+class DeadLetterRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which dead letters of a deployment: the one with this id, or all where it is empty."""
+
+    id: str = ""
+
+
+class DeadLetterReply(msgspec.Struct, frozen=True):
+    """How many dead letters were redriven or purged."""
+
+    count: int
+
+
+class WebhookSecretView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a project's webhooks are signed with: `secret`, and until a time `previous` as well."""
+
+    secret: str
+    previous: str
+    overlap_until_unix_ms: int
+
+
+class RotateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Make a new secret; the one before it goes on signing as well for `overlap_s`, 0 to a week."""
+
+    overlap_s: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 86_400.0
+
+
+class DeliveryView(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to a webhook. `state`: waiting, delivered, failed. `id` is what the receiver knows it by."""
+
+    id: str
+    invocation: str
+    deployment: str
+    url: str
+    state: str
+    attempts: int
+    error: str
+    due_unix_ms: int
+    created_unix_ms: int
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):

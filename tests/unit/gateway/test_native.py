@@ -18,7 +18,7 @@ from lambent.core.errors import (
 )
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Role, Status
 from lambent.core.spec import Kind, Temperature
-from lambent.storage.base import TicketState
+from lambent.storage.tickets import TicketState
 from tests.unit.gateway.asgi import House, outcome
 
 

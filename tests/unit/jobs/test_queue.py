@@ -3,81 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+import itertools
+from collections import Counter
 
 import msgspec
 import pytest
 
-from lambent.clock import SystemClock
-from lambent.core.errors import Draining, HoldExpired, LambentError, LoadFailed, QueueFull
-from lambent.core.invocation import FunctionError, Invocation, Outcome, Status, Timing, new_id
-from lambent.core.retrying import RetryPolicy
-from lambent.core.spec import Temperature
-from lambent.jobs.queue import AsyncQueue
-from lambent.storage.base import Ticket, TicketState
+from lambent.core.errors import Conflict, Draining, HoldExpired, LambentError, LoadFailed, NotFound, QueueFull
+from lambent.core.invocation import Invocation, Outcome, Status
+from lambent.jobs.lanes import DeadLettersFull
 from lambent.storage.sql import SqlStore
-from lambent.storage.sql_database import Database
-from tests.support.patience import PATIENT_S
+from lambent.storage.tickets import Change, Ticket, TicketState
+from tests.support.virtual_time import VirtualClock, run
+from tests.unit.jobs.durable import PROJECT, Invoke, outcome, working
 
-QUICK = RetryPolicy(attempts_max=3, first_s=0.01, factor=1.0, cap_s=0.01, age_max_s=60)
-RUNNING_MAX = 4
-FINAL = (TicketState.SUCCEEDED, TicketState.DEAD)
-
-Invoke = Callable[[Invocation], Awaitable[Outcome]]
+BROKEN = outcome(Status.FAILED, b'{"errorMessage": "it broke"}')
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    opened = SqlStore.open(tmp_path / "lambent.db", SystemClock())
-    yield opened
-    opened.close()
+def answers(*given: Outcome | LambentError) -> Invoke:
+    """An invoker that gives these in turn, the last one for ever."""
+    left = [*given]
+
+    async def invoke(_: Invocation) -> Outcome:
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, LambentError):
+            raise answer
+        return answer
+
+    return invoke
 
 
-def outcome(status: Status = Status.OK, body: bytes = b"1") -> Outcome:
-    return Outcome(
-        status=status,
-        body=body,
-        content_type="application/json",
-        revision="r",
-        temperature=Temperature.HOT,
-        timing=Timing(),
-        billed_ms=1,
-        error=None if status is Status.OK else FunctionError("it broke", "ValueError"),
-    )
+def sleeper(seconds: float) -> Invoke:
+    async def invoke(_: Invocation) -> Outcome:
+        await asyncio.sleep(seconds)
+        return outcome()
 
-
-def invocation() -> Invocation:
-    return Invocation(id=new_id(), project="default", deployment="f", body=b"{}")
-
-
-async def through(
-    store: SqlStore, invoke: Invoke, count: int = 1, *, accepted: list[Ticket] | None = None
-) -> list[Ticket]:
-    """Accept `count` invocations, run the queue until all are final, and return their tickets."""
-
-    class Over(Exception):
-        pass
-
-    ended: list[Ticket] = []
-    try:
-        async with asyncio.TaskGroup() as tasks, asyncio.timeout(PATIENT_S):
-            queue = AsyncQueue(
-                store.tickets, invoke, SystemClock(), tasks, running_max=RUNNING_MAX, retry=QUICK
-            )
-            await queue.restore()
-            waiting = accepted or [await queue.accept(invocation()) for _ in range(count)]
-            assert all(ticket.state is TicketState.QUEUED for ticket in waiting)
-            tasks.create_task(queue.run())
-            while len(ended) < len(waiting):
-                found = [await queue.find("default", ticket.id) for ticket in waiting]
-                ended = [ticket for ticket in found if ticket is not None and ticket.state in FINAL]
-                await asyncio.sleep(0.01)
-            raise Over
-    except* Over:
-        pass
-    return ended
+    return invoke
 
 
 def test_what_is_accepted_is_run_once_and_its_result_kept(store: SqlStore) -> None:
@@ -87,141 +48,428 @@ def test_what_is_accepted_is_run_once_and_its_result_kept(store: SqlStore) -> No
         seen.append(one.id)
         return outcome(body=b'{"y": 2}')
 
-    ended = asyncio.run(through(store, invoke, 10))
-    assert sorted(seen) == sorted(ticket.id for ticket in ended)
-    assert {(ticket.state, ticket.result, ticket.attempts) for ticket in ended} == {
-        (TicketState.SUCCEEDED, b'{"y": 2}', 1)
-    }
+    async def story() -> None:
+        async with working(store, invoke) as house:
+            accepted = await asyncio.gather(*(house.accept() for _ in range(10)))
+            ended = await house.ended(*accepted)
+        assert sorted(seen) == sorted(ticket.id for ticket in ended)
+        assert {(t.state, t.result, t.attempts, t.body) for t in ended} == {
+            (TicketState.SUCCEEDED, b'{"y": 2}', 1, b"")
+        }
+
+    run(story())
 
 
 def test_a_failure_is_tried_again_and_a_later_success_counts(store: SqlStore) -> None:
-    tries = 0
+    async def story() -> None:
+        async with working(store, answers(BROKEN, BROKEN, outcome())) as house:
+            [ticket] = await house.ended(await house.accept())
+        assert (ticket.state, ticket.attempts, ticket.error) == (TicketState.SUCCEEDED, 3, "")
+
+    run(story())
+
+
+@pytest.mark.parametrize("retries", [0, 2, 5])
+def test_after_the_last_try_it_is_dead_with_its_cause_and_its_event(store: SqlStore, retries: int) -> None:
+    async def story() -> None:
+        async with working(store, answers(LoadFailed("No module named 'x'"))) as house:
+            house.deploy(retries=retries)
+            [ticket] = await house.ended(await house.accept(body=b'{"x": 1}'))
+        assert (ticket.state, ticket.attempts, ticket.body) == (TicketState.DEAD, retries + 1, b'{"x": 1}')
+        assert "No module named 'x'" in ticket.error
+        assert "no attempts left" in ticket.error
+
+    run(story())
+
+
+def test_the_waits_between_tries_grow_up_to_their_bound(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried_s: list[float] = []
 
     async def invoke(_: Invocation) -> Outcome:
-        nonlocal tries
-        tries += 1
-        return outcome(Status.FAILED if tries < 3 else Status.OK)
+        tried_s.append(VirtualClock().now_s())
+        return BROKEN
 
-    [ticket] = asyncio.run(through(store, invoke))
-    assert (ticket.state, ticket.attempts, ticket.error) == (TicketState.SUCCEEDED, 3, "")
+    async def story() -> None:
+        async with working(store, invoke) as house:
+            house.deploy(retries=5, retry_first_s=10)
+            await house.ended(await house.accept())
 
-
-def test_after_the_last_try_it_is_dead_with_its_cause(store: SqlStore) -> None:
-    async def invoke(_: Invocation) -> Outcome:
-        raise LoadFailed("No module named 'x'")
-
-    [ticket] = asyncio.run(through(store, invoke))
-    assert (ticket.state, ticket.attempts) == (TicketState.DEAD, 3)
-    assert "No module named 'x'" in ticket.error
-    assert "no attempts left" in ticket.error
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    run(story())
+    waits = [after - before for before, after in itertools.pairwise(tried_s)]
+    # A second at most goes by before it is seen that the time has come.
+    for wait, longest in zip(waits, [10, 40, 120, 120, 120], strict=True):
+        assert longest <= wait <= longest + 1.5
 
 
 @pytest.mark.parametrize("error", [QueueFull("full"), HoldExpired("no worker"), Draining("stopping")])
 def test_a_try_that_found_no_room_is_none(store: SqlStore, error: LambentError) -> None:
-    refusals = QUICK.attempts_max + 2
+    async def story() -> None:
+        async with working(store, answers(error, error, error, error, error, outcome())) as house:
+            [ticket] = await house.ended(await house.accept())
+        assert (ticket.state, ticket.attempts) == (TicketState.SUCCEEDED, 1)
 
-    async def invoke(_: Invocation) -> Outcome:
-        nonlocal refusals
-        refusals -= 1
-        if refusals >= 0:
-            raise error
-        return outcome()
-
-    [ticket] = asyncio.run(through(store, invoke))
-    assert (ticket.state, ticket.attempts) == (TicketState.SUCCEEDED, 1)
+    run(story())
 
 
 def test_one_that_never_finds_room_dies_of_age(store: SqlStore) -> None:
-    async def invoke(_: Invocation) -> Outcome:
-        raise QueueFull("all slots are taken")
+    async def story() -> None:
+        async with working(store, answers(QueueFull("all slots are taken"))) as house:
+            house.deploy(async_age_max_s=60)
+            [ticket] = await house.ended(await house.accept())
+        assert (ticket.state, ticket.attempts) == (TicketState.DEAD, 0)
+        assert "all slots are taken (too old" in ticket.error
+        assert VirtualClock().now_s() < 65
 
-    old = SystemClock().unix_ms() - int((QUICK.age_max_s + 1) * 1e3)
-    ticket = Ticket(
-        id=new_id(), project="default", deployment="f", body=b"{}", content_type="application/json",
-        state=TicketState.QUEUED, created_unix_ms=old,
-    )  # fmt: skip
-    store.tickets.put(ticket)
-    [ended] = asyncio.run(through(store, invoke, accepted=[ticket]))
-    assert ended.state is TicketState.DEAD
-    assert "all slots are taken" in ended.error
+    run(story())
+
+
+def test_what_grew_too_old_while_no_server_ran_is_dead_and_not_run(store: SqlStore) -> None:
+    async def story() -> None:
+        async with working(store, sleeper(1)) as house:
+            house.queue.pause()
+            ticket = await house.accept()
+        await asyncio.sleep(7 * 3600)
+        async with working(store, answers(LoadFailed("this was run"))) as house:
+            [ended] = await house.ended(ticket)
+        assert (ended.state, ended.attempts) == (TicketState.DEAD, 0)
+        assert "not tried in time" in ended.error
+
+    run(story())
 
 
 def test_what_was_running_when_the_server_died_is_run_again(store: SqlStore) -> None:
-    lost = Ticket(
-        id=new_id(), project="default", deployment="f", body=b"{}", content_type="application/json",
-        state=TicketState.RUNNING, attempts=1, created_unix_ms=SystemClock().unix_ms(),
-    )  # fmt: skip
-    store.tickets.put(lost)
+    async def story() -> None:
+        lost = Ticket(
+            id="lost", project=PROJECT, deployment="f", body=b"{}", content_type="application/json",
+            state=TicketState.RUNNING, attempts=1, created_unix_ms=VirtualClock().unix_ms(),
+            queued_unix_ms=VirtualClock().unix_ms(),
+        )  # fmt: skip
+        store.tickets.change([Change(ticket=lost, expects=None)])
+        async with working(store, answers(outcome())) as house:
+            [ticket] = await house.ended(lost)
+        assert (ticket.state, ticket.attempts) == (TicketState.SUCCEEDED, 2)
 
-    async def invoke(_: Invocation) -> Outcome:
-        return outcome()
-
-    [ticket] = asyncio.run(through(store, invoke, accepted=[_queued(lost)]))
-    assert (ticket.state, ticket.attempts) == (TicketState.SUCCEEDED, 2)
-
-
-def test_no_more_run_at_once_than_allowed(store: SqlStore) -> None:
-    running, most, full = 0, 0, asyncio.Event()
-
-    async def invoke(_: Invocation) -> Outcome:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        if running == RUNNING_MAX:
-            full.set()
-        await full.wait()
-        await asyncio.sleep(0.01)  # in which one more would come
-        running -= 1
-        return outcome()
-
-    asyncio.run(through(store, invoke, 5 * RUNNING_MAX))
-    assert most == RUNNING_MAX
+    run(story())
 
 
-def test_what_was_run_is_not_run_again_while_the_store_takes_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_server_that_stops_stores_what_has_run_and_leaves_what_it_cut_off_to_the_next(
+    store: SqlStore,
 ) -> None:
-    SqlStore.open(tmp_path / "lambent.db", SystemClock()).close()
-    impatient = SqlStore(Database(tmp_path / "lambent.db", busy_timeout_ms=20), SystemClock())
-    other = sqlite3.connect(tmp_path / "lambent.db", isolation_level=None)
+    async def invoke(one: Invocation) -> Outcome:
+        await asyncio.sleep(1)
+        return outcome(Status.EXITED) if one.body == b"2" else outcome()
 
-    def release_when_refused() -> None:
-        if "not_stored" in caplog.messages:
-            other.rollback()
-        else:
-            asyncio.get_running_loop().call_later(0.01, release_when_refused)
+    async def story() -> None:
+        async with working(store, invoke) as house:
+            tickets = [await house.accept(body=body) for body in (b"1", b"2")]
+            await asyncio.sleep(0.5)
+            house.queue.pause()
+            await house.queue.settle()
+            late = await house.accept()
+            await asyncio.sleep(5)
+            states = [(await house.find(ticket)).state for ticket in (*tickets, late)]
+        assert states == [TicketState.SUCCEEDED, TicketState.RUNNING, TicketState.QUEUED]
+        async with working(store, answers(outcome())) as house:
+            ended = await house.ended(*tickets, late)
+        assert [ticket.attempts for ticket in ended] == [1, 2, 1]
+
+    run(story())
+
+
+def test_no_more_run_at_once_than_the_server_and_each_deployment_allow(store: SqlStore) -> None:
+    running: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+
+    async def invoke(one: Invocation) -> Outcome:
+        for name in (one.deployment, "all"):
+            running[name] += 1
+            most[name] = max(most[name], running[name])
+        await asyncio.sleep(1)
+        for name in (one.deployment, "all"):
+            running[name] -= 1
+        return outcome()
+
+    async def story() -> None:
+        async with working(store, invoke, running_max=5) as house:
+            house.deploy("few", async_running_max=2)
+            house.deploy("auto", workers_max=4)
+            names = ["few", "auto"] * 15
+            await house.ended(*[await house.accept(name) for name in names])
+
+    run(story())
+    assert dict(most) == {"few": 2, "auto": 3, "all": 5}
+
+
+def test_a_deployment_with_much_to_do_holds_no_other_up(store: SqlStore) -> None:
+    async def story() -> None:
+        async with working(store, sleeper(10), running_max=4) as house:
+            house.deploy("busy", async_running_max=3)
+            for _ in range(300):
+                await house.accept("busy")
+            began_s = VirtualClock().now_s()
+            await house.ended(await house.accept("f"))
+            assert VirtualClock().now_s() - began_s < 12
+
+    run(story())
+
+
+def test_one_order_key_runs_one_after_another_in_order_also_across_retries(store: SqlStore) -> None:
+    story_of: dict[str, list[bytes]] = {"a": [], "b": [], "": []}
+    running: set[str] = set()
+    tries: Counter[bytes] = Counter()
+
+    async def invoke(one: Invocation) -> Outcome:
+        key = one.body.decode()[0] if one.body[:1].isalpha() else ""
+        assert not key or key not in running
+        running.add(key)
+        await asyncio.sleep(0.5)
+        running.discard(key)
+        tries[one.body] += 1
+        if one.body in (b"a1", b"b0") and tries[one.body] < 3:
+            return BROKEN
+        if one.body == b"a3":
+            return BROKEN  # dead in the end, and those behind it go on
+        story_of[key].append(one.body)
+        return outcome()
+
+    async def story() -> None:
+        async with working(store, invoke) as house:
+            tickets = [
+                await house.accept(body=f"{key}{number}".encode(), order_key=key)
+                for number in range(6)
+                for key in ("a", "b")
+            ]
+            plain = await house.accept(body=b"0")
+            await house.ended(plain)
+            assert VirtualClock().now_s() < 2, "one without a key waits for none"
+            await house.ended(*tickets)
+
+    run(story())
+    assert story_of["a"] == [b"a0", b"a1", b"a2", b"a4", b"a5"]
+    assert story_of["b"] == [b"b0", b"b1", b"b2", b"b3", b"b4", b"b5"]
+
+
+def test_a_delay_is_waited_and_is_no_part_of_the_age(store: SqlStore) -> None:
+    async def story() -> None:
+        async with working(store, answers(outcome())) as house:
+            house.deploy(async_age_max_s=60)
+            [ticket] = await house.ended(await house.accept(delay_s=600))
+            assert ticket.state is TicketState.SUCCEEDED
+            assert 600 <= VirtualClock().now_s() <= 602
+
+    run(story())
+
+
+def test_one_that_waits_can_be_cancelled_and_one_that_runs_cannot(store: SqlStore) -> None:
+    async def story() -> None:
+        async with working(store, sleeper(10)) as house:
+            house.deploy(async_running_max=1)
+            first, second = await house.accept(), await house.accept()
+            await asyncio.sleep(1)
+            gone = await house.queue.cancel(PROJECT, second.id)
+            assert gone.state is TicketState.CANCELLED
+            assert (await house.queue.cancel(PROJECT, second.id)).state is TicketState.CANCELLED
+            with pytest.raises(Conflict, match="running"):
+                await house.queue.cancel(PROJECT, first.id)
+            with pytest.raises(NotFound):
+                await house.queue.cancel(PROJECT, "nobody")
+            with pytest.raises(NotFound):
+                await house.queue.cancel("other", first.id)
+            [ended] = await house.ended(first)
+            await asyncio.sleep(30)
+            assert (await house.find(second)).attempts == 0
+            assert ended.state is TicketState.SUCCEEDED
+            with pytest.raises(Conflict, match="succeeded"):
+                await house.queue.cancel(PROJECT, first.id)
+
+    run(story())
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_cancellation_and_a_start_in_one_moment_do_not_both_win(store: SqlStore, turns: int) -> None:
+    ran: list[str] = []
+
+    async def invoke(one: Invocation) -> Outcome:
+        ran.append(one.id)
+        return outcome()
+
+    async def story() -> None:
+        async with working(store, invoke) as house:
+            ticket = await house.accept()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            try:
+                await house.queue.cancel(PROJECT, ticket.id)
+                cancelled = True
+            except Conflict:
+                cancelled = False
+            await asyncio.sleep(10)
+            assert cancelled == (not ran)
+            state = (await house.find(ticket)).state
+            assert state is (TicketState.CANCELLED if cancelled else TicketState.SUCCEEDED)
+
+    run(story())
+
+
+def test_dead_letters_are_listed_redriven_and_purged(store: SqlStore) -> None:
+    mended = False
 
     async def invoke(_: Invocation) -> Outcome:
-        other.execute("BEGIN IMMEDIATE")
-        release_when_refused()
-        return outcome(body=b'"once"')
+        return outcome() if mended else BROKEN
 
-    [ticket] = asyncio.run(through(impatient, invoke))
-    impatient.close()
-    other.close()
-    assert (ticket.state, ticket.attempts, ticket.result) == (TicketState.SUCCEEDED, 1, b'"once"')
-    assert "not_stored" in caplog.messages
+    async def story() -> None:
+        nonlocal mended
+        async with working(store, invoke) as house:
+            house.deploy("other")
+            tickets = await house.ended(*[await house.accept(body=b"%d" % n) for n in range(5)])
+            await house.ended(await house.accept("other"))
+            page = store.dead_letters.page(PROJECT, "f", after="", limit=2)
+            assert [letter.id for letter in page] == [ticket.id for ticket in tickets[:2]]
+            rest = store.dead_letters.page(PROJECT, "f", after=page[-1].id, limit=10)
+            assert [letter.id for letter in rest] == [ticket.id for ticket in tickets[2:]]
+            assert {letter.attempts for letter in rest} == {3}
+
+            mended = True
+            assert await house.queue.redrive(PROJECT, "f", tickets[0].id) == 1
+            [again] = await house.ended(tickets[0])
+            assert (again.state, again.attempts, again.error) == (TicketState.SUCCEEDED, 1, "")
+            assert await house.queue.purge(PROJECT, "f", tickets[1].id) == 1
+            assert (await house.find(tickets[1])).state is TicketState.FORGOTTEN
+            assert await house.queue.redrive(PROJECT, "f", tickets[1].id) == 0
+            assert await house.queue.redrive(PROJECT, "f") == 3
+            assert {t.state for t in await house.ended(*tickets[2:])} == {TicketState.SUCCEEDED}
+            assert store.dead_letters.page(PROJECT, "f", after="", limit=10) == []
+            assert len(store.dead_letters.page(PROJECT, "other", after="", limit=10)) == 1
+
+    run(story())
+
+
+def test_who_leaves_dead_letters_lying_is_refused_when_there_are_too_many(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambent.jobs.lanes.DEAD_MAX", 2)
+
+    async def story() -> None:
+        async with working(store, answers(BROKEN)) as house:
+            await house.ended(await house.accept(), await house.accept())
+            with pytest.raises(DeadLettersFull, match="lambent dlq ls f"):
+                await house.accept()
+        async with working(store, answers(BROKEN)) as house:  # and the next server knows
+            with pytest.raises(DeadLettersFull):
+                await house.accept()
+            await house.queue.purge(PROJECT, "f")
+            await house.ended(await house.accept())
+
+    run(story())
+
+
+def test_an_outcome_is_kept_for_its_time_and_an_idempotency_key_for_a_day(store: SqlStore) -> None:
+    async def story() -> None:
+        async with working(store, answers(outcome(body=b"[1]"))) as house:
+            house.deploy(result_keep_s=100)
+            keyed, plain = await house.ended(await house.accept(keyed=True), await house.accept())
+            assert keyed.result == plain.result == b"[1]"
+            await asyncio.sleep(90)
+            assert (await house.find(plain)).result == b"[1]"
+            await asyncio.sleep(100)
+            kept = await house.find(keyed)
+            assert (kept.state, kept.result, kept.body_hash) == (TicketState.FORGOTTEN, b"", keyed.body_hash)
+            assert await house.queue.find(PROJECT, plain.id) is None
+            await asyncio.sleep(86_400)
+            assert await house.queue.find(PROJECT, keyed.id) is None
+
+    run(story())
+
+
+def test_the_oldest_results_go_when_all_together_are_too_large(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambent.jobs.queue.RESULTS_BYTES_MAX", 2500)
+    monkeypatch.setattr("lambent.jobs.queue.RESULTS_BYTES_SLACK", 100)
+
+    async def story() -> None:
+        async with working(store, answers(outcome(body=b"x" * 1000))) as house:
+            tickets = []
+            for _ in range(5):
+                tickets += await house.ended(await house.accept())
+                await asyncio.sleep(2)
+            found = [await house.queue.find(PROJECT, ticket.id) for ticket in tickets]
+            assert [ticket is not None for ticket in found] == [False, False, False, True, True]
+
+    run(story())
 
 
 def test_what_an_earlier_server_left_counts_towards_the_most_that_may_wait(
     store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lambent.jobs.queue.OPEN_MAX", 1)
-    asyncio.run(accepted_by_a_server_that_stops(store))
-    with pytest.raises(QueueFull, match="maximum"):
-        asyncio.run(accepted_by_a_server_that_stops(store))
+    monkeypatch.setattr("lambent.jobs.lanes.OPEN_MAX", 2)
+    monkeypatch.setattr("lambent.jobs.lanes.OPEN_BYTES_MAX", 100)
+
+    async def story() -> None:
+        async with working(store, sleeper(1)) as house:
+            house.queue.pause()
+            await house.accept()
+            with pytest.raises(QueueFull, match="bytes"):
+                await house.accept(body=b"x" * 99)
+            await house.accept()
+        async with working(store, sleeper(1)) as house:
+            with pytest.raises(QueueFull, match="maximum"):
+                await house.accept()
+            await asyncio.sleep(5)
+            await house.accept()
+
+    run(story())
 
 
-async def accepted_by_a_server_that_stops(store: SqlStore) -> None:
-    async def invoke(_: Invocation) -> Outcome:
-        raise AssertionError("nothing is run")
+def test_an_end_that_a_webhook_is_to_hear_of_is_stored_with_its_message(store: SqlStore) -> None:
+    async def story() -> None:
+        async with working(store, answers(BROKEN, BROKEN, BROKEN, outcome(body=b'{"y": 1}'))) as house:
+            tickets = [
+                (await house.ended(await house.accept(webhook="http://127.0.0.1:1/x", reach="any")))[0]
+                for _ in range(2)
+            ]
+            silent = await house.accept()
+            await house.ended(silent)
+            assert house.outbox.waiting == 2
+        told = store.deliveries.all(PROJECT, limit=10)
+        bodies = [msgspec.json.decode(delivery.body) for delivery in reversed(told)]
+        assert [body["type"] for body in bodies] == ["invocation.dead", "invocation.succeeded"]
+        assert [body["data"]["id"] for body in bodies] == [ticket.id for ticket in tickets]
+        assert bodies[1]["data"]["result"] == {"y": 1}
+        assert "no attempts left" in bodies[0]["data"]["error"]
 
-    tasks = asyncio.TaskGroup()
-    queue = AsyncQueue(store.tickets, invoke, SystemClock(), tasks, running_max=1)
-    await queue.restore()
-    await queue.accept(invocation())
+    run(story())
 
 
-def _queued(ticket: Ticket) -> Ticket:
-    """As the caller of `accept` saw it, before it was taken up."""
-    return msgspec.structs.replace(ticket, state=TicketState.QUEUED)
+def test_whatever_falls_when_each_ticket_ends_once_and_nothing_is_left_over(store: SqlStore) -> None:
+    """A law, over many tickets that succeed, fail, are refused and are cancelled, in two servers."""
+
+    async def invoke(one: Invocation) -> Outcome:
+        number = int(one.body)
+        await asyncio.sleep(number % 7 / 10)
+        if number % 5 == 0:
+            raise QueueFull("full") if number % 2 else LoadFailed("never")
+        return outcome() if number % 3 else BROKEN
+
+    async def story() -> None:
+        tickets: list[Ticket] = []
+        for _ in range(2):
+            async with working(store, invoke, running_max=6) as house:
+                house.deploy(async_age_max_s=15)
+                tickets += [
+                    await house.accept(body=b"%d" % n, order_key="k" if n % 4 == 0 else "") for n in range(60)
+                ]
+                await asyncio.sleep(1.3)
+        async with working(store, invoke, running_max=6) as house:
+            house.deploy(async_age_max_s=15)
+            ended = await house.ended(*tickets)
+        states = Counter(ticket.state for ticket in ended)
+        assert states[TicketState.SUCCEEDED] + states[TicketState.DEAD] == 120
+        assert all(ticket.error for ticket in ended if ticket.state is TicketState.DEAD)
+        [share] = store.tickets.shares()
+        assert (share.open, share.open_bytes, share.dead) == (0, 0, states[TicketState.DEAD])
+
+    run(story())

@@ -1,0 +1,196 @@
+"""Asynchronous invocations, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, and_, case, delete, exists, func, or_, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from lambent.storage.sql_database import Database, columns, one
+from lambent.storage.tables import DELIVERIES, TICKETS
+from lambent.storage.tickets import KEY_KEPT_S, OPEN, Change, Moved, Share, Ticket, TicketState
+
+FORGOTTEN_AT_A_TIME: Final = 1000
+# What changes in a ticket's life. Its body, which may be large, is not written again.
+CHANGING: Final = (
+    "state", "attempts", "due_unix_ms", "error", "result", "result_type", "ended_unix_ms", "forget_unix_ms",
+)  # fmt: skip
+KEPT_FINAL: Final = (TicketState.SUCCEEDED, TicketState.DEAD, TicketState.CANCELLED)
+EMPTIED: Final = {
+    "state": TicketState.FORGOTTEN.value, "body": b"", "result": b"", "error": "", "client_context": "",
+}  # fmt: skip
+
+
+class SqlTickets:
+    """The durable queue; implements `storage.tickets.Tickets`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def change(self, changes: Sequence[Change]) -> Sequence[bool]:
+        """Make changes in one transaction; which of them were made, as their tickets were as expected."""
+        with self._database.writing() as connection:
+            return [_change(connection, one_change) for one_change in changes]
+
+    def find(self, project: str, ticket: str) -> Ticket | None:
+        """The ticket of that id, or None."""
+        query = _tickets().where(TICKETS.c.project == project, TICKETS.c.id == ticket)
+        with self._database.reading() as connection:
+            row = connection.execute(query).mappings().first()
+        return None if row is None else one(row, Ticket)
+
+    def due(self, project: str, deployment: str, *, now_unix_ms: int, limit: int) -> Sequence[Ticket]:
+        """Queued tickets whose time has come, longest due first, without those that another's order key bars.
+
+        Of those with one order key only the first that has not ended is told, when its own time has come.
+        """
+        earlier = TICKETS.alias("earlier")
+        barred = exists().where(
+            earlier.c.project == project,
+            earlier.c.deployment == deployment,
+            earlier.c.order_key == TICKETS.c.order_key,
+            # As the partial index is written, so that SQLite uses it.
+            earlier.c.order_key != "",
+            earlier.c.state.in_(OPEN),
+            earlier.c.sequence < TICKETS.c.sequence,
+        )
+        query = (
+            _tickets()
+            .where(*_of(project, deployment, TicketState.QUEUED), TICKETS.c.due_unix_ms <= now_unix_ms)
+            .where(or_(TICKETS.c.order_key == "", ~barred))
+            .order_by(TICKETS.c.due_unix_ms, TICKETS.c.sequence)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [one(row, Ticket) for row in connection.execute(query).mappings()]
+
+    def restore(self) -> int:
+        """At start: what was running is queued again; returns how many."""
+        again = update(TICKETS).where(TICKETS.c.state == TicketState.RUNNING).values(state=TicketState.QUEUED)
+        with self._database.writing() as connection:
+            return connection.execute(again).rowcount
+
+    def shares(self) -> Sequence[Share]:
+        """What each deployment has in the queue; none for those that have nothing."""
+        is_open, states = TICKETS.c.state.in_(OPEN), (*OPEN, TicketState.DEAD)
+        query = (
+            select(
+                TICKETS.c.project,
+                TICKETS.c.deployment,
+                func.sum(case((is_open, 1), else_=0)).label("open"),
+                func.sum(case((is_open, func.length(TICKETS.c.body)), else_=0)).label("open_bytes"),
+                func.sum(case((is_open, 0), else_=1)).label("dead"),
+            )
+            .where(TICKETS.c.state.in_(states))
+            .group_by(TICKETS.c.project, TICKETS.c.deployment)
+        )
+        with self._database.reading() as connection:
+            return [one(row, Share) for row in connection.execute(query).mappings()]
+
+    def forget(self, *, now_unix_ms: int, results_bytes_max: int) -> int:
+        """Forget final ones whose time is over, and the oldest results over a size; returns how many."""
+        over = select(TICKETS.c.id).where(
+            TICKETS.c.state.in_(KEPT_FINAL), TICKETS.c.forget_unix_ms <= now_unix_ms
+        )
+        key_over = now_unix_ms - int(KEY_KEPT_S * 1e3)
+        gone = select(TICKETS.c.id).where(
+            TICKETS.c.state == TicketState.FORGOTTEN,
+            or_(TICKETS.c.keyed.is_(False), TICKETS.c.created_unix_ms <= key_over),
+        )
+        with self._database.writing() as connection:
+            forgotten = _empty(connection, over.limit(FORGOTTEN_AT_A_TIME))
+            forgotten += _empty(connection, _oldest_over(results_bytes_max).limit(FORGOTTEN_AT_A_TIME))
+            deleted = delete(TICKETS).where(TICKETS.c.id.in_(gone.limit(FORGOTTEN_AT_A_TIME)))
+            return forgotten + connection.execute(deleted).rowcount
+
+
+class SqlDeadLetters:
+    """What could not be done; implements `storage.tickets.DeadLetters`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(self, project: str, deployment: str, *, after: str, limit: int) -> Sequence[Ticket]:
+        """Oldest first, behind the one with the id `after`, without their bodies and results."""
+        fields = [column for column in TICKETS.c if column.name not in ("sequence", "body", "result")]
+        query = (
+            select(*fields, func.zeroblob(0).label("body"), func.zeroblob(0).label("result"))
+            .where(*_of(project, deployment, TicketState.DEAD))
+            .order_by(TICKETS.c.sequence)
+            .limit(limit)
+        )
+        if after:
+            place = select(TICKETS.c.sequence).where(TICKETS.c.id == after, TICKETS.c.project == project)
+            query = query.where(TICKETS.c.sequence > func.coalesce(place.scalar_subquery(), 0))
+        with self._database.reading() as connection:
+            return [one(row, Ticket) for row in connection.execute(query).mappings()]
+
+    def redrive(self, project: str, deployment: str, *, ticket: str, now_unix_ms: int) -> Moved:
+        """Queue one, or all where `ticket` is empty, as if just accepted; returns how many."""
+        again = {
+            "state": TicketState.QUEUED.value,
+            "attempts": 0,
+            "due_unix_ms": now_unix_ms,
+            "queued_unix_ms": now_unix_ms,
+            "ended_unix_ms": None,
+            "forget_unix_ms": None,
+            "result": b"",
+        }
+        return self._all_or_one(project, deployment, ticket, again)
+
+    def purge(self, project: str, deployment: str, *, ticket: str, now_unix_ms: int) -> Moved:
+        """Forget one, or all where `ticket` is empty; returns how many."""
+        return self._all_or_one(project, deployment, ticket, {**EMPTIED, "forget_unix_ms": now_unix_ms})
+
+    def _all_or_one(self, project: str, deployment: str, ticket: str, values: dict[str, Any]) -> Moved:
+        where = [*_of(project, deployment, TicketState.DEAD)]
+        if ticket:
+            where.append(TICKETS.c.id == ticket)
+        size = select(func.coalesce(func.sum(func.length(TICKETS.c.body)), 0)).where(*where)
+        with self._database.writing() as connection:
+            size_bytes: int = connection.execute(size).scalar_one()
+            return Moved(
+                connection.execute(update(TICKETS).where(*where).values(values)).rowcount, size_bytes
+            )
+
+
+def _change(connection: Connection, change: Change) -> bool:
+    ticket = change.ticket
+    if change.expects is None:
+        new = insert(TICKETS).values(columns(ticket)).on_conflict_do_nothing(index_elements=["id"])
+        made = connection.execute(new).rowcount == 1
+    else:
+        values = {name: getattr(ticket, name) for name in CHANGING}
+        if not ticket.body:  # it is not needed any more
+            values["body"] = b""
+        where = and_(
+            TICKETS.c.id == ticket.id,
+            TICKETS.c.project == ticket.project,
+            TICKETS.c.state == change.expects,
+        )
+        made = connection.execute(update(TICKETS).where(where).values(values)).rowcount == 1
+    if made and change.delivery is not None:
+        connection.execute(insert(DELIVERIES).values(columns(change.delivery)))
+    return made
+
+
+def _oldest_over(results_bytes_max: int) -> Select[Any]:
+    """Succeeded tickets that would have to go for the others' results to fit, oldest end first."""
+    newer = (TICKETS.c.ended_unix_ms.desc(), TICKETS.c.sequence.desc())
+    held = func.sum(func.length(TICKETS.c.result)).over(order_by=newer).label("held")
+    sums = select(TICKETS.c.id, held).where(TICKETS.c.state == TicketState.SUCCEEDED).subquery()
+    return select(sums.c.id).where(sums.c.held > results_bytes_max)
+
+
+def _empty(connection: Connection, which: Select[Any]) -> int:
+    return connection.execute(update(TICKETS).where(TICKETS.c.id.in_(which)).values(EMPTIED)).rowcount
+
+
+def _of(project: str, deployment: str, state: TicketState) -> tuple[Any, ...]:
+    return (TICKETS.c.project == project, TICKETS.c.deployment == deployment, TICKETS.c.state == state)
+
+
+def _tickets() -> Select[Any]:
+    return select(*(column for column in TICKETS.c if column.name != "sequence"))
