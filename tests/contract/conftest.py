@@ -1,11 +1,13 @@
-"""The stores that the contract holds for, each opened on a fresh place."""
+"""The stores and the engines that the contracts hold for, each opened on a fresh place."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lambent.storage.sql import SqlStore
+from tests.support.engine_stages import LocalStage, MemoryStage, Stage, local_stage, scripted_peer
 from tests.support.virtual_time import ManualClock
 
 Open = Callable[[], SqlStore]
@@ -38,3 +40,14 @@ def reopen(location: str, clock: ManualClock) -> Iterator[Open]:
 @pytest.fixture
 def store(reopen: Open) -> SqlStore:
     return reopen()
+
+
+@pytest.fixture(params=["memory", "scripted", "local"])
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Stage:
+    match request.param:
+        case "memory":
+            return MemoryStage()
+        case "scripted":
+            return LocalStage(tmp_path, scripted_peer(tmp_path), asyncio.new_event_loop)
+        case _:
+            return local_stage(tmp_path)

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from lambent.core.errors import Draining, LoadFailed
 from lambent.core.invocation import Status
-from lambent.core.spec import ForkUnsafe, Temperature
+from lambent.core.spec import Temperature
 from lambent.engines.base import WorkerGone
 from lambent.wire.frames import Stop, read_error
 from lambent.wire.process import Runtime
 from tests.support.engine_stages import (
-    LocalStage,
-    MemoryStage,
     Scenery,
     Stage,
     ask,
     eventually,
-    local_stage,
-    scripted_peer,
 )
 from tests.support.patience import PATIENT_S
 
 LOADING = {"load", "init"}  # a model is loaded, a handler's module is initialised
-
-
-@pytest.fixture(params=["memory", "scripted", "local"])
-def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Stage:
-    match request.param:
-        case "memory":
-            return MemoryStage()
-        case "scripted":
-            return LocalStage(tmp_path, scripted_peer(tmp_path), asyncio.new_event_loop)
-        case _:
-            return local_stage(tmp_path)
 
 
 def test_a_worker_answers_and_says_what_its_wake_was_made_of(stage: Stage) -> None:
@@ -155,35 +139,6 @@ def test_a_revision_that_must_not_be_forked_stays_warm_and_its_workers_load_by_t
         assert (await scenery.engine.prime(plan)).unsafe == primed.unsafe
         assert scenery.engine.temperature(plan.revision) is Temperature.WARM
         await eventually(lambda: scenery.count("template") == 0)
-
-    stage.play(story, load_timeout_s=PATIENT_S)
-
-
-def test_what_was_found_unsafe_is_still_told_when_it_is_cold(stage: Stage) -> None:
-    async def story(scenery: Scenery) -> None:
-        plan = scenery.plan("unsafe")
-        found = (await scenery.engine.prime(plan)).unsafe
-        await scenery.engine.chill(plan.revision, Temperature.COLD)
-        assert scenery.engine.temperature(plan.revision) is Temperature.COLD
-        assert scenery.engine.safety(plan.revision).unsafe == found
-        assert scenery.engine.safety("never seen").unsafe == ()
-
-    stage.play(story, load_timeout_s=PATIENT_S)
-
-
-def test_a_revision_whose_owner_allows_it_is_primed_in_spite_of_what_was_found(stage: Stage) -> None:
-    async def story(scenery: Scenery) -> None:
-        plan = scenery.plan("unsafe", unsafe=ForkUnsafe.ALLOW)
-        primed = await scenery.engine.prime(plan)
-        assert (primed.temperature, primed.unsafe) == (Temperature.PRIMED, ())
-        safety = scenery.engine.safety(plan.revision)
-        assert safety.unsafe == ()
-        assert "thread" in safety.overruled[0]
-        worker = await scenery.engine.start(plan)
-        answer, _ = await worker.call(ask(), b"{}")
-        assert answer.status is Status.OK
-        assert worker.parts_ms.keys().isdisjoint(LOADING)
-        assert scenery.engine.temperature(plan.revision) is Temperature.PRIMED
 
     stage.play(story, load_timeout_s=PATIENT_S)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from lambent.core.invocation import Role
-from lambent.gateway.requests import Message
 from lambent.gateway.presence import ClientLeft
+from lambent.gateway.requests import Message
 from tests.unit.gateway.asgi import BODY_BYTES_MAX, House, request, scope_of
 
 
