@@ -12,7 +12,7 @@ import msgspec
 
 from lambent.core.environments import preloads
 from lambent.core.errors import CallerFault, InvalidSpec
-from lambent.core.spec import DeploymentSpec, ForkUnsafe, Kind, Setting, new_spec, with_settings
+from lambent.core.spec import DeploymentSpec, ForkUnsafe, Kind, Parallel, Setting, new_spec, with_settings
 from lambent.storage.base import Artifacts, Revision
 from lambent.wire.api import Declaration, DeployRequest
 from lambent.wire.aws_lambda import Place
@@ -79,6 +79,8 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         env=spec.env,
         memory_bytes=spec.memory_bytes,
         mapped_bytes=sum(each.mapped_bytes for each in serving),
+        concurrency=spec.concurrency,
+        threaded=spec.parallel is Parallel.THREADS,
         threads=spec.threads,
         unsafe_allowed=spec.fork_unsafe is ForkUnsafe.ALLOW,
         timeout_s=spec.timeout_s,

@@ -110,7 +110,7 @@ def load(plan: RevisionPlan, loading: Loading) -> Handler:
     if plan.concurrency > 1 and not (plan.threaded or is_async(function)):
         message = (
             f"'{plan.entrypoint}' is not async and cannot run {plan.concurrency} calls at once: "
-            "make it async, or set threaded=1 if it may run in threads"
+            "make it async, or set parallel=threads if it may run in threads"
         )
         raise Fault("Lambent.NotConcurrent", message)
     if is_async(function) or plan.threaded:
