@@ -130,7 +130,7 @@ demo: .venv/.ready-keras ## play the whole story in this terminal
 bench: venv-bench ## measure Lambent beside its peers, as a table of ratios
 	@$(BIN)/python -m benchmarks
 
-bench-wake: venv-frameworks ## measure wakes and memory of torch models up to 1 GB
+bench-wake: venv-frameworks ## measure wakes, memory, crowding and races (LAMBENT_TRACES=DIR for simulate)
 	@$(BIN)/python -m benchmarks wake
 
 .PHONY: clean

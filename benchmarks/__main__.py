@@ -1,9 +1,10 @@
-"""`python -m benchmarks [cold] [echo] [memory] [wake] [--json]`: measure, and print one table."""
+"""`python -m benchmarks [cold] [echo] [memory] [wake] [--traces DIR] [--json]`: measure, print one table."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from benchmarks import cold, echo, load, machine, memory, progress, wake
+from benchmarks import cold, echo, load, machine, memory, progress, simulated, wake
 from benchmarks.figures import Measured, Missing, as_record, table
 
 TOPICS: Final[Mapping[str, Callable[[Path], Sequence[Measured]]]] = MappingProxyType(
@@ -27,7 +28,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("topics", nargs="*", metavar="|".join(TOPICS))
     parser.add_argument("--json", action="store_true", help="every value that was measured, for a program")
+    parser.add_argument(
+        "--traces", metavar="DIR", help=f"where traces of others are, for wake (or {simulated.TRACES})"
+    )
     told = parser.parse_args()
+    if told.traces:
+        os.environ[simulated.TRACES] = told.traces
     if unknown := set(told.topics) - set(TOPICS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     about, started_s = machine.describe(), time.monotonic()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -111,39 +111,38 @@ def measure(folder: Path) -> Sequence[Measured]:
     digits = models.digits(folder)
     readings = Readings()
     state_dir = folder / "state"
-    artifacts = {"onnx": digits.onnx} | ({"keras": digits.keras} if digits.keras else {})
+    artifacts = digits.artifacts
     with lambent(state_dir) as server, contextlib.ExitStack() as forkers:
-        primed = [Asleep(artifact, f"{artifact}-primed", "primed") for artifact in artifacts]
-        warm = [Asleep(artifact, f"{artifact}-warm", "warm") for artifact in artifacts]
-        for asleep in primed:
-            server.deploy(artifacts[asleep.artifact], asleep.name, keep_alive_s=KEEP_ALIVE_S, workers_max=1)
-        for asleep in warm:
-            server.deploy(
-                artifacts[asleep.artifact],
-                asleep.name,
-                keep_alive_s=KEEP_ALIVE_S,
-                workers_max=1,
-                template_keep_s=0,
-            )
+        primed = deployed(server, digits, "primed")
+        warm = deployed(server, digits, "warm", template_keep_s=0)
         by_framework = {}
         for framework, file in artifacts.items():
             by_framework[framework] = forkers.enter_context(
                 contextlib.closing(Forker(framework, file, digits.picture))
             )
-        _rounds(server, primed, by_framework, artifacts, digits, readings)
+        rounds(server, primed, by_framework, digits, readings)
         _warm(server, warm, digits, readings)
     _cold(state_dir, primed, digits, readings)
     return list(_lines(list(artifacts), readings))
 
 
-def _rounds(
+def deployed(server: Lambent, digits: Digits, temperature: str, **settings: float) -> Sequence[Asleep]:
+    """The digits model in each of its forms, to be woken from this temperature."""
+    asleep = [Asleep(artifact, f"{artifact}-{temperature}", temperature) for artifact in digits.artifacts]
+    for one in asleep:
+        file = digits.artifacts[one.artifact]
+        server.deploy(file, one.name, keep_alive_s=KEEP_ALIVE_S, workers_max=1, **settings)
+    return asleep
+
+
+def rounds(
     server: Lambent,
     primed: Sequence[Asleep],
-    forkers: dict[str, Forker],
-    artifacts: dict[str, Path],
+    forkers: Mapping[str, Forker],
     digits: Digits,
     readings: Readings,
 ) -> None:
+    """In turn: a wake of each, a fork of each, now and then a fresh process of each."""
     body = digits.picture.read_bytes()
     for asleep in primed:
         server.invoke(asleep.name, body)  # the first one ever builds the templates
@@ -154,7 +153,7 @@ def _rounds(
                 _wake(server, asleep, body, readings)
             for framework, forker in forkers.items():
                 _fork(framework, forker, readings)
-        for framework, file in artifacts.items():
+        for framework, file in digits.artifacts.items():
             readings.ms[f"fresh {framework}"].append(_fresh(framework, file, digits.picture))
 
 

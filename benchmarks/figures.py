@@ -24,6 +24,9 @@ class Unit(StrEnum):
     US = "µs"
     PER_S = "/s"
     MIB = "MiB"
+    S = "s"
+    PERCENT = "%"
+    COUNT = ""
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ class Sample(msgspec.Struct, frozen=True):
         return statistics.median(self.values)
 
     def __str__(self) -> str:
-        return f"{_number(self.median)} {self.unit}"
+        return f"{_number(self.median)} {self.unit}".rstrip()
 
     @property
     def spread(self) -> str:
@@ -158,7 +161,8 @@ def _cells(line: Line) -> Sequence[str]:
     )
     aim = ""
     if line.aim:
-        aim = f"{line.aim.sense} {line.aim.bound:g}{f' {line.measured.unit}' if line.ratio is None else '×'}"
+        unit = f" {line.measured.unit}".rstrip() if line.ratio is None else "×"
+        aim = f"{line.aim.sense} {line.aim.bound:,.7g}{unit}"
     verdict = {None: "", True: "reached", False: "not reached"}[line.reached]
     reference = str(line.against) if line.against else ""
     return (line.what, str(line.measured), line.measured.spread, line.beside, reference, ratio, aim, verdict)

@@ -34,7 +34,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """A response. `first_byte_ms` runs from before the connection is opened."""
+    """A response. `first_byte_ms` starts before a connection is opened, or at the request on an open one."""
 
     status: int
     headers: Mapping[str, str]
@@ -65,20 +65,32 @@ class Collector:
 
 def ask(target: Target, *, timeout_s: float = TIMEOUT_S) -> Reply:
     """Open a connection, ask, read the whole answer. Raises `OSError`, also after `timeout_s`."""
-    request = target.request()
+    started_s = time.perf_counter()
+    with connect(target, timeout_s=timeout_s) as connection:
+        return ask_on(connection, target, started_s=started_s)
+
+
+def connect(target: Target, *, timeout_s: float = TIMEOUT_S) -> socket.socket:
+    """A connection that may be asked again and again. Raises `OSError`."""
+    connection = socket.create_connection((target.host, target.port), timeout=timeout_s)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def ask_on(connection: socket.socket, target: Target, *, started_s: float | None = None) -> Reply:
+    """Ask on an open connection; `started_s`, by `time.perf_counter`, is now unless it is told."""
     collector = Collector()
     parser = httptools.HttpResponseParser(collector)
-    started_s = time.perf_counter()
-    with socket.create_connection((target.host, target.port), timeout=timeout_s) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(request)
+    request = target.request()
+    started_s = time.perf_counter() if started_s is None else started_s
+    connection.sendall(request)
+    chunk = connection.recv(CHUNK_BYTES)
+    first_byte_s = time.perf_counter()
+    while chunk:
+        parser.feed_data(chunk)
+        if collector.complete:
+            break
         chunk = connection.recv(CHUNK_BYTES)
-        first_byte_s = time.perf_counter()
-        while chunk:
-            parser.feed_data(chunk)
-            if collector.complete:
-                break
-            chunk = connection.recv(CHUNK_BYTES)
     if not collector.complete:
         raise ConnectionError(f"{target.path}: the server closed the connection in the middle of its answer")
     return Reply(

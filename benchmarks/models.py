@@ -35,6 +35,11 @@ class Digits(msgspec.Struct, frozen=True):
     keras: Path | None
     picture: Path
 
+    @property
+    def artifacts(self) -> Mapping[str, Path]:
+        """The model in each form that there is, by framework."""
+        return {"onnx": self.onnx} | ({"keras": self.keras} if self.keras else {})
+
 
 def environ() -> dict[str, str]:
     """The environment of a process that runs TensorFlow or ONNX Runtime, with their chatter off."""

@@ -36,6 +36,11 @@ def pss_bytes(pid: int) -> int:
     return next((int(words[1]) * 1024 for words in lines if words[0] == "Pss:"), 0)
 
 
+def tree_pss_bytes(pid: int) -> int:
+    """The memory of a process and of all below it."""
+    return sum(map(pss_bytes, tree(pid)))
+
+
 def _cpu_s(pid: int) -> float:
     try:
         stat = (PROC / str(pid) / "stat").read_text()

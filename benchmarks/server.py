@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.http1 import Reply, Target, ask
+from lambent import Client
 
 HOST: Final = "127.0.0.1"
 STARTS_S: Final = 60.0
@@ -21,7 +22,7 @@ STOPS_S: Final = 20.0
 VERB_S: Final = 120.0
 REST_S: Final = 60.0
 POLL_S: Final = 0.02
-SETTLE_S: Final = 0.1
+SETTLE_S: Final = 0.3
 OK: Final = 200
 
 
@@ -54,6 +55,10 @@ class Lambent:
         if done.returncode:
             raise RuntimeError(f"lambent {' '.join(words)}: {done.stderr or done.stdout}")
 
+    def client(self) -> Client:
+        """What a user's program holds: for many deploys, since the command starts a Python for each."""
+        return Client(f"http://{HOST}:{self.port}", self._key)
+
     def invoke(self, name: str, body: bytes) -> Reply:
         """One invocation over a new connection. Raises `RuntimeError` unless it went well."""
         reply = ask(self.target(f"/invoke/{name}", body))
@@ -69,7 +74,16 @@ class Lambent:
                 why = "; ".join(seen["unsafe"]) or seen["last_error"] or f"{seen['workers']} workers"
                 raise TimeoutError(f"{name} is {seen['temperature']} and not {temperature}: {why}")
             time.sleep(POLL_S)
-        # What the last question itself cost is over before anything is measured.
+        # What the last question cost is over before anything is measured, and a worker is parked again.
+        time.sleep(SETTLE_S)
+
+    def staff(self, name: str, workers: int) -> None:
+        """Wait until it has so many workers. Raises `TimeoutError`."""
+        until_s = time.monotonic() + REST_S
+        while (seen := self.view(name))["workers"] != workers:
+            if time.monotonic() > until_s:
+                raise TimeoutError(f"{name} has {seen['workers']} workers and not {workers}")
+            time.sleep(POLL_S)
         time.sleep(SETTLE_S)
 
     def view(self, name: str) -> Mapping[str, Any]:
@@ -82,8 +96,8 @@ class Lambent:
 
 
 @contextlib.contextmanager
-def lambent(state_dir: Path) -> Iterator[Lambent]:
-    """Lambent on a free port; stopped when the block ends, and its processes with it."""
+def lambent(state_dir: Path, *flags: str) -> Iterator[Lambent]:
+    """`lambent up` on a free port with `flags`; stopped when the block ends, and its processes with it."""
     state_dir.mkdir(parents=True, exist_ok=True)
     about = state_dir / "server.json"
     about.unlink(missing_ok=True)
@@ -96,6 +110,7 @@ def lambent(state_dir: Path) -> Iterator[Lambent]:
         HOST,
         "--port",
         str(free_port()),
+        *flags,
     ]
     with _process(words, state_dir / "bench.log") as process:
         _wait(process, about.exists, state_dir / "bench.log")

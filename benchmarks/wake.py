@@ -1,6 +1,8 @@
-"""Wakes and memory of torch models from 400 KB to 1 GB: fork and map, beside loading in a fresh process.
+"""Wakes and memory at their limits, each beside what it is held against, in one run.
 
-Needs torch, 4 GB of memory and as much room in the folder for temporary files.
+Digits and torch models of up to 1 GB beside a fresh process; many workers and fine-tunes beside one; 200
+models in the room of 20; a thousand races from zero to one; traces of others through `lambent simulate`.
+Needs 4 GB of memory and as much room in the folder for temporary files, and takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -8,36 +10,33 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import psutil
 
-from benchmarks import models, processes, progress
+from benchmarks import cold, crowded, finetunes, models, progress, races, simulated, torch_apps
 from benchmarks.figures import Aim, Line, Measured, Missing, Sample, Sense, Unit
 from benchmarks.server import Lambent, lambent
+from benchmarks.torch_apps import Network
 
 TOPIC: Final = "wake"
-APP: Final = Path(__file__).parent / "peers" / "torch_network.py"
 WAKES: Final = 15
 FRESH: Final = 3
 CREW: Final = 16
-CREW_S: Final = 30.0
 KEEP_ALIVE_S: Final = 0.5
-MIB: Final = 2**20
 FASTER: Final = "faster"
+WAKE_MAX_MS: Final = 15.0
+TIMES_FASTER: Final = 100.0
+PRIMED: Final = "{}, primed → first byte"
+FRESH_PYTHON: Final = "fresh Python, load, first answer"
 
 
-class Network(msgspec.Struct, frozen=True):
-    """A network to wake, and what is aimed at; an aim that is None is not this network's."""
+class Aims(msgspec.Struct, frozen=True, kw_only=True):
+    """What is aimed at for one network; an aim that is None is not this network's."""
 
-    name: str
-    layers: int
-    width: int
     wake_max_ms: float | None = None
     times_faster: float | None = None
     share_of_fresh: float | None = None
@@ -46,38 +45,74 @@ class Network(msgspec.Struct, frozen=True):
 
 
 NETWORKS: Final = (
-    Network("torch-digits", 0, 784, wake_max_ms=15, times_faster=100),
-    Network("torch-200mb", 48, 1024, crew_times_one=1.10),
-    Network("torch-1gb", 62, 2048, share_of_fresh=0.05, each_worker_max_mib=16),
+    (
+        Network(name="torch-digits", layers=0, width=784),
+        Aims(wake_max_ms=WAKE_MAX_MS, times_faster=TIMES_FASTER),
+    ),
+    (Network(name="torch-200mb", layers=48, width=1024), Aims(crew_times_one=1.10)),
+    (Network(name="torch-1gb", layers=62, width=2048), Aims(share_of_fresh=0.05, each_worker_max_mib=16)),
 )
 
 
 def measure(folder: Path) -> Sequence[Measured]:
-    """Every line of this topic."""
-    if importlib.util.find_spec("torch") is None:
-        return [Missing(topic=TOPIC, what="torch", why="torch is not installed: make venv-frameworks")]
-    lines: list[Measured] = []
+    """Every line of this topic. What cannot be measured is said, and the others are."""
+    return [
+        *lines_of("digits", folder, _digits),
+        *lines_of("torch", folder, _torch, needs="torch"),
+        *lines_of("fine-tunes", folder, lambda inside: finetunes.lines(TOPIC, inside), needs="torch"),
+        *lines_of("crowded", folder, lambda inside: crowded.lines(TOPIC, inside)),
+        *lines_of("races", folder, lambda inside: races.lines(TOPIC, inside)),
+        *lines_of("simulate", folder, lambda _: simulated.lines(TOPIC)),
+    ]
+
+
+def lines_of(
+    what: str, folder: Path, lines: Callable[[Path], Iterable[Measured]], *, needs: str = ""
+) -> Sequence[Measured]:
+    """One part of the topic; where it fails, what it had measured by then, and why it went no further."""
+    if needs and importlib.util.find_spec(needs) is None:
+        return [Missing(topic=TOPIC, what=what, why=f"{needs} is not installed: make venv-frameworks")]
+    inside = folder / what
+    inside.mkdir()
+    measured: list[Measured] = []
+    try:
+        for line in lines(inside):
+            measured.append(line)  # noqa: PERF402  what was measured before one that fails is kept
+    except Exception as error:  # noqa: BLE001  the others can still be measured
+        progress.say(f"{TOPIC}: {what}: {error}")
+        measured.append(Missing(topic=TOPIC, what=what, why=str(error)))
+    return measured
+
+
+def _digits(folder: Path) -> Iterator[Measured]:
+    progress.say(f"{TOPIC}: training the digits model for one epoch")
+    digits, readings = models.digits(folder), cold.Readings()
     with lambent(folder / "state") as server:
-        for network in NETWORKS:
-            progress.say(f"wake: {network.name}")
-            app = _written(network, folder)
-            server.deploy(app, keep_alive_s=KEEP_ALIVE_S, timeout_s=120)
-            server.invoke(network.name, b"[]")  # trains it, if one may call it that
+        cold.rounds(server, cold.deployed(server, digits, "primed"), {}, digits, readings)
+    for artifact in ("onnx", "keras"):
+        what = PRIMED.format(f"{artifact}-digits")
+        wakes, fresh = readings.sample(f"primed {artifact}"), readings.sample(f"fresh {artifact}")
+        if wakes is None or fresh is None:
+            why = readings.failed.get(f"primed {artifact}", f"{artifact} is not installed")
+            yield Missing(topic=TOPIC, what=what, why=why)
+            continue
+        yield from _wake_lines(what, Aims(wake_max_ms=WAKE_MAX_MS, times_faster=TIMES_FASTER), wakes, fresh)
+
+
+def _torch(folder: Path) -> Iterator[Measured]:
+    with lambent(folder / "state") as server:
+        for network, aims in NETWORKS:
+            progress.say(f"{TOPIC}: {network.name}")
+            app = network.write(folder)
+            torch_apps.deploy(server, network, app, keep_alive_s=KEEP_ALIVE_S)
             weights = _weights(folder / "state")
             wakes = Sample(tuple(_wake(server, network) for _ in range(WAKES)), Unit.MS)
             fresh = Sample(tuple(_fresh(app, weights) for _ in range(FRESH)), Unit.MS)
-            lines += _wake_lines(network, wakes, fresh)
-            if network.layers:  # the smallest answers too fast for many workers to be needed
-                lines += _memory_lines(network, server)
-    return lines
-
-
-def _written(network: Network, folder: Path) -> Path:
-    """The App with the network's own numbers. Names of files are names of deployments."""
-    text = APP.read_text().replace("LAYERS = 0", f"LAYERS = {network.layers}")
-    app = folder / f"{network.name}.py"
-    app.write_text(text.replace("WIDTH = 784", f"WIDTH = {network.width}"))
-    return app
+            yield from _wake_lines(PRIMED.format(network.name), aims, wakes, fresh)
+            if network.layers:
+                yield from _memory_lines(server, network, app, aims)
+            with server.client() as client:
+                client.remove(network.name)
 
 
 def _weights(state_dir: Path) -> Path:
@@ -99,51 +134,32 @@ def _fresh(app: Path, weights: Path) -> float:
     return (time.perf_counter() - started_s) * 1e3
 
 
-def _wake_lines(network: Network, wakes: Sample, fresh: Sample) -> Iterator[Line]:
-    what, beside = f"{network.name}, primed → first byte", "fresh Python, load, first answer"
-    if network.wake_max_ms is not None:
-        yield Line(topic=TOPIC, what=what, measured=wakes, aim=Aim(Sense.AT_MOST, network.wake_max_ms))
-    if network.share_of_fresh is not None:
-        aim = Aim(Sense.AT_MOST, network.share_of_fresh)
-        yield Line(topic=TOPIC, what=what, measured=wakes, beside=beside, against=fresh, aim=aim)
+def _wake_lines(what: str, aims: Aims, wakes: Sample, fresh: Sample) -> Iterator[Line]:
+    if aims.wake_max_ms is not None:
+        yield Line(topic=TOPIC, what=what, measured=wakes, aim=Aim(Sense.AT_MOST, aims.wake_max_ms))
+    if aims.share_of_fresh is not None:
+        aim = Aim(Sense.AT_MOST, aims.share_of_fresh)
+        yield Line(topic=TOPIC, what=what, measured=wakes, beside=FRESH_PYTHON, against=fresh, aim=aim)
         return
-    aim_faster = None if network.times_faster is None else Aim(Sense.AT_LEAST, network.times_faster)
+    faster = None if aims.times_faster is None else Aim(Sense.AT_LEAST, aims.times_faster)
     yield Line(
-        topic=TOPIC, what=what, measured=wakes, beside=beside, against=fresh, inverse=FASTER, aim=aim_faster
+        topic=TOPIC,
+        what=what,
+        measured=wakes,
+        beside=FRESH_PYTHON,
+        against=fresh,
+        inverse=FASTER,
+        aim=faster,
     )
 
 
-def _memory_lines(network: Network, server: Lambent) -> Iterator[Measured]:
-    server.rest(network.name, "primed")
-    resting = set(processes.tree(server.pid))
-    one = _crew(server, network, resting, 1)
-    server.rest(network.name, "primed")
-    crew = _crew(server, network, resting, CREW)
+def _memory_lines(server: Lambent, network: Network, app: Path, aims: Aims) -> Iterator[Measured]:
+    progress.say(f"{TOPIC}: {network.name} with 1 and with {CREW} workers")
+    one = torch_apps.staffed(server, network, app, 1)
+    crew = torch_apps.staffed(server, network, app, CREW)
     what = f"{network.name}, all processes with {CREW} workers"
-    if one is None or crew is None:
-        yield Missing(topic=TOPIC, what=what, why=f"{CREW} workers were not seen at once")
-        return
-    aim = None if network.crew_times_one is None else Aim(Sense.AT_MOST, network.crew_times_one)
+    aim = None if aims.crew_times_one is None else Aim(Sense.AT_MOST, aims.crew_times_one)
     yield Line(topic=TOPIC, what=what, measured=crew, beside="with 1 worker", against=one, aim=aim)
     each = Sample(((crew.median - one.median) / (CREW - 1),), Unit.MIB)
-    aim = None if network.each_worker_max_mib is None else Aim(Sense.AT_MOST, network.each_worker_max_mib)
+    aim = None if aims.each_worker_max_mib is None else Aim(Sense.AT_MOST, aims.each_worker_max_mib)
     yield Line(topic=TOPIC, what="  each further worker", measured=each, aim=aim)
-
-
-def _crew(server: Lambent, network: Network, resting: set[int], count: int) -> Sample | None:
-    """The memory of the platform when so many workers have answered and live; None where they never do."""
-    until_s = time.monotonic() + CREW_S
-    while time.monotonic() < until_s:
-        asking = [
-            threading.Thread(target=server.invoke, args=(network.name, b"[]")) for _ in range(2 * count - 1)
-        ]
-        for thread in asking:
-            thread.start()
-        for thread in asking:
-            thread.join()
-        now = processes.tree(server.pid)
-        if len(set(now) - resting) == count:
-            total = sum(processes.pss_bytes(pid) for pid in now)
-            if set(processes.tree(server.pid)) == set(now) and all(map(psutil.pid_exists, now)):
-                return Sample((total / MIB,), Unit.MIB)
-    return None

@@ -2,7 +2,8 @@
 
     torch_network.py WEIGHTS   load the weights as torch's own documentation shows, answer once, end
 
-LAYERS square layers of WIDTH each; without layers it is a small classifier of digits.
+LAYERS square layers of WIDTH each; without layers it is a small classifier of digits. A TUNED one has other
+numbers than the one with the same layers in TUNED_LAYERS of them, and no biases: one tensor is one layer.
 """
 
 import sys
@@ -13,12 +14,14 @@ from torch import nn
 
 LAYERS = 0
 WIDTH = 784
+TUNED = 0
+TUNED_LAYERS = 0
 
 
 def network() -> nn.Module:
     """The network, with weights of its own."""
     if LAYERS:
-        return nn.Sequential(*(nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS)))
+        return nn.Sequential(*(nn.Linear(WIDTH, WIDTH, bias=not TUNED_LAYERS) for _ in range(LAYERS)))
     return nn.Sequential(nn.Linear(WIDTH, 128), nn.ReLU(), nn.Linear(128, 10), nn.Softmax(-1))
 
 
@@ -57,4 +60,8 @@ else:
     def fit(run: lambent.Run) -> None:
         """Random weights."""
         torch.manual_seed(1)
-        torch.save(network().state_dict(), run.model_dir / "net.pt")
+        net = network()
+        torch.manual_seed(1 + TUNED)
+        for layer in range(TUNED_LAYERS):
+            nn.init.normal_(net[layer].weight)
+        torch.save(net.state_dict(), run.model_dir / "net.pt")
