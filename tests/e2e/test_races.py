@@ -23,17 +23,19 @@ from tests.support.virtual_time import run
 TICK_S = 0.25
 STORIES, RACES_EACH = 50, 20  # a thousand
 REAL_RACES, TRACKS = 60, 6
-SETTINGS = {"keep_alive_s": 1, "template_keep_s": 3, "workers_max": 2}
 
 
 class Story:
-    """A node and what user code ran on it."""
+    """A node, and what came of the calls to it."""
 
-    def __init__(self, n: Node, ran: Counter[str], dice: random.Random) -> None:
+    def __init__(self, n: Node, dice: random.Random) -> None:
         self.node = n
-        self.ran = ran
         self.dice = dice
         self.outcomes: list[Outcome] = []
+
+    def deploy(self, number: int) -> None:
+        """One of a few revisions, which may have been there before."""
+        self.node.deploy(revision=f"r{number}", keep_alive_s=1, template_keep_s=3, workers_max=2)
 
     async def call(self, after_ticks: int) -> None:
         await asyncio.sleep(after_ticks * TICK_S)
@@ -48,7 +50,7 @@ class Story:
             case 0:
                 pass  # the last worker stops by itself
             case 1:
-                self.node.deploy(revision=f"r{self.dice.randrange(4)}", **SETTINGS)
+                self.deploy(self.dice.randrange(4))
             case 2:
                 for member in tuple(crew.idle if (crew := pool.crew(revision)) else ()):
                     member.worker.kill()
@@ -80,8 +82,8 @@ def test_each_arrival_is_answered_once_whatever_is_taken_away_in_its_tick(seed: 
             return body
 
         async with node(lambda _: Program(run=counted)) as n:
-            n.deploy(revision="r0", **SETTINGS)
-            told = Story(n, ran, dice)
+            told = Story(n, dice)
+            told.deploy(0)
             for _ in range(RACES_EACH):
                 await told.race()
             assert {outcome.status for outcome in told.outcomes} == {Status.OK}

@@ -53,7 +53,7 @@ class Race(StrEnum):
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of races. `faults` are those of calls; `twice` and `never` count invocations by their runs."""
+    """What came of races: the faults of calls, and how many of them ran twice or never."""
 
     races: int
     calls: int
