@@ -111,7 +111,7 @@ def test_running_tickets_are_queued_again_and_shares_are_counted(store: SqlStore
         store, ticket(1, state=TicketState.RUNNING, attempts=1), ticket(2, state=TicketState.DEAD, body=b"12")
     )
     put(store, ticket(3, body=b"1234"), ticket(4, deployment="b", state=TicketState.SUCCEEDED))
-    assert (store.tickets.restore(), store.tickets.restore()) == (1, 0)
+    assert [store.tickets.restore(now_unix_ms=9) for _ in range(2)] == [1, 0]
     found = store.tickets.find("default", "ticket-1")
     assert found == ticket(1, attempts=1)
     assert store.tickets.shares() == [
@@ -157,3 +157,30 @@ def test_a_rotation_is_kept(store: SqlStore, reopen: Open) -> None:
     for number in (1, 2):
         store.rotations.put(Rotation(project="default", number=number, overlap_until_unix_ms=9))
     assert reopen().rotations.find("default").number == 2
+
+
+def test_what_waits_is_due_as_soon_as_before_though_the_clock_was_set_back(store: SqlStore) -> None:
+    put(
+        store,
+        ticket(1, created_unix_ms=9 * DAY_MS, queued_unix_ms=9 * DAY_MS, due_unix_ms=10 * DAY_MS),
+        ticket(
+            2,
+            state=TicketState.SUCCEEDED,
+            created_unix_ms=8 * DAY_MS,
+            ended_unix_ms=9 * DAY_MS,
+            forget_unix_ms=11 * DAY_MS,
+        ),
+    )
+    store.deliveries.put(delivery(1, created_unix_ms=9 * DAY_MS, due_unix_ms=10 * DAY_MS))
+    store.tickets.restore(now_unix_ms=2 * DAY_MS)
+    assert due(store, 3 * DAY_MS - 1) == []
+    assert due(store, 3 * DAY_MS) == ["ticket-1"]
+    assert [one.id for one in store.deliveries.due(3 * DAY_MS, limit=10)] == ["msg-1"]
+    assert store.tickets.forget(now_unix_ms=4 * DAY_MS - 1, results_bytes_max=1000) == 0
+    found = store.tickets.find("default", "ticket-2")
+    assert found is not None
+    assert (found.created_unix_ms, found.ended_unix_ms, found.forget_unix_ms) == (
+        DAY_MS, 2 * DAY_MS, 4 * DAY_MS,
+    )  # fmt: skip
+    store.tickets.restore(now_unix_ms=3 * DAY_MS)  # nothing lies ahead: nothing moves
+    assert due(store, 3 * DAY_MS) == ["ticket-1"]

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from lambent.clock import Clock
+from lambent.clock import Clock, SteadyClock
 from lambent.core.deferral import Terms, running_max
 from lambent.core.errors import Conflict, LambentError, NotFound
 from lambent.core.invocation import Invocation, Outcome, Status, new_id
@@ -67,7 +67,7 @@ class AsyncQueue:
         self._dead_letters: Final = dead_letters
         self._invoke: Final = invoke
         self._routes: Final = routes
-        self._clock: Final = clock
+        self._clock: Final = SteadyClock(clock)  # or a jump would make what waits due never, or too old
         self._tasks: Final = tasks
         self._running_max: Final = running_max
         self._outbox: Final = outbox
@@ -167,7 +167,8 @@ class AsyncQueue:
 
     async def restore(self) -> None:
         """Take up what an earlier server left; before anything is accepted."""
-        again = await self._disk(self._tickets.restore)
+        now_unix_ms = self._clock.unix_ms()
+        again = await self._disk(lambda: self._tickets.restore(now_unix_ms=now_unix_ms))
         if again:
             log.info("tickets_requeued", extra={"count": again})
         self._lanes.restore(await self._disk(self._tickets.shares))

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from lambent.clock import Clock
+from lambent.clock import Clock, SteadyClock
 from lambent.core.deferral import Reach
 from lambent.core.errors import LambentError, QueueFull
 from lambent.core.retrying import Dead, RetryPolicy, next_try
@@ -66,7 +66,8 @@ class Webhooks:
     ) -> None:
         self._deliveries: Final = deliveries
         self._rotations: Final = rotations
-        self._clock: Final = clock
+        self._wall: Final = clock  # what receivers compare with their own
+        self._clock: Final = SteadyClock(clock)
         self._tasks: Final = tasks
         self._master: Final = master
         self._post: Final = poster
@@ -172,7 +173,7 @@ class Webhooks:
         try:
             known = await self.secrets(delivery.project)
             secrets = [secret for secret in (known.current, known.previous) if secret]
-            now_s = self._clock.unix_ms() // 1000
+            now_s = self._wall.unix_ms() // 1000
             headers = signed_headers(secrets, delivery.id, delivery.body, unix_s=now_s)
             answer = await self._post(delivery.url, delivery.body, headers, reach=delivery.reach)
             after = _after(delivery, answer, jitter=random.random(), now_unix_ms=self._clock.unix_ms())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, case, delete, exists, func, or_, select, update
+from sqlalchemy import Connection, Select, Table, and_, case, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from lambent.storage.sql_database import Database, columns, one
@@ -66,10 +66,12 @@ class SqlTickets:
         with self._database.reading() as connection:
             return [one(row, Ticket) for row in connection.execute(query).mappings()]
 
-    def restore(self) -> int:
-        """At start: what was running is queued again; returns how many."""
+    def restore(self, *, now_unix_ms: int) -> int:
+        """At start: what was running is queued again; returns how many. What lies ahead is moved to now."""
         again = update(TICKETS).where(TICKETS.c.state == TicketState.RUNNING).values(state=TicketState.QUEUED)
         with self._database.writing() as connection:
+            if (ahead_ms := _newest(connection) - now_unix_ms) > 0:
+                _move_back(connection, ahead_ms)
             return connection.execute(again).rowcount
 
     def shares(self) -> Sequence[Share]:
@@ -174,6 +176,23 @@ def _change(connection: Connection, change: Change) -> bool:
     if made and change.delivery is not None:
         connection.execute(insert(DELIVERIES).values(columns(change.delivery)))
     return made
+
+
+def _newest(connection: Connection) -> int:
+    """The last time at which anything was stored, in the time of the clock of then."""
+    times = (TICKETS.c.created_unix_ms, TICKETS.c.ended_unix_ms, DELIVERIES.c.created_unix_ms)
+    newest = (connection.execute(select(func.max(column))).scalar_one() for column in times)
+    return max((unix_ms for unix_ms in newest if unix_ms is not None), default=0)
+
+
+def _move_back(connection: Connection, by_ms: int) -> None:
+    """Everything that has times to come, and what an age or a term is counted from."""
+    moved: dict[Table, tuple[str, ...]] = {
+        TICKETS: ("due_unix_ms", "queued_unix_ms", "created_unix_ms", "ended_unix_ms", "forget_unix_ms"),
+        DELIVERIES: ("due_unix_ms", "created_unix_ms"),
+    }
+    for table, names in moved.items():
+        connection.execute(update(table).values({name: table.c[name] - by_ms for name in names}))
 
 
 def _oldest_over(results_bytes_max: int) -> Select[Any]:

@@ -126,8 +126,12 @@ class Tickets(Protocol):
     def due(self, project: str, deployment: str, *, now_unix_ms: int, limit: int) -> Sequence[Ticket]:
         """Queued tickets whose time has come, longest due first, but those that an order key bars."""
 
-    def restore(self) -> int:
-        """At start: what was running is queued again; returns how many."""
+    def restore(self, *, now_unix_ms: int) -> int:
+        """At start: what was running is queued again; returns how many.
+
+        Where something was stored later than now, the clock has been set back, and by so much everything that
+        waits is due earlier, messages to webhooks included.
+        """
 
     def shares(self) -> Sequence[Share]:
         """What each deployment has in the queue; none for those that have nothing."""

@@ -66,8 +66,9 @@ class House:
         self.store = store
         self.routes = Routes()
         self.outbox = Outbox()
+        self.clock = VirtualClock()
         self.queue = AsyncQueue(
-            store.tickets, store.dead_letters, invoke, self.routes, VirtualClock(), tasks,
+            store.tickets, store.dead_letters, invoke, self.routes, self.clock, tasks,
             running_max=running_max, outbox=self.outbox, disk=here,
         )  # fmt: skip
 
