@@ -84,7 +84,7 @@ class Sizes:
         return template_bytes + self.parked_bytes(plan.revision)
 
     def parked_bytes(self, revision: str) -> int:
-        """What a worker of it takes while it is parked."""
+        """What a worker of it takes while it is parked, or the one that stands in its place takes at most."""
         return self._parked.get(revision, self._typical.parked_bytes)
 
     def worker_bytes(self, revision: str) -> int:
@@ -154,6 +154,9 @@ class Sizes:
             self._workers[revision] = workers_bytes
         if family.parked:
             self._parked[revision] = parked_bytes
+        elif family.workers and (before_bytes := self.parked_bytes(revision)):
+            least_bytes = min(worker.private_bytes for worker in family.workers)
+            self._parked[revision] = min(before_bytes, least_bytes)
         if not family.templates:
             return workers_bytes + parked_bytes
         primed_bytes = _private(family.templates)

@@ -79,9 +79,14 @@ def test_the_first_worker_stands_in_the_place_of_the_one_that_was_parked() -> No
     home = process("environment", "", 11, 1, "numpy")
     sizes.learn([home, process("template", "a", 21, 1), process("parked", "a", 22, 2)], [plan("a")])
     sizes.learn([home, process("template", "a", 21, 1), process("worker", "a", 25, 5)], [plan("a")])
+    assert sizes.environment_bytes("numpy") == 31 * MIB
     assert sizes.primed_bytes(plan("a")) == 23 * MIB
     assert (sizes.parked_bytes("a"), sizes.worker_bytes("a")) == (2 * MIB, 5 * MIB)
-    assert sizes.environment_bytes("numpy") == 31 * MIB
+    smaller = [home, process("template", "a", 21, 1), process("worker", "a", 21, 1)]
+    sizes.learn(smaller, [plan("a")])
+    assert sizes.primed_bytes(plan("a")) == 22 * MIB
+    sizes.learn([home, process("template", "a", 21, 1), process("parked", "a", 22, 2)], [plan("a")])
+    assert sizes.primed_bytes(plan("a")) == 23 * MIB
 
 
 def test_what_a_young_template_has_not_replaced_yet_makes_no_environment_larger() -> None:
