@@ -1,4 +1,4 @@
-"""`python -m benchmarks [cold] [echo] [memory] [wake] [--traces DIR] [--json]`: measure, print one table."""
+"""`python -m benchmarks [TOPIC …] [--traces DIR] [--json]`: measure, and print one table."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from benchmarks import cold, echo, load, machine, memory, progress, simulated, wake
+from benchmarks import cold, echo, load, machine, memory, progress, scaling, simulated, wake
 from benchmarks.figures import Measured, Missing, as_record, table
 
 TOPICS: Final[Mapping[str, Callable[[Path], Sequence[Measured]]]] = MappingProxyType(
-    {"cold": cold.measure, "echo": echo.measure, "memory": memory.measure, "wake": wake.measure}
+    {
+        "cold": cold.measure,
+        "echo": echo.measure,
+        "memory": memory.measure,
+        "scaling": scaling.measure,
+        "wake": wake.measure,
+    }
 )
 # What is measured when nothing is named. `wake` takes gigabytes.
 EVERYDAY: Final = ("cold", "echo", "memory")
@@ -29,7 +35,9 @@ def main() -> None:
     parser.add_argument("topics", nargs="*", metavar="|".join(TOPICS))
     parser.add_argument("--json", action="store_true", help="every value that was measured, for a program")
     parser.add_argument(
-        "--traces", metavar="DIR", help=f"where traces of others are, for wake (or {simulated.TRACES})"
+        "--traces",
+        metavar="DIR",
+        help=f"where traces of others are, for scaling and wake (or {simulated.TRACES})",
     )
     told = parser.parse_args()
     if told.traces:

@@ -24,6 +24,7 @@ class Unit(StrEnum):
     US = "µs"
     PER_S = "/s"
     MIB = "MiB"
+    S2 = "s²"
     S = "s"
     PERCENT = "%"
     COUNT = ""

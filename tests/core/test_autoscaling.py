@@ -52,26 +52,26 @@ def load(
     [
         pytest.param(load(0, 0, 0, 0, idle_for_s=999), 0, "idle", id="nothing stays nothing"),
         pytest.param(load(0, 0, 1, 0), 1, "wake", id="the first invocation wakes one worker at once"),
-        pytest.param(load(0, 0, 1, 0, starting=1), 1, "recent", id="a wake under way is not doubled"),
+        pytest.param(load(0, 0, 1, 0, starting=1), 1, "waiting", id="a wake under way is not doubled"),
         pytest.param(load(0.01, 0.1, 1, 1), 1, "steady", id="one worker is enough for a trickle"),
         pytest.param(load(1.0, 1.0, 1, 1), 1, "steady", id="one caller after another fills one worker"),
         pytest.param(load(2.4, 2.4, 2, 3), 3, "steady", id="averages are rounded up"),
         pytest.param(
-            load(1.0, 4.4, 4, 5), 5, "recent", id="what the fast average still needs is not given up"
+            load(1.0, 4.4, 4, 5), 5, "steady", id="what the fast average still needs is not given up"
         ),
         pytest.param(
-            load(0.1, 0.1, 3, 2), 3, "recent", id="who waits gets a worker before any average moves"
+            load(0.1, 0.1, 3, 2), 3, "waiting", id="who waits gets a worker before any average moves"
         ),
-        pytest.param(load(1.0, 1.0, 8, 4), 8, "recent", id="work that waits is answered within one look"),
+        pytest.param(load(1.0, 1.0, 8, 4), 8, "waiting", id="work that waits is answered within one look"),
         pytest.param(load(1.0, 80, 80, 4), 8, "growth", id="a burst grows by the growth limit"),
-        pytest.param(load(1.0, 8, 8, 4), 8, "recent", id="a burst outruns the slow average"),
-        pytest.param(load(1.0, 8, 8, 4, starting=2), 8, "recent", id="starting workers count"),
+        pytest.param(load(1.0, 8, 8, 4), 8, "steady", id="a burst outruns the slow average"),
+        pytest.param(load(1.0, 8, 8, 4, starting=2), 8, "steady", id="starting workers count"),
         pytest.param(load(1.0, 40, 40, 4, starting=4), 16, "growth", id="growth is from what is coming, too"),
         pytest.param(load(900, 900, 900, 60), 100, "maximum", id="workers_max is the end"),
         pytest.param(load(0, 0, 0, 3, idle_for_s=59.9), 1, "keep_alive", id="surplus goes, the last stays"),
         pytest.param(load(0, 0, 0, 1, idle_for_s=60), 0, "idle", id="the last goes after the keep-alive"),
         pytest.param(load(0, 0, 0, 0, idle_for_s=5), 0, "steady", id="a keep-alive wakes nobody"),
-        pytest.param(load(0, 0, 1, 1, idle_for_s=60), 1, "recent", id="a long invocation keeps its worker"),
+        pytest.param(load(0, 0, 1, 1, idle_for_s=60), 1, "waiting", id="a long invocation keeps its worker"),
     ],
 )
 def test_one_tick(seen: Load, workers: int, reason: str) -> None:
@@ -115,9 +115,11 @@ def test_one_tick_under_another_policy(policy: ScalingPolicy, seen: Load, worker
         pytest.param(
             {"run_s": 0.001}, 1, "steady", id="thirty short runs are over sooner than anybody minds"
         ),
-        pytest.param({"run_s": 0.01}, 5, "recent", id="thirty runs of 10 ms within 50 ms take five workers"),
-        pytest.param({"run_s": 10.0}, 30, "recent", id="long runs take a worker each"),
-        pytest.param({"run_s": 0.1, "wake_s": 2.0}, 2, "recent", id="who is served before a worker has come"),
+        pytest.param({"run_s": 0.01}, 5, "waiting", id="thirty runs of 10 ms within 50 ms take five workers"),
+        pytest.param({"run_s": 10.0}, 30, "waiting", id="long runs take a worker each"),
+        pytest.param(
+            {"run_s": 0.1, "wake_s": 2.0}, 2, "waiting", id="who is served before a worker has come"
+        ),
     ],
 )
 def test_how_long_a_run_and_a_wake_take_says_how_many_it_needs(
@@ -204,9 +206,16 @@ def test_what_was_needed_is_kept_for_as_long_as_a_wake_is_dear(wake_s: float, ho
 
 
 def test_the_most_of_late_is_kept_until_it_is_forgotten() -> None:
-    memory = decide(POLICY, replace(load(1, 1, 1, 2), concurrency_peak=5), Memory(), now_s=0).memory
-    assert decide(POLICY, load(1, 1, 1, 5), memory, now_s=0.9).workers == 5
+    memory = decide(POLICY, replace(load(1, 1, 1, 5), concurrency_peak=5), Memory(), now_s=0).memory
+    kept = decide(POLICY, load(1, 1, 1, 5), memory, now_s=0.9)
+    assert (kept.workers, kept.reason) == (5, Reason.RECENT)
     assert decide(POLICY, load(1, 1, 1, 5), memory, now_s=1.1).workers == 1
+
+
+def test_a_peak_that_was_over_before_anybody_looked_starts_no_worker() -> None:
+    seen = replace(load(1, 1, 1, 2), concurrency_peak=5)
+    decision = decide(POLICY, seen, Memory(), now_s=0)
+    assert (decision.workers, decision.reason) == (2, Reason.RECENT)
 
 
 def test_only_the_falling_maxima_are_remembered_and_no_more_than_there_is_room_for() -> None:
@@ -224,7 +233,7 @@ def test_only_the_falling_maxima_are_remembered_and_no_more_than_there_is_room_f
 
 def test_a_panic_begins_with_its_floor_at_what_was_granted() -> None:
     decision = decide(POLICY, load(1, 8, 8, 4), Memory(), now_s=7)
-    assert decision == Decision(8, Reason.RECENT, Memory(Panic(7, floor=8), (Peak(7, 8),)))
+    assert decision == Decision(8, Reason.STEADY, Memory(Panic(7, floor=8), (Peak(7, 8),)))
 
 
 def test_a_panic_lasts_from_its_last_sign_for_as_long_as_a_wake_is_dear() -> None:

@@ -160,7 +160,7 @@ def decide(policy: ScalingPolicy, load: Load, memory: Memory, *, now_s: float) -
     hold_s = hold(policy, wake_s=load.wake_s)
     peaks = _peaks(memory.peaks, Peak(now_s, max(waiting, peak, burst)), since_s=now_s - hold_s)
     panic = _panic(policy, load, memory.panic, burst=burst, hold_s=hold_s, now_s=now_s)
-    wanted, reason = _wanted(policy, load, waiting=waiting, recent=peaks[0].workers, panic=panic)
+    wanted, reason = _wanted(policy, load, waiting=waiting, burst=burst, recent=peaks[0].workers, panic=panic)
     workers, reason = _limited(policy, load, wanted, reason)
     if panic:
         panic = Panic(panic.since_s, floor=max(workers, min(panic.floor, policy.workers_max)))
@@ -206,21 +206,22 @@ def _panic(
 
 
 def _wanted(
-    policy: ScalingPolicy, load: Load, *, waiting: int, recent: int, panic: Panic | None
+    policy: ScalingPolicy, load: Load, *, waiting: int, burst: int, recent: int, panic: Panic | None
 ) -> tuple[int, Reason]:
     """The number before any limit, by the rule that asks for the most."""
     if load.concurrency_now == 0 and load.idle_for_s >= policy.keep_alive_s:
         return 0, Reason.IDLE
     if load.concurrency_now and not load.workers_present:
-        return max(1, waiting, recent), Reason.WAKE
+        return max(1, waiting, burst), Reason.WAKE
     wait_s = policy.allowed_wait_s(load.run_s)
     steady = needed(policy, load.concurrency_stable, run_s=load.run_s, wait_s=wait_s)
     steady = max(steady, floor(steady / (1 - HEADROOM * min(1.0, load.wake_s / SLOW_WAKE_S))))
     least = min(1, load.workers_present) or min(1, load.concurrency_now)
     asked = [
-        (steady, Reason.STEADY),
-        (recent, Reason.RECENT),
+        (max(steady, burst), Reason.STEADY),
         (waiting, Reason.WAITING),
+        # A peak that was over before anybody looked keeps a worker and starts none.
+        (min(recent, load.workers_present), Reason.RECENT),
         (max(panic.floor, load.workers_present) if panic else 0, Reason.PANIC),
     ]
     wanted, reason = max(asked, key=lambda one: one[0])
