@@ -132,14 +132,14 @@ class Arrivals:
 
     def _arrived(self, seen: _Seen, now_s: float, calls: int) -> None:
         memory, last_s = seen.recalled, seen.last_s
-        if memory is not None and last_s is not None:
-            seen.recalled = None
-            if seen.unwatched_s > UNWATCHED_SHARE_MAX * (now_s - last_s):
-                # As if the last call were this one: what it did is known, when it did it last is not.
-                seen.prospect.forgotten()
-                seen.prospect = self._prospects.recalled(memory, last_s=now_s, now_s=now_s)
-        seen.prospect.arrive(now_s, calls)
+        seen.recalled = None
         seen.last_s = seen.fresh_until_s = now_s
+        if memory is None or last_s is None or seen.unwatched_s <= UNWATCHED_SHARE_MAX * (now_s - last_s):
+            seen.prospect.arrive(now_s, calls)
+            return
+        # This call is taken for its last: what it used to do is known, when it did so before this is not.
+        seen.prospect.forgotten()
+        seen.prospect = self._prospects.recalled(memory, last_s=now_s, now_s=now_s, calls=calls)
 
     def _unknown(self) -> Outlook:
         return UNKNOWN if self._prospects.name is PolicyName.ECONOMIC else UNRANKED

@@ -185,7 +185,7 @@ def test_the_doctor_looks_at_everything(tmp_path: Path) -> None:
         assert found["engine"]["state"] == "ok"
         assert found["budget"]["state"] == "degraded"
         assert found["budget"]["detail"] == (
-            "4 of 1 MiB used, a GiB is worth 0.5 ms of waking a second; "
+            "4 of 1 MiB used, keep policy economic, a GiB is worth 0.5 ms of waking a second; "
             "what is pinned and in use alone needs 3 MiB more: raise --memory-budget"
         )
         assert found["deployment hello"]["state"] == "failed"

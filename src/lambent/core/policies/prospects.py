@@ -95,8 +95,8 @@ class Prospects:
             case PolicyName.GDSF:
                 return _Ranked(self.priorities)
 
-    def recalled(self, memory: Memory, *, last_s: float, now_s: float) -> Prospect:
-        """One of which this is known, and which was called last at `last_s`.
+    def recalled(self, memory: Memory, *, last_s: float, now_s: float, calls: int = 0) -> Prospect:
+        """One of which this is known, and which was called last at `last_s`, `calls` times then.
 
         What another policy has learned is of no use: then it was never called. Raises `ValueError` for what
         cannot be.
@@ -109,7 +109,9 @@ class Prospects:
             case _Windowed(), WindowMemory():
                 made.windows.recall(0, memory, last_s=last_s)
             case _Ranked(), RankMemory():
-                made.recall(memory, last_s=last_s)
+                made.recall(memory, last_s=last_s, calls=calls)
+            case _ if calls:
+                made.arrive(last_s, calls)
         return made
 
     def publish(self) -> None:
@@ -230,7 +232,7 @@ class _Ranked:
         calls = self._priorities.calls.get(self, 0)
         return RankMemory(idle_s=max(0.0, now_s - self._last_s), calls=calls, priority=self._rank)
 
-    def recall(self, memory: RankMemory, *, last_s: float) -> None:
-        self._rank, self._last_s = memory.priority, last_s
+    def recall(self, memory: RankMemory, *, last_s: float, calls: int) -> None:
+        self._rank, self._last_s, self._calls = memory.priority, last_s, calls
         if memory.calls:
             self._priorities.calls[self] = memory.calls
