@@ -6,8 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lambent.cli import progress
 from lambent.cli.main import run
 from tests.support.fake_control import API_KEY, FakeControl
+from tests.support.patience import PATIENT_S
 
 
 class Printed(msgspec.Struct, frozen=True):
@@ -25,6 +27,8 @@ Lambent = Callable[..., Printed]
 def _no_server_but_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAMBENT_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("NO_COLOR", "1")
+    # What a user of a slow machine is told meanwhile is in `test_progress`, and nowhere else.
+    monkeypatch.setattr(progress, "PLAIN_AFTER_S", PATIENT_S)
 
 
 @pytest.fixture
