@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lambent.client.client import Client as Client
     from lambent.client.errors import ApiError as ApiError
     from lambent.client.errors import FunctionFailed as FunctionFailed
+    from lambent.client.handles import Handle as Handle
+    from lambent.client.handles import SomeFailed as SomeFailed
     from lambent.core.errors import Cancelled as Cancelled
     from lambent.core.errors import LambentError as LambentError
     from lambent.runtimes.job import Run as Run
@@ -30,9 +32,11 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
         "Cancelled": "lambent.core.errors",
         "Client": "lambent.client.client",
         "FunctionFailed": "lambent.client.errors",
+        "Handle": "lambent.client.handles",
         "LambentError": "lambent.core.errors",
         "ModelFiles": "lambent.runtimes.model",
         "Run": "lambent.runtimes.job",
+        "SomeFailed": "lambent.client.handles",
     }
 )
 
@@ -42,9 +46,11 @@ __all__ = [
     "Cancelled",
     "Client",
     "FunctionFailed",
+    "Handle",
     "LambentError",
     "ModelFiles",
     "Run",
+    "SomeFailed",
     "__version__",
 ]
 

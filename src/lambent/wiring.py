@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
-import shutil
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -41,7 +39,7 @@ from lambent.control.verbs.runs import RunVerbs
 from lambent.control.verbs.temperature import TemperatureVerbs
 from lambent.control.verbs.webhooks import WebhookVerbs
 from lambent.control.views import Views
-from lambent.core.errors import LambentError, PlatformFault
+from lambent.core.errors import LambentError
 from lambent.engines.local import LocalEngine
 from lambent.engines.machine import memory_bytes
 from lambent.gateway.acceptance import Acceptance
@@ -50,14 +48,15 @@ from lambent.gateway.auth import Keys
 from lambent.gateway.dispatcher import Dispatcher
 from lambent.gateway.listener import Listener, bind, claim_descriptors, url_of
 from lambent.gateway.pages import Pages
+from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws_lambda import AwsLambdaDoor
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.jobs.queue import AsyncQueue
-from lambent.jobs.runner import STOPPED, Runner
+from lambent.jobs.runner import Runner
 from lambent.jobs.training import Training
 from lambent.jobs.webhooks import Webhooks
-from lambent.metering.journal import Journal, UsageRecord
-from lambent.metering.ledger import Ledger
+from lambent.kept import Kept, opened
+from lambent.metering.journal import UsageRecord
 from lambent.metering.statements import Statements
 from lambent.observe import metrics
 from lambent.observe.log import configure
@@ -68,10 +67,7 @@ from lambent.pool.pool import Pool
 from lambent.pool.routes import Routes
 from lambent.pool.thermostat import Thermostat
 from lambent.settings import BUDGET_SHARE, Settings
-from lambent.storage.artifacts import FileArtifacts
-from lambent.storage.logs import DeploymentLogs
-from lambent.storage.sql import SqlStore
-from lambent.storage.statedir import announced, load_master, owned
+from lambent.storage.statedir import announced
 from lambent.wire.api import ServerFile
 
 PROJECT = "default"
@@ -79,50 +75,9 @@ PROJECT = "default"
 # for 5 ms at each write of the journal, which one request in a thousand felt.
 YIELD_S: Final = 0.0002
 
-log = logging.getLogger(__name__)
-
 
 class Stopped(Exception):
     """Ends the server's tasks in good order."""
-
-
-class Kept:
-    """What outlives the event loop: everything on disk, opened in order and closed in reverse."""
-
-    def __init__(self, settings: Settings, clock: SystemClock, closing: ExitStack) -> None:
-        folder = closing.enter_context(owned(settings.state_dir))
-        self.work_dir = _emptied(folder / "runs")
-        self.store = SqlStore.open(folder / "lambent.db", clock)
-        closing.callback(self.store.close)
-        self.artifacts = FileArtifacts.open(folder)
-        self.logs = DeploymentLogs(folder / "logs", clock)
-        closing.callback(self.logs.close)
-        self.journal = Journal.open(folder / "usage")
-        closing.callback(self.journal.close)
-        self.ledger = Ledger(self.store.database, folder / "usage")
-        self.master = load_master(folder / "master.key")
-        for run in self.store.runs.interrupt_unfinished(STOPPED, now_unix_ms=clock.unix_ms()):
-            log.warning("run_interrupted", extra={"run": run.id, "job": run.job})
-
-    @property
-    def troubles(self) -> Mapping[str, Callable[[], str]]:
-        """What has been lost, by what lost it: a sentence, or nothing."""
-        return {"journal": self._journal_trouble, "ledger": self._ledger_trouble, "logs": self._logs_trouble}
-
-    def _journal_trouble(self) -> str:
-        health = self.journal.health()
-        if health.lost_records:
-            return f"{health.lost_records} usage records are lost: {health.error}"
-        return (
-            f"{health.held_records} usage records wait for the disk: {health.error}" if health.error else ""
-        )
-
-    def _ledger_trouble(self) -> str:
-        torn = self.ledger.torn_records()
-        return f"{torn} usage records could not be read" if torn else ""
-
-    def _logs_trouble(self) -> str:
-        return f"the disk had no room for {self.logs.lost_lines} lines" if self.logs.lost_lines else ""
 
 
 class Server:
@@ -239,9 +194,17 @@ class Server:
 
     def _gateway(self, clock: SystemClock) -> Gateway:
         acceptance = Acceptance(self.queue, self.routes)
+        apps = AppsDoor(
+            invoker=self.dispatcher,
+            routes=self.routes,
+            keys=self.keys,
+            body_bytes_max=self.settings.body_bytes_max,
+        )
         return Gateway(
+            apps=apps,
             native=NativeDoor(
                 invoker=self.dispatcher,
+                apps=apps,
                 acceptance=acceptance,
                 keys=self.keys,
                 clock=clock,
@@ -363,20 +326,6 @@ def _for_user_code(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if not name.startswith(settings_of.PREFIX)}
 
 
-def _emptied(folder: Path) -> Path:
-    """A folder for work in progress: what an earlier server left unfinished is of no use to anybody."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
-def _opened(settings: Settings, clock: SystemClock, closing: ExitStack) -> Kept:
-    try:
-        return Kept(settings, clock, closing)
-    except OSError as error:  # a folder where a file should be, no permission: nothing of ours
-        raise PlatformFault(f"cannot use the state directory {settings.state_dir}: {error}") from error
-
-
 def _settings(words: Sequence[str] | None) -> Settings:
     parser = argparse.ArgumentParser(prog="lambent up", description="Run the Lambent server.")
     parser.add_argument("--state-dir")
@@ -401,7 +350,7 @@ def main(words: Sequence[str] | None = None) -> int:
             configure(settings.log_level)
             sys.setswitchinterval(YIELD_S)
             clock = SystemClock()
-            uvloop.run(serve(settings, _opened(settings, clock, closing), clock))
+            uvloop.run(serve(settings, opened(settings, clock, closing), clock))
         except LambentError as error:
             sys.stderr.write(f"lambent up: {error.message}\n")
             return 1

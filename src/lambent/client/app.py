@@ -11,7 +11,7 @@ import msgspec
 
 from lambent.core.errors import InvalidSpec
 from lambent.core.naming import kebab
-from lambent.core.spec import DeploymentSpec, Kind, Setting, checked, with_settings
+from lambent.core.spec import DeploymentSpec, Interface, Kind, Setting, checked, with_settings
 
 if TYPE_CHECKING:
     from lambent.wire.api import DeployReply
@@ -33,6 +33,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Setting] = {}
     train: str = ""
     app: str = ""
+    interface: Interface = Interface.EVENT
 
 
 class Decorator(Protocol):
@@ -121,6 +122,60 @@ class App:
         return self._decorator(Kind.MODEL, name, _flat(settings, env), train, target)
 
     @overload
+    def asgi(self, target: T, /) -> T: ...
+    @overload
+    def asgi(
+        self,
+        target: None = None,
+        /,
+        *,
+        name: str = "",
+        env: Mapping[str, str] | None = None,
+        **settings: Setting,
+    ) -> Decorator: ...
+    def asgi(
+        self,
+        target: Callable[..., object] | None = None,
+        /,
+        *,
+        name: str = "",
+        env: Mapping[str, str] | None = None,
+        **settings: Setting,
+    ) -> object:
+        """Declare a function without parameters that returns an ASGI application, such as a FastAPI app.
+
+        It answers every method and path under its URL, and WebSockets. Raises `InvalidSpec` as `function`.
+        """
+        return self._decorator(Kind.FUNCTION, name, _flat(settings, env), "", target, Interface.ASGI)
+
+    @overload
+    def websocket(self, target: T, /) -> T: ...
+    @overload
+    def websocket(
+        self,
+        target: None = None,
+        /,
+        *,
+        name: str = "",
+        env: Mapping[str, str] | None = None,
+        **settings: Setting,
+    ) -> Decorator: ...
+    def websocket(
+        self,
+        target: Callable[..., object] | None = None,
+        /,
+        *,
+        name: str = "",
+        env: Mapping[str, str] | None = None,
+        **settings: Setting,
+    ) -> object:
+        """Declare `async def chat(socket)`, run once for each WebSocket that is opened under its URL.
+
+        `socket` has `receive`, `send`, `close`, and can be iterated over. Raises `InvalidSpec` as `function`.
+        """
+        return self._decorator(Kind.FUNCTION, name, _flat(settings, env), "", target, Interface.WEBSOCKET)
+
+    @overload
     def job(self, target: T, /) -> T: ...
     @overload
     def job(
@@ -168,6 +223,7 @@ class App:
         settings: dict[str, Setting],
         train: str,
         target: Callable[..., object] | None,
+        interface: Interface = Interface.EVENT,
     ) -> object:
         # Checked before the object is seen, so that the error points at the decorator's own line.
         with_settings(DeploymentSpec(name=name or self.name, kind=kind), settings)
@@ -179,7 +235,13 @@ class App:
             self._add(
                 found,
                 Declared(
-                    name=named, kind=kind, attribute=attribute, settings=settings, train=train, app=self.name
+                    name=named,
+                    kind=kind,
+                    attribute=attribute,
+                    settings=settings,
+                    train=train,
+                    app=self.name,
+                    interface=interface,
                 ),
             )
             return found

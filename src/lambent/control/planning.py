@@ -12,7 +12,16 @@ import msgspec
 
 from lambent.core.environments import preloads
 from lambent.core.errors import CallerFault, InvalidSpec
-from lambent.core.spec import DeploymentSpec, ForkUnsafe, Kind, Parallel, Setting, new_spec, with_settings
+from lambent.core.spec import (
+    DeploymentSpec,
+    ForkUnsafe,
+    Interface,
+    Kind,
+    Parallel,
+    Setting,
+    new_spec,
+    with_settings,
+)
 from lambent.storage.base import Artifacts, Revision
 from lambent.wire.api import Declaration, DeployRequest
 from lambent.wire.aws_lambda import Place
@@ -70,7 +79,8 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         deployment=revision.deployment,
         project=revision.project,
         number=revision.number,
-        runtime=RUNTIMES[spec.kind],
+        runtime=RUNTIMES[spec.kind] if spec.interface is Interface.EVENT else Runtime.ASGI,
+        interface=spec.interface,
         entrypoint=spec.entrypoint,
         adapter=spec.adapter,
         code_dir=_folder(artifacts, revision.code_digest),
@@ -84,6 +94,8 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         threads=spec.threads,
         unsafe_allowed=spec.fork_unsafe is ForkUnsafe.ALLOW,
         timeout_s=spec.timeout_s,
+        socket_s=spec.socket_s,
+        socket_idle_s=spec.socket_idle_s,
         function_arn=Place().function_arn(spec.name),
         log_group=f"/aws/lambda/{spec.name}",
         log_stream=f"{made:%Y/%m/%d}/[{revision.number}]{revision.id}",
@@ -126,7 +138,7 @@ def _spec(
 ) -> DeploymentSpec:
     if one.train and one.train not in jobs:
         raise InvalidSpec(f"{one.name} is trained by {one.train!r}, and there is no such job")
-    spec = new_spec(one.name, one.kind, entrypoint=one.entrypoint, train=one.train)
+    spec = new_spec(one.name, one.kind, interface=one.interface, entrypoint=one.entrypoint, train=one.train)
     return _with_all(msgspec.structs.replace(spec, imports=preloads(imports)), request, one.settings)
 
 

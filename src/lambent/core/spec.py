@@ -57,6 +57,14 @@ class ForkUnsafe(StrEnum):
     ALLOW = "allow"  # its owner knows better; a fork of it must still be seen to serve
 
 
+class Interface(StrEnum):
+    """What user code is called with."""
+
+    EVENT = "event"  # handler(event, context), or predict(inputs)
+    ASGI = "asgi"  # HTTP and WebSockets, as an ASGI application
+    WEBSOCKET = "websocket"  # an async function of one WebSocket
+
+
 class Parallel(StrEnum):
     """How one worker runs several calls at once, where `concurrency` is above 1."""
 
@@ -65,6 +73,7 @@ class Parallel(StrEnum):
 
 
 CONCURRENCY_MAX: Final = 1000  # calls that one worker runs at once
+CONNECTIONS: Final = 100  # the same, for an application that is called by HTTP or WebSocket
 
 # Longer than any idle time that is worth a thought: the default, so that the thermostat alone decides.
 TEMPLATE_KEEP_S_MAX: Final = 30 * 86_400.0
@@ -75,11 +84,12 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     `entrypoint` is `module:object` inside the code artifact, or empty where `adapter` serves a model file
     alone. `train` names the job deployment that makes a model when there is none. A worker runs
-    `concurrency` calls at once, in the way of `parallel`. `threads` is how many a worker's frameworks may use.
-    `workers_min_schedule` is a further minimum by the time of day, in the words of `core.schedule`. `keep`
-    asks for a temperature that memory's price does not move;
+    `concurrency` calls at once, in the way of `parallel`. `threads` is how many a worker's frameworks may
+    use. `workers_min_schedule` is a further minimum by the time of day, in the words of `core.schedule`.
+    `keep` asks for a temperature that memory's price does not move;
     `template_keep_s` is how long a template may outlive the last worker even while memory is free.
-    `fork_unsafe` says whether a template is forked in spite of what was found in it.
+    `fork_unsafe` says whether a template is forked in spite of what was found in it. A WebSocket ends after
+    `socket_s`, or when it was silent for `socket_idle_s`.
 
     Of asynchronous invocations: `retries` come after the first try, the longest waits between them are
     `retry_first_s` and then four times as much each; none is tried that is older than `async_age_max_s`.
@@ -89,6 +99,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     name: str
     kind: Kind
+    interface: Interface = Interface.EVENT
     entrypoint: str = ""
     adapter: str = ""
     train: str = ""
@@ -96,6 +107,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     memory_bytes: int = 512 * MIB
     timeout_s: float = 60.0
     hold_s: float = 60.0
+    socket_s: float = 7200.0
+    socket_idle_s: float = 600.0
     keep_alive_s: float = 60.0
     template_keep_s: float = TEMPLATE_KEEP_S_MAX
     keep: Keep = Keep.AUTO
@@ -123,6 +136,8 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "memory_bytes": (16 * MIB, 1024 * 1024 * MIB),
     "timeout_s": (0.05, 7 * 86_400),
     "hold_s": (0.05, 86_400),
+    "socket_s": (1.0, 7 * 86_400),
+    "socket_idle_s": (1.0, 86_400),
     "keep_alive_s": (0.0, 7 * 86_400),
     "template_keep_s": (0.0, TEMPLATE_KEEP_S_MAX),
     "workers_min": (0, 256),
@@ -157,10 +172,20 @@ KIND_DEFAULTS: Final[Mapping[Kind, Mapping[str, float]]] = {
 
 
 def new_spec(
-    name: str, kind: Kind, *, entrypoint: str = "", adapter: str = "", train: str = ""
+    name: str,
+    kind: Kind,
+    *,
+    interface: Interface = Interface.EVENT,
+    entrypoint: str = "",
+    adapter: str = "",
+    train: str = "",
 ) -> DeploymentSpec:
     """A specification with the defaults of its kind. Raises `InvalidSpec` for a bad name."""
-    spec = DeploymentSpec(name=name, kind=kind, entrypoint=entrypoint, adapter=adapter, train=train)
+    spec = DeploymentSpec(
+        name=name, kind=kind, interface=interface, entrypoint=entrypoint, adapter=adapter, train=train
+    )
+    if interface is not Interface.EVENT:
+        spec = msgspec.structs.replace(spec, concurrency=CONNECTIONS)
     return checked(msgspec.structs.replace(spec, **KIND_DEFAULTS[kind]))
 
 

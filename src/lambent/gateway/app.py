@@ -10,6 +10,7 @@ from lambent.core.errors import LambentError
 from lambent.gateway.auth import Keys
 from lambent.gateway.presence import ClientLeft
 from lambent.gateway.protocols import Door
+from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws_lambda import PATH as AWS_PATH
 from lambent.gateway.protocols.later import INVOCATIONS
 from lambent.gateway.protocols.native import INVOKE
@@ -27,13 +28,16 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Gateway:
-    """An ASGI 3 application of the scopes http and lifespan.
+    """An ASGI 3 application of the scopes http, websocket and lifespan.
 
     `control` finds who asks in `scope["lambent.principal"]`.
     """
 
-    def __init__(self, *, native: Door, aws_lambda: Door, pages: Door, control: AsgiApp, keys: Keys) -> None:
+    def __init__(
+        self, *, native: Door, apps: AppsDoor, aws_lambda: Door, pages: Door, control: AsgiApp, keys: Keys
+    ) -> None:
         self._native: Final = native
+        self._apps: Final = apps
         self._aws_lambda: Final = aws_lambda
         self._pages: Final = pages
         self._control_app: Final = control
@@ -49,8 +53,8 @@ class Gateway:
                 await _through(self._door(path), Request(scope, receive, send_message), send_message)
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send_message)
-        else:  # a websocket: closed before it is opened
-            await send_message({"type": f"{scope['type']}.close", "code": 1000})
+        elif scope["type"] == "websocket":
+            await self._apps.connect(scope, receive, send_message, prefix=INVOKE)
 
     def _door(self, path: str) -> Door:
         if path.startswith((INVOKE, INVOCATIONS)):

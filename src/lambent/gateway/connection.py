@@ -97,6 +97,11 @@ class Connection(HttpToolsProtocol):
         if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
             self._refuse(HEAD_TOO_LARGE)
 
+    def handle_websocket_upgrade(self) -> None:
+        if self._look_again is not None:
+            self._look_again.cancel()  # one that is open may be silent for as long as its deployment says
+        super().handle_websocket_upgrade()
+
     def on_headers_complete(self) -> None:
         self._head_bytes, self._progressed = 0, True
         super().on_headers_complete()

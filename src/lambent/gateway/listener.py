@@ -19,6 +19,7 @@ BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 75
 CONNECTIONS_MAX: Final = 10_000
 SHUTDOWN_S: Final = 5
+WEBSOCKET_BYTES_MAX: Final = 16 * 1024 * 1024  # of one message
 
 
 class Listener:
@@ -35,7 +36,8 @@ class Listener:
         config = uvicorn.Config(
             app,
             http=cast(Any, functools.partial(Connection, connections_max=connections_max)),
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=WEBSOCKET_BYTES_MAX,
             lifespan="off",
             interface="asgi3",
             log_config=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -51,20 +51,45 @@ class Request:
 
     async def body(self, bytes_max: int) -> bytes:
         """The whole body. Raises `PayloadTooLarge` as soon as it is known to be over, and `ClientLeft`."""
-        announced = self.headers.get(b"content-length")
-        if announced is not None and (len(announced) > 18 or int(announced) > bytes_max):
-            raise _too_large(bytes_max)
+        self._refuse_announced(bytes_max)
         message = await self._receive()
         chunk: bytes = message.get("body", b"")
         if message["type"] == "http.request" and not message.get("more_body") and len(chunk) <= bytes_max:
             return chunk
         return await self._rest(message, bytes_max)
 
+    async def first(self, bytes_max: int) -> tuple[bytes, bool]:
+        """The beginning of the body, and whether more follows, which `pieces` then has. Raises as `body`."""
+        self._refuse_announced(bytes_max)
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        chunk: bytes = message.get("body", b"")
+        if len(chunk) > bytes_max:
+            raise _too_large(bytes_max)
+        return chunk, bool(message.get("more_body"))
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The rest of a body whose `first` piece was read. Ends early where the client leaves."""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return
+            more = bool(message.get("more_body"))
+            if message.get("body"):
+                yield message["body"]
+
     @property
     def client(self) -> Presence | None:
         """Tells when the client leaves, where the server that we run under knows."""
         found: Presence | None = self.scope.get("extensions", {}).get(PRESENCE)
         return found
+
+    def _refuse_announced(self, bytes_max: int) -> None:
+        announced = self.headers.get(b"content-length")
+        if announced is not None and (len(announced) > 18 or int(announced) > bytes_max):
+            raise _too_large(bytes_max)
 
     async def _rest(self, message: Message, bytes_max: int) -> bytes:
         chunks: list[bytes] = []

@@ -50,13 +50,15 @@ class Runner:
     async def run(self, lease: Lease, arrival: Arrival, traffic: Traffic) -> Outcome:
         """How it ended. Raises `NotStarted` where its worker ended before its turn."""
         plan, invocation, client = lease.plan, arrival.invocation, arrival.client
+        is_socket = invocation.asked is not None and invocation.asked.scheme == "ws"
+        timeout_s = plan.socket_s if is_socket else plan.timeout_s
         started_s = self._clock.now_s()
         self._call_id += 1
         flow = Flow(self._call_id, lease, arrival.temperature, arrival.streams)
         call = Call(
             self._call_id,
             invocation.id,
-            plan.timeout_s * 1e3,
+            timeout_s * 1e3,
             invocation.content_type,
             invocation.client_context,
             invocation.more,
@@ -67,7 +69,7 @@ class Runner:
             ran = await lease.run(
                 call,
                 invocation.body,
-                timeout_s=plan.timeout_s,
+                timeout_s=timeout_s,
                 print_tail=invocation.print_tail,
                 hears=flow.hear,
                 on_sent=functools.partial(flow.start, client) if heeds else None,

@@ -135,6 +135,7 @@ class Loader(Protocol):
 MODULES: Final[Mapping[Runtime, str]] = MappingProxyType(
     {
         Runtime.HANDLER: "lambent.runtimes.handler",
+        Runtime.ASGI: "lambent.runtimes.asgi",
         Runtime.MODEL: "lambent.runtimes.model",
         Runtime.JOB: "lambent.runtimes.job",
         Runtime.DESCRIBE: "lambent.runtimes.describe",

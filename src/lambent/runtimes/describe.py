@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeGuard, runtime_checkable
 import msgspec
 
 from lambent.core.naming import kebab
-from lambent.core.spec import Kind, Setting
+from lambent.core.spec import Interface, Kind, Setting
 from lambent.runtimes import payload
 from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.bundle_imports import installed_imports
@@ -36,6 +36,7 @@ class Declared(Protocol):
     settings: dict[str, Setting]
     train: str
     app: str
+    interface: Interface
 
 
 @runtime_checkable
@@ -103,6 +104,8 @@ class _Named(msgspec.Struct, frozen=True):
             return [self._declared(mark), *self._training(mark)]
         if inspect.isclass(found) and callable(getattr(found, "predict", None)):
             return [self._plain(attribute, Kind.MODEL)]
+        if is_application(found):
+            return [self._plain(attribute, Kind.FUNCTION, Interface.ASGI)]
         if callable(found) and not inspect.isclass(found):
             return [self._plain(attribute, Kind.FUNCTION)]
         what = (
@@ -118,11 +121,13 @@ class _Named(msgspec.Struct, frozen=True):
             settings=dict(declared.settings),
             train=declared.train,
             app=declared.app,
+            interface=Interface(declared.interface),
         )
 
-    def _plain(self, attribute: str, kind: Kind) -> Declaration:
+    def _plain(self, attribute: str, kind: Kind, interface: Interface = Interface.EVENT) -> Declaration:
         name = kebab(attribute.rpartition(".")[2])
-        return Declaration(name=name, kind=kind, entrypoint=f"{self.module.__name__}:{attribute}")
+        entrypoint = f"{self.module.__name__}:{attribute}"
+        return Declaration(name=name, kind=kind, entrypoint=entrypoint, interface=interface)
 
     def _training(self, model: Declared) -> Sequence[Declaration]:
         everything = [each for group in self._groups() for each in group.declarations]
@@ -160,6 +165,15 @@ def _public(module: ModuleType, wanted: Callable[[object], bool]) -> list[str]:
         and getattr(value, "__module__", None) == module.__name__
         and wanted(value)
     ]
+
+
+def is_application(value: object) -> bool:
+    """Whether it is called as ASGI 3 applications are: async, with scope, receive and send."""
+    call = value if inspect.isroutine(value) else type(value).__call__ if callable(value) else None
+    if inspect.isclass(value) or not inspect.iscoroutinefunction(call):
+        return False
+    names = [name for name in inspect.signature(call).parameters if name != "self"]
+    return names[:3] == ["scope", "receive", "send"]
 
 
 def _is_deployable(value: object) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from lambent.core.invocation import Role
-from lambent.core.spec import DeploymentSpec, Keep, Kind, Setting, Temperature
+from lambent.core.spec import DeploymentSpec, Interface, Keep, Kind, Setting, Temperature
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,6 +71,7 @@ class Declaration(msgspec.Struct, frozen=True):
     settings: dict[str, Setting] = {}
     train: str = ""
     app: str = ""
+    interface: Interface = Interface.EVENT
 
 
 class RevisionView(msgspec.Struct, frozen=True, kw_only=True):

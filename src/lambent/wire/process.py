@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.invocation import FunctionError
+from lambent.core.spec import Interface
 
 PACKET_BYTES_MAX: Final = 160 * 1024
 
@@ -29,6 +30,7 @@ class Runtime(StrEnum):
     """What a worker does with a call."""
 
     HANDLER = "handler"  # entrypoint(event, context)
+    ASGI = "asgi"  # an ASGI application, or a function of a WebSocket
     MODEL = "model"  # a model class, or an adapter alone: predict(inputs)
     JOB = "job"  # entrypoint(run)
     DESCRIBE = "describe"  # import the code and say what it declares
@@ -60,6 +62,7 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     number: int
     runtime: Runtime
+    interface: Interface = Interface.EVENT
     entrypoint: str = ""
     adapter: str = ""
     code_dir: str = ""
@@ -74,6 +77,8 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 1  # how many the frameworks of a worker may use
     unsafe_allowed: bool = False  # fork its template whatever was found in it, if a fork of it serves
     timeout_s: float = 60.0
+    socket_s: float = 7200.0  # how long a WebSocket may live
+    socket_idle_s: float = 600.0  # how long one may be silent
     function_arn: str = ""
     log_group: str = ""
     log_stream: str = ""

@@ -19,6 +19,7 @@ from lambent.gateway.auth import Keys
 from lambent.gateway.flow import Streams
 from lambent.gateway.pages import Pages
 from lambent.gateway.presence import Presence
+from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws_lambda import AwsLambdaDoor
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.gateway.requests import PRESENCE, Message, Receive, Scope, Send
@@ -143,9 +144,14 @@ class House:
         self.queue = Queue()
         self.accepting = True
         acceptance = Acceptance(self.queue, self.routes)
+        apps = AppsDoor(
+            invoker=self.invoker, routes=self.routes, keys=self.keys, body_bytes_max=BODY_BYTES_MAX
+        )
         self.gateway = Gateway(
+            apps=apps,
             native=NativeDoor(
                 invoker=self.invoker,
+                apps=apps,
                 acceptance=acceptance,
                 keys=self.keys,
                 clock=self.clock,

@@ -15,6 +15,7 @@ from lambent.gateway.acceptance import Acceptance, KeyReused
 from lambent.gateway.auth import Keys
 from lambent.gateway.once import Bounds, Once, size_of
 from lambent.gateway.protocols import Invoker
+from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.later import LaterDoor, wants_async
 from lambent.gateway.relay import Relay
 from lambent.gateway.requests import Request, check_json
@@ -48,9 +49,17 @@ class NativeDoor:
     """`/invoke/{name}[/{path}]` and `/invocations/{id}`."""
 
     def __init__(
-        self, *, invoker: Invoker, acceptance: Acceptance, keys: Keys, clock: Clock, body_bytes_max: int
+        self,
+        *,
+        invoker: Invoker,
+        apps: AppsDoor,
+        acceptance: Acceptance,
+        keys: Keys,
+        clock: Clock,
+        body_bytes_max: int,
     ) -> None:
         self._invoker: Final = invoker
+        self._apps: Final = apps
         self._later: Final = LaterDoor(acceptance, keys)
         self._keys: Final = keys
         self._body_bytes_max: Final = body_bytes_max
@@ -62,10 +71,15 @@ class NativeDoor:
         """Invoke, accept for later, or tell of what was accepted. Raises what the dispatcher raises."""
         if not request.path.startswith(INVOKE):
             return await self._later.answer(request)
-        if request.method not in ("POST", "PUT"):
+        if request.method == "OPTIONS":  # nobody has a key for it
             return not_allowed(request.method, request.path, ("POST", "PUT"))
         principal = await self._keys.authenticate(request.headers)
         principal.require(Role.INVOKE)
+        name = request.path[len(INVOKE) :].partition("/")[0]
+        if self._apps.serves(principal.project, name) and not wants_async(request.headers):
+            return await self._apps.answer(request, principal, root_path=INVOKE + name, name=name)
+        if request.method not in ("POST", "PUT"):
+            return not_allowed(request.method, request.path, ("POST", "PUT"))
         invocation = await self._invocation(request, principal)
         key = _idempotency_key(request.headers)
         if wants_async(request.headers):

@@ -1,0 +1,91 @@
+"""The door of deployments that speak HTTP or WebSocket themselves: what comes is passed through."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lambent.core.errors import LambentError, NotFound
+from lambent.core.invocation import Invocation, Principal, Role, Status, new_id
+from lambent.gateway.apps import AppRelay, asked_of, whole
+from lambent.gateway.auth import Keys
+from lambent.gateway.protocols import Invoker
+from lambent.gateway.requests import Receive, Request, Scope, Send
+from lambent.gateway.responses import Reply, outcome_headers, problem_reply, refusal
+from lambent.gateway.sockets import SocketRelay
+from lambent.pool.routes import Routes
+from lambent.wire import problem
+from lambent.wire.process import RevisionPlan, Runtime
+
+
+class AppsDoor:
+    """`/invoke/{name}/...` of ASGI applications and WebSocket functions: any method, any path."""
+
+    def __init__(self, *, invoker: Invoker, routes: Routes, keys: Keys, body_bytes_max: int) -> None:
+        self._invoker: Final = invoker
+        self._routes: Final = routes
+        self._keys: Final = keys
+        self._body_bytes_max: Final = body_bytes_max
+
+    def serves(self, project: str, name: str) -> bool:
+        """Whether requests to this deployment are its own business."""
+        return self._plan(project, name) is not None
+
+    async def answer(
+        self, request: Request, principal: Principal, *, root_path: str, name: str
+    ) -> Reply | None:
+        """Pass one request through. Raises what the dispatcher raises, `PayloadTooLarge`, `ClientLeft`."""
+        beginning, more = await request.first(self._body_bytes_max)
+        request.invocation_id = new_id()
+        invocation = Invocation(
+            id=request.invocation_id,
+            project=principal.project,
+            deployment=name,
+            body=beginning,
+            more=more,
+            asked=asked_of(request.scope, root_path=root_path),
+        )
+        relay = AppRelay(
+            request, invocation.id, more=more, rest_bytes_max=self._body_bytes_max - len(beginning)
+        )
+        try:
+            outcome = await self._invoker.invoke(invocation, client=request.client, streams=relay)
+        finally:
+            relay.close()
+        if relay.is_used:
+            await relay.finish(outcome)
+            return None
+        told = outcome_headers(invocation.id, outcome)
+        if outcome.status is Status.OK:
+            return whole(outcome, told)
+        return problem_reply(problem.of_outcome(outcome), told)
+
+    async def connect(self, scope: Scope, receive: Receive, send_message: Send, *, prefix: str) -> None:
+        """Pass one WebSocket through, from its opening to its end."""
+        relay = SocketRelay(receive, send_message)
+        request = Request({**scope, "method": "GET"}, receive, send_message)
+        try:
+            await relay.opened()
+            principal = await self._keys.authenticate(request.headers)
+            principal.require(Role.INVOKE)
+            name = request.path[len(prefix) :].partition("/")[0]
+            if (plan := self._plan(principal.project, name)) is None:
+                raise NotFound(f"there is no deployment {name!r} that speaks WebSocket")
+            request.invocation_id = new_id()
+            invocation = Invocation(
+                id=request.invocation_id,
+                project=principal.project,
+                deployment=name,
+                body=b"",
+                more=True,
+                asked=asked_of(scope, root_path=prefix + name),
+            )
+            relay.idle_s = plan.socket_idle_s
+            await relay.end(await self._invoker.invoke(invocation, streams=relay))
+        except LambentError as error:
+            await relay.refuse(refusal(error))
+        finally:
+            relay.close()
+
+    def _plan(self, project: str, name: str) -> RevisionPlan | None:
+        route = self._routes.get(project, name)
+        return route.plan if route is not None and route.plan.runtime is Runtime.ASGI else None
