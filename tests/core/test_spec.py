@@ -112,9 +112,10 @@ def test_whether_an_unsafe_template_is_forked_is_one_of_two_words(word: ForkUnsa
 
 
 KNOWN = (
-    "concurrency, description, env.NAME, fork_unsafe, hold_s, keep, keep_alive_s, memory, memory_bytes, "
-    "queue_depth_max, template_keep_s, threads, timeout_s, workers_max, workers_min, "
-    "workers_min_schedule"
+    "async_age_max_s, async_running_max, concurrency, dead_keep_s, description, env.NAME, fork_unsafe, hold_s, "
+    "keep, keep_alive_s, memory, memory_bytes, parallel, queue_depth_max, result_keep_s, retries, "
+    "retry_first_s, socket_idle_s, socket_s, template_keep_s, threads, timeout_s, webhook, workers_max, "
+    "workers_min, workers_min_schedule"
 )
 
 
@@ -141,7 +142,7 @@ KNOWN = (
         ("workers_max", "two", "workers_max='two' is not a whole number"),
         ("workers_max", "inf", "workers_max='inf' is not a whole number"),
         ("workers_max", [1], "workers_max=[1] is not a whole number"),
-        ("concurrency", 2, "concurrency=2 is out of range: 1 to 1"),
+        ("concurrency", 2000, "concurrency=2000 is out of range: 1 to 1000"),
         ("queue_depth_max", 1e9, "queue_depth_max=1e+09 is out of range: 1 to 100000"),
         ("workers_min", 5, "workers_min=5 is above workers_max=4"),
         ("env.A=B", "x", "'A=B' is not the name of a variable: use letters, digits and '_'"),
