@@ -1,0 +1,1 @@
+"""Adaptive batching beside fixed batches, in virtual time."""
