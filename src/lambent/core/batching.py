@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from enum import StrEnum
-from itertools import islice
+from itertools import accumulate, islice
 from math import inf
 from operator import le
 from typing import Final
@@ -31,7 +31,8 @@ HOPE: Final = 1.1  # a size that was hardly tried may be so many times better th
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """A waiting invocation that brings `size` rows. Times are monotonic; only one group goes into a batch.
 
-    After `deadline_s` nobody wants its answer any more.
+    After `deadline_s` nobody wants its answer any more. The latency target counts from `arrived_s`: from the
+    end of the wake, for one who waited for that.
     """
 
     arrived_s: float
@@ -67,7 +68,7 @@ class Reason(StrEnum):
     BEST = "best"  # more would not get more done, or was never tried
     TARGET = "target"  # more would make the oldest late
     EARLY_DROP = "early_drop"  # the oldest were refused, so that more can be in time
-    TRIAL = "trial"  # all are too late by the table; one is sent, lest the table be wrong for ever
+    LATE = "late"  # all that wait are too late by the table
     BUSY = "busy"  # no worker is idle
     EMPTY = "empty"  # nothing waits, or nothing that anybody still wants
 
@@ -102,13 +103,13 @@ def due(
         return Decision(reason=Reason.EMPTY)
     soonest_s = max(now_s, min(busy_until_s, default=now_s))
     lane, late = _sift(waiting, tables, policy, now_s if idle_workers else soonest_s)
-    if not idle_workers:
+    if lane is None and idle_workers:
+        return _late_batch(waiting, tables, policy, now_s)
+    if lane is None or not (idle_workers or busy_until_s):
+        # To refuse them would help nobody, and a deployment that wakes is not overloaded.
+        late = [place for place in late if waiting[place].deadline_s <= now_s]
+    if lane is None or not idle_workers:
         return Decision(drop=late, wait_s=_patience_s(lane, now_s), reason=Reason.BUSY)
-    if lane is None:
-        newest = len(waiting) - 1
-        if waiting[newest].deadline_s <= now_s:
-            return Decision(drop=late, reason=Reason.EMPTY)
-        return Decision(take=(newest,), drop=late[:-1], reason=Reason.TRIAL)
     lane.start_s = now_s
     lane.next_s = now_s if idle_workers > 1 else soonest_s if busy_until_s else inf
     taken, reason = _batch(lane, policy.max_batch)
@@ -142,10 +143,6 @@ class _Lane:
         self.upto = upto  # rows of all before; one longer than the others
         self.in_order = in_order  # who came later is due later
         self.start_s = self.next_s = 0.0  # when this batch starts; when another worker is free
-
-    def first(self, rows: int) -> int:
-        """How many of the oldest make up so many rows; one at least."""
-        return max(1, bisect_right(self.upto, rows) - 1)
 
     def able(self, since: int, finish_s: float) -> Sequence[int]:
         """Those from `since` on who may be answered as late as `finish_s`."""
@@ -212,15 +209,38 @@ def _sift_alike(
     late = bisect_left(dues_s, start_s + run_s) if run_s else bisect_right(dues_s, start_s)
     if late == count:
         return None, range(count)
-    return _Lane(table, range(late, count), dues_s[late:], range(count - late + 1), in_order=True), range(
-        late
-    )
+    rest = _Lane(table, range(late, count), dues_s[late:], range(count - late + 1), in_order=True)
+    return rest, range(late)
 
 
 def _target_s(table: LatencyTable, policy: BatchPolicy) -> float:
     """The target, if a call alone can meet it: refusing everybody would help nobody."""
     target_s = policy.latency_target_s
     return target_s if target_s is not None and table.mid_s(1) <= target_s else inf
+
+
+def _late_batch(
+    waiting: Sequence[Item], tables: LatencyTables, policy: BatchPolicy, now_s: float
+) -> Decision:
+    """All are late by the table. They are served: it helps nobody to refuse them, and the table may be wrong.
+
+    Half of the target is left to who comes meanwhile.
+    """
+    alive = [place for place, item in enumerate(waiting) if item.deadline_s > now_s]
+    gone = [place for place, item in enumerate(waiting) if item.deadline_s <= now_s]
+    if not alive:
+        return Decision(drop=gone, reason=Reason.EMPTY)
+    group = waiting[alive[0]].group
+    table = tables.of(group)
+    places = [place for place in alive if waiting[place].group == group]
+    upto = [0, *accumulate(waiting[place].size for place in places)]
+    rows = _best_rows(table, min(policy.max_batch, upto[-1]), (policy.latency_target_s or inf) / 2)
+    return Decision(take=places[: _first(upto, rows)], drop=gone, reason=Reason.LATE)
+
+
+def _first(upto: Sequence[int], rows: int) -> int:
+    """How many of the oldest make up so many rows; one at least."""
+    return max(1, bisect_right(upto, rows) - 1)
 
 
 def _patience_s(lane: _Lane | None, now_s: float) -> float | None:
@@ -236,13 +256,13 @@ def _batch(lane: _Lane, max_batch: int) -> tuple[Sequence[int], Reason]:
     waiting_rows = lane.upto[-1]
     limit = min(max_batch, waiting_rows)
     wanted = _best_rows(lane.table, limit, inf)
-    count = lane.first(wanted)
+    count = _first(lane.upto, wanted)
     due_s = lane.dues_s[0] if lane.in_order else min(lane.dues_s[:count])
     slack_s = due_s - lane.start_s
     rows = wanted
     if lane.table.tail_s(wanted) > slack_s:
         rows = _best_rows(lane.table, limit, slack_s)
-        count = lane.first(rows)
+        count = _first(lane.upto, rows)
     if rows >= wanted:
         reason = Reason.BEST if rows < limit else Reason.ALL if rows == waiting_rows else Reason.FULL
         return range(count), reason
@@ -324,7 +344,5 @@ def _most_rows(table: LatencyTable, fitting: int, slack_s: float) -> int:
         return 2 * sizes[-1]
     if fitting == len(sizes):
         return int(low * slack_s / low_s)
-    rise_s = tails[fitting] - low_s
-    return (
-        low + int((sizes[fitting] - low) * min(1.0, (slack_s - low_s) / rise_s)) if rise_s else sizes[fitting]
-    )
+    room, rise_s = sizes[fitting] - low, tails[fitting] - low_s
+    return low + int(room * min(1.0, (slack_s - low_s) / rise_s)) if rise_s else low + room
