@@ -1,7 +1,9 @@
 """Many more models than fit: 200 deployed, a budget that holds 20, calls by Zipf's law.
 
 The budget is what twenty of them take primed, read from the kernel in the same run. Every fourth call is
-followed by one to a model that is pinned hot: what a call costs that need not wait for anything.
+followed by one to a model that is pinned hot: what a call costs that need not wait for anything. The server
+of the first run has learned nothing before; that of the second knows what the first has seen, as after any
+restart.
 """
 
 from __future__ import annotations
