@@ -75,6 +75,7 @@ class Lambent:
             workers_starting=seen.starting,
             idle_for_s=0.0 if traffic.present else now_s - traffic.quiet_since_s,
             run_s=traffic.expected_run_s(now_s),
+            work=traffic.work,
             wake_s=self._setting.wake_s,
         )
         traffic.looked(now_s, serving=bool(seen.ready))

@@ -27,7 +27,9 @@ WAIT_S: Final = 0.05  # where the owner names no latency target: about what a pe
 # A worker that is not needed is kept for so many wakes: the classic bound for renting or buying, with the
 # stable window as its end. Below the minimum the ticks would decide.
 HOLD_WAKES: Final = 100.0
-HOLD_S_MIN: Final = 1.0
+HOLD_S_MIN: Final = 1.5
+SATURATED: Final = 0.9  # of its time a slot works, and somebody waits: more slots get more done
+PAUSES: Final = 0.1  # of a worker that are not worth a worker
 HEADROOM: Final = 0.4  # of all slots, where a wake takes as long as `SLOW_WAKE_S`; in proportion below
 SLOW_WAKE_S: Final = 1.0
 PEAKS_MAX: Final = 32
@@ -79,7 +81,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     `concurrency_stable` and `concurrency_burst` are averages over the policy's windows, `concurrency_peak` is
     the most at any moment since the last decision. `idle_for_s` is the time since the last invocation arrived
-    or ended, whichever is later; 0 while there is one. `run_s` is the mean run, 0 while none is known;
+    or ended, whichever is later; 0 while there is one. `run_s` is the mean run, 0 while none is known; `work`
+    is how many seconds of runs end in a second, 0 where runs are too long to tell;
     `wake_s` what a further worker takes to come. `cpu_share` is the CPU time in a second of a run, 0 while
     unknown, and `cores` how many there are. `workers_scheduled` is the minimum for this time of day.
     """
@@ -92,6 +95,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     workers_starting: int
     idle_for_s: float
     run_s: float = 0.0
+    work: float = 0.0
     wake_s: float = 0.0
     cpu_share: float = 0.0
     cores: float = inf
@@ -129,6 +133,7 @@ class Reason(StrEnum):
 
     STEADY = "steady"  # the averages
     WAITING = "waiting"  # those who wait would wait too long
+    BUSY = "busy"  # the workers have hardly a pause
     RECENT = "recent"  # so many were needed a moment ago
     PANIC = "panic"  # a burst outran the workers: nothing is given up until it is over
     WAKE = "wake"  # something waits and there is no worker
@@ -157,10 +162,13 @@ def decide(policy: ScalingPolicy, load: Load, memory: Memory, *, now_s: float) -
     waiting = needed(policy, load.concurrency_now, run_s=load.run_s, wait_s=soon_s)
     burst = needed(policy, load.concurrency_burst, run_s=load.run_s, wait_s=wait_s)
     peak = needed(policy, load.concurrency_peak, run_s=load.run_s, wait_s=soon_s)
+    busy = _busy(policy, load)
     hold_s = hold(policy, wake_s=load.wake_s)
-    peaks = _peaks(memory.peaks, Peak(now_s, max(waiting, peak, burst)), since_s=now_s - hold_s)
+    peaks = _peaks(memory.peaks, Peak(now_s, max(waiting, peak, burst, busy)), since_s=now_s - hold_s)
     panic = _panic(policy, load, memory.panic, burst=burst, hold_s=hold_s, now_s=now_s)
-    wanted, reason = _wanted(policy, load, waiting=waiting, burst=burst, recent=peaks[0].workers, panic=panic)
+    wanted, reason = _wanted(
+        policy, load, waiting=waiting, burst=burst, busy=busy, recent=peaks[0].workers, panic=panic
+    )
     workers, reason = _limited(policy, load, wanted, reason)
     if panic:
         panic = Panic(panic.since_s, floor=max(workers, min(panic.floor, policy.workers_max)))
@@ -176,6 +184,21 @@ def needed(policy: ScalingPolicy, concurrency: float, *, run_s: float, wait_s: f
     """
     slots = concurrency * run_s / (run_s + wait_s) if run_s > 0 else concurrency
     return ceil(slots / policy.target_concurrency - ROUNDING)
+
+
+def _busy(policy: ScalingPolicy, load: Load) -> int:
+    """As many as have hardly a pause; if all are so and somebody waits nevertheless, more.
+
+    Callers who wait for each answer before they ask again never wait long, however few workers there are:
+    what too few workers cost them is throughput.
+    """
+    slots = load.workers_ready * policy.target_concurrency
+    if slots and not load.workers_starting and load.work >= SATURATED * slots < load.concurrency_now:
+        return min(
+            ceil(load.concurrency_now / policy.target_concurrency),
+            ceil(load.workers_ready * policy.growth_max),
+        )
+    return max(0, ceil(min(load.work, slots) / policy.target_concurrency - PAUSES - ROUNDING))
 
 
 def hold(policy: ScalingPolicy, *, wake_s: float) -> float:
@@ -206,7 +229,14 @@ def _panic(
 
 
 def _wanted(
-    policy: ScalingPolicy, load: Load, *, waiting: int, burst: int, recent: int, panic: Panic | None
+    policy: ScalingPolicy,
+    load: Load,
+    *,
+    waiting: int,
+    burst: int,
+    busy: int,
+    recent: int,
+    panic: Panic | None,
 ) -> tuple[int, Reason]:
     """The number before any limit, by the rule that asks for the most."""
     if load.concurrency_now == 0 and load.idle_for_s >= policy.keep_alive_s:
@@ -220,6 +250,7 @@ def _wanted(
     asked = [
         (max(steady, burst), Reason.STEADY),
         (waiting, Reason.WAITING),
+        (busy, Reason.BUSY),
         # A peak that was over before anybody looked keeps a worker and starts none.
         (min(recent, load.workers_present), Reason.RECENT),
         (max(panic.floor, load.workers_present) if panic else 0, Reason.PANIC),

@@ -125,6 +125,7 @@ class Autoscaler:
             workers_starting=crew.starting,
             idle_for_s=0.0 if traffic.present else now_s - traffic.quiet_since_s,
             run_s=traffic.expected_run_s(now_s),
+            work=traffic.work,
             wake_s=self._wake_s(crew),
             cpu_share=traffic.cpu_share,
             cores=self._cores,

@@ -7,6 +7,8 @@ from typing import Final
 from lambent.core.admission import calls_ahead, peak_run_s, smoothed_run_s
 from lambent.core.window import Level
 
+WORK_S: Final = 1.0  # the shortest time over which work is counted
+RUNS_MIN: Final = 10  # of one slot in that time: with fewer, where the last one ends is too much of the count
 CPU_DECAY: Final = 0.999  # a run forgets: half of the highest share of CPU is left after 700 runs
 
 
@@ -14,8 +16,8 @@ class Traffic:
     """Invocations in flight and waiting, as a level over time. A deploy does not reset it."""
 
     __slots__ = (
-        "_cpu_s", "ahead", "arrivals", "cpu_share", "level", "most", "moved_s", "peak_s", "present",
-        "quiet_since_s", "run_s",
+        "_cpu_s", "_since_s", "_worked_s", "ahead", "arrivals", "cpu_share", "level", "most", "moved_s",
+        "peak_s", "present", "quiet_since_s", "run_s", "work",
     )  # fmt: skip
 
     def __init__(self, now_s: float) -> None:
@@ -30,6 +32,8 @@ class Traffic:
         self.run_s = 0.0  # the mean that one invocation takes, for an honest Retry-After
         self.cpu_share = 0.0  # the CPU time in a second of a run; 0 where it was not told
         self._cpu_s = 0.0
+        self.work = 0.0  # seconds of runs that end in a second; 0 where runs are too long to tell
+        self._worked_s, self._since_s = 0.0, now_s
 
     def arrive(self, now_s: float) -> None:
         """An invocation was accepted."""
@@ -53,6 +57,7 @@ class Traffic:
         self.run_s = smoothed_run_s(self.run_s, run_s)
         self.peak_s = peak_run_s(self.peak_s, run_s)
         self.ahead = calls_ahead(self.peak_s)
+        self._worked_s += run_s
         if cpu_s is not None and self.run_s > 0:
             self._cpu_s = smoothed_run_s(self._cpu_s, cpu_s)
             # Runs that take turns on a core seem to need little of it: the highest share counts.
@@ -63,6 +68,9 @@ class Traffic:
         self.most = self.present
         if not serving:
             self.moved_s = now_s
+        if (span_s := now_s - self._since_s) >= WORK_S:
+            self.work = self._worked_s / span_s if self.run_s * RUNS_MIN <= span_s else 0.0
+            self._worked_s, self._since_s = 0.0, now_s
 
     def expected_run_s(self, now_s: float) -> float:
         """The mean run, or, where nothing has ended for longer than that, so much."""

@@ -55,6 +55,27 @@ def test_a_burst_of_short_calls_needs_no_second_worker() -> None:
     run(story())
 
 
+def test_callers_who_wait_for_each_answer_get_a_worker_each_and_keep_it() -> None:
+    async def story() -> None:
+        async with node(lambda _: takes(0.01)) as n:
+            n.deploy(workers_max=8)
+
+            async def caller() -> None:
+                while n.clock.now_s() < end_s:
+                    await n.dispatcher.invoke(n.invocation())
+
+            end_s = n.clock.now_s() + 20
+            callers = [asyncio.create_task(caller()) for _ in range(4)]
+            await asyncio.sleep(5)
+            seen = set()
+            while not all(one.done() for one in callers):
+                seen.add(n.workers())
+                await asyncio.sleep(0.1)
+            assert seen == {4}
+
+    run(story())
+
+
 def test_a_burst_comes_and_its_workers_go_but_the_last() -> None:
     async def story() -> None:
         async with node(lambda _: takes(1.0)) as n:
