@@ -123,7 +123,7 @@ test-frameworks: venv-frameworks ## the tests that need TensorFlow, Keras or tor
 
 # --- see it work ----------------------------------------------------------------------------------------
 
-.PHONY: demo bench bench-wake
+.PHONY: demo bench bench-wake bench-batching
 demo: .venv/.ready-keras ## play the whole story in this terminal
 	@$(BIN)/python examples/demo/demo.py
 
@@ -132,6 +132,9 @@ bench: venv-bench ## measure Lambent beside its peers, as a table of ratios
 
 bench-wake: venv-frameworks ## measure wakes, memory, crowding and races (LAMBENT_TRACES=DIR for simulate)
 	@$(BIN)/python -m benchmarks wake
+
+bench-batching: venv ## compare adaptive batching with fixed batches, in virtual time
+	@$(BIN)/python -m benchmarks.batching
 
 .PHONY: clean
 clean: ## remove .venv and everything that a target made

@@ -6,7 +6,7 @@ that was learnt, and what the oldest of them has time for. Where that would make
 queue, the oldest may be refused instead (early drop: Nexus, SOSP'19, section 6.3; that run times can be
 foretold, and a refusal is better than a late answer: Clockwork, OSDI'20). Without it the oldest, who are
 always nearly too late, keep the batches small, and a model whose cost is that of a batch and not of its rows
-collapses.
+collapses (docs/decisions/0017).
 """
 
 from __future__ import annotations
