@@ -121,7 +121,7 @@ class Server:
         self.training = Training(self.runner, tasks)
         self.dispatcher = Dispatcher(
             self.pool, self.routes, clock,
-            models=self.training, meter=self._meter, training_hold_s=settings.training_hold_s,
+            models=self.training, meter=self._meter, training_hold_s=settings.training_hold_s, tasks=tasks,
         )  # fmt: skip
         self.pool.listen(self.dispatcher)
         self.training.listen(self.dispatcher)
@@ -255,6 +255,7 @@ class Server:
     async def run(self, listening: socket.socket, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
         """Serve until `stop`, then finish what was accepted."""
         await self.deployments.restore()
+        await self.webhooks.restore()
         await self.queue.restore()
         await asyncio.to_thread(self.notebook.load)
         loops = (
@@ -262,6 +263,7 @@ class Server:
             self.thermostat.run(),
             self.notebook.run(),
             self.queue.run(),
+            self.webhooks.run(),
             self.kept.ledger.run(),
         )
         for loop in loops:

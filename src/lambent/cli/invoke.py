@@ -1,4 +1,4 @@
-"""`invoke` and `result`: an event in, its result out."""
+"""`invoke`, `result` and `cancel`: an event in, its result out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lambent.client.replies import Reply
 
 STANDARD_INPUT: Final = "@-"
-POLL_S: Final = 0.25
+POLL_S: Final = 2.0  # the server answers sooner where there is something to say
 WATCH_S: Final = 1.0
 GOING_ON: Final = frozenset({"queued", "running"})
 
@@ -34,16 +34,22 @@ GOING_ON: Final = frozenset({"queued", "running"})
 @click.option("-d", "--data", default="", metavar="JSON|@FILE|@-", help="The event; @- is standard input.")
 @click.option("--content-type", default="", help="What the data is, where that is not JSON or plain to see.")
 @click.option("--async", "later", is_flag=True, help="Print an id at once; `lambent result ID` has the rest.")
+@click.option("--idempotency-key", default="", metavar="KEY", help="With --async: once for this key.")
+@click.option("--order-key", default="", metavar="KEY", help="With --async: after those with this key.")
+@click.option("--delay-s", default=0.0, help="With --async: not before so many seconds.")
+@click.option("--webhook", default="", metavar="URL", help="With --async: tell this URL of the end.")
 @click.option("--show-headers", is_flag=True, help="Say on standard error how the invocation went.")
 @json_option
 def invoke(
-    name: str, data: str, content_type: str, *, later: bool, show_headers: bool, as_json: bool
+    name: str, data: str, content_type: str, *, later: bool, show_headers: bool, as_json: bool, **terms: Any
 ) -> None:
     """Invoke NAME with an event and print what it returns."""
+    if not later and any(terms.values()):
+        raise click.UsageError("keys, delays and webhooks are for --async")
     body, kind = _event(data, content_type)
     with connect() as client, Progress(f"invoking {name}") as progress:
         if later:
-            invocation_id = client.invoke_async(name, body, content_type=kind)
+            invocation_id = client.submit(name, body, content_type=kind, **terms).id
             click.echo(msgspec.json.encode({"id": invocation_id}) if as_json else invocation_id)
             return
         with _watching_for_training(client, name, progress):
@@ -66,6 +72,19 @@ def result(invocation_id: str, *, wait: bool, as_json: bool) -> None:
     if isinstance(found, Reply):
         _print(found, as_json=as_json)
     elif as_json:
+        emit_json(found)
+    else:
+        click.echo(found.state)
+
+
+@click.command()
+@click.argument("invocation_id", metavar="ID")
+@json_option
+def cancel(invocation_id: str, *, as_json: bool) -> None:
+    """Cancel an asynchronous invocation that still waits."""
+    with connect() as client, Progress("cancelling"):
+        found = client.cancel(invocation_id)
+    if as_json:
         emit_json(found)
     else:
         click.echo(found.state)
@@ -115,11 +134,9 @@ def _watching_for_training(client: Client, name: str, progress: Progress) -> Ite
 def _ended(client: Client, invocation_id: str) -> Reply:
     from lambent.wire.api import AsyncReply
 
-    pause = threading.Event()
     with Progress(f"waiting for {invocation_id}") as progress:
-        while isinstance(found := client.result(invocation_id), AsyncReply):
+        while isinstance(found := client.result(invocation_id, wait_s=POLL_S), AsyncReply):
             progress.update(f"waiting for {invocation_id}: {found.state}")
-            pause.wait(POLL_S)
     return found
 
 

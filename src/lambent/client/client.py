@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -10,7 +10,9 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from lambent.client.dead_letters import DeadLetters, Webhooks
 from lambent.client.discovery import locate
+from lambent.client.handles import Ended, Handle, Progress, SomeFailed, gather, submit_all
 from lambent.client.replies import Reply, encoded, reply_of
 from lambent.client.transport import Transport
 from lambent.core.errors import CallerFault, PlatformFault
@@ -177,25 +179,101 @@ class Client:
 
         `content_type` is for an event that is bytes.
         """
+        return self.submit(name, event, content_type=content_type).id
+
+    def submit(
+        self,
+        name: str,
+        event: object = None,
+        *,
+        content_type: str = "",
+        idempotency_key: str = "",
+        order_key: str = "",
+        delay_s: float = 0.0,
+        webhook: str = "",
+    ) -> Handle:
+        """Have `event` worked on later; returns once it is on the server's disk.
+
+        The same `idempotency_key` gives the same invocation, for a day. Those of one `order_key` run one
+        after another. `webhook` is a URL to be told of the end; `content_type` is for an event that is bytes.
+        """
         body, kind = encoded(event)
+        terms = {
+            "idempotency-key": idempotency_key,
+            "lambent-order-key": order_key,
+            "lambent-delay-s": f"{delay_s:g}" if delay_s else "",
+            "lambent-webhook": webhook,
+        }
         answer = self._transport.request(
             "POST",
             f"/invoke/{_segment(name)}",
             timeout_s=CONTROL_TIMEOUT_S,
             body=body,
-            headers={"content-type": content_type or kind, "prefer": "respond-async"},
+            headers={
+                "content-type": content_type or kind,
+                "prefer": "respond-async",
+                **{header: value for header, value in terms.items() if value},
+            },
         )
         location = answer.headers.get("location", "")
         if answer.status != 202 or not location:
             raise PlatformFault(f"{name} was invoked, but not asynchronously: status {answer.status}")
-        return location.rpartition("/")[2]
+        return Handle(self, location.rpartition("/")[2])
 
-    def result(self, invocation_id: str) -> Reply | AsyncReply:
-        """The outcome of an asynchronous invocation, or how far it is. Raises `FunctionFailed`."""
+    def map(
+        self, name: str, events: Iterable[object], *, timeout_s: float | None = None, **terms: Any
+    ) -> Sequence[Any]:
+        """What each event comes to, in their order; they run as far at once as the deployment allows.
+
+        `terms` are those of `submit`. Raises `SomeFailed`, which has the results of the others, too.
+        """
+        handles = submit_all(lambda event: self.submit(name, event, **terms), events)
+        ended = gather(handles, timeout_s=timeout_s)
+        if any(one.error is not None for one in ended):
+            raise SomeFailed(ended)
+        return [one.value for one in ended]
+
+    def gather(
+        self,
+        handles: Iterable[Handle],
+        *,
+        timeout_s: float | None = None,
+        progress: Progress | None = None,
+    ) -> Sequence[Ended]:
+        """How each ended, in their order; failures are told, not raised. `progress` hears of each end."""
+        return gather(handles, timeout_s=timeout_s, progress=progress)
+
+    def handle(self, invocation_id: str) -> Handle:
+        """An invocation that was submitted before, perhaps elsewhere."""
+        return Handle(self, invocation_id)
+
+    def result(self, invocation_id: str, *, wait_s: float = 0.0) -> Reply | AsyncReply:
+        """The outcome of an asynchronous invocation, or how far it is. Raises `FunctionFailed`.
+
+        `wait_s` is how long the server may wait for the end before it answers, a minute at the most.
+        """
         answer = self._transport.request(
-            "GET", f"/invocations/{_segment(invocation_id)}", timeout_s=CONTROL_TIMEOUT_S
+            "GET",
+            f"/invocations/{_segment(invocation_id)}",
+            timeout_s=CONTROL_TIMEOUT_S + wait_s,
+            headers={"prefer": f"wait={wait_s:g}"} if wait_s else {},
         )
         return _read(answer.body, AsyncReply) if answer.status == 202 else reply_of(answer)
+
+    def cancel(self, invocation_id: str) -> AsyncReply:
+        """Never run one that waits. Raises `ApiError`, a conflict, where it runs or has ended."""
+        path = f"/invocations/{_segment(invocation_id)}"
+        return _read(self._transport.request("DELETE", path, timeout_s=CONTROL_TIMEOUT_S).body, AsyncReply)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What could not be done, by deployment."""
+        return DeadLetters(self._get, self._post)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """What webhooks were told, and the secret that proves who tells it."""
+        return Webhooks(self._get, self._post)
 
     # --- jobs and models ---
 

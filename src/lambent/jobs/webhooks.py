@@ -75,6 +75,7 @@ class Webhooks:
         self._sending: Final[dict[str, str]] = {}  # ids and URLs
         self._forget_at_s = clock.now_s()
         self._waiting = 0
+        self._rest_s = FORGET_EVERY_S
         self._poke: Final = asyncio.Event()
 
     async def restore(self) -> None:
@@ -126,11 +127,12 @@ class Webhooks:
                 await self._send_due()
             except LambentError as error:
                 log.warning("webhooks_stand", extra={"reason": error.message})
+                self._rest_s = IDLE_S
             await self._rest()
 
     async def _rest(self) -> None:
         try:
-            async with asyncio.timeout(IDLE_S if self._waiting else FORGET_EVERY_S):
+            async with asyncio.timeout(self._rest_s):
                 await self._poke.wait()
         except TimeoutError:
             return
@@ -143,8 +145,13 @@ class Webhooks:
             await self._disk(lambda: self._deliveries.forget(before_unix_ms=before))
 
     async def _send_due(self) -> None:
+        self._rest_s = FORGET_EVERY_S
         if not self._waiting:
             return
+        if next_unix_ms := await self._disk(self._deliveries.next_due):
+            # What is due and not begun waits for a place, and a place that gets free pokes.
+            wait_s = (next_unix_ms - self._clock.unix_ms()) / 1e3
+            self._rest_s = min(FORGET_EVERY_S, max(IDLE_S, wait_s))
         while len(self._sending) < SENDING_MAX:
             busy = frozenset(
                 url for url, count in Counter(self._sending.values()).items() if count >= TO_ONE_MAX

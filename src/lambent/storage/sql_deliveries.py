@@ -44,6 +44,13 @@ class SqlDeliveries:
             count: int = connection.execute(query.select_from(DELIVERIES)).scalar_one()
             return count
 
+    def next_due(self) -> int | None:
+        """When the next of those is due, in Unix milliseconds; None where there is none."""
+        query = select(func.min(DELIVERIES.c.due_unix_ms)).where(DELIVERIES.c.state == DeliveryState.WAITING)
+        with self._database.reading() as connection:
+            due: int | None = connection.execute(query).scalar_one()
+            return due
+
     def all(self, project: str, *, limit: int) -> Sequence[Delivery]:
         """Newest first."""
         mine = _deliveries().where(DELIVERIES.c.project == project)

@@ -168,6 +168,9 @@ class Deliveries(Protocol):
     def waiting(self) -> int:
         """How many have not come to an end."""
 
+    def next_due(self) -> int | None:
+        """When the next of those is due, in Unix milliseconds; None where there is none."""
+
     def all(self, project: str, *, limit: int) -> Sequence[Delivery]:
         """Newest first."""
 
