@@ -22,7 +22,7 @@ def deploy(target: str, name: str, settings: dict[str, str], *, as_json: bool) -
     A file.py takes along the modules beside it that it imports; for data files use a folder.
 
     Settings: memory, timeout_s, hold_s, keep_alive_s, template_keep_s, keep, fork_unsafe, workers_min,
-    workers_max, concurrency, threads, queue_depth_max, description, env.NAME.
+    workers_min_schedule, workers_max, concurrency, threads, queue_depth_max, description, env.NAME.
     """
     with connect() as client, Progress(f"deploying {target}") as progress:
 
