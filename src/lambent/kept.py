@@ -15,6 +15,7 @@ from lambent.metering.journal import Journal
 from lambent.metering.ledger import Ledger
 from lambent.settings import Settings
 from lambent.storage.artifacts import FileArtifacts
+from lambent.storage.inspection import damage
 from lambent.storage.logs import DeploymentLogs
 from lambent.storage.sql import SqlStore
 from lambent.storage.statedir import load_master, owned
@@ -43,7 +44,12 @@ class Kept:
     @property
     def troubles(self) -> Mapping[str, Callable[[], str]]:
         """What has been lost, by what lost it: a sentence, or nothing."""
-        return {"journal": self._journal_trouble, "ledger": self._ledger_trouble, "logs": self._logs_trouble}
+        return {
+            "journal": self._journal_trouble,
+            "ledger": self._ledger_trouble,
+            "logs": self._logs_trouble,
+            "artifacts": lambda: damage(self.store.deployments, self.artifacts),
+        }
 
     def _journal_trouble(self) -> str:
         health = self.journal.health()

@@ -67,6 +67,7 @@ from lambent.pool.pool import Pool
 from lambent.pool.routes import Routes
 from lambent.pool.thermostat import Thermostat
 from lambent.settings import BUDGET_SHARE, Settings
+from lambent.storage.inspection import check_files
 from lambent.storage.statedir import announced
 from lambent.wire.api import ServerFile
 
@@ -93,6 +94,7 @@ class Server:
             log_sink=kept.logs,
             environ=_for_user_code(os.environ),
             load_timeout_s=settings.load_timeout_s,
+            check=lambda plan: check_files(kept.artifacts, plan.code_dir, plan.model_dir),
         )
         self.pool = Pool(self.engine, self.routes, clock, tasks, witness=self.metrics)
         self.thermostat = Thermostat(

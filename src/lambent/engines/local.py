@@ -28,7 +28,7 @@ from lambent.engines.owed import StaysStopped
 from lambent.engines.parked import PARK_AGAIN_S, Parked
 from lambent.engines.probe import PROBE_TIMEOUT_S
 from lambent.engines.proc import memory_of
-from lambent.engines.revisions import TRIES_MAX, Revisions
+from lambent.engines.revisions import TRIES_MAX, Check, Revisions, nothing_to_check
 from lambent.engines.strays import Strays
 from lambent.engines.template import Template, TemplateGone
 from lambent.wire.frames import BODY_BYTES_MAX, Stop
@@ -51,6 +51,7 @@ class LocalEngine:
 
     `environ` is the environment from which processes get their share; `environment_keep_s` is how long an
     environment template that nobody uses stays; `close_grace_s` what workers may take to finish at `close`.
+    `check` says whether a revision's files can be used, in a thread, before they are loaded.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class LocalEngine:
         environment_keep_s: float = 60.0,
         close_grace_s: float = 5.0,
         body_bytes_max: int = BODY_BYTES_MAX,
+        check: Check = nothing_to_check,
     ) -> None:
         mark = f"{MARK}={os.urandom(8).hex()}"
         self._log_sink: Final = log_sink
@@ -88,6 +90,7 @@ class LocalEngine:
             probe_timeout_s=probe_timeout_s,
             log_sink=log_sink,
             clock=clock,
+            check=check,
         )
         self._workers: Final[dict[str, LocalWorker]] = {}
         self._parked: Final = Parked(self._park, awake=self._awake)
@@ -263,6 +266,8 @@ class LocalEngine:
         self._environments.release(worker.worker_id)
         self._strays.sweep_after(worker.pid)
         revision = worker.plan.revision
+        if worker.broken_off:
+            self._revisions.doubt(worker.plan)
         if served and not self._closed and self.temperature(revision) is Temperature.PRIMED:
             self._parked.keep(worker.plan, after_s=PARK_AGAIN_S)
 

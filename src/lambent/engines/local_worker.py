@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -91,6 +92,11 @@ class LocalWorker:
 
     async def exited(self) -> Exit:
         return await self._process.ended()
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether it ended as a process does that reads where a mapped file ends no more."""
+        return self._process.exit.done() and self._process.exit.result().code == -signal.SIGBUS
 
     def _nudge(self, call_id: int) -> None:
         """A worker reads between calls; a signal makes it look while user code runs."""

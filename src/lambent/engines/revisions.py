@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.errors import LoadFailed, PlatformFault
+from lambent.core.errors import LambentError, LoadFailed, PlatformFault
 from lambent.core.spec import Temperature
 from lambent.engines.base import LogSink, Primed, Safety
 from lambent.engines.endings import KilledLoading
@@ -26,6 +27,13 @@ from lambent.wire.process import ChildRole, Ready, RevisionPlan
 PROVEN_MAX: Final = 10_000
 # A template may end, through no fault of the asker, between being chosen and being asked: one more try.
 TRIES_MAX: Final = 2
+
+# Raises where the files of a revision cannot be used. Blocks.
+Check = Callable[[RevisionPlan], None]
+
+
+def nothing_to_check(_: RevisionPlan) -> None:
+    """Take the files as they are."""
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -47,6 +55,7 @@ class Revisions:
         probe_timeout_s: float,
         log_sink: LogSink,
         clock: Clock,
+        check: Check,
     ) -> None:
         self._environments: Final = environments
         self._watched: Final = watched
@@ -54,6 +63,7 @@ class Revisions:
         self._probe_timeout_s: Final = probe_timeout_s
         self._log_sink: Final = log_sink
         self._clock: Final = clock
+        self._check: Final = check
         self._known: Final[dict[str, _Known]] = {}
         self._living: Final[dict[int, tuple[str, Template]]] = {}  # by pid: revision, template
         # What the probe of a revision's first template said. It is a matter of its code, and a wake has no
@@ -62,6 +72,7 @@ class Revisions:
         # What was found last in a template that has gone: told, and looked at anew when it is loaded again.
         self._found: Final[dict[str, Safety]] = {}
         self._flights: Final[Flights[str, Primed]] = Flights()
+        self._doubts: Final[Flights[str, None]] = Flights()
 
     async def prime(self, plan: RevisionPlan) -> Primed:
         """Bring the revision as far as it goes. Raises `LoadFailed`."""
@@ -115,14 +126,27 @@ class Revisions:
         """Every revision template that has not ended, with its revision."""
         return tuple(self._living.values())
 
+    def doubt(self, plan: RevisionPlan) -> None:
+        """Look at its files again; where they cannot be used any more, let its template go."""
+        self._doubts.begin(plan.revision, lambda: self._look(plan))
+
     async def close(self) -> None:
         """Let all of them go and wait for their end."""
+        await self._doubts.close()
         await self._flights.close()
         templates = [template for _, template in self.all()]
         for template in templates:
             template.close()
         for template in templates:
             await template.process.ended()
+
+    async def _look(self, plan: RevisionPlan) -> None:
+        try:
+            await asyncio.to_thread(self._check, plan)
+        except LambentError:  # which whoever needs the revision next will hear
+            known = self._known.pop(plan.revision, None)
+            if known is not None and known.template is not None:
+                known.template.close()
 
     async def _prime(self, plan: RevisionPlan) -> Primed:
         try:
@@ -146,6 +170,7 @@ class Revisions:
         environment, parts = await self._environments.acquire(plan.imports, plan.revision)
         known = self._known.get(plan.revision)
         if known is None or not known.safety.unsafe:
+            await asyncio.to_thread(self._check, plan)
             template, ready = await self._load(environment, plan, parts)
             try:
                 safety = await self._judge(template, ready, plan, parts)

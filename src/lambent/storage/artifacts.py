@@ -16,7 +16,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -29,6 +29,7 @@ from lambent.storage.artifacts_tensors import SharedTensors
 from lambent.storage.artifacts_tree import (
     CHUNK_BYTES,
     EXECUTABLE,
+    SEALED_NS,
     Entry,
     Manifest,
     TreeWriter,
@@ -91,6 +92,27 @@ class FileArtifacts:
             raise NotFound(f"no artifact {digest!r}")
         return path
 
+    def check(self, digest: str) -> None:
+        """Raise `StorageBroken` where a file is gone or was written to, as sizes and times tell.
+
+        It costs microseconds a file. What changed the bytes and put the time back is found by `verify` alone.
+        """
+        folder = self._kept / digest
+        try:
+            kept_ns = self._manifest_path(digest).stat().st_mtime_ns
+            entries = self._manifest(digest).entries
+        except (OSError, NotFound) as error:
+            raise StorageBroken(f"the files of {folder} are gone: deploy them again") from error
+        for entry in entries:
+            if not _as_kept(folder / entry.path, entry, kept_ns):
+                raise StorageBroken(
+                    f"{entry.path} was changed or removed on the server's disk ({folder}): deploy it again"
+                )
+
+    def size_bytes(self, digest: str) -> int:
+        """Of all its files. Raises `NotFound`, `StorageBroken`."""
+        return self._manifest(digest).size_bytes
+
     def verify(self, digest: str) -> tuple[str, ...]:
         """Read everything again: a sentence for each file that is not as it was, none if all is well.
 
@@ -113,9 +135,19 @@ class FileArtifacts:
             fill(writer)
             writer.each(self._tensors.share)
             manifest = writer.seal()
-            if not (self._kept / manifest.digest).is_dir():
+            try:
+                self.check(manifest.digest)
+            except StorageBroken:
+                self._put_aside(manifest.digest, scratch)
                 self._keep(tree, manifest)
         return _facts(manifest)
+
+    def _put_aside(self, digest: str, scratch: Path) -> None:
+        """Make room for what is whole, where there is something that is not. Who has it open keeps it."""
+        damaged = self._kept / digest
+        with suppress(FileNotFoundError):
+            damaged.chmod(0o755)
+            damaged.rename(scratch / "damaged")
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
@@ -163,6 +195,15 @@ def _copy_tree(folder: Path, writer: TreeWriter) -> None:
 
 def _facts(manifest: Manifest) -> ArtifactFacts:
     return ArtifactFacts(digest=manifest.digest, size_bytes=manifest.size_bytes, files=len(manifest.entries))
+
+
+def _as_kept(path: Path, entry: Entry, kept_ns: int) -> bool:
+    try:
+        now = path.lstat()
+    except OSError:
+        return False
+    # What was kept before files were given a time of their own is older than its manifest.
+    return now.st_size == entry.size_bytes and (now.st_mtime_ns == SEALED_NS or now.st_mtime_ns <= kept_ns)
 
 
 def _entry(file: OpenFile) -> Entry:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from lambent.storage.artifacts_tree import Entry
+from lambent.storage.artifacts_tree import SEALED_NS, Entry
 
 # No other kind of file: a model's fine-tunes have most of their tensors in common and little else, and the
 # package `onnx` refuses to read external data that has several hard links.
@@ -35,6 +35,8 @@ class SharedTensors:
         if not path.name.endswith(SUFFIX) or entry.size_bytes < SIZE_BYTES_MIN or entry.executable:
             return
         known = self._folder / entry.sha256
+        if not _as_it_was(known, entry):
+            known.unlink(missing_ok=True)  # those who have it keep it; nobody else gets it
         beside = path.with_name(f"{entry.sha256[:16]}.link")
         try:
             os.link(known, beside)
@@ -54,3 +56,11 @@ class SharedTensors:
         except OSError as error:
             if error.errno not in NO_LINK:
                 raise
+
+
+def _as_it_was(known: Path, entry: Entry) -> bool:
+    try:
+        now = known.stat()
+    except FileNotFoundError:
+        return False
+    return (now.st_size, now.st_mtime_ns) == (entry.size_bytes, SEALED_NS)
