@@ -260,9 +260,7 @@ def handler(event, context):
     problem = server.invoke("mapped").json()
     assert problem["error_type"] == "Runtime.ExitError"
     assert "SIGBUS" in problem["detail"]
-    wait_until(
-        lambda: server.invoke("mapped").json().get("code") == "storage_broken", "it to be noticed"
-    )
+    wait_until(lambda: server.invoke("mapped").json().get("code") == "storage_broken", "it to be noticed")
     server.deploy(folder, "--name", "mapped")
     assert server.invoke("mapped").json() == 98
 
