@@ -56,7 +56,7 @@ class Node:
         self.usage: list[UsageRecord] = []
         self.dispatcher = Dispatcher(
             self.pool, self.routes, self.clock,
-            models=self.training, meter=self.usage.append, training_hold_s=900,
+            models=self.training, meter=self.usage.append, training_hold_s=900, tasks=tasks,
         )  # fmt: skip
         self.pool.listen(self.dispatcher)
         self.thermostat = Thermostat(

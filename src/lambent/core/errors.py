@@ -123,6 +123,14 @@ class QueueFull(PlatformFault):
     status = 429
 
 
+class TooLate(LambentError):
+    """It could not have been answered within the deployment's latency target."""
+
+    code = "too_late"
+    status = 503
+    retryable = True
+
+
 class HoldExpired(PlatformFault):
     """No slot became free before the invocation's deadline."""
 

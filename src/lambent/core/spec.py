@@ -85,9 +85,10 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `entrypoint` is `module:object` inside the code artifact, or empty where `adapter` serves a model file
     alone. `train` names the job deployment that makes a model when there is none. A worker runs
     `concurrency` calls at once, in the way of `parallel`. `threads` is how many a worker's frameworks may
-    use. `workers_min_schedule` is a further minimum by the time of day, in the words of `core.schedule`.
-    `keep` asks for a temperature that memory's price does not move;
-    `template_keep_s` is how long a template may outlive the last worker even while memory is free.
+    use. Up to `max_batch` calls of a model run as one, as many as are in time for `latency_target_ms` after
+    their arrival; those that cannot be are refused. Without a target, 0, none is. `workers_min_schedule` is a
+    further minimum by the time of day, in the words of `core.schedule`. `keep` asks for a temperature that
+    memory's price does not move; `template_keep_s` is how long a template may outlive the last worker even while memory is free.
     `fork_unsafe` says whether a template is forked in spite of what was found in it. A WebSocket ends after
     `socket_s`, or when it was silent for `socket_idle_s`.
 
@@ -118,6 +119,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     workers_max: int = 4
     concurrency: int = 1
     parallel: Parallel = Parallel.ASYNC
+    max_batch: int = 1
+    latency_target_ms: float = 0.0
     threads: int = 1
     queue_depth_max: int = 1000
     retries: int = 2
@@ -143,6 +146,8 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "workers_min": (0, 256),
     "workers_max": (1, 256),
     "concurrency": (1, CONCURRENCY_MAX),
+    "max_batch": (1, 4096),
+    "latency_target_ms": (0, 600_000),
     "threads": (1, 256),
     "queue_depth_max": (1, 100_000),
     "retries": (0, 100),
@@ -154,7 +159,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
 }
 INTEGERS: Final = frozenset(
     {
-        "workers_min", "workers_max", "concurrency", "threads", "queue_depth_max", "retries",
+        "workers_min", "workers_max", "concurrency", "max_batch", "threads", "queue_depth_max", "retries",
         "async_running_max",
     }
 )  # fmt: skip
@@ -239,6 +244,11 @@ def checked(spec: DeploymentSpec) -> DeploymentSpec:
         raise InvalidSpec(
             f"{_shown(spec.name)} is not a name: use 1 to 63 of a-z, 0-9, '-' and '_', "
             "starting and ending with a letter or digit"
+        )
+    if spec.max_batch > 1 and (spec.kind is not Kind.MODEL or spec.concurrency > 1):
+        raise InvalidSpec(
+            f"max_batch={spec.max_batch} is for models that run one call at a time; "
+            f"{spec.name!r} is a {spec.kind} with concurrency={spec.concurrency}"
         )
     if spec.workers_min > spec.workers_max:
         raise InvalidSpec(f"workers_min={spec.workers_min} is above workers_max={spec.workers_max}")

@@ -60,6 +60,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     load: Callable[[], Awaitable[None] | None] = nothing
     unsafe: tuple[str, ...] = ()
     calls_max: int | None = None
+    cpu_share: float = 0.0  # of a core, while it runs
     rss_bytes: int = 30 * 1024 * 1024
 
 
@@ -125,9 +126,7 @@ class MemoryWorker:
         # Not in a `finally` of the task: one that is killed before its first step never enters its body.
         self._life.add_done_callback(self._end)
 
-    def call(
-        self, call: Call | Batch, body: bytes, hears: Hears | None = None
-    ) -> asyncio.Future[Answered]:
+    def call(self, call: Call | Batch, body: bytes, hears: Hears | None = None) -> asyncio.Future[Answered]:
         if self._exit.done():
             raise WorkerGone(self._exit.result(), unread=True)
         job = self._open[call.call_id] = _Job(call, body, hears)
@@ -192,12 +191,13 @@ class MemoryWorker:
                 for call, (status, result) in zip(job.call.calls, ended, strict=True)
             )
             status, result = Status.OK, b"".join(result for _, result in ended)
+        run_us = round((self._clock.now_s() - started_s) * 1e6)
         answer = Answer(
             call_id=job.call.call_id,
             status=status,
             content_type=content_type if status is Status.OK else JSON,
-            run_us=round((self._clock.now_s() - started_s) * 1e6),
-            cpu_us=0,
+            run_us=run_us,
+            cpu_us=round(run_us * self._program.cpu_share),
             rss_bytes=self._program.rss_bytes,
             retiring=self._calls_left == 0,
             each=each,

@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from lambent.clock import Clock
 from lambent.core import admission
 from lambent.core.admission import Verdict
-from lambent.core.errors import Draining, LambentError, NotFound, PlatformFault, QueueFull
-from lambent.core.invocation import Invocation, Outcome, PrintTail
+from lambent.core.errors import Draining, LambentError, NotFound, PlatformFault, QueueFull, TooLate
+from lambent.core.invocation import Invocation, Outcome, PrintTail, Status
+from lambent.core.spec import DeploymentSpec
+from lambent.gateway.batching import Batching
 from lambent.gateway.flow import Streams
 from lambent.gateway.presence import Presence
-from lambent.gateway.running import Arrival, Runner
+from lambent.gateway.running import Arrival, Runner, Seat
 from lambent.gateway.turn import Turn
 from lambent.metering.journal import UsageRecord
 from lambent.pool.member import Lease, NotStarted
@@ -39,14 +41,29 @@ class ModelMaker(Protocol):
 
 
 class Lane:
-    """The queue of one deployment."""
+    """The queue of one deployment. `batching` is there where its calls may run together."""
 
-    __slots__ = ("route", "traffic", "waiters")
+    __slots__ = ("_route", "batching", "timer", "traffic", "waiters")
 
     def __init__(self, route: Route, traffic: Traffic) -> None:
-        self.route = route
         self.traffic = traffic
         self.waiters: Final[deque[Turn]] = deque()
+        self.batching: Batching | None = None
+        self.timer: asyncio.TimerHandle | None = None  # of the next look at who comes too late
+        self.reroute(route)
+
+    @property
+    def route(self) -> Route:
+        """Who answers now."""
+        return self._route
+
+    def reroute(self, route: Route) -> None:
+        """Another revision answers, and another specification holds."""
+        self._route = route
+        if route.spec.max_batch == 1:
+            self.batching = None
+        elif self.batching is None or not self.batching.fits(route.spec):
+            self.batching = Batching(route.spec)
 
     def enqueue(self, turn: Turn) -> None:
         """Behind those who arrived before it. Nearly always that is the end."""
@@ -68,12 +85,14 @@ class Dispatcher:
         models: ModelMaker,
         meter: Callable[[UsageRecord], None],
         training_hold_s: float,
+        tasks: asyncio.TaskGroup,
     ) -> None:
         self._pool = pool
         self._routes = routes
         self._clock = clock
         self._models = models
         self._training_hold_s = training_hold_s
+        self._tasks = tasks
         self._lanes: Final[dict[tuple[str, str], Lane]] = {}
         self._by_revision: Final[dict[str, Lane]] = {}
         self._runner: Final = Runner(pool, clock, meter)
@@ -108,18 +127,20 @@ class Dispatcher:
         number = lane.traffic.arrivals
         self._present += 1
         try:
-            lease = self._lease(lane, invocation)
+            lease: Lease | Seat | None = self._lease(lane, invocation)
             if lease is None:
                 self._admit(lane)
             for _ in range(STARTS_MAX):
                 if lease is None:
                     lease = await self._wait(lane, arrival, number=number, since_s=since_s)
                 try:
-                    return await self._runner.run(lease, arrival, lane.traffic)
+                    if isinstance(lease, Lease):
+                        return await self._run(lane, lease, arrival)
+                    return await lease
                 except NotStarted:  # its worker ended before its turn, or before it had read it
                     since_s = self._clock.now_s()
                     lease = self._lease(lane, invocation)
-            if lease is not None:
+            if isinstance(lease, Lease):
                 lease.give_back()
             raise PlatformFault(
                 f"{STARTS_MAX} workers of {invocation.deployment!r} ended before they took this invocation"
@@ -204,7 +225,8 @@ class Dispatcher:
         if print_tail is PrintTail.KEPT:  # what other calls print must not get into it
             return self._pool.lease_alone(lane.route.plan.revision)
         plan = lane.route.plan
-        return self._pool.lease(plan.revision, ahead=lane.traffic.ahead if plan.concurrency == 1 else 0)
+        by_turns = plan.concurrency == 1 and lane.batching is None
+        return self._pool.lease(plan.revision, ahead=lane.traffic.ahead if by_turns else 0)
 
     def _admit(self, lane: Lane) -> None:
         spec = lane.route.spec
@@ -218,17 +240,53 @@ class Dispatcher:
                 retry_after_s=offer.retry_after_s,
             )
 
-    async def _wait(self, lane: Lane, arrival: Arrival, *, number: int, since_s: float) -> Lease:
+    async def _run(self, lane: Lane, lease: Lease, arrival: Arrival) -> Outcome:
+        """By itself."""
+        batching = lane.batching
+        if batching is None:
+            return await self._runner.run(lease, arrival, lane.traffic)
+        group, run_s = batching.item(arrival.invocation, arrival.arrived_s).group, None
+        batching.began(lease, group, 1, self._clock.now_s())
+        try:
+            outcome = await self._runner.run(lease, arrival, lane.traffic)
+            run_s = outcome.timing.run_ms / 1e3 if outcome.status is Status.OK else None
+            return outcome
+        finally:
+            batching.ended(lease, group, 1, run_s)
+
+    async def _run_together(
+        self, lane: Lane, batching: Batching, lease: Lease, turns: Sequence[Turn], seats: Sequence[Seat]
+    ) -> None:
+        arrivals = [turn.arrival for turn in turns]
+        group, run_s = batching.item(arrivals[0].invocation, 0.0).group, None
+        batching.began(lease, group, len(turns), self._clock.now_s())
+        try:
+            outcomes, run_s = await self._runner.run_together(lease, arrivals, lane.traffic)
+        except BaseException as error:
+            for seat in seats:
+                if not seat.done():
+                    seat.set_exception(copy.copy(error))
+            if not isinstance(error, NotStarted):
+                raise
+        else:
+            for seat, outcome in zip(seats, outcomes, strict=True):
+                if not seat.done():
+                    seat.set_result(outcome)
+        finally:
+            batching.ended(lease, group, len(turns), run_s)
+
+    async def _wait(self, lane: Lane, arrival: Arrival, *, number: int, since_s: float) -> Lease | Seat:
         """Wait as the `number`th that arrived, for as long as the deployment holds, from `since_s` on."""
         if self._cut_off:
             raise _stopped()
         spec = lane.route.spec
         hold_s = self._training_hold_s if lane.route.needs_model else spec.hold_s
+        batching = lane.batching
         turn = Turn(
+            arrival,
             number=number,
-            print_tail=arrival.invocation.print_tail,
+            item=batching.item(arrival.invocation, arrival.arrived_s) if batching else None,
             rest_s=max(0.0, since_s + hold_s - self._clock.now_s()),
-            client=arrival.client,
             expired=f"no worker of {spec.name!r} was free within {hold_s:g} s",
         )
         lane.enqueue(turn)
@@ -242,24 +300,71 @@ class Dispatcher:
             turn.end()
 
     def _abandon(self, lane: Lane, turn: Turn) -> None:
-        if (lease := turn.granted()) is not None:
-            lease.give_back()  # promoted and cancelled in one tick: hand the slot on
-        elif turn in lane.waiters:
+        granted = turn.granted()
+        if isinstance(granted, Lease):
+            granted.give_back()  # promoted and cancelled in one tick: hand the slot on
+        elif granted is None and turn in lane.waiters:
             lane.waiters.remove(turn)
 
     # A lane.
 
     def _promote(self, lane: Lane) -> None:
+        if lane.batching is not None and not lane.route.needs_model:
+            self._promote_together(lane, lane.batching)
+            return
         while lane.waiters:
             if lane.waiters[0].lease.done():  # expired or left in this tick; its own task hears of it
                 lane.waiters.popleft()
                 continue
-            lease = self._slot(lane, lane.waiters[0].print_tail)
+            lease = self._slot(lane, lane.waiters[0].arrival.invocation.print_tail)
             if lease is None:
                 break
             lane.waiters.popleft().lease.set_result(lease)
         if lane.waiters:
             self._seek(lane)
+
+    def _promote_together(self, lane: Lane, batching: Batching) -> None:
+        """Send what is due, refuse what comes too late, and look again when somebody else would."""
+        if lane.timer is not None:
+            lane.timer.cancel()
+            lane.timer = None
+        revision = lane.route.plan.revision
+        while waiting := [turn for turn in lane.waiters if not turn.lease.done()]:
+            now_s = self._clock.now_s()
+            items = [
+                turn.item or batching.item(turn.arrival.invocation, turn.arrival.arrived_s)
+                for turn in waiting
+            ]
+            decision = batching.due(items, idle_workers=self._pool.idle(revision), now_s=now_s)
+            for place in decision.drop:
+                waiting[place].give_up(too_late(lane.route.spec, waited_s=now_s - items[place].arrived_s))
+            lease = self._pool.lease(revision) if decision.take else None
+            turns = [waiting[place] for place in decision.take] if lease else []
+            gone = {*turns, *(waiting[place] for place in decision.drop)}
+            self._keep_waiting(lane, [turn for turn in waiting if turn not in gone])
+            if lease is None:
+                if decision.wait_s is not None:
+                    loop = asyncio.get_running_loop()
+                    lane.timer = loop.call_later(decision.wait_s, self._promote_together, lane, batching)
+                break
+            self._seat(lane, batching, lease, turns)
+        if lane.waiters:
+            self._seek(lane)
+
+    def _keep_waiting(self, lane: Lane, turns: Sequence[Turn]) -> None:
+        lane.waiters.clear()
+        lane.waiters.extend(turns)
+
+    def _seat(self, lane: Lane, batching: Batching, lease: Lease, turns: Sequence[Turn]) -> None:
+        if len(turns) == 1:
+            turns[0].lease.set_result(lease)
+            return
+        loop = asyncio.get_running_loop()
+        seats: list[Seat] = [loop.create_future() for _ in turns]
+        for turn, seat in zip(turns, seats, strict=True):
+            turn.lease.set_result(seat)
+        name = f"batch of {lane.route.name}"
+        self._tasks.create_task(self._run_together(lane, batching, lease, turns, seats), name=name)
 
     def _seek(self, lane: Lane) -> None:
         if lane.route.needs_model:
@@ -282,10 +387,19 @@ class Dispatcher:
             return
         key = (after.project, after.name)
         lane = self._lanes.get(key) or Lane(after, self._pool.traffic(*key))
-        lane.route = after
+        lane.reroute(after)
         self._lanes[key] = self._by_revision[after.plan.revision] = lane
         if lane.waiters:
             self._promote(lane)
+
+
+def too_late(spec: DeploymentSpec, *, waited_s: float) -> TooLate:
+    """What is said to one that could not have been in time."""
+    return TooLate(
+        f"{spec.name!r} could not answer within latency_target_ms={spec.latency_target_ms:g}: "
+        f"this invocation had waited for {waited_s * 1e3:.0f} ms",
+        retry_after_s=1.0,
+    )
 
 
 def _stopped() -> Draining:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Final
 
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.invocation import FunctionError, Invocation, Outcome, Status, Timing
+from lambent.core.invocation import FunctionError, Invocation, Outcome, PrintTail, Status, Timing
 from lambent.core.pricing import OWN_METER
 from lambent.core.spec import Kind, Temperature
 from lambent.gateway.flow import Flow, Streams
@@ -19,7 +20,7 @@ from lambent.metering.journal import UsageRecord
 from lambent.pool.member import Lease, Ran
 from lambent.pool.pool import Pool
 from lambent.pool.traffic import Traffic
-from lambent.wire.frames import Call, read_error
+from lambent.wire.frames import Batch, Call, read_error
 
 INIT_PARTS: Final = ("exec", "import", "load", "init")  # the parts of a wake that AWS bills as the INIT phase
 
@@ -38,6 +39,10 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     streams: Streams | None
 
 
+# A place in a batch: how that invocation ended, or `NotStarted`.
+Seat = asyncio.Future[Outcome]
+
+
 class Runner:
     """Runs accepted invocations, each once, and meters them."""
 
@@ -50,7 +55,7 @@ class Runner:
     async def run(self, lease: Lease, arrival: Arrival, traffic: Traffic) -> Outcome:
         """How it ended. Raises `NotStarted` where its worker ended before its turn."""
         plan, invocation, client = lease.plan, arrival.invocation, arrival.client
-        is_socket = invocation.asked is not None and invocation.asked.scheme == "ws"
+        is_socket = invocation.asked is not None and invocation.asked.is_socket
         timeout_s = plan.socket_s if is_socket else plan.timeout_s
         started_s = self._clock.now_s()
         self._call_id += 1
@@ -78,12 +83,47 @@ class Runner:
             flow.end()
             if client is not None:
                 client.forget()
-        traffic.took(ran.run_us / 1e6)
+        traffic.took(ran.run_us / 1e6, ran.cpu_us / 1e6)
         if lease.wake is not None:
             self._pool.first_call(lease, arrived_s=arrival.arrived_s, started_s=started_s, run_us=ran.run_us)
         return self._outcome(_whole(ran, flow, arrival), lease, arrival, started_s)
 
-    def _outcome(self, ran: Ran, lease: Lease, arrival: Arrival, started_s: float) -> Outcome:
+    async def run_together(
+        self, lease: Lease, arrivals: Sequence[Arrival], traffic: Traffic
+    ) -> tuple[Sequence[Outcome], float | None]:
+        """How each of a batch ended, and the seconds that it ran; `None` where it did not end by itself.
+
+        Each is billed its share of the time. Raises `NotStarted`.
+        """
+        plan, started_s = lease.plan, self._clock.now_s()
+        self._call_id += 1
+        asked = [arrival.invocation for arrival in arrivals]
+        calls = tuple(
+            Call(self._call_id, one.id, plan.timeout_s * 1e3, one.content_type, one.client_context)
+            for one in asked
+        )
+        ran = await lease.run(
+            Batch(self._call_id, calls, tuple(len(one.body) for one in asked)),
+            b"".join([one.body for one in asked]),
+            timeout_s=plan.timeout_s,
+            print_tail=PrintTail.DROPPED,
+        )
+        for _ in arrivals:
+            traffic.took(ran.run_us / 1e6 / len(arrivals), ran.cpu_us / 1e6 / len(arrivals))
+        if lease.wake is not None:
+            self._pool.first_call(
+                lease, arrived_s=arrivals[0].arrived_s, started_s=started_s, run_us=ran.run_us
+            )
+        outcomes = [
+            self._outcome(share, lease, arrival, started_s, ran_us=ran.run_us)
+            for share, arrival in zip(_shares(ran, len(arrivals)), arrivals, strict=True)
+        ]
+        return outcomes, ran.run_us / 1e6 if ran.status is Status.OK else None
+
+    def _outcome(
+        self, ran: Ran, lease: Lease, arrival: Arrival, started_s: float, *, ran_us: int | None = None
+    ) -> Outcome:
+        """`ran.run_us` is what is billed, `ran_us` what it took, where that differs."""
         wake = lease.wake if arrival.temperature is not Temperature.HOT else None
         wake_ms = wake.parts_ms if wake else {}
         billed_ms = OWN_METER.read(run_us=ran.run_us)
@@ -96,7 +136,7 @@ class Runner:
             temperature=arrival.temperature,
             timing=Timing(
                 queue_ms=(started_s - arrival.arrived_s) * 1e3,
-                run_ms=ran.run_us / 1e3,
+                run_ms=(ran.run_us if ran_us is None else ran_us) / 1e3,
                 total_ms=(self._clock.now_s() - arrival.arrived_s) * 1e3,
                 wake_ms=wake_ms,
             ),
@@ -107,6 +147,20 @@ class Runner:
             memory_used_bytes=ran.rss_bytes,
             head=ran.head,
         )
+
+
+def _shares(ran: Ran, count: int) -> Iterator[Ran]:
+    """What came of each call of a batch, with its share of what was used."""
+    share = msgspec.structs.replace(ran, run_us=ran.run_us // count, cpu_us=ran.cpu_us // count, each=())
+    if ran.status is not Status.OK or len(ran.each) != count:
+        # It ended as a whole: by its timeout, or with its worker.
+        yield from (share for _ in range(count))
+        return
+    start = 0
+    for one in ran.each:
+        body = ran.body[start : start + one.size_bytes]
+        start += one.size_bytes
+        yield msgspec.structs.replace(share, status=one.status, content_type=one.content_type, body=body)
 
 
 def _whole(ran: Ran, flow: Flow, arrival: Arrival) -> Ran:

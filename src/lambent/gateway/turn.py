@@ -5,35 +5,38 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from lambent.core.batching import Item
 from lambent.core.errors import HoldExpired
-from lambent.core.invocation import PrintTail
-from lambent.gateway.presence import ClientLeft, Presence
+from lambent.gateway.presence import ClientLeft
+from lambent.gateway.running import Arrival, Seat
 from lambent.pool.member import Lease
 
 
 class Turn:
     """Awaited through `lease`; `end` must be called once it is over, however it ended.
 
-    `number` is its place in the order of arrival. `expired` is said after `rest_s` seconds.
+    `number` is its place in the order of arrival, `item` what it is for batches. `expired` is said after
+    `rest_s` seconds.
     """
 
-    __slots__ = ("_client", "_expired", "_timer", "lease", "number", "print_tail")
+    __slots__ = ("_client", "_expired", "_timer", "arrival", "item", "lease", "number")
 
     def __init__(
-        self, *, number: int, print_tail: PrintTail, rest_s: float, client: Presence | None, expired: str
+        self, arrival: Arrival, *, number: int, item: Item | None, rest_s: float, expired: str
     ) -> None:
+        self.arrival: Final = arrival
         self.number: Final = number
-        self.print_tail: Final = print_tail
+        self.item: Final = item
         loop = asyncio.get_running_loop()
-        self.lease: Final[asyncio.Future[Lease]] = loop.create_future()
+        self.lease: Final[asyncio.Future[Lease | Seat]] = loop.create_future()
         self._expired = expired
         self._timer = loop.call_later(rest_s, self._expire)
-        self._client = client
+        self._client = client = arrival.client
         if client is not None:
             client.when_left(self._leave)
 
-    def granted(self) -> Lease | None:
-        """The lease, where it was granted."""
+    def granted(self) -> Lease | Seat | None:
+        """The lease, or the seat in a batch, where it was granted."""
         if self.lease.done() and not self.lease.cancelled() and self.lease.exception() is None:
             return self.lease.result()
         return None

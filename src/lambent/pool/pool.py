@@ -95,7 +95,7 @@ class Pool:
         if crew.idle:
             return _idle(crew)
         least: Member | None = None
-        for member in crew.members if ahead else ():
+        for member in crew.members if ahead or crew.plan.concurrency > 1 else ():
             if member.takes(ahead) and (least is None or member.leases < least.leases):
                 least = member
         return Lease(least) if least else None
@@ -108,6 +108,11 @@ class Pool:
         lease = _idle(crew)
         lease.member.alone = True
         return lease
+
+    def idle(self, revision: str) -> int:
+        """How many workers have nothing to do."""
+        crew = self._crews.get(revision)
+        return len(crew.idle) if crew else 0
 
     def demand(self, revision: str) -> None:
         """Somebody waits: wake the first worker now, have the autoscaler look soon whether it takes more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
+from lambent.runtimes.together import form_of, in_groups, predicted
 from lambent.wire.process import RevisionPlan
 
 if TYPE_CHECKING:
@@ -84,11 +85,13 @@ class ModelFiles:
 class Able(msgspec.Struct, frozen=True):
     """What a loaded model can do: `predict` from decoded inputs, and `rehearse` it with inputs of its own.
 
-    `example` is JSON that `predict` may be given in a template; empty where user code would see it.
+    `together` makes of several inputs as many results or exceptions. `example` is JSON that `predict` may be
+    given in a template; empty where user code would see it.
     """
 
     predict: Callable[[object], object]
     rehearse: Callable[[], object]
+    together: Callable[[Sequence[object]], Sequence[object]]
     example: bytes = b""
 
 
@@ -97,6 +100,7 @@ class Model:
 
     def __init__(self, able: Able, log: logs.RequestLog) -> None:
         self._predict: Final = able.predict
+        self._together: Final = able.together
         self._rehearse: Final = able.rehearse
         self._example: Final = able.example
         self._log: Final = log
@@ -109,11 +113,17 @@ class Model:
         result = self._predict(payload.decode(call.content_type, request.body))
         return payload.encode(self._awaiter.settled(result))
 
+    def together(self, requests: Sequence[Request], /) -> Sequence[Reply | BaseException]:
+        """Run it once for all of them."""
+        self._log.request_id = requests[0].call.invocation_id
+        ended = self._together([_decoded(request) for request in requests])
+        return [end if isinstance(end, BaseException) else _encoded(end) for end in ended]
+
     def practise(self, request: Request, line: Line, /) -> Reply:
         """Run the model itself, where it is served without user code and that leaves it fit to be forked."""
         if self._example:
             return self(Request(request.call, self._example), line)
-        return Model(Able(_same, dict), self._log)(request, line)
+        return Model(Able(_same, dict, list), self._log)(request, line)
 
     def rehearse(self) -> None:
         """Run it on an example, where one is known. Raises what user code raises."""
@@ -144,16 +154,43 @@ def _with_code(found: object, plan: RevisionPlan) -> Able:
         with closing(Awaiter()) as awaiter:  # a loop that stayed open would be shared by the forks
             awaiter.settled(prepare(files))
     example = getattr(instance, "example", None)
-    return Able(predict, (lambda: None) if example is None else partial(predict, example))
+    rehearse = (lambda: None) if example is None else partial(predict, example)
+    return Able(predict, rehearse, partial(_rows_together, predict))
 
 
 def _without_code(plan: RevisionPlan) -> Able:
     from lambent.runtimes.adapters.agreement import free_size
     from lambent.runtimes.adapters.files import open_model
-    from lambent.runtimes.adapters.instances import answer
+    from lambent.runtimes.adapters.instances import answer, answer_together
 
     predictor = open_model(Path(plan.model_dir or plan.code_dir))
-    return Able(partial(answer, predictor), partial(free_size, predictor), _example(predictor))
+    return Able(
+        partial(answer, predictor),
+        partial(free_size, predictor),
+        partial(answer_together, predictor),
+        _example(predictor),
+    )
+
+
+def _rows_together(predict: Callable[[object], object], values: Sequence[object]) -> Sequence[object]:
+    with closing(Awaiter()) as awaiter:
+        return in_groups(
+            values, form_of, lambda alike: predicted(lambda rows: awaiter.settled(predict(rows)), alike)
+        )
+
+
+def _decoded(request: Request) -> object:
+    try:
+        return payload.decode(request.call.content_type, request.body)
+    except Fault as fault:
+        return fault
+
+
+def _encoded(result: object) -> Reply | BaseException:
+    try:
+        return payload.encode(result)
+    except Fault as fault:
+        return fault
 
 
 def _same(inputs: object) -> object:

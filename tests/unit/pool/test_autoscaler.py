@@ -3,6 +3,8 @@
 import asyncio
 from datetime import UTC, datetime
 
+import msgspec
+
 from lambent.core.invocation import Status
 from lambent.core.spec import Keep
 from lambent.engines.memory_worker import Program, Scene
@@ -156,11 +158,11 @@ def test_a_scheduled_minimum_comes_and_goes_with_its_minute() -> None:
 
 def test_what_computes_gets_no_more_workers_than_there_are_cores() -> None:
     async def story() -> None:
-        async with node(lambda _: takes(1.0)) as n:
+        computes = msgspec.structs.replace(takes(1.0), cpu_share=1.0)
+        async with node(lambda _: computes) as n:
             scaler = Autoscaler(n.pool, n.routes, n.clock, room=n.thermostat, tick_s=TICK_S, cores=2)
             n.autoscaler.tick = scaler.tick  # type: ignore[method-assign]  it knows how many cores there are
             n.deploy(workers_max=8, keep=Keep.HOT)
-            n.pool.traffic(PROJECT, "f").took(1.0, 1.0)
             burst, most = calls(n, 20), 0
             while not all(call.done() for call in burst):
                 most = max(most, n.workers())

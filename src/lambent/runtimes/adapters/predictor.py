@@ -65,8 +65,15 @@ class Predictor:
 
     def __call__(self, inputs: object) -> Outputs:
         """Run the model."""
+        return self.run(self.arrays(inputs))
+
+    def arrays(self, inputs: object) -> list[Array]:
+        """The arrays that a value stands for, in the order of the model's inputs. Raises `ValueError`."""
         values = self._by_position(inputs)
-        arrays = [fitted(value, spec) for value, spec in zip(values, self.inputs, strict=True)]
+        return [fitted(value, spec) for value, spec in zip(values, self.inputs, strict=True)]
+
+    def run(self, arrays: Sequence[Array]) -> Outputs:
+        """Run the model on what `arrays` returned."""
         outputs = self._run(arrays)
         return outputs[0] if len(outputs) == 1 else dict(zip(self.outputs, outputs, strict=True))
 
