@@ -299,6 +299,7 @@ def policy_for(spec: DeploymentSpec) -> ScalingPolicy:
         workers_min=max(spec.workers_min, int(spec.keep is Keep.HOT)),
         workers_max=spec.workers_max,
         wait_s_max=min(WAIT_S, spec.hold_s / 2),
+        latency_target_s=spec.latency_target_ms / 1e3,
         stable_window_s=stable_window_s,
         burst_window_s=max(BURST_WINDOW_S_MIN, BURST_SHARE * stable_window_s),
         keep_alive_s=spec.keep_alive_s,

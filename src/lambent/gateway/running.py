@@ -83,7 +83,8 @@ class Runner:
             flow.end()
             if client is not None:
                 client.forget()
-        traffic.took(ran.run_us / 1e6, ran.cpu_us / 1e6)
+        # Calls that run side by side would each be told of the CPU time of all.
+        traffic.took(ran.run_us / 1e6, ran.cpu_us / 1e6 if plan.concurrency == 1 else None)
         if lease.wake is not None:
             self._pool.first_call(lease, arrived_s=arrival.arrived_s, started_s=started_s, run_us=ran.run_us)
         return self._outcome(_whole(ran, flow, arrival), lease, arrival, started_s)

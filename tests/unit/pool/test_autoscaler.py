@@ -163,6 +163,7 @@ def test_what_computes_gets_no_more_workers_than_there_are_cores() -> None:
             scaler = Autoscaler(n.pool, n.routes, n.clock, room=n.thermostat, tick_s=TICK_S, cores=2)
             n.autoscaler.tick = scaler.tick  # type: ignore[method-assign]  it knows how many cores there are
             n.deploy(workers_max=8, keep=Keep.HOT)
+            n.pool.traffic(PROJECT, "f").took(1.0, 1.0)
             burst, most = calls(n, 20), 0
             while not all(call.done() for call in burst):
                 most = max(most, n.workers())
