@@ -9,12 +9,23 @@ from lambent.cli.output import emit_json, fields, shortened, table, when
 from lambent.cli.progress import Progress
 
 
-@click.group()
-def dlq() -> None:
-    """Look at dead letters, redrive or purge them.
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def dlq(ctx: click.Context, *, as_json: bool) -> None:
+    """Look at dead letters, redrive or purge them; alone, it says which deployments have any.
 
     A dead letter is an asynchronous invocation that failed after its last retry, or grew too old.
     """
+    if ctx.invoked_subcommand is not None:
+        return
+    with connect() as client, Progress("asking the server"):
+        found = client.dead_letters.counts()
+    if as_json:
+        emit_json(found)
+    else:
+        rows = [[name, str(count)] for name, count in sorted(found.items())]
+        table(["DEPLOYMENT", "DEAD"], rows, right=("DEAD",))
 
 
 @dlq.command("ls")

@@ -9,9 +9,13 @@ from lambent.cli.output import emit_json, fields, shortened, table, when
 from lambent.cli.progress import Progress
 
 
-@click.group()
-def webhooks() -> None:
-    """See what webhooks were told, and the secret that messages are signed with."""
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def webhooks(ctx: click.Context, *, as_json: bool) -> None:
+    """See what webhooks were told, and the secret that messages are signed with; alone, it lists."""
+    if ctx.invoked_subcommand is None:
+        _list(100, as_json=as_json)
 
 
 @webhooks.command("ls")
@@ -19,6 +23,10 @@ def webhooks() -> None:
 @json_option
 def ls(limit: int, *, as_json: bool) -> None:
     """List the messages of the last week, newest first."""
+    _list(limit, as_json=as_json)
+
+
+def _list(limit: int, *, as_json: bool) -> None:
     with connect() as client, Progress("asking the server"):
         found = client.webhooks.deliveries(limit=limit)
     if as_json:

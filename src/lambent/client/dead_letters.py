@@ -39,6 +39,10 @@ class DeadLetters:
         self._get: Final = get
         self._post: Final = post
 
+    def counts(self) -> dict[str, int]:
+        """How many each deployment has, where it has any."""
+        return self._get("/api/v1/dead-letters", dict[str, int])
+
     def all(self, name: str, *, after: str = "", limit: int = 100) -> tuple[DeadLetterView, ...]:
         """Those of a deployment, oldest first, behind the one with the id `after`; 1000 at the most."""
         query = urlencode({"limit": limit, **({"after": after} if after else {})})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from lambent.core.errors import QueueFull
@@ -106,6 +106,14 @@ class Lanes:
         for key, lane in [*self._lanes.items()]:
             lane.dead = dead.get(key, 0)
             self.drop_if_idle(lane)
+
+    def dead(self, project: str) -> Mapping[str, int]:
+        """How many dead letters each deployment of a project has, where it has any."""
+        return {
+            lane.deployment: lane.dead
+            for lane in self._lanes.values()
+            if lane.project == project and lane.dead
+        }
 
     def look_everywhere(self) -> None:
         """Time has passed: anything may be due."""

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
@@ -162,6 +162,10 @@ class AsyncQueue:
         lane = self._lanes.of(project, deployment)
         lane.dead = max(0, lane.dead - moved.count)
         return moved.count
+
+    def dead(self, project: str) -> Mapping[str, int]:
+        """How many dead letters each deployment of a project has, where it has any."""
+        return self._lanes.dead(project)
 
     # Its life.
 

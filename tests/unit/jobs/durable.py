@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from lambent.core.deferral import Terms
+from lambent.core.errors import LambentError
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Status, Timing, new_id
 from lambent.core.spec import DeploymentSpec, Kind, Setting, Temperature, with_settings
 from lambent.jobs.queue import AsyncQueue
@@ -42,6 +43,30 @@ def outcome(status: Status = Status.OK, body: bytes = b"1") -> Outcome:
         billed_ms=1,
         error=None if status is Status.OK else FunctionError("it broke", "ValueError"),
     )
+
+
+BROKEN = outcome(Status.FAILED, b'{"errorMessage": "it broke"}')
+
+
+def answers(*given: Outcome | LambentError) -> Invoke:
+    """An invoker that gives these in turn, the last one for ever."""
+    left = [*given]
+
+    async def invoke(_: Invocation) -> Outcome:
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, LambentError):
+            raise answer
+        return answer
+
+    return invoke
+
+
+def sleeper(seconds: float) -> Invoke:
+    async def invoke(_: Invocation) -> Outcome:
+        await asyncio.sleep(seconds)
+        return outcome()
+
+    return invoke
 
 
 class Outbox:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -230,7 +230,7 @@ def test_who_may_only_invoke_reaches_no_private_address() -> None:
 
 def test_what_does_not_speak_http_is_an_error_and_no_crash() -> None:
     async def story() -> list[Answer]:
-        def answering(said: bytes) -> object:
+        def answering(said: bytes) -> Callable[..., Awaitable[None]]:
             async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 await reader.readuntil(b"{}")
                 writer.write(said)
@@ -247,7 +247,7 @@ def test_what_does_not_speak_http_is_an_error_and_no_crash() -> None:
             b"HTTP/1.1 200 OK\r\nx: " + b"a" * 100_000,
             b"HTTP/1.1 100 Continue\r\n\r\n",
         ):
-            server = await asyncio.start_server(answering(said), "127.0.0.1", 0)  # type: ignore[arg-type]  # a callback
+            server = await asyncio.start_server(answering(said), "127.0.0.1", 0)
             port = server.sockets[0].getsockname()[1]
             answers.append(await post(f"http://127.0.0.1:{port}/", b"{}", [], reach=Reach.ANY))
             server.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from lambent.control.operations import Asked, Operation, Parameter
@@ -24,6 +24,9 @@ class Queue(Protocol):
     async def find(self, project: str, ticket: str) -> Ticket | None:
         """A ticket by its id, whatever its state."""
 
+    def dead(self, project: str) -> Mapping[str, int]:
+        """How many dead letters each deployment of a project has, where it has any."""
+
     async def redrive(self, project: str, deployment: str, ticket: str = "") -> int:
         """Try a dead letter, or all of a deployment's, as if just accepted; returns how many."""
 
@@ -41,6 +44,15 @@ class DeadLetterVerbs:
     def operations(self) -> Sequence[Operation]:
         """The table."""
         return (
+            Operation(
+                name="countDeadLetters",
+                method="GET",
+                path="/dead-letters",
+                role=Role.READ,
+                summary="How many dead letters each deployment has, where it has any",
+                run=self._count,
+                reply=dict[str, int],
+            ),
             Operation(
                 name="listDeadLetters",
                 method="GET",
@@ -84,6 +96,9 @@ class DeadLetterVerbs:
                 reply=DeadLetterReply,
             ),
         )
+
+    async def _count(self, asked: Asked) -> dict[str, int]:
+        return dict(self._queue.dead(asked.project))
 
     async def _list(self, asked: Asked) -> tuple[DeadLetterView, ...]:
         limit = asked.number("limit", PAGE, low=1, high=PAGE_MAX)
