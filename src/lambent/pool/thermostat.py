@@ -41,6 +41,7 @@ PLAN_S_MIN: Final = 1.0  # between plans, unless a worker came or went
 CENSUS_S: Final = 2.0  # between two readings of all memory while something changes
 CENSUS_IDLE_S: Final = 20.0  # and while nothing does
 CENSUS_SHARE_MAX: Final = 0.05  # of the time: a census of many processes is slow
+CENSUS_IDLE_SHARE_MAX: Final = 0.005  # and while nothing changes: a thousand processes take 0.2 s
 TELL_S: Final = 60.0  # from one line about a budget that is exceeded to the next
 T = Temperature
 
@@ -175,14 +176,15 @@ class Thermostat:
 
     async def _measure(self) -> None:
         """Read all memory: when something has changed, else seldom, and more seldom the longer it takes."""
-        stirs, read_s = -1, -inf
+        stirs, idle_until_s = -1, -inf
         while True:
             pause_s, began_s = CENSUS_S, self._clock.now_s()
-            if self._pool.stirs != stirs or began_s >= read_s + CENSUS_IDLE_S:
+            if self._pool.stirs != stirs or began_s >= idle_until_s:
                 stirs = self._pool.stirs
                 self._learn(await self._census())
                 read_s = self._clock.now_s()
                 pause_s = max(CENSUS_S, (read_s - began_s) / CENSUS_SHARE_MAX)
+                idle_until_s = read_s + max(CENSUS_IDLE_S, (read_s - began_s) / CENSUS_IDLE_SHARE_MAX)
             await asyncio.sleep(pause_s)
 
     def _learn(self, census: Sequence[ProcessFacts]) -> None:
