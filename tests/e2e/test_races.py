@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from lambent.client.client import Client
-from lambent.core.errors import Conflict
+from lambent.core.errors import Conflict, PlatformFault
 from lambent.core.invocation import Outcome, Status
 from lambent.core.spec import Temperature
 from lambent.engines.memory_worker import Program, Scene
+from lambent.gateway.dispatcher import STARTS_MAX
 from tests.support import races
 from tests.support.node import Node, node
 from tests.support.server import RunningServer
@@ -92,6 +93,17 @@ def test_each_arrival_is_answered_once_whatever_is_taken_away_in_its_tick(seed: 
             assert {record.invocation for record in n.usage} == set(ran)
 
     run(story(), tick_s=TICK_S)
+
+
+def test_workers_that_always_end_before_they_take_a_call_are_given_up() -> None:
+    async def story() -> None:
+        async with node(lambda _: Program(calls_max=0)) as n:
+            n.deploy()
+            with pytest.raises(PlatformFault, match=f"{STARTS_MAX} workers of 'f' ended"):
+                await n.dispatcher.invoke(n.invocation())
+            assert n.dispatcher.queued("default", "f") == 0
+
+    run(story())
 
 
 def test_races_against_a_real_server_lose_nothing_and_run_nothing_twice(
