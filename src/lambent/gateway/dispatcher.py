@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -20,6 +19,7 @@ from lambent.core.invocation import Invocation, Outcome, PrintTail, Status
 from lambent.core.spec import DeploymentSpec
 from lambent.gateway.batching import Batching
 from lambent.gateway.flow import Streams
+from lambent.gateway.lane import Lane
 from lambent.gateway.presence import Presence
 from lambent.gateway.running import Arrival, Runner, Seat
 from lambent.gateway.turn import Turn
@@ -27,7 +27,6 @@ from lambent.metering.journal import UsageRecord
 from lambent.pool.member import Lease, NotStarted
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes
-from lambent.pool.traffic import Traffic
 
 STARTS_MAX: Final = 10  # workers that may end before they take one and the same invocation
 CUT_OFF_S_MAX: Final = 5.0  # until workers that were killed have ended
@@ -38,39 +37,6 @@ class ModelMaker(Protocol):
 
     def ensure(self, route: Route) -> None:
         """Start the training job unless it runs already. It is heard of as a new route, or `model_failed`."""
-
-
-class Lane:
-    """The queue of one deployment. `batching` is there where its calls may run together."""
-
-    __slots__ = ("_route", "batching", "timer", "traffic", "waiters")
-
-    def __init__(self, route: Route, traffic: Traffic) -> None:
-        self.traffic = traffic
-        self.waiters: Final[deque[Turn]] = deque()
-        self.batching: Batching | None = None
-        self.timer: asyncio.TimerHandle | None = None  # of the next look at who comes too late
-        self.reroute(route)
-
-    @property
-    def route(self) -> Route:
-        """Who answers now."""
-        return self._route
-
-    def reroute(self, route: Route) -> None:
-        """Another revision answers, and another specification holds."""
-        self._route = route
-        if route.spec.max_batch == 1:
-            self.batching = None
-        elif self.batching is None or not self.batching.fits(route.spec):
-            self.batching = Batching(route.spec)
-
-    def enqueue(self, turn: Turn) -> None:
-        """Behind those who arrived before it. Nearly always that is the end."""
-        place = len(self.waiters)
-        while place and self.waiters[place - 1].number > turn.number:
-            place -= 1
-        self.waiters.insert(place, turn)
 
 
 class Dispatcher:
