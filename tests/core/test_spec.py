@@ -112,10 +112,10 @@ def test_whether_an_unsafe_template_is_forked_is_one_of_two_words(word: ForkUnsa
 
 
 KNOWN = (
-    "async_age_max_s, async_running_max, concurrency, dead_keep_s, description, env.NAME, fork_unsafe, hold_s, "
-    "keep, keep_alive_s, latency_target_ms, max_batch, memory, memory_bytes, parallel, queue_depth_max, "
-    "result_keep_s, retries, retry_first_s, socket_idle_s, socket_s, template_keep_s, threads, timeout_s, "
-    "webhook, workers_max, workers_min, workers_min_schedule"
+    "async_age_max_s, async_running_max, concurrency, dead_keep_s, description, env.NAME, fork_unsafe, "
+    "hold_s, keep, keep_alive_s, latency_target_ms, max_batch, memory, memory_bytes, parallel, "
+    "queue_depth_max, result_keep_s, retries, retry_first_s, socket_idle_s, socket_s, template_keep_s, "
+    "threads, timeout_s, webhook, workers_max, workers_min, workers_min_schedule"
 )
 
 
