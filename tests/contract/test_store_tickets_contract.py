@@ -71,7 +71,7 @@ def test_a_change_is_made_where_the_ticket_is_as_expected_and_only_there(store: 
     told = Change(
         ticket=ticket(1, state=TicketState.CANCELLED), expects=TicketState.QUEUED, delivery=delivery(1)
     )
-    again = Change(ticket=ticket(1, body=b"other"), expects=None)
+    again = Change(ticket=ticket(1, body=b"other", keyed=True), expects=None)
     assert store.tickets.change([twice, twice, told, again]) == [True, False, False, False]
     assert store.tickets.find("default", "ticket-1") == running
     assert store.deliveries.waiting() == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, Table, and_, case, delete, exists, func, or_, select, update
+from sqlalchemy import Connection, Select, Table, bindparam, case, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from lambent.storage.sql_database import Database, columns, one
@@ -22,6 +22,19 @@ EMPTIED: Final = {
     "state": TicketState.FORGOTTEN.value, "body": b"", "result": b"", "error": "", "client_context": "",
 }  # fmt: skip
 
+# Written down once: to build a statement costs more than to run it.
+INSERT: Final = insert(TICKETS).on_conflict_do_nothing(index_elements=["id"])
+UPDATE: Final = (
+    update(TICKETS)
+    .where(
+        TICKETS.c.id == bindparam("of_id"),
+        TICKETS.c.project == bindparam("of_project"),
+        TICKETS.c.state == bindparam("of_state"),
+    )
+    .values({name: bindparam(name) for name in CHANGING})
+)
+UPDATE_AND_EMPTY: Final = UPDATE.values(body=b"")  # its body is not needed any more
+
 
 class SqlTickets:
     """The durable queue; implements `storage.tickets.Tickets`."""
@@ -31,8 +44,12 @@ class SqlTickets:
 
     def change(self, changes: Sequence[Change]) -> Sequence[bool]:
         """Make changes in one transaction; which of them were made, as their tickets were as expected."""
+        # Ids that do not come from keys are random, and taken by nobody: they are inserted in one go.
+        fresh = [change.ticket for change in changes if _is_fresh(change)]
         with self._database.writing() as connection:
-            return [_change(connection, one_change) for one_change in changes]
+            if fresh:
+                connection.execute(INSERT, [columns(ticket) for ticket in fresh])
+            return [_is_fresh(change) or _change(connection, change) for change in changes]
 
     def find(self, project: str, ticket: str) -> Ticket | None:
         """The ticket of that id, or None."""
@@ -158,21 +175,19 @@ class SqlDeadLetters:
             )
 
 
+def _is_fresh(change: Change) -> bool:
+    return change.expects is None and not change.ticket.keyed and change.delivery is None
+
+
 def _change(connection: Connection, change: Change) -> bool:
     ticket = change.ticket
     if change.expects is None:
-        new = insert(TICKETS).values(columns(ticket)).on_conflict_do_nothing(index_elements=["id"])
-        made = connection.execute(new).rowcount == 1
+        made = connection.execute(INSERT, columns(ticket)).rowcount == 1
     else:
         values = {name: getattr(ticket, name) for name in CHANGING}
-        if not ticket.body:  # it is not needed any more
-            values["body"] = b""
-        where = and_(
-            TICKETS.c.id == ticket.id,
-            TICKETS.c.project == ticket.project,
-            TICKETS.c.state == change.expects,
-        )
-        made = connection.execute(update(TICKETS).where(where).values(values)).rowcount == 1
+        which = {"of_id": ticket.id, "of_project": ticket.project, "of_state": change.expects.value}
+        statement = UPDATE if ticket.body else UPDATE_AND_EMPTY
+        made = connection.execute(statement, {**values, **which}).rowcount == 1
     if made and change.delivery is not None:
         connection.execute(insert(DELIVERIES).values(columns(change.delivery)))
     return made
