@@ -90,7 +90,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A ticket as it shall be from now on, provided that it is in the state `expects`.
 
-    Where `expects` is None it is new; one whose id comes from a key is stored unless that is taken. `delivery` is stored with it.
+    Where `expects` is None it is new;
+    one whose id comes from a key is stored unless that is taken. `delivery` is stored with it.
     """
 
     ticket: Ticket
