@@ -285,6 +285,7 @@ class Server:
             sys.stdout.flush()
             await stop.wait()
             self.queue.pause()
+            self.gateway.go_away()
             await self.dispatcher.drain(self.settings.drain_s)
             await self.queue.settle()
             self.kept.logs.end_readers()

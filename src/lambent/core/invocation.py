@@ -64,8 +64,8 @@ class PrintTail(StrEnum):
 class Asked(msgspec.Struct, frozen=True, array_like=True):
     """The head of a request that user code sees as HTTP. Names of headers are in lower case.
 
-    `root_path` is the part of `path` under which the deployment answers; `scheme` is http, or ws for a
-    WebSocket, which may speak one of `subprotocols`.
+    `path` is decoded, `raw_path` as it was sent; `root_path` is the part of it under which the deployment
+    answers. `scheme` is http or https, or ws or wss for a WebSocket, which may speak one of `subprotocols`.
     """
 
     method: str
@@ -76,6 +76,12 @@ class Asked(msgspec.Struct, frozen=True, array_like=True):
     scheme: str = "http"
     client: tuple[str, int] = ("", 0)
     subprotocols: tuple[str, ...] = ()
+    raw_path: str = ""
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether it opens a WebSocket."""
+        return self.scheme in ("ws", "wss")
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True):
@@ -89,6 +95,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     """A request, freed of its protocol. `client_context` is JSON text.
 
     `more`: the body is only its beginning. `asked` is there where the deployment speaks HTTP itself.
+    `chain` are the deployments that called each other until this one was called, the first first.
     """
 
     id: str
@@ -100,6 +107,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     print_tail: PrintTail = PrintTail.DROPPED
     more: bool = False
     asked: Asked | None = None
+    chain: tuple[str, ...] = ()
 
 
 class FunctionError(msgspec.Struct, frozen=True, rename="camel"):

@@ -10,11 +10,14 @@ from typing import Final, cast
 from lambent.engines.base import Exit, Hears, WorkerGone
 from lambent.engines.endings import load_failed
 from lambent.wire.frames import (
+    CREDIT_BYTES,
     Answer,
+    Ask,
     Batch,
     Begin,
     Call,
     Chunk,
+    Credit,
     FrameError,
     FrameReader,
     Hello,
@@ -25,6 +28,7 @@ from lambent.wire.frames import (
     Took,
     ToServer,
     Wake,
+    cost_of,
     encode,
     read_error,
 )
@@ -46,6 +50,7 @@ class WorkerStream(asyncio.Protocol):
         self._on_abuse: Callable[[], None] | None = None
         self._calls: Final[dict[int, asyncio.Future[Answered]]] = {}
         self._hears: Final[dict[int, Hears]] = {}
+        self._credit: Final[dict[int, int]] = {}  # of those that stream
         self._outgoing: Final[dict[int, bytes]] = {}
         self._sent_last: int | None = None  # the call, if nothing was sent after it
         self._unread: Final[set[int]] = set()
@@ -86,6 +91,8 @@ class WorkerStream(asyncio.Protocol):
         self._sent_last = None
         if isinstance(header, ToCall):  # what it was told may be lost with the worker
             self._unread.discard(header.call_id)
+        if isinstance(header, Credit) and header.call_id in self._credit:
+            self._credit[header.call_id] += header.size_bytes
         if not (self.ended or (isinstance(header, ToCall) and header.call_id not in self._calls)):
             self._transport.write(encode(header, body))
 
@@ -134,6 +141,8 @@ class WorkerStream(asyncio.Protocol):
                     answer = self._calls.pop(header.call_id)
                     if self._hears:
                         self._hears.pop(header.call_id, None)
+                    if self._credit:
+                        self._credit.pop(header.call_id, None)
                     if not answer.done():
                         answer.set_result((header, body))
                 else:
@@ -165,15 +174,28 @@ class WorkerStream(asyncio.Protocol):
 
     def _hear(self, header: ToServer, body: bytes) -> None:
         match header:
-            case Begin() | Chunk() | Took() | Progress() if header.call_id in self._calls:
+            case Ask() | Begin() | Chunk() | Took() | Progress() if header.call_id in self._calls:
+                if isinstance(header, Chunk):
+                    self._spend(header.call_id, cost_of(body))
                 if (hears := self._hears.get(header.call_id)) is not None:
                     hears(header, body)
+                elif isinstance(header, Chunk):
+                    self.tell(
+                        Credit(header.call_id, cost_of(body))
+                    )  # nobody hears it, and it ends all the same
             case Hello() if not self.hello.done():
                 self.hello.set_result(header)
             case LoadError() if not self.hello.done():
                 self.hello.set_exception(load_failed(read_error(body)))
             case _ if not self.hello.cancelled():
                 raise FrameError(f"{type(header).__name__} out of turn")
+
+    def _spend(self, call_id: int, cost: int) -> None:
+        """Hold a stream to its credit, which its last piece may exceed: a piece is not cut."""
+        credit = self._credit.get(call_id, CREDIT_BYTES)
+        if credit <= 0:
+            raise FrameError(f"call {call_id} sent more than it was given credit for")
+        self._credit[call_id] = credit - cost
 
     def _end(self) -> None:
         if not self.ended:

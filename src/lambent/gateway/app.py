@@ -56,6 +56,10 @@ class Gateway:
         elif scope["type"] == "websocket":
             await self._apps.connect(scope, receive, send_message, prefix=INVOKE)
 
+    def go_away(self) -> None:
+        """The server stops: end what would not end by itself."""
+        self._apps.go_away()
+
     def _door(self, path: str) -> Door:
         if path.startswith((INVOKE, INVOCATIONS)):
             return self._native

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable
 from typing import Final
 
 from lambent.core.invocation import Asked, Head, Outcome
 from lambent.gateway.flow import Flow
+from lambent.gateway.presence import ClientLeft
 from lambent.gateway.relay import break_off
 from lambent.gateway.requests import Request, Scope
 from lambent.gateway.responses import TEMPERATURES, Header, Reply
@@ -17,6 +19,9 @@ from lambent.wire.frames import Form
 HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
 )
+LENGTH: Final = re.compile(r"[0-9]{1,18}")
+# How long the end of an answer that is whole waits for the end of its call.
+LINGER_S: Final = 0.01
 
 
 class AppRelay:
@@ -27,8 +32,11 @@ class AppRelay:
         self._invocation_id: Final = invocation_id
         self._more: Final = more
         self._rest_bytes = rest_bytes_max
+        self._flow: Flow | None = None
+        self._another: Final = asyncio.Event()  # set when another worker has the call
         self._feeding: asyncio.Task[None] | None = None
-        self._passing: asyncio.Task[None] | None = None
+        self._passing: asyncio.Task[bool] | None = None
+        self.is_too_large = False  # the request is, as was seen in the middle
 
     @property
     def is_used(self) -> bool:
@@ -37,8 +45,10 @@ class AppRelay:
 
     def started(self, flow: Flow) -> None:
         """The rest of the request follows."""
-        if self._more:
-            self._feeding = asyncio.get_running_loop().create_task(self._feed(flow), name="feed")
+        self._flow = flow
+        self._another.set()
+        if self._more and self._feeding is None:
+            self._feeding = asyncio.get_running_loop().create_task(self._feed(), name="feed")
 
     def begun(self, flow: Flow) -> None:
         """The answer is passed on."""
@@ -47,12 +57,7 @@ class AppRelay:
     async def finish(self, outcome: Outcome) -> None:
         """Send what is left of it, and its end."""
         self.close()
-        if self._passing is None:
-            return
-        await self._passing
-        if outcome.error is None:
-            await self._request.send({"type": "http.response.body", "body": b"", "more_body": False})
-        else:
+        if self._passing is not None and not await self._passing:
             await break_off(self._request.client)
 
     def close(self) -> None:
@@ -60,27 +65,65 @@ class AppRelay:
         if self._feeding is not None:
             self._feeding.cancel()
 
-    async def _feed(self, flow: Flow) -> None:
-        async for piece in self._request.pieces():
-            self._rest_bytes -= len(piece)
-            if self._rest_bytes < 0:
-                flow.cancel()
-                return
-            if not await flow.write(Form.BYTES, piece):
-                return
-        flow.close()
+    async def _feed(self) -> None:
+        try:
+            async for piece in self._request.pieces():
+                self._rest_bytes -= len(piece)
+                if self._rest_bytes < 0:
+                    self.is_too_large = True
+                    (await self._current()).cancel()
+                    return
+                await self._write(piece)
+        except ClientLeft:
+            return  # the call is cancelled: half a request must not look like a whole one
+        (await self._current()).close()
 
-    async def _pass(self, flow: Flow) -> None:
+    async def _write(self, piece: bytes) -> None:
+        # A worker that ends before it has taken the call hands it on to another one, with what was fed to it
+        # last: until somebody has it, the piece is ours.
+        while not await (await self._current()).write(Form.BYTES, piece):
+            self._another.clear()
+
+    async def _current(self) -> Flow:
+        while self._flow is None or self._flow.ended:
+            self._another.clear()
+            await self._another.wait()
+        return self._flow
+
+    async def _pass(self, flow: Flow) -> bool:
+        """Whether all of it was passed on."""
         head = flow.head or Head(200)
+        rest_bytes = length_of(head)
+        try:
+            await self._open(head, flow)
+            async for _, body in flow.pieces():
+                if rest_bytes is not None:
+                    rest_bytes -= len(body)
+                    if rest_bytes < 0:
+                        flow.cancel()
+                        return False
+                await self._request.send({"type": "http.response.body", "body": body, "more_body": True})
+            if flow.whole:
+                # It is on the bill before its last byte, unless its application goes on without its client.
+                await flow.over(within_s=LINGER_S)
+            if not flow.whole or (rest_bytes and self._request.method != "HEAD"):
+                return False
+            await self._request.send({"type": "http.response.body", "body": b"", "more_body": False})
+        except BaseException:
+            flow.cancel()
+            raise
+        return True
+
+    async def _open(self, head: Head, flow: Flow) -> None:
         headers = [
             *headers_of(head),
             (b"lambent-invocation-id", self._invocation_id.encode()),
             (b"lambent-revision", flow.revision.encode()),
             (b"lambent-temperature", TEMPERATURES[flow.temperature]),
         ]
+        if (length := length_of(head)) is not None:
+            headers.append((b"content-length", b"%d" % length))
         await self._request.send({"type": "http.response.start", "status": head.status, "headers": headers})
-        async for _, body in flow.pieces():
-            await self._request.send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 def asked_of(scope: Scope, *, root_path: str) -> Asked:
@@ -97,22 +140,29 @@ def asked_of(scope: Scope, *, root_path: str) -> Asked:
         headers=tuple(
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers if name != ours
         ),
-        scheme="ws" if is_socket else "http",
+        scheme=scope.get("scheme") or ("ws" if is_socket else "http"),
         client=tuple(scope.get("client") or ("", 0)),
         subprotocols=tuple(scope.get("subprotocols", ())),
+        raw_path=(scope.get("raw_path") or b"").decode("latin-1"),
     )
 
 
 def whole(outcome: Outcome, told: Iterable[Header]) -> Reply:
     """An answer that came in one piece."""
     head = outcome.head or Head(200)
-    return Reply(head.status, [*headers_of(head), *told], outcome.body)
+    return Reply(head.status, [*headers_of(head), *told], outcome.body, length_of(head))
 
 
 def headers_of(head: Head) -> list[Header]:
-    """The application's headers, without those that are the connection's, or say a length that we say."""
+    """The application's headers, without those that are the connection's, or say a length, which we say."""
     return [
         (name.encode("latin-1"), value.encode("latin-1"))
         for name, value in head.headers
         if name not in HOP_BY_HOP and name != "content-length"
     ]
+
+
+def length_of(head: Head) -> int | None:
+    """How long the application says that its answer is, where it says so."""
+    said = [value.strip() for name, value in head.headers if name == "content-length"]
+    return int(said[0]) if said and LENGTH.fullmatch(said[0]) else None

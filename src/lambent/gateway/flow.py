@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final, Protocol
 
 import msgspec
 
 from lambent.core.invocation import JSON, OCTETS, Head
 from lambent.core.spec import Temperature
+from lambent.gateway.asking import Asks
 from lambent.gateway.presence import Presence
 from lambent.pool.member import Lease
-from lambent.wire.frames import CREDIT_BYTES, Begin, Cancel, Chunk, Credit, Form, FromCall, Input, Took
+from lambent.wire.frames import (
+    CREDIT_BYTES,
+    Ask,
+    Begin,
+    Cancel,
+    Chunk,
+    Closing,
+    Credit,
+    Form,
+    FromCall,
+    Input,
+    Took,
+    cost_of,
+)
 
 TEXT: Final = "text/plain; charset=utf-8"
 COLLECTED_BYTES_MAX: Final = 64 * 1024 * 1024  # of a stream that its door takes in one piece
@@ -36,7 +51,10 @@ class Flow:
     """What one call says before its answer. Bounded by the credit that its reader grants."""
 
     __slots__ = (
+        "_asking",
+        "_asks",
         "_call_id",
+        "_client",
         "_collected_bytes",
         "_lease",
         "_pieces",
@@ -46,11 +64,23 @@ class Flow:
         "begun",
         "ended",
         "head",
+        "heard_bytes",
+        "said_bytes",
         "temperature",
         "too_large",
+        "whole",
     )
 
-    def __init__(self, call_id: int, lease: Lease, temperature: Temperature, streams: Streams | None) -> None:
+    def __init__(
+        self,
+        call_id: int,
+        lease: Lease,
+        temperature: Temperature,
+        streams: Streams | None,
+        asking: Callable[[], Asks],
+    ) -> None:
+        self._asking: Final = asking
+        self._asks: Asks | None = None  # once it asks for others
         self._call_id: Final = call_id
         self._lease: Final = lease
         self._streams: Final = streams
@@ -60,8 +90,12 @@ class Flow:
         self._wake: asyncio.Event | None = None
         self.temperature: Final = temperature
         self.head: Head | None = None
+        self._client: Presence | None = None
         self.begun = False
+        self.whole = False  # all of the answer has come, though the call may go on
         self.ended = False
+        self.heard_bytes = 0  # of the request that was added to it
+        self.said_bytes = 0  # of the answer
         self.too_large = ""  # why it is not taken as a whole
 
     @property
@@ -71,24 +105,32 @@ class Flow:
 
     def start(self, client: Presence | None) -> None:
         """The call was sent. A client that leaves cancels it from now on."""
+        self._client = client
         if self._streams is not None:
             self._streams.started(self)
         if client is not None:
             client.when_left(self.cancel)
 
     def hear(self, said: FromCall, body: bytes) -> None:
-        """The call says something."""
+        """The call says something. What its worker says out of turn is not heard."""
         match said:
-            case Begin(_, head):
+            case Begin(_, head) if not self.begun:
                 self.begun, self.head = True, head
                 if self._streams is not None:
                     self._streams.begun(self)
-            case Chunk(_, form):
+            case Chunk(_, form, last) if not self.whole:
+                self.said_bytes += len(body)
                 self._pieces.append((form, body))
                 if self._streams is None:
-                    self._collect(len(body))
+                    self._collect(cost_of(body))
+                if last:
+                    self._complete()
             case Took(_, size_bytes):
                 self._room += size_bytes
+            case Ask():
+                if self._asks is None:
+                    self._asks = self._asking()
+                self._asks.hear(said, body)
         self._stir()
 
     def cancel(self) -> None:
@@ -97,8 +139,11 @@ class Flow:
             self._lease.tell(Cancel(self._call_id))
 
     def end(self) -> None:
-        """The call was answered: nothing more comes."""
+        """The call is over: nothing more comes."""
         self.ended = True
+        self._forget()
+        if self._asks is not None:
+            self._asks.end()
         self._stir()
 
     async def pieces(self) -> AsyncIterator[Piece]:
@@ -108,10 +153,18 @@ class Flow:
                 form, body = self._pieces.popleft()
                 yield form, body
                 if not self.ended:
-                    self._lease.tell(Credit(self._call_id, len(body)))
-            if self.ended:
+                    self._lease.tell(Credit(self._call_id, cost_of(body)))
+            if self.ended or self.whole:
                 return
             await self._news()
+
+    async def over(self, *, within_s: float) -> None:
+        """Wait for the end of the call, but not for long."""
+        if not self.ended:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    while not self.ended:
+                        await self._news()
 
     async def write(self, form: Form, piece: bytes) -> bool:
         """Add to the request, once the worker has room for it; False where the call has ended."""
@@ -119,14 +172,19 @@ class Flow:
             await self._news()
         if self.ended:
             return False
-        self._room -= len(piece)
+        self._room -= cost_of(piece)
+        self.heard_bytes += len(piece)
         self._lease.tell(Input(self._call_id, form), piece)
         return True
 
-    def close(self) -> None:
-        """Nothing will be added to the request."""
-        if not self.ended:
+    def close(self, how: Closing | None = None) -> None:
+        """Nothing will be added to the request: it is whole, or a WebSocket that was closed."""
+        if self.ended:
+            return
+        if how is None:
             self._lease.tell(Input(self._call_id, last=True))
+        else:
+            self._lease.tell(Input(self._call_id, Form.CLOSE, last=True), how.piece())
 
     def collected(self) -> tuple[bytes, str]:
         """All pieces as one body, and its type: bytes and text joined, values as a list."""
@@ -137,14 +195,25 @@ class Flow:
             return b"".join(body for _, body in self._pieces), TEXT
         return b"[" + b",".join(as_json(form, body) for form, body in self._pieces) + b"]", JSON
 
-    def _collect(self, size_bytes: int) -> None:
-        self._collected_bytes += size_bytes
+    def _complete(self) -> None:
+        """A client that leaves from now on has all that it asked for: what still runs may go on."""
+        self.whole = True
+        self._forget()
+
+    def _forget(self) -> None:
+        # Once only: its connection may serve its next request by now, and tell that one.
+        client, self._client = self._client, None
+        if client is not None:
+            client.forget()
+
+    def _collect(self, cost: int) -> None:
+        self._collected_bytes += cost
         if self._collected_bytes > COLLECTED_BYTES_MAX:
             self.too_large = f"the stream is over {COLLECTED_BYTES_MAX} bytes, too long to be sent as a whole"
             self._pieces.clear()
             self.cancel()
         else:
-            self._lease.tell(Credit(self._call_id, size_bytes))
+            self._lease.tell(Credit(self._call_id, cost))
 
     async def _news(self) -> None:
         if self._wake is None:

@@ -64,14 +64,18 @@ class Relay:
 
     async def _pass(self, flow: Flow) -> None:
         shape: Shape | None = as_event if self._events else None
-        async for form, body in flow.pieces():
-            if shape is None:
-                shape = as_line if form is Form.JSON else as_is
-            await self._open(flow, form)
-            await self._request.send(
-                {"type": "http.response.body", "body": shape(form, body), "more_body": True}
-            )
-        await self._open(flow, Form.BYTES)
+        try:
+            async for form, body in flow.pieces():
+                if shape is None:
+                    shape = as_line if form is Form.JSON else as_is
+                await self._open(flow, form)
+                await self._request.send(
+                    {"type": "http.response.body", "body": shape(form, body), "more_body": True}
+                )
+            await self._open(flow, Form.BYTES)
+        except BaseException:
+            flow.cancel()
+            raise
 
     async def _open(self, flow: Flow, form: Form) -> None:
         if self._opened:

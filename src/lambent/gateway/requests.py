@@ -66,16 +66,16 @@ class Request:
             raise ClientLeft
         chunk: bytes = message.get("body", b"")
         if len(chunk) > bytes_max:
-            raise _too_large(bytes_max)
+            raise too_large(bytes_max)
         return chunk, bool(message.get("more_body"))
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The rest of a body whose `first` piece was read. Ends early where the client leaves."""
+        """The rest of a body whose `first` piece was read. Raises `ClientLeft`."""
         more = True
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                return
+                raise ClientLeft
             more = bool(message.get("more_body"))
             if message.get("body"):
                 yield message["body"]
@@ -89,7 +89,7 @@ class Request:
     def _refuse_announced(self, bytes_max: int) -> None:
         announced = self.headers.get(b"content-length")
         if announced is not None and (len(announced) > 18 or int(announced) > bytes_max):
-            raise _too_large(bytes_max)
+            raise too_large(bytes_max)
 
     async def _rest(self, message: Message, bytes_max: int) -> bytes:
         chunks: list[bytes] = []
@@ -100,7 +100,7 @@ class Request:
             chunk = message.get("body", b"")
             size_bytes += len(chunk)
             if size_bytes > bytes_max:
-                raise _too_large(bytes_max)
+                raise too_large(bytes_max)
             chunks.append(chunk)
             if not message.get("more_body"):
                 return b"".join(chunks)
@@ -112,5 +112,6 @@ def check_json(body: bytes) -> None:
     _skim.decode(body)
 
 
-def _too_large(bytes_max: int) -> PayloadTooLarge:
+def too_large(bytes_max: int) -> PayloadTooLarge:
+    """What is said of a body over the limit."""
     return PayloadTooLarge(f"the body is over the limit of {bytes_max} bytes")

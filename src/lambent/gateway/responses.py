@@ -28,20 +28,23 @@ CHALLENGE: Final = (b"www-authenticate", b'Bearer realm="lambent"')
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A whole answer. `headers` are without the body's length."""
+    """A whole answer. `headers` are without the body's length; `length` is what HEAD hears, if not that."""
 
     status: int
     headers: list[Header]
     body: bytes = b""
+    length: int | None = None
 
 
 async def send(reply: Reply, scope: Scope, send_message: Send) -> None:
     """Put an answer on the wire. To HEAD the body's length is told, the body is not sent."""
     body = reply.body
     headers = reply.headers
+    is_head = scope["method"] == "HEAD"
     if reply.status not in (204, 304):
-        headers = [*headers, (b"content-length", b"%d" % len(body))]
-    if scope["method"] == "HEAD":
+        length = reply.length if is_head and reply.length is not None else len(body)
+        headers = [*headers, (b"content-length", b"%d" % length)]
+    if is_head or reply.status in (204, 304):
         body = b""
     whole = scope.get("extensions", NOTHING).get(WHOLE)
     if whole is not None and whole.write(reply.status, headers, body):

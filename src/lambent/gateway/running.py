@@ -14,6 +14,7 @@ from lambent.clock import Clock
 from lambent.core.invocation import FunctionError, Invocation, Outcome, PrintTail, Status, Timing
 from lambent.core.pricing import OWN_METER
 from lambent.core.spec import Kind, Temperature
+from lambent.gateway.asking import Asking
 from lambent.gateway.flow import Flow, Streams
 from lambent.gateway.presence import Presence
 from lambent.metering.journal import UsageRecord
@@ -43,10 +44,20 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
 Seat = asyncio.Future[Outcome]
 
 
+class Ends(msgspec.Struct, frozen=True):
+    """How each call of a batch ended; whether the time until then tells how long such a batch takes."""
+
+    each: Sequence[Outcome]
+    taught: bool
+
+
 class Runner:
     """Runs accepted invocations, each once, and meters them."""
 
-    def __init__(self, pool: Pool, clock: Clock, meter: Callable[[UsageRecord], None]) -> None:
+    def __init__(
+        self, pool: Pool, clock: Clock, meter: Callable[[UsageRecord], None], asking: Asking
+    ) -> None:
+        self._asking: Final = asking
         self._pool: Final = pool
         self._clock: Final = clock
         self._meter: Final = meter
@@ -59,7 +70,13 @@ class Runner:
         timeout_s = plan.socket_s if is_socket else plan.timeout_s
         started_s = self._clock.now_s()
         self._call_id += 1
-        flow = Flow(self._call_id, lease, arrival.temperature, arrival.streams)
+        flow = Flow(
+            self._call_id,
+            lease,
+            arrival.temperature,
+            arrival.streams,
+            functools.partial(self._asking.by, invocation, lease),
+        )
         call = Call(
             self._call_id,
             invocation.id,
@@ -81,21 +98,14 @@ class Runner:
             )
         finally:
             flow.end()
-            if client is not None:
-                client.forget()
         # Calls that run side by side would each be told of the CPU time of all.
         traffic.took(ran.run_us / 1e6, ran.cpu_us / 1e6 if plan.concurrency == 1 else None)
         if lease.wake is not None:
             self._pool.first_call(lease, arrived_s=arrival.arrived_s, started_s=started_s, run_us=ran.run_us)
-        return self._outcome(_whole(ran, flow, arrival), lease, arrival, started_s)
+        return self._outcome(_whole(ran, flow, arrival), lease, arrival, started_s, flow=flow)
 
-    async def run_together(
-        self, lease: Lease, arrivals: Sequence[Arrival], traffic: Traffic
-    ) -> tuple[Sequence[Outcome], float | None]:
-        """How each of a batch ended, and the seconds that it ran; `None` where it did not end by itself.
-
-        Each is billed its share of the time. Raises `NotStarted`.
-        """
+    async def run_together(self, lease: Lease, arrivals: Sequence[Arrival], traffic: Traffic) -> Ends:
+        """How each of a batch ended. Each is billed its share of the time. Raises `NotStarted`."""
         plan, started_s = lease.plan, self._clock.now_s()
         self._call_id += 1
         asked = [arrival.invocation for arrival in arrivals]
@@ -109,26 +119,34 @@ class Runner:
             timeout_s=plan.timeout_s,
             print_tail=PrintTail.DROPPED,
         )
-        for _ in arrivals:
-            traffic.took(ran.run_us / 1e6 / len(arrivals), ran.cpu_us / 1e6 / len(arrivals))
         if lease.wake is not None:
             self._pool.first_call(
                 lease, arrived_s=arrivals[0].arrived_s, started_s=started_s, run_us=ran.run_us
             )
-        outcomes = [
-            self._outcome(share, lease, arrival, started_s, ran_us=ran.run_us)
-            for share, arrival in zip(_shares(ran, len(arrivals)), arrivals, strict=True)
-        ]
-        return outcomes, ran.run_us / 1e6 if ran.status is Status.OK else None
+        each = []
+        for share, arrival in zip(_shares(ran, asked), arrivals, strict=True):
+            traffic.took(share.run_us / 1e6, share.cpu_us / 1e6)
+            each.append(self._outcome(share, lease, arrival, started_s, ran_us=ran.run_us))
+        return Ends(each, taught=ran.status in (Status.OK, Status.TIMED_OUT))
 
     def _outcome(
-        self, ran: Ran, lease: Lease, arrival: Arrival, started_s: float, *, ran_us: int | None = None
+        self,
+        ran: Ran,
+        lease: Lease,
+        arrival: Arrival,
+        started_s: float,
+        *,
+        ran_us: int | None = None,
+        flow: Flow | None = None,
     ) -> Outcome:
         """`ran.run_us` is what is billed, `ran_us` what it took, where that differs."""
         wake = lease.wake if arrival.temperature is not Temperature.HOT else None
         wake_ms = wake.parts_ms if wake else {}
         billed_ms = OWN_METER.read(run_us=ran.run_us)
-        self._meter(_usage(ran, lease, arrival, wake_ms, billed_ms=billed_ms, unix_ms=self._clock.unix_ms()))
+        took_us = ran.run_us if ran_us is None else ran_us
+        started_unix_ms = self._clock.unix_ms() - took_us // 1000
+        usage = _usage(ran, lease, arrival, wake_ms, billed_ms=billed_ms, started_unix_ms=started_unix_ms)
+        self._meter(usage if flow is None else _with_streams(usage, flow))
         return Outcome(
             status=ran.status,
             body=ran.body,
@@ -137,7 +155,7 @@ class Runner:
             temperature=arrival.temperature,
             timing=Timing(
                 queue_ms=(started_s - arrival.arrived_s) * 1e3,
-                run_ms=(ran.run_us if ran_us is None else ran_us) / 1e3,
+                run_ms=took_us / 1e3,
                 total_ms=(self._clock.now_s() - arrival.arrived_s) * 1e3,
                 wake_ms=wake_ms,
             ),
@@ -150,18 +168,46 @@ class Runner:
         )
 
 
-def _shares(ran: Ran, count: int) -> Iterator[Ran]:
-    """What came of each call of a batch, with its share of what was used."""
-    share = msgspec.structs.replace(ran, run_us=ran.run_us // count, cpu_us=ran.cpu_us // count, each=())
-    if ran.status is not Status.OK or len(ran.each) != count:
-        # It ended as a whole: by its timeout, or with its worker.
-        yield from (share for _ in range(count))
-        return
-    start = 0
-    for one in ran.each:
-        body = ran.body[start : start + one.size_bytes]
-        start += one.size_bytes
-        yield msgspec.structs.replace(share, status=one.status, content_type=one.content_type, body=body)
+def _shares(ran: Ran, asked: Sequence[Invocation]) -> Iterator[Ran]:
+    """What came of each call of a batch, with its share of what was used. The shares add up to the whole."""
+    count, start = len(asked), 0
+    if ran.status is Status.OK and not _is_whole(ran, count):
+        error = FunctionError("the worker's answer to a batch is not one for each call", "Runtime.ExitError")
+        ran = msgspec.structs.replace(ran, status=Status.EXITED, body=msgspec.json.encode(error))
+    for place, one in enumerate(asked):
+        share = msgspec.structs.replace(
+            ran,
+            run_us=_share(ran.run_us, place, count),
+            cpu_us=_share(ran.cpu_us, place, count),
+            printed=b"",
+            each=(),
+        )
+        if ran.status is not Status.OK:  # it ended as a whole: by its timeout, or with its worker
+            yield msgspec.structs.replace(share, body=_renamed(ran.body, asked[0].id, one.id))
+            continue
+        answer = ran.each[place]
+        body = ran.body[start : start + answer.size_bytes]
+        start += answer.size_bytes
+        yield msgspec.structs.replace(
+            share, status=answer.status, content_type=answer.content_type, body=body
+        )
+
+
+def _is_whole(ran: Ran, count: int) -> bool:
+    """Whether it is as many answers as there were calls: a worker is the side that is not trusted."""
+    sizes = [one.size_bytes for one in ran.each]
+    return len(sizes) == count and min(sizes) >= 0 and sum(sizes) == len(ran.body)
+
+
+def _share(whole: int, place: int, count: int) -> int:
+    return whole * (place + 1) // count - whole * place // count
+
+
+def _renamed(body: bytes, first_id: str, own_id: str) -> bytes:
+    """The error of a whole batch, in which its first call is named, as the error of one of its calls."""
+    error = read_error(body)
+    said = error.error_message.replace(first_id, own_id)
+    return msgspec.json.encode(msgspec.structs.replace(error, error_message=said, request_id=own_id))
 
 
 def _whole(ran: Ran, flow: Flow, arrival: Arrival) -> Ran:
@@ -178,7 +224,13 @@ def _whole(ran: Ran, flow: Flow, arrival: Arrival) -> Ran:
 
 
 def _usage(
-    ran: Ran, lease: Lease, arrival: Arrival, wake_ms: Mapping[str, float], *, billed_ms: int, unix_ms: int
+    ran: Ran,
+    lease: Lease,
+    arrival: Arrival,
+    wake_ms: Mapping[str, float],
+    *,
+    billed_ms: int,
+    started_unix_ms: int,
 ) -> UsageRecord:
     plan, invocation = lease.plan, arrival.invocation
     return UsageRecord(
@@ -188,7 +240,7 @@ def _usage(
         revision=plan.revision,
         kind=arrival.kind,
         status=ran.status,
-        started_unix_ms=unix_ms - ran.run_us // 1000,
+        started_unix_ms=started_unix_ms,
         run_us=ran.run_us,
         billed_ms=billed_ms,
         billed_init_ms=ceil(sum(wake_ms.get(part, 0.0) for part in INIT_PARTS)) if wake_ms else 0,
@@ -198,4 +250,14 @@ def _usage(
         temperature=arrival.temperature,
         request_bytes=len(invocation.body),
         response_bytes=len(ran.body),
+    )
+
+
+def _with_streams(usage: UsageRecord, flow: Flow) -> UsageRecord:
+    if not (flow.heard_bytes or flow.said_bytes):
+        return usage
+    return msgspec.structs.replace(
+        usage,
+        request_bytes=usage.request_bytes + flow.heard_bytes,
+        response_bytes=flow.said_bytes or usage.response_bytes,
     )

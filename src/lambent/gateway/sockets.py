@@ -11,11 +11,16 @@ from lambent.core.invocation import Head, Outcome
 from lambent.gateway.flow import Flow
 from lambent.gateway.requests import Receive, Send
 from lambent.gateway.responses import Reply
-from lambent.wire.frames import Form
+from lambent.wire.frames import Closing, Form
 
-IDLE: Final = 1001  # close codes: RFC 6455 section 7.4.1
+# Close codes: RFC 6455 section 7.4.1.
+NORMAL: Final = 1000
+AWAY: Final = 1001
+UNKNOWN: Final = 1005
 FAILED: Final = 1011
-# From the client's end until user code must have heard of it and returned.
+UNSAID: Final = range(1004, 1007)  # codes that never stand in a closing frame
+REASON_BYTES_MAX: Final = 123
+# From the end of the conversation until user code must have heard of it and returned.
 LEAVE_S: Final = 10.0
 
 
@@ -29,10 +34,12 @@ class SocketRelay:
         self._passing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._flow: Flow | None = None
+        self._another: Final = asyncio.Event()  # set when another worker has the call
         self._accepted = False
-        self._ended = False
+        self._ended = False  # nothing more is said to the client
+        self._leaving: asyncio.TimerHandle | None = None
         self._heard_s = 0.0
-        self._is_idle = False
+        self._is_away = False
         self.idle_s = 600.0
 
     async def opened(self) -> None:
@@ -43,26 +50,34 @@ class SocketRelay:
         """The call was sent: what the client says goes to it."""
         loop = asyncio.get_running_loop()
         self._flow = flow
-        self._feeding = loop.create_task(self._feed(flow), name="feed")
-        self._heard_s = loop.time()
-        self._timer = loop.call_later(self.idle_s, self._look)
+        self._another.set()
+        if self._feeding is None:
+            self._feeding = loop.create_task(self._feed(), name="feed")
+            self._heard_s = loop.time()
+            self._timer = loop.call_later(self.idle_s, self._look)
+        if self._is_away:
+            self._leave(Closing(AWAY))
 
     def begun(self, flow: Flow) -> None:
         """It is accepted: what user code says goes to the client."""
         self._passing = asyncio.get_running_loop().create_task(self._pass(flow), name="relay")
 
+    def go_away(self) -> None:
+        """End it: it was silent for too long, or the server stops. User code hears of it first."""
+        self._is_away = True
+        if self._feeding is not None:
+            self._feeding.cancel()
+        self._leave(Closing(AWAY))
+
     async def end(self, outcome: Outcome) -> None:
-        """User code has returned: close it with the code that it gave, or refuse what was not accepted."""
+        """User code has returned: close what it has not closed itself, or refuse what was not accepted."""
         if self._passing is not None:
             await self._passing
-        head = outcome.head or Head(FAILED if outcome.error else 1000)
-        code = IDLE if self._is_idle else FAILED if outcome.error else head.status
+        head = outcome.head or Head(101)
         if self._accepted:
-            await self._close(code, dict(head.headers).get("reason", ""))
-        elif outcome.error is not None:
-            await self.refuse(Reply(500, [], b""))
+            await self._close(AWAY if self._is_away else FAILED if outcome.error else NORMAL, "")
         else:
-            await self.refuse(Reply(head.status, [], b""))
+            await self.refuse(Reply(500 if outcome.error else head.status, [], b""))
 
     async def refuse(self, reply: Reply) -> None:
         """Say no to the handshake; end with an error what was accepted."""
@@ -82,12 +97,13 @@ class SocketRelay:
 
     def close(self) -> None:
         """Nothing more is read."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._leaving):
+            if timer is not None:
+                timer.cancel()
         if self._feeding is not None:
             self._feeding.cancel()
 
-    async def _feed(self, flow: Flow) -> None:
+    async def _feed(self) -> None:
         while True:
             message = await self._receive()
             if message["type"] != "websocket.receive":
@@ -95,15 +111,24 @@ class SocketRelay:
             self._heard_s = asyncio.get_running_loop().time()
             text = message.get("text")
             form = Form.BYTES if text is None else Form.TEXT
-            if not await flow.write(form, message["bytes"] if text is None else text.encode()):
-                return
-        self._leave(flow)
-
-    def _leave(self, flow: Flow) -> None:
-        """The client has left: user code hears of it, and has a while to return."""
+            await self._write(form, message["bytes"] if text is None else text.encode())
         self._ended = True
-        flow.close()
-        asyncio.get_running_loop().call_later(LEAVE_S, flow.cancel)
+        self._leave(Closing(int(message.get("code") or UNKNOWN), str(message.get("reason") or "")))
+
+    async def _write(self, form: Form, piece: bytes) -> None:
+        while True:  # a worker that ends before it has taken the call hands it on to another one
+            while self._flow is None or self._flow.ended:
+                self._another.clear()
+                await self._another.wait()
+            if await self._flow.write(form, piece):
+                return
+
+    def _leave(self, how: Closing) -> None:
+        """The conversation is over: user code hears of it, and has a while to return."""
+        flow = self._flow
+        if flow is not None and self._leaving is None:
+            flow.close(how)
+            self._leaving = asyncio.get_running_loop().call_later(LEAVE_S, flow.cancel)
 
     async def _pass(self, flow: Flow) -> None:
         headers = list((flow.head or Head(101)).headers)
@@ -114,16 +139,25 @@ class SocketRelay:
             if name != "sec-websocket-protocol"
         ]
         self._accepted = True
-        await self._tell({"type": "websocket.accept", "subprotocol": protocol, "headers": others})
-        async for form, body in flow.pieces():
-            self._heard_s = asyncio.get_running_loop().time()
-            if form is Form.TEXT:
-                await self._tell({"type": "websocket.send", "text": body.decode("utf-8", "replace")})
-            else:
-                await self._tell({"type": "websocket.send", "bytes": body})
+        try:
+            await self._tell({"type": "websocket.accept", "subprotocol": protocol, "headers": others})
+            async for form, body in flow.pieces():
+                self._heard_s = asyncio.get_running_loop().time()
+                if form is Form.CLOSE:
+                    how = Closing.of(body)
+                    await self._close(how.code, how.reason)
+                elif form is Form.TEXT:
+                    await self._tell({"type": "websocket.send", "text": body.decode("utf-8", "replace")})
+                else:
+                    await self._tell({"type": "websocket.send", "bytes": body})
+        except BaseException:
+            flow.cancel()
+            raise
 
     async def _close(self, code: int, reason: str) -> None:
-        await self._tell({"type": "websocket.close", "code": code, "reason": reason})
+        cut = reason.encode("utf-8", "replace")[:REASON_BYTES_MAX].decode("utf-8", "ignore")
+        sayable = 1000 <= code < 5000 and code not in UNSAID and code != 1015
+        await self._tell({"type": "websocket.close", "code": code if sayable else FAILED, "reason": cut})
         self._ended = True
 
     async def _tell(self, message: dict[str, object]) -> None:
@@ -136,13 +170,11 @@ class SocketRelay:
 
     def _look(self) -> None:
         """Whether nobody has said anything for too long."""
-        flow, loop = self._flow, asyncio.get_running_loop()
-        if flow is None or self._ended:
+        loop = asyncio.get_running_loop()
+        if self._ended:
             return
         rest_s = self._heard_s + self.idle_s - loop.time()
         if rest_s > 0:
             self._timer = loop.call_later(rest_s, self._look)
         else:
-            self._is_idle = True
-            flow.close()
-            self._timer = loop.call_later(LEAVE_S, flow.cancel)
+            self.go_away()

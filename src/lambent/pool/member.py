@@ -123,6 +123,8 @@ class Member:
             self._running -= 1
             if event is not Event.RETURNED:
                 self._end()
+                if event is Event.RETIRING and self._running:
+                    event = Event.STOP_ASKED  # what runs beside it is finished first
             elif len(self._sent) > self._running:
                 self._begin(self._sent[self._running])
             self.returned(event)
@@ -142,6 +144,8 @@ class Member:
         self.alone = False
         if event is not None and (event is not Event.RETURNED or not self.leases):
             self.tell(event)
+            if event is Event.STOP_ASKED:
+                self.owner.room(self)  # there is one worker less for who waits
         elif self._state is State.BUSY:
             self.owner.room(self)
 

@@ -10,15 +10,16 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
+from urllib.parse import quote
 
 from lambent.core.invocation import Asked, Head
 from lambent.core.spec import Interface
 from lambent.runtimes import logs
-from lambent.runtimes.base import STREAMED, AsyncLine, Body, Loading, Reply, Request
+from lambent.runtimes.base import STREAMED, AsyncLine, Body, Loading, More, Reply, Request
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.socket import as_app
-from lambent.wire.frames import Form
+from lambent.wire.frames import Closing, Form
 from lambent.wire.process import RevisionPlan
 
 Scope = MutableMapping[str, Any]
@@ -30,6 +31,8 @@ App = Callable[
 ACCEPTED: Final = 101
 CLOSED: Final = 1000
 REFUSED: Final = 403
+# How long a whole answer waits for its application to return, so that most go out in one piece.
+LINGER_S: Final = 0.005
 
 
 class AsgiServable:
@@ -63,8 +66,14 @@ class AsgiServable:
             # Invoked without HTTP, as by the durable queue: a POST to its root.
             asked = Asked("POST", "/", "", "", (("content-type", request.call.content_type),))
         state = self._lifespan.state if self._lifespan is not None else {}
-        exchange = (WebSocket if asked.scheme == "ws" else Http)(request, line)
-        await self._app({**scope_of(asked), "state": dict(state)}, exchange.receive, exchange.send)
+        exchange = (WebSocket if asked.is_socket else Http)(request, line)
+        try:
+            await self._app({**scope_of(asked), "state": dict(state)}, exchange.receive, exchange.send)
+        except Exception:
+            await exchange.flush()  # frameworks answer with an error of their own and then raise it
+            raise
+        finally:
+            exchange.close()
         return exchange.reply()
 
 
@@ -79,14 +88,17 @@ class Http:
         self._head: Head | None = None
         self._body: Body = b""
         self._streams = False
-        self._done = False
+        self._returned = False
+        self._done: Final = asyncio.Event()
+        self._lingering: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
 
     async def receive(self) -> Message:
-        """The request's body; after it, wait for a client that leaves, which cancels this."""
+        """The request's body; after it, that the answer is whole. A client that leaves cancels this."""
         if self._asked_first:
             self._asked_first = False
             return {"type": "http.request", "body": bytes(self._request.body), "more_body": self._more}
-        if self._more:
+        if self._more and not self._done.is_set():
             piece = await self._line.read()
             self._more = piece is not None
             return {
@@ -94,8 +106,7 @@ class Http:
                 "body": bytes(piece[1]) if piece else b"",
                 "more_body": self._more,
             }
-        if not self._done:
-            await asyncio.Event().wait()
+        await self._done.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
@@ -103,27 +114,46 @@ class Http:
         kind = message["type"]
         if kind == "http.response.start" and self._head is None:
             self._head = Head(int(message["status"]), tuple(_texts(message.get("headers", ()))))
-        elif kind == "http.response.body" and self._head is not None and not self._done:
+        elif kind == "http.response.body" and self._head is not None and not self._done.is_set():
             await self._piece(message.get("body", b""), is_last=not message.get("more_body", False))
         else:
             raise RuntimeError(f"the application sent {kind!r} out of turn")
 
+    async def flush(self) -> None:
+        """Send what is complete now, not when the application returns."""
+        if self._done.is_set() and not self._streams and not self._returned:
+            self._streams = True
+            await self._line.begin(self._head)
+            await self._line.write(Form.BYTES, self._body, more=More.NONE)
+
+    def close(self) -> None:
+        """The application has returned."""
+        self._returned = True
+        if self._lingering is not None:
+            self._lingering.cancel()
+
     def reply(self) -> Reply:
         """What it came to. Raises `Fault` where the application did not finish."""
-        if not self._done:
+        if not self._done.is_set():
             raise Fault("Lambent.NoResponse", "the application returned without a complete response")
         return STREAMED if self._streams else Reply(self._body, "", self._head)
 
     async def _piece(self, body: Body, *, is_last: bool) -> None:
-        self._done = is_last
-        if is_last and not self._streams:
-            self._body = body
-            return
-        if not self._streams:
+        if is_last:
+            self._done.set()
+            if not self._streams:
+                self._body = body
+                self._lingering = asyncio.get_running_loop().call_later(LINGER_S, self._linger)
+                return
+        elif not self._streams:
             self._streams = True
             await self._line.begin(self._head)
-        if body:
-            await self._line.write(Form.BYTES, body)
+        if body or is_last:
+            await self._line.write(Form.BYTES, body, more=More.NONE if is_last else More.COMES)
+
+    def _linger(self) -> None:
+        """The answer is whole and the application goes on: with work of its own, which nobody waits for."""
+        self._flushing = asyncio.get_running_loop().create_task(self.flush())
 
 
 class WebSocket:
@@ -133,17 +163,18 @@ class WebSocket:
         self._line: Final = line
         self._opened = False
         self._accepted = False
-        self._end: Head | None = None
+        self._end: Closing | None = None  # whoever said it first
 
     async def receive(self) -> Message:
         """The opening, each message, and that the client has left."""
         if not self._opened:
             self._opened = True
             return {"type": "websocket.connect"}
-        piece = await self._line.read()
-        if piece is None:
-            return {"type": "websocket.disconnect", "code": 1005, "reason": ""}
-        form, body = piece
+        piece = await self._line.read() if self._end is None else None
+        form, body = piece or (Form.CLOSE, b"")
+        if form is Form.CLOSE:
+            self._end = self._end or Closing.of(body)
+            return {"type": "websocket.disconnect", "code": self._end.code, "reason": self._end.reason}
         if form is Form.TEXT:
             return {"type": "websocket.receive", "text": bytes(body).decode(), "bytes": None}
         return {"type": "websocket.receive", "bytes": bytes(body), "text": None}
@@ -151,29 +182,36 @@ class WebSocket:
     async def send(self, message: Message) -> None:
         """Accept, send, or close."""
         match message["type"]:
-            case "websocket.accept" if not self._accepted:
+            case "websocket.accept" if not self._accepted and self._end is None:
                 self._accepted = True
                 protocol = message.get("subprotocol")
                 told = [("sec-websocket-protocol", protocol)] if protocol else []
                 headers = (*told, *_texts(message.get("headers", ())))
                 await self._line.begin(Head(ACCEPTED, headers))
-            case "websocket.send" if self._accepted and self._end is None:
+            case "websocket.send" | "websocket.close" if self._end is not None:
+                raise OSError("the WebSocket is closed")  # as ASGI asks, so that frameworks know it
+            case "websocket.send" if self._accepted:
                 text = message.get("text")
                 if text is not None:
                     await self._line.write(Form.TEXT, text.encode())
                 else:
                     await self._line.write(Form.BYTES, message.get("bytes") or b"")
-            case "websocket.close" if self._end is None:
-                reason = str(message.get("reason") or "")
-                self._end = Head(int(message.get("code", CLOSED)), (("reason", reason),))
+            case "websocket.close":
+                self._end = Closing(int(message.get("code", CLOSED)), str(message.get("reason") or ""))
+                if self._accepted:
+                    await self._line.write(Form.CLOSE, self._end.piece(), more=More.NONE)
             case kind:
                 raise RuntimeError(f"the application sent {kind!r} out of turn")
 
+    async def flush(self) -> None:
+        """All was sent at once."""
+
+    def close(self) -> None:
+        """The application has returned."""
+
     def reply(self) -> Reply:
-        """How it was closed: the code is the head's status."""
-        if not self._accepted:
-            return Reply(b"", "", Head(REFUSED))
-        return Reply(b"", "", self._end or Head(CLOSED))
+        """Whether it was accepted. One that was and is not closed is closed now."""
+        return Reply(b"", "", Head(ACCEPTED if self._accepted else REFUSED))
 
 
 class Lifespan:
@@ -214,25 +252,22 @@ class Lifespan:
 
 def scope_of(asked: Asked) -> Scope:
     """The scope of a request."""
-    is_socket = asked.scheme == "ws"
     scope: Scope = {
-        "type": "websocket" if is_socket else "http",
+        "type": "websocket" if asked.is_socket else "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "scheme": asked.scheme,
         "path": asked.path,
-        "raw_path": asked.path.encode(),
+        "raw_path": asked.raw_path.encode("latin-1") or quote(asked.path).encode(),
         "root_path": asked.root_path,
         "query_string": asked.query.encode("latin-1"),
         "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in asked.headers],
         "client": asked.client,
         "server": None,
     }
-    return (
-        {**scope, "subprotocols": list(asked.subprotocols)}
-        if is_socket
-        else {**scope, "method": asked.method}
-    )
+    if asked.is_socket:
+        return {**scope, "subprotocols": list(asked.subprotocols)}
+    return {**scope, "method": asked.method}
 
 
 def load(plan: RevisionPlan, loading: Loading) -> AsgiServable:

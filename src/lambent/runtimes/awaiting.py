@@ -35,8 +35,20 @@ class Awaiter:
 
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(value if asyncio.iscoroutine(value) else _await(value))
+        started: list[asyncio.Task[object]] = []
+        try:
+            return self._runner.run(_await(value, started))
+        except BaseException:
+            # It came between two steps of the loop: the code itself has not heard of it.
+            if started and not started[0].done():
+                started[0].cancel()
+                self._runner.get_loop().run_until_complete(asyncio.wait(started))
+            raise
 
 
-async def _await(value: Awaitable[object]) -> object:
+async def _await(value: Awaitable[object], started: list[asyncio.Task[object]]) -> object:
+    import asyncio
+
+    if (task := asyncio.current_task()) is not None:
+        started.append(task)
     return await value

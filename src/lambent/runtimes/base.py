@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Protocol, runtime_checkable
 
@@ -78,13 +79,20 @@ class Together(Protocol):
         """A reply, or what was raised, for each; one that is bad does not harm the others."""
 
 
+class More(StrEnum):
+    """Whether a piece of an answer is its last: its call may go on after it."""
+
+    COMES = "comes"
+    NONE = "none"
+
+
 class AsyncLine(Protocol):
     """The way of a call to the server while it runs on an event loop."""
 
     async def begin(self, head: Head | None = None) -> None:
         """As `Line.begin`."""
 
-    async def write(self, form: Form, piece: Body) -> None:
+    async def write(self, form: Form, piece: Body, *, more: More = More.COMES) -> None:
         """As `Line.write`."""
 
     async def read(self) -> tuple[Form, Body] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -15,11 +14,11 @@ from lambent.runtimes.base import AsyncLine, Line, Loading, Reply, Request
 from lambent.runtimes.context import LambdaContext
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
-from lambent.runtimes.streaming import stream, stream_async, yields, yields_async
+from lambent.runtimes.streaming import one_by_one, stream, stream_async, yields, yields_async
 from lambent.wire.process import RevisionPlan
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from lambent.runtimes.threaded import Threads
 
 Function = Callable[[object, LambdaContext], object]
 
@@ -34,11 +33,13 @@ class Handler:
         self._log: Final = log
         self._is_async: Final = is_async(function)
         self._awaiter: Final = Awaiter()  # a sync function may return an awaitable
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Threads | None = None
 
     def __call__(self, request: Request, line: Line, /) -> Reply:
         """Run it once."""
         result = self._awaiter.settled(self._function(*self._arguments(request)))
+        if yields_async(result):  # from a sync function: what wraps one is often sync
+            result = one_by_one(result, self._awaiter.settled)
         return stream(result, line) if yields(result) else payload.encode(result)
 
     def practise(self, request: Request, line: Line, /) -> Reply:
@@ -53,24 +54,36 @@ class Handler:
     async def start(self) -> None:
         """The threads, where it wants some."""
         if self._plan.threaded and not self._is_async:
-            from concurrent.futures import ThreadPoolExecutor
+            from lambent.runtimes.threaded import Threads
 
-            self._threads = ThreadPoolExecutor(self._plan.concurrency, thread_name_prefix="call")
+            self._threads = Threads(self._plan.concurrency)
 
     async def stop(self) -> None:
         """What still runs in a thread is not waited for: nobody waits for its answer."""
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.stop()
 
     async def converse(self, request: Request, line: AsyncLine, /) -> Reply:
         """Run it once, beside others."""
-        run = functools.partial(self._function, *self._arguments(request))
-        result = run() if self._threads is None else await _in_thread(self._threads, run)
+        arguments = self._arguments(request)
+        if self._threads is None:
+            result = self._function(*arguments)
+        else:
+            result = await self._threads.run(functools.partial(self._in_thread, arguments), line)
+        if isinstance(result, Reply):
+            return result
         if isinstance(result, Awaitable):
             result = await result
         if yields(result) or yields_async(result):
             return await stream_async(result, line)
         return payload.encode(result)
+
+    def _in_thread(self, arguments: tuple[object, LambdaContext], line: Line) -> object:
+        """As far as it is sync; what is not is for the loop."""
+        result = self._function(*arguments)
+        if yields(result):
+            return stream(result, line)
+        return result if isinstance(result, Awaitable) or yields_async(result) else payload.encode(result)
 
     def _arguments(self, request: Request) -> tuple[object, LambdaContext]:
         call = request.call
@@ -86,13 +99,6 @@ def is_async(function: object) -> bool:
     while isinstance(function, functools.partial):
         function = function.func
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-
-
-async def _in_thread(threads: ThreadPoolExecutor, run: Callable[[], object]) -> object:
-    import asyncio
-
-    context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(threads, context.run, run)
 
 
 def _echo(event: object, _: LambdaContext) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, closing
 from typing import Any, TypeGuard
 
@@ -34,6 +34,19 @@ def stream(pieces: Pieces, line: Line) -> Reply:
         if first:
             line.begin()
     return STREAMED
+
+
+def one_by_one(pieces: AsyncPieces, settled: Callable[[object], object]) -> Pieces:
+    """The same from code that is not async; `settled` waits for what it is given."""
+    try:
+        while True:
+            try:
+                value = settled(anext(pieces))
+            except StopAsyncIteration:
+                return
+            yield value
+    finally:
+        settled(pieces.aclose())
 
 
 async def stream_async(pieces: AsyncPieces | Pieces, line: AsyncLine) -> Reply:

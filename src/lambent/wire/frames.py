@@ -25,6 +25,8 @@ HEADER_BYTES_MAX: Final = 256 * 1024
 BODY_BYTES_MAX: Final = 1 << 30
 CREDIT_BYTES: Final = 256 * 1024  # how much may be on its way to a reader that has taken nothing yet
 
+PIECE_BYTES: Final = 64  # what each piece costs beside its bytes: empty ones take room too
+
 
 class Form(StrEnum):
     """What a piece of a stream is: its writer's words decide, its reader shapes them."""
@@ -32,6 +34,7 @@ class Form(StrEnum):
     BYTES = "bytes"
     TEXT = "text"  # UTF-8
     JSON = "json"  # one value
+    CLOSE = "close"  # how a WebSocket was closed: its code in two bytes, the reason (RFC 6455 section 5.5.1)
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, tag="call"):
@@ -59,7 +62,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, tag="batch"):
 
 
 class Input(msgspec.Struct, frozen=True, array_like=True, tag="input"):
-    """Server → worker: more of a request. `last`: no more comes; a WebSocket's client has left."""
+    """Server → worker: more of a request. `last`: no more comes; of a WebSocket it says how it was closed."""
 
     call_id: int
     form: Form = Form.BYTES
@@ -67,7 +70,7 @@ class Input(msgspec.Struct, frozen=True, array_like=True, tag="input"):
 
 
 class Credit(msgspec.Struct, frozen=True, array_like=True, tag="credit"):
-    """Server → worker: so many bytes of a streaming answer were taken; as many more may be sent."""
+    """Server → worker: pieces that cost so much were taken; as much more may be sent. See `cost_of`."""
 
     call_id: int
     size_bytes: int
@@ -77,6 +80,15 @@ class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
     """Server → worker: nobody waits for this call any more. It is answered all the same."""
 
     call_id: int
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True, tag="told"):
+    """Server → worker: what came of an invocation that a call asked for. The body is the result or the error."""
+
+    call_id: int
+    ask_id: int
+    status: Status
+    content_type: str
 
 
 class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
@@ -132,17 +144,31 @@ class Begin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True, tag="chunk"):
-    """Worker → server: the next piece of a streaming answer."""
+    """Worker → server: the next piece of a streaming answer. `last`: its call may still go on."""
 
     call_id: int
     form: Form = Form.BYTES
+    last: bool = False
 
 
 class Took(msgspec.Struct, frozen=True, array_like=True, tag="took"):
-    """Worker → server: so many bytes of a streaming request were taken; as many more may be sent."""
+    """Worker → server: pieces of the request that cost so much were taken; as much more may be sent."""
 
     call_id: int
     size_bytes: int
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
+    """Worker → server: a call asks for another deployment's answer. `Told` follows, once for each `ask_id`.
+
+    `timeout_ms` is how long it will wait, 0 for as long as the call itself may take.
+    """
+
+    call_id: int
+    ask_id: int
+    deployment: str
+    content_type: str = JSON
+    timeout_ms: float = 0.0
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
@@ -151,8 +177,8 @@ class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
     call_id: int
 
 
-ToCall = Input | Credit | Cancel  # what is told while a call runs
-FromCall = Begin | Chunk | Took | Progress  # what is said before its answer
+ToCall = Input | Credit | Cancel | Told  # what is told while a call runs
+FromCall = Begin | Chunk | Took | Progress | Ask  # what is said before its answer
 ToWorker = Call | Batch | ToCall | Stop | Wake
 ToServer = Hello | LoadError | Answer | FromCall
 
@@ -180,6 +206,29 @@ def read_error(body: bytes) -> FunctionError:
         return _errors.decode(body)
     except msgspec.DecodeError:
         return FunctionError("the worker's error could not be read", "Runtime.Unknown")
+
+
+def cost_of(piece: bytes | bytearray) -> int:
+    """How much credit a piece of a stream takes, in bytes."""
+    return len(piece) + PIECE_BYTES
+
+
+class Closing(msgspec.Struct, frozen=True):
+    """How a WebSocket was closed. As a piece it is what RFC 6455 puts into its closing frame."""
+
+    code: int = 1005  # what is said where nothing was said
+    reason: str = ""
+
+    def piece(self) -> bytes:
+        """As the body of a piece of `Form.CLOSE`."""
+        return self.code.to_bytes(2, "big") + self.reason.encode("utf-8", "replace")
+
+    @classmethod
+    def of(cls, piece: bytes | bytearray) -> Closing:
+        """What `piece` says."""
+        if len(piece) < 2:
+            return cls()
+        return cls(int.from_bytes(piece[:2], "big"), bytes(piece[2:]).decode("utf-8", "replace"))
 
 
 class FrameReader(Generic[H]):

@@ -8,7 +8,7 @@ from typing import Final
 from lambent.core.errors import Cancelled
 from lambent.core.invocation import Head
 from lambent.runtimes.base import Body
-from lambent.wire.frames import CREDIT_BYTES, Begin, Chunk, Form, Progress
+from lambent.wire.frames import CREDIT_BYTES, Begin, Chunk, Form, Progress, cost_of
 from lambent.worker.interrupt import Interrupt
 from lambent.worker.mail import Mail
 from lambent.worker.stream import Stream
@@ -23,21 +23,28 @@ class SerialLine:
         self._mail: Final = mail
         self._interrupt: Final = interrupt
         self._credit = CREDIT_BYTES
-        self.open = True
+        self._open = True
+        self._aside: Final = threading.Lock()  # held while another thread speaks
         self.begun = False
+
+    def close(self) -> None:
+        """The call is over: nothing more is said of it."""
+        with self._aside:
+            self._open = False
 
     def notify(self, news: bytes) -> None:
         # A thread that user code left behind may still have something to say when its call is over.
         if threading.current_thread() is not threading.main_thread():
-            if self.open:
-                self._stream.send(Progress(self._call_id), news)
+            with self._aside:
+                if self._open:
+                    self._stream.send(Progress(self._call_id), news)
             return
         self._interrupt.pause()
         self._stream.send(Progress(self._call_id), news)
         self._interrupt.resume()
 
     def begin(self, head: Head | None = None) -> None:
-        if self.begun:
+        if self.begun or not self._open:
             raise RuntimeError("the answer has begun already")
         self._interrupt.pause()
         self._stream.send(Begin(self._call_id, head))
@@ -45,11 +52,13 @@ class SerialLine:
         self._interrupt.resume()
 
     def write(self, form: Form, piece: Body) -> None:
+        if not self._open:
+            raise RuntimeError("the call is over")
         if not self.begun:
             self.begin()
         self._interrupt.pause()
         self._wait_for_credit()
-        self._credit -= len(piece)
+        self._credit -= cost_of(piece)
         self._stream.send(Chunk(self._call_id, form), piece)
         self._interrupt.resume()
 

@@ -48,10 +48,7 @@ class Stream:
 
     def pull(self) -> bool:
         """Take what has arrived, without waiting, and say whether it is at least one whole frame."""
-        try:
-            while got := self._socket.recv_into(self._chunk, 0, socket.MSG_DONTWAIT):
-                self._arrived += self._chunk[:got]
-        except BlockingIOError:
+        while self._pulled():
             pass
         if len(self._arrived) < PREFIX.size:
             return False
@@ -101,6 +98,22 @@ class Stream:
     def close(self) -> None:
         """Let go of the socket, without a word to the other end."""
         self._socket.close()
+
+    def _pulled(self) -> bool:
+        have = len(self._arrived)
+        try:
+            self._arrived += self._chunk  # room first: what was read could not be given back
+        except MemoryError:
+            return False  # it is read when its turn comes, and refused then
+        got = 0
+        try:
+            with memoryview(self._arrived) as arrived:
+                got = self._socket.recv_into(arrived[have:], 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            pass
+        finally:
+            del self._arrived[have + got :]
+        return got > 0
 
     def _arrive(self, size: int) -> bool:
         """Have at least `size` bytes at hand; False where the stream ends first."""

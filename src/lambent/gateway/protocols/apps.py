@@ -9,7 +9,7 @@ from lambent.core.invocation import Invocation, Principal, Role, Status, new_id
 from lambent.gateway.apps import AppRelay, asked_of, whole
 from lambent.gateway.auth import Keys
 from lambent.gateway.protocols import Invoker
-from lambent.gateway.requests import Receive, Request, Scope, Send
+from lambent.gateway.requests import Receive, Request, Scope, Send, too_large
 from lambent.gateway.responses import Reply, outcome_headers, problem_reply, refusal
 from lambent.gateway.sockets import SocketRelay
 from lambent.pool.routes import Routes
@@ -25,6 +25,7 @@ class AppsDoor:
         self._routes: Final = routes
         self._keys: Final = keys
         self._body_bytes_max: Final = body_bytes_max
+        self._open: Final[set[SocketRelay]] = set()
 
     def serves(self, project: str, name: str) -> bool:
         """Whether requests to this deployment are its own business."""
@@ -54,6 +55,8 @@ class AppsDoor:
         if relay.is_used:
             await relay.finish(outcome)
             return None
+        if relay.is_too_large:
+            raise too_large(self._body_bytes_max)
         told = outcome_headers(invocation.id, outcome)
         if outcome.status is Status.OK:
             return whole(outcome, told)
@@ -62,6 +65,7 @@ class AppsDoor:
     async def connect(self, scope: Scope, receive: Receive, send_message: Send, *, prefix: str) -> None:
         """Pass one WebSocket through, from its opening to its end."""
         relay = SocketRelay(receive, send_message)
+        self._open.add(relay)
         request = Request({**scope, "method": "GET"}, receive, send_message)
         try:
             await relay.opened()
@@ -84,7 +88,13 @@ class AppsDoor:
         except LambentError as error:
             await relay.refuse(refusal(error))
         finally:
+            self._open.discard(relay)
             relay.close()
+
+    def go_away(self) -> None:
+        """The server stops: WebSockets, which would not end by themselves, are ended."""
+        for relay in tuple(self._open):
+            relay.go_away()
 
     def _plan(self, project: str, name: str) -> RevisionPlan | None:
         route = self._routes.get(project, name)
