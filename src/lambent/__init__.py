@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from lambent.client.errors import FunctionFailed as FunctionFailed
     from lambent.client.handles import Handle as Handle
     from lambent.client.handles import SomeFailed as SomeFailed
+    from lambent.core.errors import CallFailed as CallFailed
     from lambent.core.errors import Cancelled as Cancelled
     from lambent.core.errors import LambentError as LambentError
+    from lambent.runtimes.calling import call as call
     from lambent.runtimes.job import Run as Run
     from lambent.runtimes.model import ModelFiles as ModelFiles
 
@@ -29,6 +31,7 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ApiError": "lambent.client.errors",
         "App": "lambent.client.app",
+        "CallFailed": "lambent.core.errors",
         "Cancelled": "lambent.core.errors",
         "Client": "lambent.client.client",
         "FunctionFailed": "lambent.client.errors",
@@ -36,6 +39,7 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
         "LambentError": "lambent.core.errors",
         "ModelFiles": "lambent.runtimes.model",
         "Run": "lambent.runtimes.job",
+        "call": "lambent.runtimes.calling",
         "SomeFailed": "lambent.client.handles",
     }
 )
@@ -43,6 +47,7 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
 __all__ = [
     "ApiError",
     "App",
+    "CallFailed",
     "Cancelled",
     "Client",
     "FunctionFailed",
@@ -52,6 +57,7 @@ __all__ = [
     "Run",
     "SomeFailed",
     "__version__",
+    "call",
 ]
 
 

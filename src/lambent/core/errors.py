@@ -101,6 +101,18 @@ class LoadFailed(UserFault):
         self.trace = trace
 
 
+class CallFailed(UserFault):
+    """An invocation that user code asked for with `lambent.call` has failed.
+
+    `deployment` is who was asked, `kind` the error's type as its own code, or the platform, names it.
+    """
+
+    def __init__(self, deployment: str, kind: str, message: str) -> None:
+        super().__init__(f"{deployment}: {kind}: {message}")
+        self.deployment = deployment
+        self.kind = kind
+
+
 class TrainingFailed(UserFault):
     """The run that should have made the model ended without one."""
 
@@ -123,7 +135,7 @@ class QueueFull(PlatformFault):
     status = 429
 
 
-class TooLate(LambentError):
+class TooLate(PlatformFault):
     """It could not have been answered within the deployment's latency target."""
 
     code = "too_late"

@@ -88,7 +88,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     use. Up to `max_batch` calls of a model run as one, as many as are in time for `latency_target_ms` after
     their arrival; those that cannot be are refused. Without a target, 0, none is. `workers_min_schedule` is a
     further minimum by the time of day, in the words of `core.schedule`. `keep` asks for a temperature that
-    memory's price does not move; `template_keep_s` is how long a template may outlive the last worker even while memory is free.
+    memory's price does not move; `template_keep_s` is how long a template may outlive the last worker even
+    while memory is free.
     `fork_unsafe` says whether a template is forked in spite of what was found in it. A WebSocket ends after
     `socket_s`, or when it was silent for `socket_idle_s`.
 

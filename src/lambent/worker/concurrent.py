@@ -11,7 +11,8 @@ from typing import Final, cast
 
 from lambent.core.errors import Cancelled
 from lambent.core.invocation import Head, Status
-from lambent.runtimes.base import Body, Concurrent, Request
+from lambent.runtimes.base import Body, Concurrent, More, Request
+from lambent.runtimes.calling import use
 from lambent.wire.frames import (
     CREDIT_BYTES,
     Answer,
@@ -24,11 +25,14 @@ from lambent.wire.frames import (
     FrameReader,
     Hello,
     Input,
+    Told,
     Took,
     ToServer,
     ToWorker,
+    cost_of,
     encode,
 )
+from lambent.worker.concurrent_asking import ConcurrentCaller
 from lambent.worker.loop import Meter, Verdict, failed, leave_if_forked
 from lambent.worker.printing import Printing
 from lambent.worker.stream import Stream
@@ -43,34 +47,54 @@ class ConcurrentLine:
         self._credit = CREDIT_BYTES
         self._inputs: Final[deque[tuple[Form, Body]]] = deque()
         self._more = call.more
+        self._begun = False
         self._news: Final = asyncio.Event()
-        self.begun = False
-        self.forsaken = False  # nobody waited for it any more before its turn came
+        self._open = True
+        self.caller: Final = ConcurrentCaller(call.call_id, send)
+        self.task: asyncio.Task[None] | None = None  # once its turn has come
+        self.entered = False  # user code may run
+        self.forsaken = False  # nobody waits for it any more
 
     async def begin(self, head: Head | None = None) -> None:
-        if self.begun:
+        self._check()
+        if self._begun:
             raise RuntimeError("the answer has begun already")
-        self.begun = True
+        self._begun = True
         self._send(Begin(self._call_id, head), b"")
 
-    async def write(self, form: Form, piece: Body) -> None:
-        if not self.begun:
+    async def write(self, form: Form, piece: Body, *, more: More = More.COMES) -> None:
+        if not self._begun:
             await self.begin()
-        while self._credit <= 0:
+        while self._credit <= 0 and self._open:
             self._news.clear()
             await self._news.wait()
-        self._credit -= len(piece)
-        self._send(Chunk(self._call_id, form), piece)
+        self._check()
+        self._credit -= cost_of(piece)
+        self._send(Chunk(self._call_id, form, more is More.NONE), piece)
 
     async def read(self) -> tuple[Form, Body] | None:
-        while not self._inputs and self._more:
+        while not self._inputs and self._more and self._open:
             self._news.clear()
             await self._news.wait()
-        if not self._inputs:
+        if not self._inputs or not self._open:
             return None
         form, piece = self._inputs.popleft()
-        self._send(Took(self._call_id, len(piece)), b"")
+        self._send(Took(self._call_id, cost_of(piece)), b"")
         return form, piece
+
+    def close(self) -> None:
+        """The call is over: what user code left behind says nothing of it any more."""
+        self._open = False
+        self._news.set()
+        self.caller.close()
+
+    def cancel(self) -> None:
+        """Nobody waits for it. A task that has not entered user code hears of it when it does."""
+        if self.forsaken:
+            return  # what cleans up may take its time
+        self.forsaken = True
+        if self.task is not None and self.entered:
+            self.task.cancel()
 
     def hear(self, header: Input | Credit, body: Body) -> None:
         """The server says something about this call."""
@@ -79,8 +103,12 @@ class ConcurrentLine:
         else:
             if body or not header.last:
                 self._inputs.append((header.form, body))
-            self._more = not header.last
+            self._more = self._more and not header.last
         self._news.set()
+
+    def _check(self) -> None:
+        if not self._open:
+            raise RuntimeError("the call is over")
 
 
 class ConcurrentLoop(asyncio.Protocol):
@@ -94,7 +122,8 @@ class ConcurrentLoop(asyncio.Protocol):
         self._printing: Final = printing
         self._pid: Final = os.getpid()
         self._reader: Final[FrameReader[ToWorker]] = FrameReader(ToWorker)
-        self._calls: Final[dict[int, tuple[asyncio.Task[None], ConcurrentLine]]] = {}
+        self._lines: Final[dict[int, ConcurrentLine]] = {}  # of all that were not answered
+        self._running = 0
         self._transport: asyncio.Transport
         self._ending = False  # nothing more will be sent
         self._code: int | None = None  # to exit with as soon as what runs has ended
@@ -132,7 +161,7 @@ class ConcurrentLoop(asyncio.Protocol):
         for header, body in self._reader.feed(data):
             if isinstance(header, Call):
                 self._begin(header, body)
-            elif isinstance(header, Cancel | Credit | Input):
+            elif isinstance(header, Cancel | Credit | Input | Told):
                 self._tell(header, body)
             else:
                 self._end()
@@ -146,31 +175,31 @@ class ConcurrentLoop(asyncio.Protocol):
         self._over.set()  # the server has gone, and nobody hears what still runs
 
     def _begin(self, call: Call, body: bytes) -> None:
-        line = ConcurrentLine(call, self._send)
-        if len(self._calls) < self._concurrency:
+        line = self._lines[call.call_id] = ConcurrentLine(call, self._send)
+        if self._running < self._concurrency:
             self._start(call, body, line)
         else:  # it was sent ahead of its turn
             self._waiting.append((call, body, line))
 
     def _start(self, call: Call, body: bytes, line: ConcurrentLine) -> None:
-        task = asyncio.get_running_loop().create_task(self._answered(call, body, line))
-        self._calls[call.call_id] = task, line
+        self._running += 1
+        line.task = asyncio.get_running_loop().create_task(self._answered(call, body, line))
 
-    def _tell(self, header: Cancel | Credit | Input, body: bytes) -> None:
-        if (known := self._calls.get(header.call_id)) is not None:
-            task, line = known
-            if isinstance(header, Cancel):
-                task.cancel()
-            else:
-                line.hear(header, body)
-            return
-        for call, _, line in self._waiting:  # else it was answered in the meantime
-            if call.call_id == header.call_id:
-                line.forsaken = line.forsaken or isinstance(header, Cancel)  # credit is for what runs
+    def _tell(self, header: Cancel | Credit | Input | Told, body: bytes) -> None:
+        if (line := self._lines.get(header.call_id)) is None:
+            return  # it was answered in the meantime
+        if isinstance(header, Cancel):
+            line.cancel()
+        elif isinstance(header, Told):
+            line.caller.hear(header, body)
+        else:
+            line.hear(header, body)
 
     async def _answered(self, call: Call, body: bytes, line: ConcurrentLine) -> None:
         meter = Meter()
+        use(line.caller)
         verdict = await self._verdict(Request(call, body), line)
+        line.close()
         code = verdict.exit_code
         if self._printing.settle() and code is None:
             code = 0
@@ -182,11 +211,12 @@ class ConcurrentLoop(asyncio.Protocol):
             run_us=used.run_us,
             cpu_us=used.cpu_us,
             rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            retiring=code is not None,
+            retiring=code is not None or self._ending,
             head=verdict.reply.head,
         )
         self._send(answer, bytes(verdict.reply.body))
-        del self._calls[call.call_id]
+        del self._lines[call.call_id]
+        self._running -= 1
         if code is not None:
             self._code = max(code, self._code or 0)
         elif self._waiting and self._code is None:
@@ -195,6 +225,7 @@ class ConcurrentLoop(asyncio.Protocol):
 
     async def _verdict(self, request: Request, line: ConcurrentLine) -> Verdict:
         try:
+            line.entered = True
             if line.forsaken:
                 raise Cancelled
             reply = await self._servable.converse(request, line)
@@ -212,7 +243,7 @@ class ConcurrentLoop(asyncio.Protocol):
 
     def _look_around(self) -> None:
         """Whether there is nothing left to do."""
-        if not self._calls and (self._ending or self._code is not None):
+        if not self._running and (self._ending or self._code is not None):
             self._over.set()
 
     def _send(self, header: ToServer, body: Body = b"") -> None:

@@ -14,8 +14,10 @@ import msgspec
 from lambent.core.errors import Cancelled
 from lambent.core.invocation import JSON, OCTETS, FunctionError, Status, cancelled_error
 from lambent.runtimes.base import Reply, Request, Servable, Together
+from lambent.runtimes.calling import use
 from lambent.runtimes.faults import as_text, exit_code, function_error
 from lambent.wire.frames import Answer, Batch, Call, Each
+from lambent.worker.asking import SerialCaller
 from lambent.worker.interrupt import Interrupt
 from lambent.worker.line import SerialLine
 from lambent.worker.mail import Mail
@@ -43,6 +45,7 @@ class Loop:
         self._pid: Final = os.getpid()
         self._mail: Final = Mail(stream)
         self._interrupt: Final = Interrupt(self._mail)
+        self._caller: Final = SerialCaller(stream, self._mail, self._interrupt)
 
     def listen(self) -> None:
         """Let a signal end user code whose call nobody waits for."""
@@ -50,6 +53,7 @@ class Loop:
 
     def run(self) -> int:
         """Serve, and return the status to exit with. Raises `FrameError`, `OSError` for a broken stream."""
+        use(self._caller)
         while True:
             try:
                 work = self._mail.next()
@@ -59,6 +63,7 @@ class Loop:
             if work is None:
                 return 0
             call, body = work
+            self._caller.call_id = call.call_id
             code = self._batch(call, body) if isinstance(call, Batch) else self._call(call, body)
             self._mail.close(call.call_id)
             if code is not None:
@@ -69,7 +74,7 @@ class Loop:
         meter = Meter()
         line = self._line(call)
         verdict = self._verdict(Request(call, body), line)
-        line.open = False
+        line.close()
         return self._answer(call.call_id, verdict, meter.read())
 
     def _batch(self, batch: Batch, body: bytearray) -> int | None:

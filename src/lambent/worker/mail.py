@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from lambent.wire.frames import Batch, Call, Cancel, Credit, ToWorker
-from lambent.worker.stream import Stream
+from lambent.wire.frames import Batch, Call, Cancel, Credit, Told, ToWorker
+from lambent.worker.stream import BodyTooLarge, Stream
 
 Work = tuple[Call | Batch, bytearray]
 
@@ -20,28 +20,32 @@ class Mail:
 
     def __init__(self, stream: Stream) -> None:
         self._stream: Final = stream
-        self._work: Final[deque[Work]] = deque()
+        self._work: Final[deque[Work | BodyTooLarge]] = deque()
         self._cancelled: Final[set[int]] = set()
         self._credit: Final[dict[int, int]] = {}
+        self._told: Final[dict[tuple[int, int], tuple[Told, bytes]]] = {}
         self._over = False
 
     def next(self) -> Work | None:
         """The next call, or a batch; `None` where no more will come. Raises what `Stream.receive` raises."""
         while not self._work and not self._over:
             self.wait()
-        return self._work.popleft() if self._work else None
+        work = self._work.popleft() if self._work else None
+        if isinstance(work, BodyTooLarge):
+            raise work
+        return work
 
     def wait(self) -> bool:
         """Wait for one more frame; False where none will come."""
         if self._over:
             return False
-        self._sort(self._stream.receive())
+        self._take()
         return True
 
     def look(self) -> None:
         """Sort what has come, without waiting."""
         while not self._over and self._stream.pull():
-            self._sort(self._stream.receive())
+            self._take()
 
     def is_cancelled(self, call_id: int) -> bool:
         """Whether nobody waits for this call any more."""
@@ -51,11 +55,25 @@ class Mail:
         """Bytes that were granted to the answer of a call since this was asked last."""
         return self._credit.pop(call_id, 0)
 
+    def told(self, call_id: int, ask_id: int) -> tuple[Told, bytes] | None:
+        """What came of an invocation that a call asked for, once it has come."""
+        return self._told.pop((call_id, ask_id), None)
+
     def close(self, call_id: int) -> None:
         """A call was answered. The server numbers its calls in order, so nothing is said of earlier ones."""
         if self._cancelled or self._credit:
             self._cancelled.difference_update([known for known in self._cancelled if known <= call_id])
             self._credit.pop(call_id, None)
+        if self._told:
+            self._told.clear()  # nobody asks for them any more
+
+    def _take(self) -> None:
+        try:
+            frame = self._stream.receive()
+        except BodyTooLarge as error:  # of a call whose turn has not come: whose has must not hear of it
+            self._work.append(error)
+        else:
+            self._sort(frame)
 
     def _sort(self, frame: tuple[ToWorker, bytearray] | None) -> None:
         match frame:
@@ -63,6 +81,8 @@ class Mail:
                 self._work.append((work, body))
             case (Cancel(call_id), _):
                 self._cancelled.add(call_id)
+            case (Told(call_id, ask_id) as told, body):
+                self._told[call_id, ask_id] = told, bytes(body)
             case (Credit(call_id, size_bytes), _):
                 self._credit[call_id] = self._credit.get(call_id, 0) + size_bytes
             case None:
