@@ -83,7 +83,7 @@ class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True, tag="told"):
-    """Server → worker: what came of an invocation that a call asked for. The body is the result or the error."""
+    """Server → worker: what came of an invocation that a call asked for: the result, or the error."""
 
     call_id: int
     ask_id: int
