@@ -55,7 +55,7 @@ class _Seen:
 
 
 class Arrivals:
-    """Prospects by deployment: a deploy does not make one forget. Bounded by what is deployed."""
+    """Prospects by lane: a deploy does not make one forget. Bounded by what is live."""
 
     def __init__(self, pool: Pool, policy: PolicyName) -> None:
         self._pool: Final = pool
@@ -67,10 +67,12 @@ class Arrivals:
         """Look at every counter; how many have moved. Calls between two looks count as one arrival."""
         moved = 0
         for route in routes:
-            traffic = self._pool.traffic(route.project, route.name)
-            seen = self._seen.get((route.project, route.name))
+            traffic = self._pool.traffic(*route.lane)
+            seen = self._seen.get(route.lane)
             if seen is None:
-                seen = self._seen[route.project, route.name] = _Seen(self._prospects.fresh())
+                seen = self._seen[route.lane] = _Seen(self._prospects.fresh())
+            if traffic.arrivals < seen.arrivals:
+                seen.arrivals = 0  # the revision was not live for a moment, and its counter began anew
             if traffic.arrivals != seen.arrivals:
                 self._arrived(seen, now_s, traffic.arrivals - seen.arrivals)
                 seen.arrivals = traffic.arrivals
@@ -101,7 +103,7 @@ class Arrivals:
 
     def forget(self, routes: Sequence[Route]) -> None:
         """Remember these alone."""
-        names = {(route.project, route.name) for route in routes}
+        names = {route.lane for route in routes}
         for key in self._seen.keys() - names:
             self._seen.pop(key).prospect.forgotten()
 

@@ -81,7 +81,7 @@ class Autoscaler:
     def tick(self) -> None:
         """One look at every route."""
         now_s = self._clock.now_s()
-        for route in self._routes.all():
+        for route in self._routes.live():
             crew = self._pool.crew(route.plan.revision)
             if crew is not None and not crew.retired:
                 self._scale(route, crew, now_s)
@@ -92,12 +92,12 @@ class Autoscaler:
     def _relieve(self, crew: Crew) -> None:
         """Look at one crew out of turn. A new route or a removed one may have come between."""
         crew.pressed = False
-        route = self._routes.get(crew.plan.project, crew.plan.deployment)
-        if route is not None and route.plan.revision == crew.plan.revision and not crew.retired:
+        route = self._routes.of_revision(crew.plan.revision)
+        if route is not None and not crew.retired:
             self._scale(route, crew, self._clock.now_s())
 
     def _scale(self, route: Route, crew: Crew, now_s: float) -> None:
-        traffic = self._pool.traffic(route.project, route.name)
+        traffic = self._pool.traffic(*route.lane)
         scheduled = self._scheduled(route)
         if not (crew.members or crew.starting or traffic.present or crew.policy.workers_min or scheduled):
             return
@@ -143,7 +143,7 @@ class Autoscaler:
         return last.total_ms / 1e3
 
     def _scheduled(self, route: Route) -> int:
-        key, text = (route.project, route.name), route.spec.workers_min_schedule
+        key, text = route.lane, route.spec.workers_min_schedule
         if not text:
             self._timetables.pop(key, None)
             return 0

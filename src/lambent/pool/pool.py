@@ -59,6 +59,7 @@ class Pool:
     ) -> None:
         self.engine: Final = engine
         self.wakes: Final = Wakes(routes, witness)
+        self._routes = routes
         self._clock = clock
         self._tasks = tasks
         self._listener: Listener | None = None
@@ -66,7 +67,7 @@ class Pool:
         self.stirs = 0  # rises whenever a worker comes or goes, or a route changes
         self._crews: Final[dict[str, Crew]] = {}
         self._traffic: Final[dict[tuple[str, str], Traffic]] = {}
-        for route in routes.all():
+        for route in routes.live():
             self._rerouted(None, route)
         routes.subscribe(self._rerouted)
 
@@ -132,7 +133,7 @@ class Pool:
         return Temperature.HOT if crew is not None and crew.members else self.engine.temperature(revision)
 
     def traffic(self, project: str, name: str) -> Traffic:
-        """The traffic of a deployment, made on first use."""
+        """The traffic of a lane, made on first use. A deployment's own has its name."""
         key = (project, name)
         if (traffic := self._traffic.get(key)) is None:
             traffic = self._traffic[key] = Traffic(self._clock.now_s())
@@ -309,8 +310,10 @@ class Pool:
 
     def _rerouted(self, before: Route | None, after: Route | None) -> None:
         self.stirs += 1
-        if before is not None and (after is None or before.plan.revision != after.plan.revision):
+        if before is not None and self._routes.of_revision(before.plan.revision) is None:
             self._retire(before.plan.revision)
+        if before is not None and before.beside and after is None:
+            self._traffic.pop(before.lane, None)
         if after is not None and after.invocable and not after.needs_model:
             crew = self._crews.get(after.plan.revision)
             if crew is None:

@@ -119,7 +119,7 @@ class Survey:
         return Kept(route, crew, facts, expired)
 
     def _outlook(self, route: Route, now_s: float, wake: Wake) -> Outlook:
-        return self._arrivals.outlook(route.project, route.name, now_s, wake)
+        return self._arrivals.outlook(*route.lane, now_s, wake)
 
     def _hot_bytes(self, revision: str, workers: int) -> int:
         """What so many workers take more than one that is parked in place of the first.
@@ -135,7 +135,7 @@ class Survey:
     def _busy(self, route: Route, crew: Crew) -> bool:
         """Workers that wait for work are not in use, nor are those that were stopped for their memory."""
         leaves = crew.leaving and not crew.let_go
-        waited_for = self._pool.traffic(route.project, route.name).present
+        waited_for = self._pool.traffic(*route.lane).present
         return bool(crew.starting or leaves or len(crew.idle) < len(crew.members) or waited_for)
 
 

@@ -214,7 +214,7 @@ class Thermostat:
             self._prime(sight, made, tasks)
 
     def _planned_routes(self) -> Sequence[Route]:
-        return [route for route in self._routes.all() if route.invocable and not route.needs_model]
+        return [route for route in self._routes.live() if route.invocable and not route.needs_model]
 
     def _see(self, routes: Sequence[Route], now_s: float) -> Sight:
         sight = self._survey.look(routes, now_s, priming=self._primer.priming)
@@ -246,7 +246,7 @@ class Thermostat:
         for one in sight.kept:
             refused = made.assignments[one.facts.revision].reason is Reason.PRICE
             if refused and ORDER[one.facts.temperature] >= ORDER[T.PRIMED]:
-                self._arrivals.evicted(one.route.project, one.route.name)
+                self._arrivals.evicted(*one.route.lane)
 
     async def _cool(self, sight: Sight, made: Plan) -> bool:
         """Let go of what should be colder. True where workers have to leave before their template can."""

@@ -111,7 +111,7 @@ class Wakes:
             self._witness.first_call(plan.deployment, parts_ms=parts_ms)
 
     def _rerouted(self, before: Route | None, after: Route | None) -> None:
-        if before is None or after is not None:
+        if before is None or before.beside or after is not None:
             return
         if self._logs.pop((before.project, before.name), None) and self._witness:
             self._witness.forget(before.name)
