@@ -49,14 +49,17 @@ class BatchPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """What the owner of a deployment wants. Raises `ValueError` for numbers that cannot be.
 
     `max_batch` is in rows; an item that alone has more goes alone. An answer later than `latency_target_s`
-    after the arrival counts for nothing, unless no call is that fast.
+    after the arrival counts for nothing, unless no call is that fast. No batch is made that is expected to
+    run for longer than `run_s_max`, unless a call alone does.
     """
 
     max_batch: int
     latency_target_s: float | None = None
+    run_s_max: float = inf
 
     def __post_init__(self) -> None:
-        if self.max_batch < 1 or (self.latency_target_s is not None and self.latency_target_s <= 0):
+        target_s = self.latency_target_s
+        if self.max_batch < 1 or self.run_s_max <= 0 or (target_s is not None and target_s <= 0):
             raise ValueError(f"{self} makes no batches")
 
 
@@ -65,7 +68,7 @@ class Reason(StrEnum):
 
     ALL = "all"  # everything that waits
     FULL = "full"  # max_batch
-    BEST = "best"  # more would not get more done, or was never tried
+    BEST = "best"  # more would not get more done, was never tried, or would run for too long
     TARGET = "target"  # more would make the oldest late
     EARLY_DROP = "early_drop"  # the oldest were refused, so that more can be in time
     LATE = "late"  # all that wait are too late by the table
@@ -112,7 +115,7 @@ def due(
         return Decision(drop=late, wait_s=_patience_s(lane, now_s), reason=Reason.BUSY)
     lane.start_s = now_s
     lane.next_s = now_s if idle_workers > 1 else soonest_s if busy_until_s else inf
-    taken, reason = _batch(lane, policy.max_batch)
+    taken, reason = _batch(lane, policy)
     if isinstance(taken, range):
         take = lane.places[taken.start : taken.stop]
     else:
@@ -234,7 +237,8 @@ def _late_batch(
     table = tables.of(group)
     places = [place for place in alive if waiting[place].group == group]
     upto = [0, *accumulate(waiting[place].size for place in places)]
-    rows = _best_rows(table, min(policy.max_batch, upto[-1]), (policy.latency_target_s or inf) / 2)
+    run_s = min(policy.run_s_max, (policy.latency_target_s or inf) / 2)
+    rows = _best_rows(table, min(policy.max_batch, upto[-1]), run_s)
     return Decision(take=places[: _first(upto, rows)], drop=gone, reason=Reason.LATE)
 
 
@@ -251,11 +255,11 @@ def _patience_s(lane: _Lane | None, now_s: float) -> float | None:
     return max(WAIT_S_MIN, left_s) if left_s < inf else None
 
 
-def _batch(lane: _Lane, max_batch: int) -> tuple[Sequence[int], Reason]:
+def _batch(lane: _Lane, policy: BatchPolicy) -> tuple[Sequence[int], Reason]:
     """Indices into the lane."""
     waiting_rows = lane.upto[-1]
-    limit = min(max_batch, waiting_rows)
-    wanted = _best_rows(lane.table, limit, inf)
+    limit = min(policy.max_batch, waiting_rows)
+    wanted = _best_rows(lane.table, limit, policy.run_s_max)
     count = _first(lane.upto, wanted)
     due_s = lane.dues_s[0] if lane.in_order else min(lane.dues_s[:count])
     slack_s = due_s - lane.start_s

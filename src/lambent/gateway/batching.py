@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from lambent.core.batching import BatchPolicy, Decision, Item, due
+from lambent.core.batching import BatchPolicy, Decision, Item, Reason, due
 from lambent.core.invocation import Invocation, PrintTail
 from lambent.core.latency import LatencyTables
-from lambent.core.spec import DeploymentSpec
+from lambent.core.spec import MIB, DeploymentSpec
+from lambent.pool.member import Lease
+from lambent.wire.frames import HEADER_BYTES_MAX
+
+ALONE: Final = "alone"  # the group of those who have no company, not even each other
+TIMEOUT_SHARE: Final = 0.5  # of the timeout, that a batch may be expected to take: it ends for all of them
+BODIES_BYTES_MAX: Final = 64 * MIB  # of one batch
+BODIES_SHARE: Final = 0.125  # of a worker's memory, likewise
+HEAD_BYTES: Final = 128  # what a call takes in a frame's header, beside its texts
+CHARACTER_BYTES: Final = 4  # at most
 
 
 class Batching:
@@ -16,42 +25,71 @@ class Batching:
 
     def __init__(self, spec: DeploymentSpec) -> None:
         self._policy: Final = policy_of(spec)
+        self._bodies_bytes_max: Final = bodies_bytes_max(spec)
         self._tables: Final = LatencyTables()
-        self._ends_s: Final[dict[object, float]] = {}  # when what runs will probably have ended
+        self._runs: Final[dict[Lease, tuple[float, float]]] = {}  # when each began, and will probably end
 
     def fits(self, spec: DeploymentSpec) -> bool:
         """Whether it is what this specification asks for."""
-        return self._policy == policy_of(spec)
+        return self._policy == policy_of(spec) and self._bodies_bytes_max == bodies_bytes_max(spec)
 
-    def item(self, invocation: Invocation, arrived_s: float) -> Item:
-        """An invocation as one row, beside others whose bodies are of about its size."""
-        if invocation.print_tail is PrintTail.KEPT:  # what others print must not get into it
-            return Item(arrived_s=arrived_s, group=invocation.id)
-        return Item(arrived_s=arrived_s, group=size_class(len(invocation.body)))
+    def item(self, invocation: Invocation, since_s: float) -> Item:
+        """An invocation as one row, beside others whose bodies are of about its size.
 
-    def due(self, waiting: Sequence[Item], *, idle_workers: int, now_s: float) -> Decision:
-        """Which go now, and which are refused."""
-        busy_until_s = tuple(self._ends_s.values())
+        What others print must not get into the tail that one asks for, and a body that has not arrived as a
+        whole cannot be laid beside others: these go alone.
+        """
+        alone = invocation.print_tail is PrintTail.KEPT or invocation.more
+        return Item(arrived_s=since_s, group=ALONE if alone else size_class(len(invocation.body)))
+
+    def due(self, waiting: Sequence[Item], revision: str, *, idle_workers: int, now_s: float) -> Decision:
+        """Which go now to the workers of a revision, and which are refused."""
+        if waiting and waiting[0].group == ALONE:
+            return Decision(take=(0,), reason=Reason.ALL) if idle_workers else Decision(reason=Reason.BUSY)
+        alone = next((place for place, item in enumerate(waiting) if item.group == ALONE), len(waiting))
+        busy_until_s = tuple(
+            end_s for lease, (_, end_s) in self._runs.items() if lease.plan.revision == revision
+        )
         return due(
-            waiting, self._tables, self._policy,
+            waiting[:alone], self._tables, self._policy,
             idle_workers=idle_workers, busy_until_s=busy_until_s, now_s=now_s,
         )  # fmt: skip
 
-    def began(self, run: object, group: str, rows: int, now_s: float) -> None:
-        """A batch was sent; `run` names it."""
-        self._ends_s[run] = now_s + self._tables.of(group).mid_s(rows)
+    def fitting(self, invocations: Sequence[Invocation]) -> int:
+        """How many of them, the first ones, go into one frame; one at least."""
+        bodies_bytes = head_bytes = 0
+        for count, one in enumerate(invocations):
+            bodies_bytes += len(one.body)
+            head_bytes += HEAD_BYTES + CHARACTER_BYTES * (len(one.content_type) + len(one.client_context))
+            if bodies_bytes > self._bodies_bytes_max or head_bytes > HEADER_BYTES_MAX:
+                return max(1, count)
+        return len(invocations)
 
-    def ended(self, run: object, group: str, rows: int, run_s: float | None) -> None:
-        """It has ended, after `run_s` in the worker; `None` where that tells nothing."""
-        self._ends_s.pop(run, None)
-        if run_s:
-            self._tables.of(group).observe(rows, run_s)
+    def began(self, lease: Lease, first: Invocation, rows: int, now_s: float) -> None:
+        """A batch was sent, of `first` and others like it."""
+        self._runs[lease] = now_s, now_s + self._tables.of(size_class(len(first.body))).mid_s(rows)
+
+    def ended(self, lease: Lease, first: Invocation, rows: int, now_s: float) -> None:
+        """It has run to its end, or to its timeout: so long it takes, all that passes on its way included."""
+        began_s, _ = self._runs[lease]
+        if now_s > began_s:
+            self._tables.of(size_class(len(first.body))).observe(rows, now_s - began_s)
+
+    def over(self, lease: Lease) -> None:
+        """Nothing runs there any more, however that came."""
+        self._runs.pop(lease, None)
 
 
 def policy_of(spec: DeploymentSpec) -> BatchPolicy:
     """What the owner of a deployment wants."""
     target_s = spec.latency_target_ms / 1e3 if spec.latency_target_ms else None
-    return BatchPolicy(max_batch=spec.max_batch, latency_target_s=target_s)
+    run_s_max = spec.timeout_s * TIMEOUT_SHARE
+    return BatchPolicy(max_batch=spec.max_batch, latency_target_s=target_s, run_s_max=run_s_max)
+
+
+def bodies_bytes_max(spec: DeploymentSpec) -> int:
+    """How large the bodies of one batch may be together: a worker holds them beside what it makes of them."""
+    return min(BODIES_BYTES_MAX, int(spec.memory_bytes * BODIES_SHARE))
 
 
 def size_class(size_bytes: int) -> str:

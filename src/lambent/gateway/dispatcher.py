@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from lambent.clock import Clock
 from lambent.core import admission
 from lambent.core.admission import Verdict
-from lambent.core.errors import Draining, LambentError, NotFound, PlatformFault, QueueFull, TooLate
+from lambent.core.composing import check_depth
+from lambent.core.errors import Draining, LambentError, NotFound, PlatformFault, QueueFull
 from lambent.core.invocation import Invocation, Outcome, PrintTail, Status
-from lambent.core.spec import DeploymentSpec
-from lambent.gateway.batching import Batching
+from lambent.gateway.asking import Asking
 from lambent.gateway.flow import Streams
 from lambent.gateway.lane import Lane
 from lambent.gateway.presence import Presence
 from lambent.gateway.running import Arrival, Runner, Seat
+from lambent.gateway.together import Together
 from lambent.gateway.turn import Turn
 from lambent.metering.journal import UsageRecord
 from lambent.pool.member import Lease, NotStarted
@@ -58,10 +59,10 @@ class Dispatcher:
         self._clock = clock
         self._models = models
         self._training_hold_s = training_hold_s
-        self._tasks = tasks
         self._lanes: Final[dict[tuple[str, str], Lane]] = {}
         self._by_revision: Final[dict[str, Lane]] = {}
-        self._runner: Final = Runner(pool, clock, meter)
+        self._runner: Final = Runner(pool, clock, meter, Asking(self.invoke, tasks))
+        self._together: Final = Together(pool, self._runner, clock, tasks, look=self._promote)
         self._draining = False
         self._cut_off = False
         self._present = 0
@@ -80,6 +81,10 @@ class Dispatcher:
         HoldExpired, Draining, LoadFailed, TrainingFailed, ClientLeft.
         """
         lane = self._lane(invocation)
+        if invocation.chain:
+            spec = lane.route.spec
+            slots_max = spec.workers_max * spec.concurrency
+            check_depth(invocation.chain, spec.name, slots_max=slots_max)
         since_s = self._clock.now_s()
         arrival = Arrival(
             invocation=invocation,
@@ -208,38 +213,17 @@ class Dispatcher:
 
     async def _run(self, lane: Lane, lease: Lease, arrival: Arrival) -> Outcome:
         """By itself."""
-        batching = lane.batching
+        batching, invocation = lane.batching, arrival.invocation
         if batching is None:
             return await self._runner.run(lease, arrival, lane.traffic)
-        group, run_s = batching.item(arrival.invocation, arrival.arrived_s).group, None
-        batching.began(lease, group, 1, self._clock.now_s())
+        batching.began(lease, invocation, 1, self._clock.now_s())
         try:
             outcome = await self._runner.run(lease, arrival, lane.traffic)
-            run_s = outcome.timing.run_ms / 1e3 if outcome.status is Status.OK else None
+            if outcome.status is Status.OK and not invocation.more:
+                batching.ended(lease, invocation, 1, self._clock.now_s())
             return outcome
         finally:
-            batching.ended(lease, group, 1, run_s)
-
-    async def _run_together(
-        self, lane: Lane, batching: Batching, lease: Lease, turns: Sequence[Turn], seats: Sequence[Seat]
-    ) -> None:
-        arrivals = [turn.arrival for turn in turns]
-        group, run_s = batching.item(arrivals[0].invocation, 0.0).group, None
-        batching.began(lease, group, len(turns), self._clock.now_s())
-        try:
-            outcomes, run_s = await self._runner.run_together(lease, arrivals, lane.traffic)
-        except BaseException as error:
-            for seat in seats:
-                if not seat.done():
-                    seat.set_exception(copy.copy(error))
-            if not isinstance(error, NotStarted):
-                raise
-        else:
-            for seat, outcome in zip(seats, outcomes, strict=True):
-                if not seat.done():
-                    seat.set_result(outcome)
-        finally:
-            batching.ended(lease, group, len(turns), run_s)
+            batching.over(lease)
 
     async def _wait(self, lane: Lane, arrival: Arrival, *, number: int, since_s: float) -> Lease | Seat:
         """Wait as the `number`th that arrived, for as long as the deployment holds, from `since_s` on."""
@@ -269,15 +253,22 @@ class Dispatcher:
         granted = turn.granted()
         if isinstance(granted, Lease):
             granted.give_back()  # promoted and cancelled in one tick: hand the slot on
-        elif granted is None and turn in lane.waiters:
+        elif granted is not None:
+            granted.cancel()  # seated in a batch and cancelled in one tick
+        elif turn in lane.waiters:
             lane.waiters.remove(turn)
 
     # A lane.
 
     def _promote(self, lane: Lane) -> None:
         if lane.batching is not None and not lane.route.needs_model:
-            self._promote_together(lane, lane.batching)
-            return
+            self._together.promote(lane, lane.batching)
+        else:
+            self._promote_each(lane)
+        if lane.waiters:
+            self._seek(lane)
+
+    def _promote_each(self, lane: Lane) -> None:
         while lane.waiters:
             if lane.waiters[0].lease.done():  # expired or left in this tick; its own task hears of it
                 lane.waiters.popleft()
@@ -286,51 +277,6 @@ class Dispatcher:
             if lease is None:
                 break
             lane.waiters.popleft().lease.set_result(lease)
-        if lane.waiters:
-            self._seek(lane)
-
-    def _promote_together(self, lane: Lane, batching: Batching) -> None:
-        """Send what is due, refuse what comes too late, and look again when somebody else would."""
-        if lane.timer is not None:
-            lane.timer.cancel()
-            lane.timer = None
-        revision = lane.route.plan.revision
-        while waiting := [turn for turn in lane.waiters if not turn.lease.done()]:
-            now_s = self._clock.now_s()
-            items = [
-                turn.item or batching.item(turn.arrival.invocation, turn.arrival.arrived_s)
-                for turn in waiting
-            ]
-            decision = batching.due(items, idle_workers=self._pool.idle(revision), now_s=now_s)
-            for place in decision.drop:
-                waiting[place].give_up(too_late(lane.route.spec, waited_s=now_s - items[place].arrived_s))
-            lease = self._pool.lease(revision) if decision.take else None
-            turns = [waiting[place] for place in decision.take] if lease else []
-            gone = {*turns, *(waiting[place] for place in decision.drop)}
-            self._keep_waiting(lane, [turn for turn in waiting if turn not in gone])
-            if lease is None:
-                if decision.wait_s is not None:
-                    loop = asyncio.get_running_loop()
-                    lane.timer = loop.call_later(decision.wait_s, self._promote_together, lane, batching)
-                break
-            self._seat(lane, batching, lease, turns)
-        if lane.waiters:
-            self._seek(lane)
-
-    def _keep_waiting(self, lane: Lane, turns: Sequence[Turn]) -> None:
-        lane.waiters.clear()
-        lane.waiters.extend(turns)
-
-    def _seat(self, lane: Lane, batching: Batching, lease: Lease, turns: Sequence[Turn]) -> None:
-        if len(turns) == 1:
-            turns[0].lease.set_result(lease)
-            return
-        loop = asyncio.get_running_loop()
-        seats: list[Seat] = [loop.create_future() for _ in turns]
-        for turn, seat in zip(turns, seats, strict=True):
-            turn.lease.set_result(seat)
-        name = f"batch of {lane.route.name}"
-        self._tasks.create_task(self._run_together(lane, batching, lease, turns, seats), name=name)
 
     def _seek(self, lane: Lane) -> None:
         if lane.route.needs_model:
@@ -357,15 +303,6 @@ class Dispatcher:
         self._lanes[key] = self._by_revision[after.plan.revision] = lane
         if lane.waiters:
             self._promote(lane)
-
-
-def too_late(spec: DeploymentSpec, *, waited_s: float) -> TooLate:
-    """What is said to one that could not have been in time."""
-    return TooLate(
-        f"{spec.name!r} could not answer within latency_target_ms={spec.latency_target_ms:g}: "
-        f"this invocation had waited for {waited_s * 1e3:.0f} ms",
-        retry_after_s=1.0,
-    )
 
 
 def _stopped() -> Draining:

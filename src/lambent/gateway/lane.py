@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from lambent.gateway.batching import Batching
@@ -15,13 +16,13 @@ from lambent.pool.traffic import Traffic
 class Lane:
     """The queue of one deployment. `batching` is there where its calls may run together."""
 
-    __slots__ = ("_route", "batching", "timer", "traffic", "waiters")
+    __slots__ = ("_route", "_timer", "batching", "traffic", "waiters")
 
     def __init__(self, route: Route, traffic: Traffic) -> None:
         self.traffic = traffic
         self.waiters: Final[deque[Turn]] = deque()
         self.batching: Batching | None = None
-        self.timer: asyncio.TimerHandle | None = None  # of the next look at who comes too late
+        self._timer: asyncio.TimerHandle | None = None  # of the next look at who comes too late
         self.reroute(route)
 
     @property
@@ -43,3 +44,14 @@ class Lane:
         while place and self.waiters[place - 1].number > turn.number:
             place -= 1
         self.waiters.insert(place, turn)
+
+    def keep(self, turns: Sequence[Turn]) -> None:
+        """These wait on, and nobody else."""
+        self.waiters.clear()
+        self.waiters.extend(turns)
+
+    def look_in(self, seconds: float, look: Callable[[Lane], None]) -> None:
+        """Have somebody look after so long, and no sooner for what was asked before."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, look, self)

@@ -21,11 +21,13 @@ class Crew:
 
     `members` serve or will serve again, `leaving` only finish. `idle` is a stack, so that what is surplus
     stays at its bottom. `cut`: it got fewer workers than it asked for. `let_go`: its idle workers were
-    stopped for their memory; `rests`: by hand, and nothing comes back before it is invoked. `pressed`: somebody
-    waits beside its workers, and the autoscaler is told. `scaling` is what its last decision left to the next.
+    stopped for their memory; `rests`: by hand, and nothing comes back before it is invoked. `pressed`:
+    somebody waits beside its workers, and the autoscaler is told. `scaling` is what its last decision left
+    to the next. `awake_s` is when it last got a worker after it had none.
     """
 
     __slots__ = (
+        "awake_s",
         "cut",
         "emptied",
         "empty_since_s",
@@ -61,7 +63,7 @@ class Crew:
         self.rests = False
         self.pressed = False
         self.scaling = Memory()
-        self.empty_since_s = now_s
+        self.empty_since_s = self.awake_s = now_s
         self.emptied: Final = asyncio.Event()
         self.emptied.set()
         self.failures = 0

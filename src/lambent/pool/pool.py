@@ -115,6 +115,11 @@ class Pool:
         crew = self._crews.get(revision)
         return len(crew.idle) if crew else 0
 
+    def awake_s(self, revision: str) -> float:
+        """Since when (monotonic) the revision has had a worker; of the last time, where it has none now."""
+        crew = self._crews.get(revision)
+        return crew.awake_s if crew else 0.0
+
     def demand(self, revision: str) -> None:
         """Somebody waits: wake the first worker now, have the autoscaler look soon whether it takes more."""
         crew = self._crews.get(revision)
@@ -249,6 +254,8 @@ class Pool:
 
     def _join(self, crew: Crew, worker: Worker, wake: WakeView) -> None:
         member = Member(self, crew.plan, worker, wake)
+        if not crew.members:
+            crew.awake_s = self._clock.now_s()
         crew.members.add(member)
         self._tasks.create_task(self._see_off(crew, member), name=f"watch {worker.worker_id}")
         member.tell(Event.LOADED)
