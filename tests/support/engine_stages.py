@@ -124,11 +124,14 @@ class Scenery(msgspec.Struct, frozen=True):
 class MemoryStage:
     """The fake, in virtual time."""
 
+    def __init__(self, programs: Callable[[RevisionPlan], Program] | None = None) -> None:
+        self._programs: Final = programs or program_of
+
     def play(self, story: Callable[[Scenery], Coroutine[Any, Any, None]], *, load_timeout_s: float) -> None:
         async def whole() -> None:
             heard = Heard()
             engine = MemoryEngine(
-                program_of, clock=VirtualClock(), log_sink=heard, load_timeout_s=load_timeout_s
+                self._programs, clock=VirtualClock(), log_sink=heard, load_timeout_s=load_timeout_s
             )
             await tell(story, Scenery(engine, heard, engine.lose_template))
 

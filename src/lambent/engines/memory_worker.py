@@ -13,7 +13,22 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.invocation import JSON, FunctionError, Status, cancelled_error
 from lambent.engines.base import TAIL_BYTES, Exit, Hears, LogSink, WorkerGone
-from lambent.wire.frames import Answer, Batch, Call, Cancel, Each, Stop, ToCall
+from lambent.wire.frames import (
+    CREDIT_BYTES,
+    Answer,
+    Batch,
+    Begin,
+    Call,
+    Cancel,
+    Chunk,
+    Credit,
+    Each,
+    Form,
+    FromCall,
+    Stop,
+    ToCall,
+    cost_of,
+)
 from lambent.wire.process import RevisionPlan
 
 T = TypeVar("T")
@@ -33,11 +48,38 @@ class Dies(Exception):
 class Scene:
     """What a program may see and do during a call: print, say things before its answer, hear what is told."""
 
-    def __init__(self, call: Call, *, say: Hears, write: Callable[[bytes], None]) -> None:
+    def __init__(self, call: Call, *, hears: Hears | None, write: Callable[[bytes], None]) -> None:
         self.call: Final = call
-        self.say: Final = say
         self.print: Final = write
         self.told: Final[asyncio.Queue[tuple[ToCall, bytes]]] = asyncio.Queue()
+        self._hears: Final = hears
+        self._begun = False
+        self._credit = CREDIT_BYTES
+        self._granted: Final = asyncio.Event()
+
+    def say(self, said: FromCall, body: bytes = b"") -> None:
+        """Say this before the answer."""
+        if self._hears is not None:
+            self._hears(said, body)
+
+    async def write(self, form: Form, piece: bytes) -> None:
+        """The next piece of a streaming answer, as soon as there is credit for it."""
+        if not self._begun:
+            self._begun = True
+            self.say(Begin(self.call.call_id))
+        while self._credit <= 0 and self._hears is not None:
+            self._granted.clear()
+            await self._granted.wait()
+        self._credit -= cost_of(piece)
+        self.say(Chunk(self.call.call_id, form), piece)
+
+    def tell(self, header: ToCall, body: bytes) -> None:
+        """The server says something to the call."""
+        if isinstance(header, Credit):
+            self._credit += header.size_bytes
+            self._granted.set()
+        else:
+            self.told.put_nowait((header, body))
 
 
 def echo(body: bytes, _: Scene) -> bytes:
@@ -142,7 +184,7 @@ class MemoryWorker:
                 if job.running is not None:
                     job.running.cancel()
             elif job.scene is not None:
-                job.scene.told.put_nowait((header, body))
+                job.scene.tell(header, body)
 
     def printed(self) -> bytes:
         return self._tail
@@ -205,7 +247,7 @@ class MemoryWorker:
         return answer, result
 
     async def _run(self, job: _Job, call: Call, body: bytes) -> tuple[Status, bytes]:
-        job.scene = Scene(call, say=job.hears or (lambda _, __: None), write=self._print)
+        job.scene = Scene(call, hears=job.hears, write=self._print)
         if job.cancelled:
             return _cancelled(call)
         job.running = asyncio.ensure_future(self._program_run(body, job.scene))

@@ -1,0 +1,154 @@
+"""Programs that stream, sleep and run side by side: as callables for the fake, as files otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lambent.engines.memory_worker import Dies, Program, Scene
+from lambent.wire.frames import Begin, Chunk, Credit, Form, FromCall, cost_of
+from lambent.wire.process import RevisionPlan
+from tests.support.engine_stages import LocalStage, MemoryStage, Scenery, Stage, local_stage
+from tests.support.patience import PATIENT_S
+
+# In the middle of a call each has said "begun", and "cleaned" when it was left.
+MODULES: Final[Mapping[str, str]] = {
+    "stream": "def handler(event, context):\n"
+    "    print('begun', flush=True)\n"
+    "    try:\n"
+    "        for number in range(event['pieces']):\n"
+    "            yield b'%08d' % number + bytes(event['size'] - 8)\n"
+    "    finally:\n"
+    "        print('cleaned', flush=True)\n",
+    "breaks": "def handler(event, context):\n    yield 'one'\n    yield {'two': 2}\n"
+    "    raise ValueError('no more')\n",
+    "silent": "def handler(event, context):\n    yield from ()\n",
+    "pick": "def handler(event, context):\n    if event['x'] == 'bad':\n        raise ValueError('bad')\n"
+    "    return event\n",
+    "nap": "import time\ndef handler(event, context):\n"
+    "    if event.get('quick'):\n        return event\n"
+    "    try:\n        print('begun', flush=True)\n        time.sleep(3600)\n"
+    "    finally:\n        print('cleaned', flush=True)\n",
+    "side": "import asyncio\nasync def handler(event, context):\n"
+    "    print('begun', event['x'], flush=True)\n"
+    "    if event.get('exit'):\n        import sys\n        sys.exit(3)\n"
+    "    try:\n        await asyncio.sleep(event['s'])\n"
+    "    except asyncio.CancelledError:\n"
+    "        print('cleaned', event['x'], flush=True)\n        raise\n"
+    "    return event\n",
+}
+
+
+def programs(plan: RevisionPlan) -> Program:
+    """The fake's counterpart of a module."""
+
+    async def stream(body: bytes, scene: Scene) -> bytes:
+        event = msgspec.json.decode(body)
+        scene.print(b"begun\n")
+        try:
+            for number in range(event["pieces"]):
+                await scene.write(Form.BYTES, b"%08d" % number + bytes(event["size"] - 8))
+        finally:
+            scene.print(b"cleaned\n")
+        return b""
+
+    async def breaks(body: bytes, scene: Scene) -> bytes:
+        await scene.write(Form.TEXT, b"one")
+        await scene.write(Form.JSON, b'{"two":2}')
+        raise ValueError("no more")
+
+    async def silent(body: bytes, scene: Scene) -> bytes:
+        scene.say(Begin(scene.call.call_id))
+        return b""
+
+    def pick(body: bytes, scene: Scene) -> bytes:
+        if b"bad" in body:
+            raise ValueError("bad")
+        return body
+
+    async def nap(body: bytes, scene: Scene) -> bytes:
+        if b"quick" in body:
+            return body
+        try:
+            scene.print(b"begun\n")
+            await asyncio.Event().wait()
+        finally:
+            scene.print(b"cleaned\n")
+        return body
+
+    async def side(body: bytes, scene: Scene) -> bytes:
+        event = msgspec.json.decode(body)
+        scene.print(b"begun %d\n" % event["x"])
+        if event.get("exit"):
+            raise Dies(event["exit"])
+        try:
+            await asyncio.sleep(event["s"])
+        except asyncio.CancelledError:
+            scene.print(b"cleaned %d\n" % event["x"])
+            raise
+        return body
+
+    return {
+        "stream": Program(run=stream),
+        "breaks": Program(run=breaks),
+        "silent": Program(run=silent),
+        "pick": Program(run=pick),
+        "nap": Program(run=nap),
+        "side": Program(run=side),
+    }[plan.deployment]
+
+
+def memory_stage() -> Stage:
+    """The fake with these programs."""
+    return MemoryStage(programs)
+
+
+def process_stage(folder: Path) -> LocalStage:
+    """Real processes with these programs."""
+    stage = local_stage(folder)
+    for name, text in MODULES.items():
+        stage.write(name, text)
+    return stage
+
+
+def side_by_side(scenery: Scenery, program: str, count: int) -> RevisionPlan:
+    """A plan whose worker runs `count` calls at once."""
+    return msgspec.structs.replace(scenery.plan(program), concurrency=count)
+
+
+class Hearer:
+    """Hears one call, and grants credit where the test says so."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.pieces: list[tuple[Form, bytes]] = []
+        self.untaken = 0  # what was not granted anew
+        self.most = 0
+        self._more: Final = asyncio.Event()
+        self.grant: Callable[[Credit], None] | None = None
+
+    def __call__(self, said: FromCall, body: bytes) -> None:
+        match said:
+            case Begin():
+                self.begun += 1
+            case Chunk(call_id, form):
+                self.pieces.append((form, body))
+                self.untaken += cost_of(body)
+                self.most = max(self.most, self.untaken)
+                if self.grant is not None:
+                    self.untaken -= cost_of(body)
+                    self.grant(Credit(call_id, cost_of(body)))
+            case _:
+                pass
+        self._more.set()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something is true of what was heard."""
+        async with asyncio.timeout(PATIENT_S):
+            while not holds():
+                self._more.clear()
+                await self._more.wait()
