@@ -110,7 +110,22 @@ DEFERRAL: Final = Migration(
     ),
 )
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL)
+ROUTING: Final = Migration(
+    name="aliases, and who asked for what under which",
+    statements=(
+        """CREATE TABLE aliases (
+            project TEXT NOT NULL, deployment TEXT NOT NULL, name TEXT NOT NULL, revision TEXT NOT NULL,
+            candidate TEXT NOT NULL, percent DOUBLE NOT NULL, sticky_header TEXT NOT NULL,
+            max_error_rate DOUBLE, max_p95_ms DOUBLE, promote_after_s DOUBLE, note TEXT NOT NULL,
+            changed_unix_ms BIGINT NOT NULL,
+            PRIMARY KEY (project, deployment, name),
+            FOREIGN KEY (project, deployment) REFERENCES deployments (project, name) ON DELETE CASCADE)""",
+        "ALTER TABLE tickets ADD COLUMN alias TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE tickets ADD COLUMN sticky TEXT NOT NULL DEFAULT ''",
+    ),
+)
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL, ROUTING)
 
 
 def migrate(

@@ -7,6 +7,7 @@ from typing import Final
 
 from lambent.clock import Clock
 from lambent.storage.migrations import migrate
+from lambent.storage.sql_aliases import SqlAliases
 from lambent.storage.sql_database import Database, path_of
 from lambent.storage.sql_deliveries import SqlDeliveries, SqlRotations
 from lambent.storage.sql_deployments import SqlDeployments, SqlModels
@@ -20,6 +21,7 @@ class SqlStore:
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database: Final = database
         self.deployments: Final = SqlDeployments(database, clock)
+        self.aliases: Final = SqlAliases(database)
         self.models: Final = SqlModels(database, clock)
         self.runs: Final = SqlRuns(database)
         self.keys: Final = SqlKeys(database)

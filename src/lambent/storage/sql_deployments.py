@@ -10,10 +10,11 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from lambent.clock import Clock
 from lambent.core.errors import NotFound
+from lambent.core.routing import OWN
 from lambent.core.spec import DeploymentSpec
 from lambent.storage.base import Deployment, Model, Revision, check_owner, revision_id
 from lambent.storage.sql_database import Database, columns, one
-from lambent.storage.tables import DEPLOYMENTS, MODELS, REVISIONS
+from lambent.storage.tables import ALIASES, DEPLOYMENTS, MODELS, REVISIONS
 
 
 class SqlDeployments:
@@ -50,27 +51,28 @@ class SqlDeployments:
             created_unix_ms=self._clock.unix_ms(),
         )
         with self._database.writing() as connection:
-            before = _deployment(connection, project, spec.name)
+            before = find_deployment(connection, project, spec.name)
             check_owner(before, app)
             _activate(connection, wanted, app=app)
-            return _revision(connection, wanted.id) or _insert_next(connection, wanted)
+            return find_revision(connection, wanted.id) or insert_next(connection, wanted)
 
     def activate(self, project: str, name: str, revision: str) -> Deployment:
         """Make an existing revision active. Raises `NotFound`."""
         with self._database.writing() as connection:
-            before = _deployment(connection, project, name)
-            found = _revision(connection, revision)
+            before = find_deployment(connection, project, name)
+            found = find_revision(connection, revision)
             if before is None or found is None or (found.project, found.deployment) != (project, name):
                 raise NotFound(f"{name!r} has no revision {revision!r}")
             connection.execute(
                 update(DEPLOYMENTS).where(*_named(project, name)).values(active_revision=revision)
             )
+            _end_own_trial(connection, project, name)
             return msgspec.structs.replace(before, active_revision=revision)
 
     def find(self, project: str, name: str) -> Deployment | None:
         """The deployment of that name, or None."""
         with self._database.reading() as connection:
-            return _deployment(connection, project, name)
+            return find_deployment(connection, project, name)
 
     def all(self, project: str | None = None) -> Sequence[Deployment]:
         """Those of a project, or of every project, by name."""
@@ -83,7 +85,7 @@ class SqlDeployments:
     def revision(self, revision: str) -> Revision:
         """A revision by its id. Raises `NotFound`."""
         with self._database.reading() as connection:
-            found = _revision(connection, revision)
+            found = find_revision(connection, revision)
         if found is None:
             raise NotFound(f"no revision {revision!r}")
         return found
@@ -153,12 +155,14 @@ class SqlModels:
             return [one(row, Model) for row in connection.execute(query).mappings()]
 
 
-def _deployment(connection: Connection, project: str, name: str) -> Deployment | None:
+def find_deployment(connection: Connection, project: str, name: str) -> Deployment | None:
+    """The deployment of that name, or None."""
     row = connection.execute(select(DEPLOYMENTS).where(*_named(project, name))).mappings().first()
     return None if row is None else one(row, Deployment)
 
 
-def _revision(connection: Connection, revision: str) -> Revision | None:
+def find_revision(connection: Connection, revision: str) -> Revision | None:
+    """The revision of that id, or None."""
     row = connection.execute(select(REVISIONS).where(REVISIONS.c.id == revision)).mappings().first()
     return None if row is None else one(row, Revision)
 
@@ -168,6 +172,7 @@ def _activate(connection: Connection, revision: Revision, *, app: str) -> None:
     changed = connection.execute(
         update(DEPLOYMENTS).where(*named).values(active_revision=revision.id, app=app)
     )
+    _end_own_trial(connection, revision.project, revision.deployment)
     if not changed.rowcount:
         deployment = Deployment(
             project=revision.project,
@@ -179,7 +184,14 @@ def _activate(connection: Connection, revision: Revision, *, app: str) -> None:
         connection.execute(insert(DEPLOYMENTS).values(columns(deployment)))
 
 
-def _insert_next(connection: Connection, wanted: Revision) -> Revision:
+def _end_own_trial(connection: Connection, project: str, name: str) -> None:
+    """What was tried under the deployment's own name was tried beside another revision."""
+    own = (ALIASES.c.project == project, ALIASES.c.deployment == name, ALIASES.c.name == OWN)
+    connection.execute(delete(ALIASES).where(*own))
+
+
+def insert_next(connection: Connection, wanted: Revision) -> Revision:
+    """Store a revision under the next number of its deployment."""
     number = _next(
         connection,
         REVISIONS.c.number,

@@ -82,6 +82,27 @@ REVISIONS: Final = Table(
     UniqueConstraint("project", "deployment", "number"),
 )
 
+# An empty name is the deployment's own. Revisions go with their deployment alone, and aliases with it.
+ALIASES: Final = Table(
+    "aliases",
+    METADATA,
+    Column("project", Text, primary_key=True),
+    Column("deployment", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("revision", Text, nullable=False),
+    Column("candidate", Text, nullable=False),
+    Column("percent", Double, nullable=False),
+    Column("sticky_header", Text, nullable=False),
+    Column("max_error_rate", Double),
+    Column("max_p95_ms", Double),
+    Column("promote_after_s", Double),
+    Column("note", Text, nullable=False),
+    Column("changed_unix_ms", BigInteger, nullable=False),
+    ForeignKeyConstraint(
+        ["project", "deployment"], ["deployments.project", "deployments.name"], ondelete="CASCADE"
+    ),
+)
+
 # A model may be registered before the deployment that serves it exists, so nothing ties the two together.
 MODELS: Final = Table(
     "models",
@@ -154,6 +175,8 @@ TICKETS: Final = Table(
     Column("queued_unix_ms", BigInteger, nullable=False, server_default=text("0")),
     Column("ended_unix_ms", BigInteger),
     Column("forget_unix_ms", BigInteger),
+    Column("alias", Text, nullable=False, server_default=text("''")),
+    Column("sticky", Text, nullable=False, server_default=text("''")),
     Index("tickets_of", "project", "deployment", "state", "due_unix_ms"),
     Index("tickets_final", "state", "forget_unix_ms"),
     Index(

@@ -36,7 +36,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     `result` is the body of its outcome once it is final. `body` is dropped when it has succeeded;
     `body_hash` is its SHA-256. `queued_unix_ms` is when its age began: when it was first due, or was
     redriven. `forget_unix_ms` is until when a final one is kept. `keyed`: its id comes from an idempotency
-    key.
+    key. `alias` and `sticky` are the invocation's.
     """
 
     id: str
@@ -60,6 +60,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     queued_unix_ms: int = 0
     ended_unix_ms: int | None = None
     forget_unix_ms: int | None = None
+    alias: str = ""
+    sticky: str = ""
 
 
 class DeliveryState(StrEnum):
