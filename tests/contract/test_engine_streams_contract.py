@@ -1,4 +1,4 @@
-"""What an engine's workers do beyond one question and one answer: streams, cancellation, batches, many at once."""
+"""What an engine's workers do beyond one question and one answer: stream, be cancelled, run side by side."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_stream_comes_in_order_and_no_further_than_its_credit(stage: Stage) ->
         await asyncio.sleep(0.05)  # it could send more, if it did not wait
         assert hearer.untaken < CREDIT_BYTES + cost_of(bytes(PIECE))
         assert not answering.done()
-        hearer.grant = lambda credit: worker.tell(credit)
+        hearer.grant = worker.tell
         taken, hearer.untaken = hearer.untaken, 0
         worker.tell(Credit(1, taken))
         answer, body = await answering
@@ -126,7 +126,7 @@ def test_a_stream_that_waits_for_its_reader_can_be_cancelled(stage: Stage) -> No
         assert (await answering)[0].status is Status.CANCELLED
         await scenery.heard.until("cleaned")
         again = Hearer()
-        again.grant = lambda credit: worker.tell(credit)
+        again.grant = worker.tell
         answer, _ = await worker.call(ask(2), pieces(40), again)
         assert answer.status is Status.OK
         assert numbers(again) == list(range(40))  # what was granted to the first is not the second's

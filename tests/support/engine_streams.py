@@ -43,7 +43,7 @@ MODULES: Final[Mapping[str, str]] = {
 }
 
 
-def programs(plan: RevisionPlan) -> Program:
+def programs(plan: RevisionPlan) -> Program:  # noqa: C901 - a table of small functions
     """The fake's counterpart of a module."""
 
     async def stream(body: bytes, scene: Scene) -> bytes:
