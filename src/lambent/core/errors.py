@@ -135,6 +135,31 @@ class QueueFull(PlatformFault):
     status = 429
 
 
+class ProjectQueueFull(QueueFull):
+    """The deployments of a project have as many invocations waiting as a project may have."""
+
+    code = "project_queue_full"
+
+
+class BodiesFull(QueueFull):
+    """The bodies of a project's invocations take as much memory as is left for it."""
+
+    code = "project_bodies_full"
+
+
+class ServerFull(PlatformFault):
+    """The bodies of all invocations take as much memory as they may."""
+
+    code = "server_full"
+
+
+class DeadlinePassed(PlatformFault):
+    """The time that the caller had given was over before the invocation had begun, or had been answered."""
+
+    code = "deadline_passed"
+    status = 504
+
+
 class TooLate(PlatformFault):
     """It could not have been answered within the deployment's latency target."""
 

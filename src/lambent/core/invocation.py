@@ -94,8 +94,11 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     """A request, freed of its protocol. `client_context` is JSON text.
 
+    It goes to who answers under `alias`; `sticky` is what its caller is known by where that is split, if at all.
+
     `more`: the body is only its beginning. `asked` is there where the deployment speaks HTTP itself.
-    `chain` are the deployments that called each other until this one was called, the first first.
+    `chain` are the deployments that called each other until this one was called, the first first. After
+    `deadline_s` (monotonic) its caller does not wait any more, neither for a slot nor for the answer.
     """
 
     id: str
@@ -104,10 +107,13 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     content_type: str = JSON
     client_context: str = ""
+    alias: str = ""
+    sticky: str = ""
     print_tail: PrintTail = PrintTail.DROPPED
     more: bool = False
     asked: Asked | None = None
     chain: tuple[str, ...] = ()
+    deadline_s: float | None = None
 
 
 class FunctionError(msgspec.Struct, frozen=True, rename="camel"):

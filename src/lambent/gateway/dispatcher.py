@@ -12,15 +12,22 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from lambent.clock import Clock
-from lambent.core import admission
-from lambent.core.admission import Verdict
 from lambent.core.composing import check_depth
-from lambent.core.errors import Draining, LambentError, NotFound, PlatformFault, QueueFull
+from lambent.core.errors import (
+    DeadlinePassed,
+    Draining,
+    HoldExpired,
+    LambentError,
+    NotFound,
+    PlatformFault,
+    QueueFull,
+)
 from lambent.core.invocation import Invocation, Outcome, PrintTail, Status
 from lambent.gateway.asking import Asking
 from lambent.gateway.flow import Streams
 from lambent.gateway.lane import Lane
 from lambent.gateway.presence import Presence
+from lambent.gateway.queues import PROJECT_QUEUE_DEPTH_MAX, Queues, Refusals
 from lambent.gateway.running import Arrival, Runner, Seat
 from lambent.gateway.together import Together
 from lambent.gateway.turn import Turn
@@ -52,6 +59,7 @@ class Dispatcher:
         models: ModelMaker,
         meter: Callable[[UsageRecord], None],
         training_hold_s: float,
+        project_queue_depth_max: int = PROJECT_QUEUE_DEPTH_MAX,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._pool = pool
@@ -61,6 +69,8 @@ class Dispatcher:
         self._training_hold_s = training_hold_s
         self._lanes: Final[dict[tuple[str, str], Lane]] = {}
         self._by_revision: Final[dict[str, Lane]] = {}
+        self._queues: Final = Queues(pool, clock, project_queue_depth_max=project_queue_depth_max)
+        self._refusals: Final = Refusals(clock)
         self._runner: Final = Runner(pool, clock, meter, Asking(self.invoke, tasks))
         self._together: Final = Together(pool, self._runner, clock, tasks, look=self._promote)
         self._draining = False
@@ -78,8 +88,17 @@ class Dispatcher:
 
         Where `client` leaves, it gives up its place, or user code is told. An answer that streams goes to
         `streams`, or, without it, into the outcome as a whole. Raises NotFound, CallerFault, QueueFull,
-        HoldExpired, Draining, LoadFailed, TrainingFailed, ClientLeft.
+        HoldExpired, DeadlinePassed, Draining, LoadFailed, TrainingFailed, ClientLeft.
         """
+        try:
+            return await self._invoke(invocation, client, streams)
+        except QueueFull:
+            await self._refusals.pause(invocation.project)
+            raise
+
+    async def _invoke(
+        self, invocation: Invocation, client: Presence | None, streams: Streams | None
+    ) -> Outcome:
         lane = self._lane(invocation)
         if invocation.chain:
             spec = lane.route.spec
@@ -100,14 +119,14 @@ class Dispatcher:
         try:
             lease: Lease | Seat | None = self._lease(lane, invocation)
             if lease is None:
-                self._admit(lane)
+                self._queues.admit(lane, self._lanes.values())
             for _ in range(STARTS_MAX):
                 if lease is None:
                     lease = await self._wait(lane, arrival, number=number, since_s=since_s)
                 try:
                     if isinstance(lease, Lease):
                         return await self._run(lane, lease, arrival)
-                    return await lease
+                    return await self._seated(lease, invocation)
                 except NotStarted:  # its worker ended before its turn, or before it had read it
                     since_s = self._clock.now_s()
                     lease = self._lease(lane, invocation)
@@ -188,28 +207,17 @@ class Dispatcher:
 
     def _lease(self, lane: Lane, invocation: Invocation) -> Lease | None:
         """Unless somebody waits: who comes now may not pass them."""
-        return None if lane.waiters else self._slot(lane, invocation.print_tail)
+        return None if lane.waiters else self._slot(lane, invocation)
 
-    def _slot(self, lane: Lane, print_tail: PrintTail) -> Lease | None:
+    def _slot(self, lane: Lane, invocation: Invocation) -> Lease | None:
         if lane.route.needs_model:
             return None
-        if print_tail is PrintTail.KEPT:  # what other calls print must not get into it
+        if invocation.print_tail is PrintTail.KEPT:  # what other calls print must not get into it
             return self._pool.lease_alone(lane.route.plan.revision)
         plan = lane.route.plan
-        by_turns = plan.concurrency == 1 and lane.batching is None
+        # What was sent ahead cannot be answered before its turn, so what has a deadline is not.
+        by_turns = plan.concurrency == 1 and lane.batching is None and invocation.deadline_s is None
         return self._pool.lease(plan.revision, ahead=lane.traffic.ahead if by_turns else 0)
-
-    def _admit(self, lane: Lane) -> None:
-        spec = lane.route.spec
-        offer = admission.offer(
-            queued=len(lane.waiters), queue_depth_max=spec.queue_depth_max,
-            run_s=lane.traffic.run_s, workers_max=spec.workers_max,
-        )  # fmt: skip
-        if offer.verdict is Verdict.SHED:
-            raise QueueFull(
-                f"{spec.name!r} has {len(lane.waiters)} invocations waiting, its maximum",
-                retry_after_s=offer.retry_after_s,
-            )
 
     async def _run(self, lane: Lane, lease: Lease, arrival: Arrival) -> Outcome:
         """By itself."""
@@ -229,17 +237,17 @@ class Dispatcher:
         """Wait as the `number`th that arrived, for as long as the deployment holds, from `since_s` on."""
         if self._cut_off:
             raise _stopped()
-        spec = lane.route.spec
-        hold_s = self._training_hold_s if lane.route.needs_model else spec.hold_s
+        until_s, expired = self._until(lane, arrival.invocation, since_s)
         batching = lane.batching
         turn = Turn(
             arrival,
             number=number,
             item=batching.item(arrival.invocation, arrival.arrived_s) if batching else None,
-            rest_s=max(0.0, since_s + hold_s - self._clock.now_s()),
-            expired=f"no worker of {spec.name!r} was free within {hold_s:g} s",
+            rest_s=max(0.0, until_s - self._clock.now_s()),
+            expired=expired,
         )
         lane.enqueue(turn)
+        self._queues.enter(arrival.invocation.project)
         try:
             self._seek(lane)
             return await turn.lease
@@ -248,6 +256,37 @@ class Dispatcher:
             raise
         finally:
             turn.end()
+            self._queues.leave(arrival.invocation.project)
+
+    def _until(
+        self, lane: Lane, invocation: Invocation, since_s: float
+    ) -> tuple[float, Callable[[], LambentError]]:
+        """Until when (monotonic) it may wait for a slot, and what is said then."""
+        name = lane.route.name
+        hold_s = self._training_hold_s if lane.route.needs_model else lane.route.spec.hold_s
+
+        def said(kind: type[PlatformFault], what: str) -> Callable[[], LambentError]:
+            return lambda: kind(what, retry_after_s=self._queues.retry_after_s(lane))
+
+        deadline_s = invocation.deadline_s
+        if deadline_s is not None and deadline_s < since_s + hold_s:
+            return deadline_s, said(
+                DeadlinePassed,
+                f"no worker of {name!r} was free before the caller's deadline: nothing ran",
+            )
+        return since_s + hold_s, said(HoldExpired, f"no worker of {name!r} was free within {hold_s:g} s")
+
+    async def _seated(self, seat: Seat, invocation: Invocation) -> Outcome:
+        """Wait for one that runs in a batch. The batch goes on where this one's time is over."""
+        if invocation.deadline_s is None:
+            return await seat
+        try:
+            async with asyncio.timeout(max(0.0, invocation.deadline_s - self._clock.now_s())):
+                return await seat
+        except TimeoutError:
+            raise DeadlinePassed(
+                f"{invocation.deployment!r} had begun, and did not answer before the caller's deadline"
+            ) from None
 
     def _abandon(self, lane: Lane, turn: Turn) -> None:
         granted = turn.granted()
@@ -273,7 +312,7 @@ class Dispatcher:
             if lane.waiters[0].lease.done():  # expired or left in this tick; its own task hears of it
                 lane.waiters.popleft()
                 continue
-            lease = self._slot(lane, lane.waiters[0].arrival.invocation.print_tail)
+            lease = self._slot(lane, lane.waiters[0].arrival.invocation)
             if lease is None:
                 break
             lane.waiters.popleft().lease.set_result(lease)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 import msgspec
 
 from lambent.clock import Clock
+from lambent.core.errors import DeadlinePassed
 from lambent.core.invocation import FunctionError, Invocation, Outcome, PrintTail, Status, Timing
 from lambent.core.pricing import OWN_METER
 from lambent.core.spec import Kind, Temperature
@@ -18,7 +19,7 @@ from lambent.gateway.asking import Asking
 from lambent.gateway.flow import Flow, Streams
 from lambent.gateway.presence import Presence
 from lambent.metering.journal import UsageRecord
-from lambent.pool.member import Lease, Ran
+from lambent.pool.member import Lease, Overtime, Ran
 from lambent.pool.pool import Pool
 from lambent.pool.traffic import Traffic
 from lambent.wire.frames import Batch, Call, read_error
@@ -69,6 +70,10 @@ class Runner:
         is_socket = invocation.asked is not None and invocation.asked.is_socket
         timeout_s = plan.socket_s if is_socket else plan.timeout_s
         started_s = self._clock.now_s()
+        rest_s = inf if invocation.deadline_s is None else invocation.deadline_s - started_s
+        if rest_s <= 0:
+            lease.give_back()
+            raise DeadlinePassed(f"the caller's deadline was over before {plan.deployment!r} could begin")
         self._call_id += 1
         flow = Flow(
             self._call_id,
@@ -80,7 +85,7 @@ class Runner:
         call = Call(
             self._call_id,
             invocation.id,
-            timeout_s * 1e3,
+            min(timeout_s, rest_s) * 1e3,
             invocation.content_type,
             invocation.client_context,
             invocation.more,
@@ -91,7 +96,8 @@ class Runner:
             ran = await lease.run(
                 call,
                 invocation.body,
-                timeout_s=timeout_s,
+                timeout_s=min(timeout_s, rest_s),
+                overtime=Overtime.ASK if rest_s < timeout_s else Overtime.END,
                 print_tail=invocation.print_tail,
                 hears=flow.hear,
                 on_sent=functools.partial(flow.start, client) if heeds else None,
@@ -110,7 +116,13 @@ class Runner:
         self._call_id += 1
         asked = [arrival.invocation for arrival in arrivals]
         calls = tuple(
-            Call(self._call_id, one.id, plan.timeout_s * 1e3, one.content_type, one.client_context)
+            Call(
+                self._call_id,
+                one.id,
+                min(plan.timeout_s, inf if one.deadline_s is None else one.deadline_s - started_s) * 1e3,
+                one.content_type,
+                one.client_context,
+            )
             for one in asked
         )
         ran = await lease.run(

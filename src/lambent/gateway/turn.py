@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from lambent.core.batching import Item
-from lambent.core.errors import HoldExpired
+from lambent.core.errors import LambentError
 from lambent.gateway.presence import ClientLeft
 from lambent.gateway.running import Arrival, Seat
 from lambent.pool.member import Lease
@@ -15,14 +16,20 @@ from lambent.pool.member import Lease
 class Turn:
     """Awaited through `lease`; `end` must be called once it is over, however it ended.
 
-    `number` is its place in the order of arrival, `item` what it is for batches. `expired` is said after
-    `rest_s` seconds.
+    `number` is its place in the order of arrival, `item` what it is for batches. `expired` makes what is
+    said after `rest_s` seconds.
     """
 
     __slots__ = ("_client", "_expired", "_timer", "arrival", "item", "lease", "number")
 
     def __init__(
-        self, arrival: Arrival, *, number: int, item: Item | None, rest_s: float, expired: str
+        self,
+        arrival: Arrival,
+        *,
+        number: int,
+        item: Item | None,
+        rest_s: float,
+        expired: Callable[[], LambentError],
     ) -> None:
         self.arrival: Final = arrival
         self.number: Final = number
@@ -56,4 +63,5 @@ class Turn:
         self.give_up(ClientLeft())
 
     def _expire(self) -> None:
-        self.give_up(HoldExpired(self._expired, retry_after_s=1.0))
+        if not self.lease.done():
+            self.give_up(self._expired())

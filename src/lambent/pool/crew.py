@@ -23,7 +23,8 @@ class Crew:
     stays at its bottom. `cut`: it got fewer workers than it asked for. `let_go`: its idle workers were
     stopped for their memory; `rests`: by hand, and nothing comes back before it is invoked. `pressed`:
     somebody waits beside its workers, and the autoscaler is told. `scaling` is what its last decision left
-    to the next. `awake_s` is when it last got a worker after it had none.
+    to the next, `workers_may` how many workers it may come to have by it. `awake_s` is when it last got a
+    worker after it had none.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Crew:
         "starting",
         "wake_not_before_s",
         "wakes",
+        "workers_may",
     )  # fmt: skip
 
     def __init__(self, plan: RevisionPlan, policy: ScalingPolicy, now_s: float) -> None:
@@ -63,6 +65,7 @@ class Crew:
         self.rests = False
         self.pressed = False
         self.scaling = Memory()
+        self.workers_may = policy.workers_max
         self.empty_since_s = self.awake_s = now_s
         self.emptied: Final = asyncio.Event()
         self.emptied.set()

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from typing import Final, Protocol
 
 import msgspec
@@ -34,6 +35,13 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     printed: bytes
     each: tuple[Each, ...] = ()
     head: Head | None = None
+
+
+class Overtime(Enum):
+    """What is done about a call that is over its time, on a worker that runs no other."""
+
+    END = "end"  # its owner's limit: what does not keep it may be stuck, so its worker is ended
+    ASK = "ask"  # its caller's: user code is told to end it, and its worker lives where it does soon
 
 
 class NotStarted(Exception):
@@ -179,7 +187,8 @@ class Member:
             self._wait_until(min(lease.due_s for lease in self._sent if lease.begun))
 
     def _overdue(self, lease: Lease) -> None:
-        if self.plan.concurrency == 1 or lease.timed_out:
+        ends = self.plan.concurrency == 1 and lease.overtime is Overtime.END
+        if ends or lease.timed_out:
             lease.timed_out = True
             self.tell(Event.TIMED_OUT)
         else:
@@ -203,6 +212,7 @@ class Lease:
         "begun",
         "due_s",
         "member",
+        "overtime",
         "plan",
         "started_s",
         "timed_out",
@@ -220,6 +230,7 @@ class Lease:
         self.started_s = 0.0
         self.due_s = 0.0  # when it has used up its time
         self.timeout_s = 0.0
+        self.overtime = Overtime.END
         self._call_id = 0
         member.wake = None
         member.leases += 1
@@ -243,6 +254,7 @@ class Lease:
         body: bytes,
         *,
         timeout_s: float,
+        overtime: Overtime = Overtime.END,
         print_tail: PrintTail,
         hears: Hears | None = None,
         on_sent: Callable[[], None] | None = None,
@@ -253,7 +265,7 @@ class Lease:
         `NotStarted` where the worker ended before it came to this call.
         """
         member, worker = self.member, self.member.worker
-        self.timeout_s = timeout_s
+        self.timeout_s, self.overtime = timeout_s, overtime
         self._call_id = call.call_id
         member.sent(self)
         event = Event.KILL_ASKED  # if the caller is cancelled in the middle: the worker still runs that call

@@ -115,6 +115,11 @@ class Pool:
         crew = self._crews.get(revision)
         return len(crew.idle) if crew else 0
 
+    def workers_may(self, revision: str) -> int:
+        """How many workers it can come to have, by what is known of room and cores; 1 at least."""
+        crew = self._crews.get(revision)
+        return max(1, crew.workers_may) if crew else 1
+
     def awake_s(self, revision: str) -> float:
         """Since when (monotonic) the revision has had a worker; of the last time, where it has none now."""
         crew = self._crews.get(revision)
