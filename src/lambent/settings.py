@@ -16,6 +16,7 @@ from lambent.core.spec import MIB, parse_size
 PREFIX: Final = "LAMBENT_"
 SERVER_FILE: Final = "server.json"  # in the state directory, while there is a server
 
+BODIES_SHARE: Final = 1 / 16  # of the machine, and never less than four bodies of the largest size
 BUDGET_SHARE: Final = 0.6  # of the machine, where no budget is set: the rest is for the page cache and others
 
 
@@ -23,7 +24,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The server's settings, in seconds and bytes.
 
     `memory_budget_bytes` is what templates and workers may take together, 0 for a share of this machine's
-    memory (`BUDGET_SHARE`). `keep_policy` says what stays ready within it.
+    memory (`BUDGET_SHARE`). `keep_policy` says what stays ready within it. `bodies_bytes_max` is what the
+    bodies of all requests may take in the server's own memory, 0 for a share of this machine's
+    (`BODIES_SHARE`); `project_queue_depth_max` how many invocations of a project may wait.
     """
 
     state_dir: Path
@@ -33,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     memory_budget_bytes: int = 0
     keep_policy: PolicyName = PolicyName.ECONOMIC
     body_bytes_max: int = 32 * MIB
+    bodies_bytes_max: int = 0
+    project_queue_depth_max: int = 5000
     artifact_bytes_max: int = 4096 * MIB
     load_timeout_s: float = 300.0
     training_hold_s: float = 900.0

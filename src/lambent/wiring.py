@@ -45,6 +45,7 @@ from lambent.engines.machine import memory_bytes
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.app import Gateway
 from lambent.gateway.auth import Keys
+from lambent.gateway.bodies import Bodies
 from lambent.gateway.dispatcher import Dispatcher
 from lambent.gateway.listener import Listener, bind, claim_descriptors, url_of
 from lambent.gateway.pages import Pages
@@ -66,7 +67,7 @@ from lambent.pool.notebook import Notebook
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Routes
 from lambent.pool.thermostat import Thermostat
-from lambent.settings import BUDGET_SHARE, Settings
+from lambent.settings import BODIES_SHARE, BUDGET_SHARE, Settings
 from lambent.storage.inspection import check_files
 from lambent.storage.statedir import announced
 from lambent.wire.api import ServerFile
@@ -124,6 +125,7 @@ class Server:
         self.dispatcher = Dispatcher(
             self.pool, self.routes, clock,
             models=self.training, meter=self._meter, training_hold_s=settings.training_hold_s, tasks=tasks,
+            project_queue_depth_max=settings.project_queue_depth_max,
         )  # fmt: skip
         self.pool.listen(self.dispatcher)
         self.training.listen(self.dispatcher)
@@ -196,10 +198,13 @@ class Server:
 
     def _gateway(self, clock: SystemClock) -> Gateway:
         acceptance = Acceptance(self.queue, self.routes)
+        bodies = self._bodies(clock)
         apps = AppsDoor(
             invoker=self.dispatcher,
             routes=self.routes,
             keys=self.keys,
+            clock=clock,
+            bodies=bodies,
             body_bytes_max=self.settings.body_bytes_max,
         )
         return Gateway(
@@ -210,6 +215,7 @@ class Server:
                 acceptance=acceptance,
                 keys=self.keys,
                 clock=clock,
+                bodies=bodies,
                 body_bytes_max=self.settings.body_bytes_max,
             ),
             aws_lambda=AwsLambdaDoor(
@@ -218,6 +224,7 @@ class Server:
                 routes=self.routes,
                 keys=self.keys,
                 clock=clock,
+                bodies=bodies,
             ),
             pages=Pages(
                 keys=self.keys,
@@ -227,6 +234,12 @@ class Server:
             control=self._control(clock),
             keys=self.keys,
         )
+
+    def _bodies(self, clock: SystemClock) -> Bodies:
+        """The room for what clients send, before any of it is in a worker."""
+        share_bytes = int(BODIES_SHARE * memory_bytes())
+        usual_bytes = max(share_bytes, 4 * self.settings.body_bytes_max)
+        return Bodies(clock, bytes_max=self.settings.bodies_bytes_max or usual_bytes)
 
     def _meter(self, record: UsageRecord) -> None:
         self.kept.journal.append(record)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from lambent.core.errors import CallerFault, PayloadTooLarge
+from lambent.gateway.bodies import Hold
 from lambent.gateway.presence import ClientLeft, Presence
 
 Scope = MutableMapping[str, Any]
@@ -49,24 +50,29 @@ class Request:
             raise CallerFault(f"the query has more than {QUERY_FIELDS_MAX} fields") from error
         return {name: values[-1] for name, values in fields.items()}
 
-    async def body(self, bytes_max: int) -> bytes:
-        """The whole body. Raises `PayloadTooLarge` as soon as it is known to be over, and `ClientLeft`."""
-        self._refuse_announced(bytes_max)
+    async def body(self, bytes_max: int, hold: Hold) -> bytes:
+        """The whole body, for which `hold` finds room.
+
+        Raises `PayloadTooLarge` as soon as it is known to be over, what `hold` raises, and `ClientLeft`.
+        """
+        hold.grow_to(self._announced(bytes_max))
         message = await self._receive()
         chunk: bytes = message.get("body", b"")
         if message["type"] == "http.request" and not message.get("more_body") and len(chunk) <= bytes_max:
+            hold.grow_to(len(chunk))
             return chunk
-        return await self._rest(message, bytes_max)
+        return await self._rest(message, bytes_max, hold)
 
-    async def first(self, bytes_max: int) -> tuple[bytes, bool]:
+    async def first(self, bytes_max: int, hold: Hold) -> tuple[bytes, bool]:
         """The beginning of the body, and whether more follows, which `pieces` then has. Raises as `body`."""
-        self._refuse_announced(bytes_max)
+        self._announced(bytes_max)
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientLeft
         chunk: bytes = message.get("body", b"")
         if len(chunk) > bytes_max:
             raise too_large(bytes_max)
+        hold.grow_to(len(chunk))
         return chunk, bool(message.get("more_body"))
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -86,12 +92,15 @@ class Request:
         found: Presence | None = self.scope.get("extensions", {}).get(PRESENCE)
         return found
 
-    def _refuse_announced(self, bytes_max: int) -> None:
+    def _announced(self, bytes_max: int) -> int:
         announced = self.headers.get(b"content-length")
-        if announced is not None and (len(announced) > 18 or int(announced) > bytes_max):
+        if announced is None:
+            return 0
+        if len(announced) > 18 or int(announced) > bytes_max:
             raise too_large(bytes_max)
+        return int(announced)
 
-    async def _rest(self, message: Message, bytes_max: int) -> bytes:
+    async def _rest(self, message: Message, bytes_max: int, hold: Hold) -> bytes:
         chunks: list[bytes] = []
         size_bytes = 0
         while True:
@@ -101,6 +110,7 @@ class Request:
             size_bytes += len(chunk)
             if size_bytes > bytes_max:
                 raise too_large(bytes_max)
+            hold.grow_to(size_bytes)
             chunks.append(chunk)
             if not message.get("more_body"):
                 return b"".join(chunks)

@@ -16,6 +16,7 @@ from lambent.core.spec import DeploymentSpec, Kind, Temperature
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.app import Gateway
 from lambent.gateway.auth import Keys
+from lambent.gateway.bodies import Bodies
 from lambent.gateway.flow import Streams
 from lambent.gateway.pages import Pages
 from lambent.gateway.presence import Presence
@@ -32,6 +33,7 @@ from tests.support.virtual_time import ManualClock
 
 PROJECT = "default"
 BODY_BYTES_MAX = 1000
+BODIES_BYTES_MAX = 20 * 1024 * 1024
 
 
 class Response(msgspec.Struct):
@@ -143,9 +145,15 @@ class House:
         self.invoker = Invoker()
         self.queue = Queue()
         self.accepting = True
+        self.bodies = Bodies(self.clock, bytes_max=BODIES_BYTES_MAX)
         acceptance = Acceptance(self.queue, self.routes)
         apps = AppsDoor(
-            invoker=self.invoker, routes=self.routes, keys=self.keys, body_bytes_max=BODY_BYTES_MAX
+            invoker=self.invoker,
+            routes=self.routes,
+            keys=self.keys,
+            clock=self.clock,
+            bodies=self.bodies,
+            body_bytes_max=BODY_BYTES_MAX,
         )
         self.gateway = Gateway(
             apps=apps,
@@ -155,6 +163,7 @@ class House:
                 acceptance=acceptance,
                 keys=self.keys,
                 clock=self.clock,
+                bodies=self.bodies,
                 body_bytes_max=BODY_BYTES_MAX,
             ),
             aws_lambda=AwsLambdaDoor(
@@ -163,6 +172,7 @@ class House:
                 routes=self.routes,
                 keys=self.keys,
                 clock=self.clock,
+                bodies=self.bodies,
             ),
             pages=Pages(
                 keys=self.keys,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from lambent.clock import Clock
 from lambent.core.errors import LambentError, NotFound
 from lambent.core.invocation import Invocation, Principal, Role, Status, new_id
 from lambent.gateway.apps import AppRelay, asked_of, whole
 from lambent.gateway.auth import Keys
+from lambent.gateway.bodies import Bodies, Hold
+from lambent.gateway.deadline import deadline_of
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.requests import Receive, Request, Scope, Send, too_large
 from lambent.gateway.responses import Reply, outcome_headers, problem_reply, refusal
@@ -20,10 +23,21 @@ from lambent.wire.process import RevisionPlan, Runtime
 class AppsDoor:
     """`/invoke/{name}/...` of ASGI applications and WebSocket functions: any method, any path."""
 
-    def __init__(self, *, invoker: Invoker, routes: Routes, keys: Keys, body_bytes_max: int) -> None:
+    def __init__(
+        self,
+        *,
+        invoker: Invoker,
+        routes: Routes,
+        keys: Keys,
+        clock: Clock,
+        bodies: Bodies,
+        body_bytes_max: int,
+    ) -> None:
         self._invoker: Final = invoker
         self._routes: Final = routes
         self._keys: Final = keys
+        self._clock: Final = clock
+        self._bodies: Final = bodies
         self._body_bytes_max: Final = body_bytes_max
         self._open: Final[set[SocketRelay]] = set()
 
@@ -35,7 +49,14 @@ class AppsDoor:
         self, request: Request, principal: Principal, *, root_path: str, name: str
     ) -> Reply | None:
         """Pass one request through. Raises what the dispatcher raises, `PayloadTooLarge`, `ClientLeft`."""
-        beginning, more = await request.first(self._body_bytes_max)
+        async with self._bodies.hold(principal.project) as hold:
+            return await self._answer(request, principal, hold, root_path=root_path, name=name)
+
+    async def _answer(
+        self, request: Request, principal: Principal, hold: Hold, *, root_path: str, name: str
+    ) -> Reply | None:
+        deadline_s = deadline_of(request.headers, self._clock.now_s())
+        beginning, more = await request.first(self._body_bytes_max, hold)
         request.invocation_id = new_id()
         invocation = Invocation(
             id=request.invocation_id,
@@ -44,6 +65,7 @@ class AppsDoor:
             body=beginning,
             more=more,
             asked=asked_of(request.scope, root_path=root_path),
+            deadline_s=deadline_s,
         )
         relay = AppRelay(
             request, invocation.id, more=more, rest_bytes_max=self._body_bytes_max - len(beginning)
@@ -82,6 +104,7 @@ class AppsDoor:
                 body=b"",
                 more=True,
                 asked=asked_of(scope, root_path=prefix + name),
+                deadline_s=deadline_of(request.headers, self._clock.now_s()),
             )
             relay.idle_s = plan.socket_idle_s
             await relay.end(await self._invoker.invoke(invocation, streams=relay))

@@ -29,6 +29,8 @@ from lambent.core.invocation import (
 )
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.auth import Keys
+from lambent.gateway.bodies import ANYBODY, Bodies, Hold
+from lambent.gateway.deadline import check_none, deadline_of
 from lambent.gateway.once import Once, size_of
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.requests import Request, check_json
@@ -86,12 +88,15 @@ class AwsLambdaDoor:
         routes: Routes,
         keys: Keys,
         clock: Clock,
+        bodies: Bodies,
         limits: Limits | None = None,
     ) -> None:
         self._invoker: Final = invoker
         self._acceptance: Final = acceptance
         self._routes: Final = routes
         self._keys: Final = keys
+        self._clock: Final = clock
+        self._bodies: Final = bodies
         self._limits: Final = limits or Limits()
         self._once: Final = Once[Answered](clock, size_bytes=lambda answered: size_of(answered.outcome))
         self._operations: Final[Mapping[tuple[str, ...], Operation]] = {
@@ -108,12 +113,18 @@ class AwsLambdaDoor:
         segments = [unquote(part) for part in raw_path.split("/")[2:] if part]
         shape = (request.method, *(part if at != 1 else "*" for at, part in enumerate(segments)))
         operation = self._operations.get(shape)
-        body = await self._body(request)
-        principal, place = await self._sender(request, body)
+        async with self._bodies.hold(ANYBODY) as hold:
+            body = await self._body(request, hold)
+            principal, place = await self._sender(request, body)
+            hold.pass_to(principal.project)
+            return await self._operate(operation, Asked(request, principal, place, segments, body))
+
+    async def _operate(self, operation: Operation | None, asked: Asked) -> Reply:
         if operation is None:
+            request = asked.request
             text = f"{request.method} {request.path} is not supported here; deploy with `lambent deploy`"
             raise Fault("UnknownOperationException", 501, text)
-        return await operation(Asked(request, principal, place, segments, body))
+        return await operation(asked)
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """An error of ours in AWS's shape."""
@@ -126,9 +137,9 @@ class AwsLambdaDoor:
         ]
         return Reply(fault.http_status, headers, fault.body())
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request, hold: Hold) -> bytes:
         try:
-            return await request.body(self._limits.request_bytes_max)
+            return await request.body(self._limits.request_bytes_max, hold)
         except PayloadTooLarge as error:
             raise aws_lambda.too_large(self._limits.request_bytes_max) from error
 
@@ -180,7 +191,8 @@ class AwsLambdaDoor:
                 raise aws_lambda.invalid("invocationType", other, allowed)
 
     async def _run(self, asked: Asked, function: FunctionName) -> Reply:
-        invocation = _invocation(asked, function)
+        deadline_s = deadline_of(asked.request.headers, self._clock.now_s())
+        invocation = _invocation(asked, function, deadline_s=deadline_s)
         try:
             answered = await self._run_once(asked, invocation)
         except UserFault as error:
@@ -202,6 +214,7 @@ class AwsLambdaDoor:
     async def _accept(self, asked: Asked, function: FunctionName) -> Reply:
         if len(asked.body) > self._limits.event_bytes_max:
             raise aws_lambda.too_large(self._limits.event_bytes_max)
+        check_none(asked.request.headers)
         ticket = await self._acceptance.accept(
             _invocation(asked, function), key=asked.header(b"amz-sdk-invocation-id")
         )
@@ -272,7 +285,7 @@ class AwsLambdaDoor:
         return route
 
 
-def _invocation(asked: Asked, function: FunctionName) -> Invocation:
+def _invocation(asked: Asked, function: FunctionName, *, deadline_s: float | None = None) -> Invocation:
     """Raises `Fault` for a payload that is not JSON, and for a client context that is none."""
     if asked.body:
         try:
@@ -286,6 +299,7 @@ def _invocation(asked: Asked, function: FunctionName) -> Invocation:
         body=asked.body,
         client_context=_client_context(asked.header(b"x-amz-client-context")),
         print_tail=PrintTail.KEPT if asked.header(b"x-amz-log-type") == "Tail" else PrintTail.DROPPED,
+        deadline_s=deadline_s,
     )
 
 

@@ -13,6 +13,8 @@ from lambent.core.errors import CallerFault, LambentError, NotFound
 from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.gateway.acceptance import Acceptance, KeyReused
 from lambent.gateway.auth import Keys
+from lambent.gateway.bodies import Bodies, Hold
+from lambent.gateway.deadline import check_none, deadline_of
 from lambent.gateway.once import Bounds, Once, size_of
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.protocols.apps import AppsDoor
@@ -30,6 +32,7 @@ from lambent.gateway.responses import (
 from lambent.wire import problem
 
 INVOKE: Final = "/invoke/"
+CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
 KEY_CHARACTERS_MAX: Final = 255
 ANSWERS: Final = Bounds(keep_s=86_400.0)
 
@@ -56,12 +59,15 @@ class NativeDoor:
         acceptance: Acceptance,
         keys: Keys,
         clock: Clock,
+        bodies: Bodies,
         body_bytes_max: int,
     ) -> None:
         self._invoker: Final = invoker
         self._apps: Final = apps
         self._later: Final = LaterDoor(acceptance, keys)
         self._keys: Final = keys
+        self._clock: Final = clock
+        self._bodies: Final = bodies
         self._body_bytes_max: Final = body_bytes_max
         self._once: Final = Once[Answered](
             clock, size_bytes=lambda answered: size_of(answered.outcome), bounds=ANSWERS
@@ -71,7 +77,8 @@ class NativeDoor:
         """Invoke, accept for later, or tell of what was accepted. Raises what the dispatcher raises."""
         if not request.path.startswith(INVOKE):
             return await self._later.answer(request)
-        if request.method == "OPTIONS":  # nobody has a key for it
+        # A browser has no key for it, and without one no user code runs.
+        if request.method == "OPTIONS" and not request.headers.keys() & CREDENTIALS:
             return not_allowed(request.method, request.path, ("POST", "PUT"))
         principal = await self._keys.authenticate(request.headers)
         principal.require(Role.INVOKE)
@@ -80,9 +87,14 @@ class NativeDoor:
             return await self._apps.answer(request, principal, root_path=INVOKE + name, name=name)
         if request.method not in ("POST", "PUT"):
             return not_allowed(request.method, request.path, ("POST", "PUT"))
-        invocation = await self._invocation(request, principal)
+        async with self._bodies.hold(principal.project) as hold:
+            return await self._invoke(request, principal, hold)
+
+    async def _invoke(self, request: Request, principal: Principal, hold: Hold) -> Reply | None:
+        invocation = await self._invocation(request, principal, hold)
         key = _idempotency_key(request.headers)
         if wants_async(request.headers):
+            check_none(request.headers)
             return await self._later.accept(request, principal, invocation, key=key)
         if key:
             return await self._answer_once(request, invocation, key)
@@ -98,10 +110,11 @@ class NativeDoor:
         told = request.invocation_id
         return refusal(error, [(b"lambent-invocation-id", told.encode())] if told else [])
 
-    async def _invocation(self, request: Request, principal: Principal) -> Invocation:
+    async def _invocation(self, request: Request, principal: Principal, hold: Hold) -> Invocation:
         if request.query.get("alias"):
             raise NotFound(f"the deployment has no alias {request.query['alias']!r}")
-        body = await request.body(self._body_bytes_max)
+        deadline_s = deadline_of(request.headers, self._clock.now_s())
+        body = await request.body(self._body_bytes_max, hold)
         request.invocation_id = new_id()
         return Invocation(
             id=request.invocation_id,
@@ -109,6 +122,7 @@ class NativeDoor:
             deployment=request.path[len(INVOKE) :].partition("/")[0],
             body=body,
             content_type=_content_type(request.headers.get(b"content-type"), body),
+            deadline_s=deadline_s,
         )
 
     async def _answer_once(self, request: Request, invocation: Invocation, key: str) -> Reply:
