@@ -19,6 +19,7 @@ from lambent.wire.frames import Form
 HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
 )
+UPGRADE: Final = ("upgrade", 426)  # which must say to what
 LENGTH: Final = re.compile(r"[0-9]{1,18}")
 # How long the end of an answer that is whole waits for the end of its call.
 LINGER_S: Final = 0.01
@@ -158,7 +159,7 @@ def headers_of(head: Head) -> list[Header]:
     return [
         (name.encode("latin-1"), value.encode("latin-1"))
         for name, value in head.headers
-        if name not in HOP_BY_HOP and name != "content-length"
+        if (name not in HOP_BY_HOP or (name, head.status) == UPGRADE) and name != "content-length"
     ]
 
 
