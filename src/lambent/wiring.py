@@ -25,13 +25,16 @@ from lambent import __version__
 from lambent import settings as settings_of
 from lambent.clock import SystemClock
 from lambent.control.activation import Activation
+from lambent.control.aliases import Aliasing
 from lambent.control.api import control_app
 from lambent.control.deployments import Deployments
 from lambent.control.doctor import Doctor
 from lambent.control.drafting import Drafting
+from lambent.control.holding import Names
 from lambent.control.oneshots import OneShots
 from lambent.control.registry import Registry
 from lambent.control.uploads import Uploads
+from lambent.control.verbs.aliases import AliasVerbs
 from lambent.control.verbs.dead_letters import DeadLetterVerbs
 from lambent.control.verbs.deployments import DeploymentVerbs
 from lambent.control.verbs.house import HouseVerbs
@@ -67,6 +70,7 @@ from lambent.pool.notebook import Notebook
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Routes
 from lambent.pool.thermostat import Thermostat
+from lambent.pool.trials import Trials
 from lambent.settings import BODIES_SHARE, BUDGET_SHARE, Settings
 from lambent.storage.inspection import check_files
 from lambent.storage.statedir import announced
@@ -111,7 +115,17 @@ class Server:
         )  # fmt: skip
         self.oneshots = OneShots(self.engine, timeout_s=settings.load_timeout_s)
         self.registry = Registry(kept.store.models, kept.artifacts, self.oneshots, kept.work_dir)
-        self.deployments = self._deployments(clock)
+        self.trials = Trials(clock)
+        self.activation = Activation(
+            store=kept.store.deployments, aliases=kept.store.aliases, artifacts=kept.artifacts,
+            routes=self.routes, trials=self.trials, engine=self.engine, clock=clock,
+        )  # fmt: skip
+        names = Names()
+        self.deployments = self._deployments(names)
+        self.aliasing = Aliasing(
+            store=kept.store.deployments, aliases=kept.store.aliases, activation=self.activation,
+            routes=self.routes, trials=self.trials, names=names, clock=clock, tasks=tasks,
+        )  # fmt: skip
         self.runner = Runner(
             self.engine, self.routes, clock, tasks,
             runs=kept.store.runs,
@@ -140,7 +154,7 @@ class Server:
         self.gateway = self._gateway(clock)
         self.metrics.watch(self)
 
-    def _deployments(self, clock: SystemClock) -> Deployments:
+    def _deployments(self, names: Names) -> Deployments:
         kept = self.kept
         return Deployments(
             store=kept.store.deployments,
@@ -151,13 +165,8 @@ class Server:
                 oneshots=self.oneshots,
             ),
             registry=self.registry,
-            activation=Activation(
-                store=kept.store.deployments,
-                artifacts=kept.artifacts,
-                routes=self.routes,
-                engine=self.engine,
-                clock=clock,
-            ),
+            activation=self.activation,
+            names=names,
             forget_logs=kept.logs.remove,
         )
 
@@ -187,7 +196,8 @@ class Server:
             clock=clock,
         )
         verbs = (
-            DeploymentVerbs(self.deployments, uploads, views, kept.logs),
+            DeploymentVerbs(self.deployments, self.aliasing, uploads, views, kept.logs),
+            AliasVerbs(self.aliasing),
             TemperatureVerbs(self.deployments, self.pool, self.routes, views),
             RunVerbs(self.runner, kept.store.runs, self.registry),
             DeadLetterVerbs(self.queue, kept.store.dead_letters),
@@ -253,9 +263,11 @@ class Server:
 
     def workers(self) -> Iterator[tuple[str, int]]:
         """For the metrics: each deployment and its workers."""
-        for route in self.routes.all():
+        workers = dict.fromkeys((route.name for route in self.routes.all()), 0)
+        for route in self.routes.live():
             crew = self.pool.crew(route.plan.revision)
-            yield route.name, len(crew.members) if crew else 0
+            workers[route.name] += len(crew.members) if crew else 0
+        yield from workers.items()
 
     def queued(self) -> Iterator[tuple[str, int]]:
         """For the metrics: each deployment and its waiting invocations."""
@@ -277,6 +289,7 @@ class Server:
             self.autoscaler.run(),
             self.thermostat.run(),
             self.notebook.run(),
+            self.trials.run(),
             self.queue.run(),
             self.webhooks.run(),
             self.kept.ledger.run(),

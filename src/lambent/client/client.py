@@ -27,9 +27,6 @@ from lambent.wire.api import (
     DeploymentView,
     DeployReply,
     DeployRequest,
-    KeyReply,
-    KeyRequest,
-    KeyView,
     ModelView,
     ProcessView,
     RollbackRequest,
@@ -37,6 +34,7 @@ from lambent.wire.api import (
     RunView,
     UsageView,
 )
+from lambent.wire.keys import KeyReply, KeyRequest, KeyView
 
 CONTROL_TIMEOUT_S: Final = 60.0
 # A deploy answers when the code was imported and a model's serving form was made.

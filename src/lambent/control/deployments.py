@@ -8,32 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, TypeVar
-from weakref import WeakValueDictionary
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
 
 import msgspec
 
 from lambent.control.activation import Activation
 from lambent.control.drafting import Draft, Drafting
+from lambent.control.holding import Names, to_its_end
+from lambent.control.planning import needs_model
 from lambent.control.registry import Registry
 from lambent.core.errors import LambentError, NotFound
 from lambent.core.spec import Kind
 from lambent.storage import base
 from lambent.storage.base import Model, Revision
+from lambent.wire.aliases import Canary
 from lambent.wire.api import DeployRequest
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
 class Deployed(msgspec.Struct, frozen=True):
-    """What a deploy made active. `changed` are the names that got a new revision."""
+    """What a deploy made active, or tries. `changed` are the names that got a new revision."""
 
     revisions: tuple[Revision, ...]
     changed: tuple[str, ...]
+    on_trial: tuple[str, ...] = ()
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -55,14 +56,15 @@ class Deployments:
         drafting: Drafting,
         registry: Registry,
         activation: Activation,
+        names: Names,
         forget_logs: Callable[[str, str], None],
     ) -> None:
         self._store: Final = store
         self._drafting: Final = drafting
         self._registry: Final = registry
         self._activation: Final = activation
+        self._names: Final = names
         self._forget_logs: Final = forget_logs
-        self._locks: Final[WeakValueDictionary[tuple[str, str], asyncio.Lock]] = WeakValueDictionary()
 
     async def restore(self) -> None:
         """At start: let every deployment's active revision answer. One whose files are lost is logged."""
@@ -74,40 +76,46 @@ class Deployments:
                 log.error("deployment_lost", extra={"deployment": deployment.name, "reason": error.message})
 
     async def deploy(self, project: str, request: DeployRequest) -> Deployed:
-        """Make what an artifact holds active; all of it is loaded before any of it is kept.
+        """Make what an artifact holds active, or try it; all of it is loaded before any of it is kept.
 
         Raises `NotFound` for an unknown artifact, `InvalidSpec`, `CallerFault`, `LoadFailed` where the code
         or the model cannot be loaded, `Conflict` where another app has the name, `StorageFull`.
         Cancelled before all of it is loaded it does nothing, and ends the load; later it is seen through.
         """
         drafts = await self._drafting.drafts(project, request)
-        async with self._held(project, [draft.name for draft in drafts]):
+        async with self._names.held(project, [draft.name for draft in drafts]):
             candidates = [await self._candidate(project, draft) for draft in drafts]
             async with self._given_up_if_it_fails(candidate.revision for candidate in candidates):
                 for candidate in candidates:
                     await self._activation.load(candidate.revision)
-                made = await _to_its_end(self._keep(candidates))
+                made = await to_its_end(self._keep(candidates, request.canary))
         before = {candidate.active_before for candidate in candidates}
-        return Deployed(made, tuple(one.deployment for one in made if one.id not in before))
+        on_trial = tuple(
+            one.deployment for one, candidate in zip(made, candidates, strict=True)
+            if request.canary and _is_tried(candidate)
+        )  # fmt: skip
+        return Deployed(made, tuple(one.deployment for one in made if one.id not in before), on_trial)
 
     async def rollback(self, project: str, name: str, to: int | None) -> Revision:
         """Make an older revision active: number `to`, or the one before the active.
 
-        Raises `NotFound`, and `LoadFailed` where it does not load any more. Cancelled before it is loaded it
-        does nothing, and ends the load.
+        While another one is on trial beside the active, going back is to end that. Raises `NotFound`, and
+        `LoadFailed` where it does not load any more. Cancelled before it is loaded it does nothing, and ends
+        the load.
         """
-        async with self._held(project, [name]):
-            active = await self.active(project, name)
-            target = _rollback_target(await self.revisions(project, name), active, to)
+        async with self._names.held(project, [name]):
+            target = active = await self.active(project, name)
+            if to is not None or not self._activation.on_trial(project, name):
+                target = _rollback_target(await self.revisions(project, name), active, to)
             async with self._given_up_if_it_fails([target]):
-                await self._activation.load(target)
-                await _to_its_end(self._activate(target))
+                await self._activation.load_unless_live(target)
+                await to_its_end(self._activation.activate(target))
         log.info("rolled_back", extra={"deployment": name, "revision": target.id, "number": target.number})
         return target
 
     async def remove(self, project: str, name: str) -> None:
         """Forget a deployment. What runs finishes; what waits hears that it is gone. Raises `NotFound`."""
-        async with self._held(project, [name]):
+        async with self._names.held(project, [name]):
             await asyncio.to_thread(self._store.remove, project, name)
             self._activation.unroute(project, name)
             await asyncio.to_thread(self._forget_logs, project, name)
@@ -118,7 +126,7 @@ class Deployments:
 
         Raises `NotFound` where the deployment is gone, `LoadFailed` where the model cannot be loaded.
         """
-        async with self._held(project, [name]):
+        async with self._names.held(project, [name]):
             deployment = await self._deployment(project, name)
             active = await asyncio.to_thread(self._store.revision, deployment.active_revision)
             wanted = await self._activation.wanted(project, active.spec, active.code_digest, model)
@@ -163,18 +171,17 @@ class Deployments:
             return await self._registry.as_registered(project, draft.name, draft.ready)
         return await self._registry.latest(project, draft.name)
 
-    async def _keep(self, candidates: Iterable[Candidate]) -> tuple[Revision, ...]:
+    async def _keep(self, candidates: Iterable[Candidate], canary: Canary | None) -> tuple[Revision, ...]:
         made: list[Revision] = []
         for one in candidates:
             draft, model = one.draft, one.model
             if draft.ready is not None and model is not None:
                 model = await self._registry.register(model)
-            made.append(await self._activation.commit(one.revision, app=draft.planned.app, model=model))
+            if canary and _is_tried(one):
+                made.append(await self._activation.try_out(one.revision, one.active_before, canary))
+            else:
+                made.append(await self._activation.commit(one.revision, app=draft.planned.app, model=model))
         return tuple(made)
-
-    async def _activate(self, target: Revision) -> None:
-        await asyncio.to_thread(self._store.activate, target.project, target.deployment, target.id)
-        await self._activation.route(target)
 
     @asynccontextmanager
     async def _given_up_if_it_fails(self, revisions: Iterable[Revision]) -> AsyncIterator[None]:
@@ -186,28 +193,12 @@ class Deployments:
                 await self._activation.give_up(revision)
             raise
 
-    @asynccontextmanager
-    async def _held(self, project: str, names: Iterable[str]) -> AsyncIterator[None]:
-        """Nobody else changes these names meanwhile.
 
-        They are taken in one order, so that two deploys cannot wait for each other.
-        """
-        async with AsyncExitStack() as held:
-            for name in sorted(names):
-                await held.enter_async_context(self._locks.setdefault((project, name), asyncio.Lock()))
-            yield
-
-
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """What `work` comes to. A cancellation waits for it: disk, routes and templates must not part ways."""
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait((task,))
-        if not task.cancelled():
-            task.exception()  # or it would be reported as lost
-        raise
+def _is_tried(one: Candidate) -> bool:
+    """What is new, is a job or has no model yet is not: there is nothing to compare it with."""
+    revision = one.revision
+    changes = one.active_before not in ("", revision.id)
+    return changes and revision.spec.kind is not Kind.JOB and not needs_model(revision)
 
 
 def _rollback_target(revisions: Sequence[Revision], active: Revision, to: int | None) -> Revision:

@@ -12,6 +12,7 @@ from lambent.engines.base import ProcessFacts
 from lambent.engines.proc import memory_of
 from lambent.pool.pool import Pool
 from lambent.storage.base import Revision, Run
+from lambent.wire.aliases import AliasView
 from lambent.wire.api import (
     DeploymentDetail,
     DeploymentView,
@@ -46,9 +47,9 @@ class Views:
         return tuple(self._deployment(revision, own[revision.id], base_url) for revision in active)
 
     async def detail(
-        self, active: Revision, revisions: Sequence[Revision], base_url: str
+        self, active: Revision, revisions: Sequence[Revision], aliases: Sequence[AliasView], base_url: str
     ) -> DeploymentDetail:
-        """One deployment with its history."""
+        """One deployment with its history and its aliases."""
         [view] = await self.deployments([active], base_url)
         wakes = self._pool.wakes.of(active.project, active.deployment)
         return DeploymentDetail(
@@ -58,6 +59,7 @@ class Views:
             kept_because=self._because(active.id),
             keep_policy=self._keep_policy,
             wake_statistics=wakes.statistics(),
+            aliases=tuple(aliases),
         )
 
     async def processes(self, project: str, jobs: Mapping[str, str]) -> tuple[ProcessView, ...]:

@@ -94,7 +94,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     """A request, freed of its protocol. `client_context` is JSON text.
 
-    It goes to who answers under `alias`; `sticky` is what its caller is known by where that is split, if at all.
+    It goes to who answers under `alias`; `sticky` is what its caller is known by where that is split.
 
     `more`: the body is only its beginning. `asked` is there where the deployment speaks HTTP itself.
     `chain` are the deployments that called each other until this one was called, the first first. After

@@ -25,7 +25,7 @@ from lambent.core.invocation import Principal, Role
 from lambent.storage.base import Key
 from lambent.storage.base import Keys as Store
 from lambent.wire import sigv4
-from lambent.wire.api import KeyReply, KeyView
+from lambent.wire.keys import KeyReply, KeyView
 
 SECRET_CHARACTERS: Final = 43
 KEY_ID: Final = re.compile(r"[0-9a-f]{8}")

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from lambent.core.invocation import Role
 from lambent.core.spec import DeploymentSpec, Interface, Keep, Kind, Setting, Temperature
+from lambent.wire.aliases import AliasView, Canary
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,7 +52,7 @@ class DeployRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `target` is a path inside the artifact: `app.py`, `app.py:handler`, or a model file such as `model.onnx`.
     `name` overrides the name where the target declares one thing only. `settings` apply to every deployment
-    declared; `per_deployment` to one by its name.
+    declared; `per_deployment` to one by its name. With a `canary`, what changes is tried beside what is active.
     """
 
     artifact: str
@@ -60,6 +60,7 @@ class DeployRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     settings: dict[str, Setting] = {}
     per_deployment: dict[str, dict[str, Setting]] = {}
+    canary: Canary | None = None
 
 
 class Declaration(msgspec.Struct, frozen=True):
@@ -179,13 +180,15 @@ class DeploymentDetail(msgspec.Struct, frozen=True, kw_only=True):
     kept_because: str = ""
     keep_policy: str = ""
     wake_statistics: WakeStatistics | None = None
+    aliases: tuple[AliasView, ...] = ()
 
 
 class DeployReply(msgspec.Struct, frozen=True):
-    """What a deploy made. `changed` lists the names that got a new revision."""
+    """What a deploy made. `changed` lists the names that got a new revision, `on_trial` where it is tried."""
 
     deployments: tuple[DeploymentView, ...]
     changed: tuple[str, ...]
+    on_trial: tuple[str, ...] = ()
 
 
 class RollbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -373,28 +376,3 @@ class DeliveryView(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     due_unix_ms: int
     created_unix_ms: int
-
-
-class KeyView(msgspec.Struct, frozen=True, kw_only=True):
-    """A key without its secret."""
-
-    key_id: str
-    name: str
-    role: Role
-    created_unix_ms: int
-
-
-class KeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Make a key."""
-
-    name: str
-    role: Role = Role.INVOKE
-
-
-class KeyReply(msgspec.Struct, frozen=True):
-    """A new key with its secret, which is told this once: `api_key` for a Bearer, the pair for SigV4."""
-
-    key: KeyView
-    api_key: str
-    access_key_id: str
-    secret_access_key: str

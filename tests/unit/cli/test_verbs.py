@@ -17,13 +17,12 @@ from lambent.wire.api import (
     DeploymentView,
     DeployReply,
     DeployRequest,
-    KeyReply,
-    KeyView,
     ModelView,
     Problem,
     ProcessView,
     RunRequest,
 )
+from lambent.wire.keys import KeyReply, KeyView
 from tests.support.fake_control import FakeControl, Told, json_told, problem_told
 from tests.unit.cli.conftest import Lambent
 from tests.unit.cli.views import DETAIL, DIGITS, HELLO, USAGE, run_view

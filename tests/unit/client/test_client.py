@@ -18,16 +18,8 @@ from lambent.client.transport import Transport
 from lambent.core.errors import CallerFault, InvalidSpec, LambentError, PlatformFault
 from lambent.core.invocation import Role
 from lambent.core.spec import Kind, Temperature
-from lambent.wire.api import (
-    ArtifactReply,
-    AsyncReply,
-    DeploymentView,
-    DeployReply,
-    DeployRequest,
-    KeyReply,
-    KeyView,
-    Problem,
-)
+from lambent.wire.api import ArtifactReply, AsyncReply, DeploymentView, DeployReply, DeployRequest, Problem
+from lambent.wire.keys import KeyReply, KeyView
 from tests.support.fake_control import API_KEY, FakeControl, Told, json_told, problem_told
 from tests.support.patience import PATIENT_S
 

@@ -11,13 +11,16 @@ import msgspec
 
 from lambent.clock import SystemClock
 from lambent.control.activation import Activation
+from lambent.control.aliases import Aliasing
 from lambent.control.api import control_app
 from lambent.control.deployments import Deployments
 from lambent.control.doctor import Doctor
 from lambent.control.drafting import Drafting
+from lambent.control.holding import Names
 from lambent.control.oneshots import OneShots
 from lambent.control.registry import Registry
 from lambent.control.uploads import Uploads
+from lambent.control.verbs.aliases import AliasVerbs
 from lambent.control.verbs.deployments import DeploymentVerbs
 from lambent.control.verbs.house import HouseVerbs
 from lambent.control.verbs.runs import RunVerbs
@@ -32,6 +35,7 @@ from lambent.gateway.requests import Receive, Scope, Send
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Routes
 from lambent.pool.thermostat import Standing
+from lambent.pool.trials import Trials
 from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.base import Run, RunState
 from lambent.storage.sql import SqlStore
@@ -195,7 +199,20 @@ class House:
         self.drafting = Drafting(
             artifacts=self.artifacts, registry=self.registry, routes=self.routes, oneshots=oneshots
         )
-        self.deployments = self.new_deployments(self.routes)
+        self.names = Names()
+        self.trials = Trials(self.clock)
+        self.activation = self.new_activation(self.routes, self.trials)
+        self.deployments = self.new_deployments(self.activation)
+        self.aliasing = Aliasing(
+            store=self.store.deployments,
+            aliases=self.store.aliases,
+            activation=self.activation,
+            routes=self.routes,
+            trials=self.trials,
+            names=self.names,
+            clock=self.clock,
+            tasks=tasks,
+        )
         self.work_dir = folder / "work"
         views = Views(self.pool, lambda project, name: 0, lambda revision: "nobody needs its memory")
         doctor = Doctor(
@@ -209,10 +226,12 @@ class House:
         self.operations = (
             *DeploymentVerbs(
                 self.deployments,
+                self.aliasing,
                 Uploads(self.artifacts, self.work_dir, size_bytes_max=UPLOAD_BYTES_MAX),
                 views,
                 self.logs,
             ).operations(),
+            *AliasVerbs(self.aliasing).operations(),
             *RunVerbs(self.runner, self.store.runs, self.registry).operations(),
             *HouseVerbs(
                 keys=self.keys,
@@ -225,19 +244,26 @@ class House:
         )
         self.app = control_app(self.operations, version="1.2.3")
 
-    def new_deployments(self, routes: Routes) -> Deployments:
+    def new_activation(self, routes: Routes, trials: Trials) -> Activation:
+        """Another one on the same store, as after a restart."""
+        return Activation(
+            store=self.store.deployments,
+            aliases=self.store.aliases,
+            artifacts=self.artifacts,
+            routes=routes,
+            trials=trials,
+            engine=self.engine,
+            clock=self.clock,
+        )
+
+    def new_deployments(self, activation: Activation) -> Deployments:
         """Another one on the same store, as after a restart."""
         return Deployments(
             store=self.store.deployments,
             drafting=self.drafting,
             registry=self.registry,
-            activation=Activation(
-                store=self.store.deployments,
-                artifacts=self.artifacts,
-                routes=routes,
-                engine=self.engine,
-                clock=self.clock,
-            ),
+            activation=activation,
+            names=self.names,
             forget_logs=self.logs.forget,
         )
 

@@ -319,7 +319,7 @@ def test_the_description_has_every_route_and_holds_together(tmp_path: Path) -> N
             in_path = {one["name"] for one in operation.get("parameters", []) if one["in"] == "path"}
             assert in_path == set(re.findall(r"{(\w+)}", path)), path
             assert {"default"} < operation["responses"].keys()
-            assert ("requestBody" in operation) <= (method == "POST")
+            assert ("requestBody" in operation) <= (method in ("POST", "PUT"))
 
         schemas = described["components"]["schemas"]
         assert {"DeployRequest", "DeploymentView", "Problem", "RunView", "UsageView"} <= schemas.keys()

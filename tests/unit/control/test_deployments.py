@@ -365,7 +365,7 @@ def test_after_a_restart_everything_answers_but_what_was_lost(
         shutil.rmtree(folder)
 
         routes = Routes()
-        await house.new_deployments(routes).restore()
+        await house.new_deployments(house.new_activation(routes, house.trials)).restore()
         assert {route.name for route in routes.all()} == {"digits", "digits-fit", "kept"}
         assert routes.get(PROJECT, "kept") == route_of(house, "kept")
         restored = routes.get(PROJECT, "digits")

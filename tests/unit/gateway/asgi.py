@@ -27,7 +27,7 @@ from lambent.gateway.requests import PRESENCE, Message, Receive, Scope, Send
 from lambent.pool.routes import Route, Routes
 from lambent.storage.sql import SqlStore
 from lambent.storage.tickets import Ticket, TicketState
-from lambent.wire.api import KeyReply
+from lambent.wire.keys import KeyReply
 from lambent.wire.process import RevisionPlan, Runtime
 from tests.support.virtual_time import ManualClock
 

@@ -12,7 +12,7 @@ from lambent.core.errors import Draining, HoldExpired, LambentError, LoadFailed,
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Role, Status
 from lambent.core.spec import Kind, Temperature
 from lambent.wire import sigv4
-from lambent.wire.api import KeyReply
+from lambent.wire.keys import KeyReply
 from tests.unit.gateway.asgi import House, Response, outcome, request
 from tests.unit.gateway.test_sigv4 import signed, signed_at_ms
 

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from starlette.responses import Response, StreamingResponse
 
+from lambent.control.aliases import Aliasing
 from lambent.control.deployments import Deployments
 from lambent.control.operations import Asked, Operation, Parameter
 from lambent.control.uploads import Uploads
@@ -40,8 +41,11 @@ class Logs(Protocol):
 class DeploymentVerbs:
     """Everything under /artifacts and /deployments."""
 
-    def __init__(self, deployments: Deployments, uploads: Uploads, views: Views, logs: Logs) -> None:
+    def __init__(
+        self, deployments: Deployments, aliasing: Aliasing, uploads: Uploads, views: Views, logs: Logs
+    ) -> None:
         self._deployments: Final = deployments
+        self._aliasing: Final = aliasing
         self._uploads: Final = uploads
         self._views: Final = views
         self._logs: Final = logs
@@ -134,9 +138,8 @@ class DeploymentVerbs:
     async def _deploy(self, asked: Asked) -> DeployReply:
         # Code that hangs must not go on, nor keep the name, when nobody waits for it any more.
         deployed = await asked.while_present(self._deployments.deploy(asked.project, asked.body))
-        return DeployReply(
-            await self._views.deployments(deployed.revisions, asked.base_url), deployed.changed
-        )
+        views = await self._views.deployments(deployed.revisions, asked.base_url)
+        return DeployReply(views, deployed.changed, deployed.on_trial)
 
     async def _list(self, asked: Asked) -> tuple[DeploymentView, ...]:
         return await self._views.deployments(await self._deployments.all(asked.project), asked.base_url)
@@ -145,7 +148,8 @@ class DeploymentVerbs:
         name = asked.path["name"]
         active = await self._deployments.active(asked.project, name)
         revisions = await self._deployments.revisions(asked.project, name)
-        return await self._views.detail(active, revisions, asked.base_url)
+        aliases = await self._aliasing.all(asked.project, name)
+        return await self._views.detail(active, revisions, aliases, asked.base_url)
 
     async def _remove(self, asked: Asked) -> None:
         await self._deployments.remove(asked.project, asked.path["name"])

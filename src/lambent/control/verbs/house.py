@@ -14,7 +14,8 @@ from lambent.control.views import Views, server_process
 from lambent.core.errors import CallerFault
 from lambent.core.invocation import Role
 from lambent.pool.routes import Routes
-from lambent.wire.api import CheckView, KeyReply, KeyRequest, KeyView, ProcessView, UsageView
+from lambent.wire.api import CheckView, ProcessView, UsageView
+from lambent.wire.keys import KeyReply, KeyRequest, KeyView
 
 DAY_MS: Final = 86_400_000
 PERIOD_DAYS: Final = 30
