@@ -16,7 +16,7 @@ from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
-from lambent.runtimes.together import form_of, in_groups, predicted
+from lambent.runtimes.together import Forms, in_groups
 from lambent.wire.process import RevisionPlan
 
 if TYPE_CHECKING:
@@ -85,13 +85,14 @@ class ModelFiles:
 class Able(msgspec.Struct, frozen=True):
     """What a loaded model can do: `predict` from decoded inputs, and `rehearse` it with inputs of its own.
 
-    `together` makes of several inputs as many results or exceptions. `example` is JSON that `predict` may be
-    given in a template; empty where user code would see it.
+    `together`, where there is another way than to `predict` on the rows of all, makes of several inputs as
+    many results or exceptions. `example` is JSON that `predict` may be given in a template; empty where user
+    code would see it.
     """
 
     predict: Callable[[object], object]
     rehearse: Callable[[], object]
-    together: Callable[[Sequence[object]], Sequence[object]]
+    together: Callable[[Sequence[object], Forms], Sequence[object]] | None = None
     example: bytes = b""
 
 
@@ -105,6 +106,7 @@ class Model:
         self._example: Final = able.example
         self._log: Final = log
         self._awaiter: Final = Awaiter()
+        self._forms: Final = Forms()
 
     def __call__(self, request: Request, line: Line, /) -> Reply:
         """Run it once."""
@@ -116,18 +118,25 @@ class Model:
     def together(self, requests: Sequence[Request], /) -> Sequence[Reply | BaseException]:
         """Run it once for all of them."""
         self._log.request_id = requests[0].call.invocation_id
-        ended = self._together([_decoded(request) for request in requests])
+        values = [_decoded(request) for request in requests]
+        if self._together is not None:
+            ended = self._together(values, self._forms)
+        else:
+            ended = in_groups(values, self._ran, self._forms, again=lambda place: _decoded(requests[place]))
         return [end if isinstance(end, BaseException) else _encoded(end) for end in ended]
 
     def practise(self, request: Request, line: Line, /) -> Reply:
         """Run the model itself, where it is served without user code and that leaves it fit to be forked."""
         if self._example:
             return self(Request(request.call, self._example), line)
-        return Model(Able(_same, dict, list), self._log)(request, line)
+        return Model(Able(_same, dict), self._log)(request, line)
 
     def rehearse(self) -> None:
         """Run it on an example, where one is known. Raises what user code raises."""
         self._awaiter.settled(self._rehearse())
+
+    def _ran(self, value: object) -> object:
+        return self._awaiter.settled(self._predict(value))
 
 
 def load(plan: RevisionPlan, loading: Loading) -> Model:
@@ -155,7 +164,7 @@ def _with_code(found: object, plan: RevisionPlan) -> Able:
             awaiter.settled(prepare(files))
     example = getattr(instance, "example", None)
     rehearse = (lambda: None) if example is None else partial(predict, example)
-    return Able(predict, rehearse, partial(_rows_together, predict))
+    return Able(predict, rehearse)
 
 
 def _without_code(plan: RevisionPlan) -> Able:
@@ -170,13 +179,6 @@ def _without_code(plan: RevisionPlan) -> Able:
         partial(answer_together, predictor),
         _example(predictor),
     )
-
-
-def _rows_together(predict: Callable[[object], object], values: Sequence[object]) -> Sequence[object]:
-    with closing(Awaiter()) as awaiter:
-        return in_groups(
-            values, form_of, lambda alike: predicted(lambda rows: awaiter.settled(predict(rows)), alike)
-        )
 
 
 def _decoded(request: Request) -> object:

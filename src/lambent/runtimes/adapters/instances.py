@@ -12,14 +12,16 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final, cast
 
 import msgspec
 import numpy as np
 
+from lambent.runtimes.adapters.agreement import ABSOLUTE, RELATIVE
 from lambent.runtimes.adapters.predictor import Array, Outputs, Predictor
-from lambent.runtimes.together import Whole, cut, in_groups, rows_of
+from lambent.runtimes.together import Forms, Proof, cut, in_groups, joined, rows_of
 
 FORMS: Final = 'expected {"instances": [...]}, {"inputs": ...} or a list of instances'
 
@@ -40,30 +42,91 @@ def answer(predictor: Predictor, inputs: object) -> Mapping[str, object]:
     return _told(asked, predictor(asked.value))
 
 
-def answer_together(predictor: Predictor, bodies: Sequence[object]) -> Sequence[object]:
-    """What the model says to each of several bodies, run as one where their shapes allow it."""
+def answer_together(predictor: Predictor, bodies: Sequence[object], forms: Forms) -> Sequence[object]:
+    """What the model says to each of several bodies, or what is wrong with it; those alike run as one."""
+    asked = [_prepared(predictor, body) for body in bodies]
+    running = [one for one in asked if isinstance(one, Asked) and one.value is not None]
+    free = all(spec.shape is None or spec.shape[:1] == (None,) for spec in predictor.inputs)
+    ended = iter(
+        in_groups(
+            [one.value for one in running],
+            partial(_run, predictor),
+            forms,
+            proves=partial(_by_values, predictor),
+        )
+        if free  # a batch of a fixed size is the caller's own
+        else [_alone(predictor, one) for one in running]
+    )
+    return [
+        one
+        if isinstance(one, BaseException)
+        else {one.key: []}
+        if one.value is None
+        else _ending(one, next(ended))
+        for one in asked
+    ]
 
-    def form(body: object) -> Hashable:
+
+def _prepared(predictor: Predictor, body: object) -> Asked | BaseException:
+    """What a body asks for, its value as arrays by the names of the inputs; or what is wrong with it."""
+    try:
+        if isinstance(body, BaseException):
+            return body
         asked = _asked(body)
         if asked.value is None:
-            raise Whole("it brings no rows")
-        # The arrays are made again when it runs: to see their shapes is cheap beside a model worth a batch.
-        return tuple((array.dtype.str, array.shape[1:]) for array in predictor.arrays(asked.value))
-
-    def run(alike: Sequence[object]) -> Sequence[object]:
-        asked = [_asked(body) for body in alike]
-        if len(alike) == 1:
-            return [answer(predictor, alike[0])]
-        arrays = [predictor.arrays(one.value) for one in asked]
-        counts = [rows_of(one[0]) for one in arrays]
-        outputs = predictor.run([np.concatenate(column) for column in zip(*arrays, strict=True)])
-        return [_told(one, part) for one, part in zip(asked, _cut(outputs, counts), strict=True)]
-
-    return in_groups(bodies, form, run)
+            return asked
+        arrays = predictor.arrays(asked.value)
+    except ValueError as error:
+        return error
+    names = [spec.name for spec in predictor.inputs]
+    return msgspec.structs.replace(asked, value=dict(zip(names, arrays, strict=True)))
 
 
-def _cut(outputs: Outputs, counts: Sequence[int]) -> Sequence[Outputs]:
-    return cast(Sequence[Outputs], cut(outputs, counts))
+def _run(predictor: Predictor, arrays: Mapping[str, Array]) -> Outputs:
+    return predictor.run([arrays[spec.name] for spec in predictor.inputs])
+
+
+def _by_values(predictor: Predictor, arrays: Mapping[str, Array], outputs: object) -> Proof:
+    """Whether company changes what comes out: not every first dimension that is free is that of a batch.
+
+    Its company, before and behind, is itself turned round: values that the model surely takes.
+    """
+    company = {name: np.flip(array) for name, array in arrays.items()}
+    if all(np.array_equal(array, company[name]) for name, array in arrays.items()):
+        return Proof.OPEN
+    try:
+        batch = cast(Mapping[str, Array], joined([company, arrays, company]))
+        _, among, _ = cut(_run(predictor, batch), [rows_of(arrays)] * 3)
+    except Exception:  # noqa: BLE001 - as above; a model that takes no batches is no error
+        return Proof.WHOLE
+    alike = [_is_alike(one, other) for one, other in zip(_listed(outputs), _listed(among), strict=True)]
+    return Proof.ROWS if all(alike) else Proof.WHOLE
+
+
+def _listed(outputs: object) -> Sequence[Array]:
+    return [*outputs.values()] if isinstance(outputs, dict) else [cast(Array, outputs)]
+
+
+def _is_alike(one: Array, other: Array) -> bool:
+    if one.dtype.kind not in "biufc":
+        return np.array_equal(one, other)
+    return one.shape == other.shape and np.allclose(one, other, RELATIVE, ABSOLUTE, equal_nan=True)
+
+
+def _alone(predictor: Predictor, asked: Asked) -> object:
+    try:
+        return _run(predictor, cast(Mapping[str, Array], asked.value))
+    except Exception as error:  # noqa: BLE001 - frameworks have errors of their own, with no common one
+        return error
+
+
+def _ending(asked: Asked, end: object) -> object:
+    if isinstance(end, BaseException):
+        return end
+    try:
+        return _told(asked, cast(Outputs, end))
+    except ValueError as error:
+        return error
 
 
 def _asked(inputs: object) -> Asked:
