@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 from collections import deque
@@ -36,6 +37,9 @@ from lambent.worker.concurrent_asking import ConcurrentCaller
 from lambent.worker.loop import Meter, Verdict, failed, leave_if_forked
 from lambent.worker.printing import Printing
 from lambent.worker.stream import Stream
+
+# From a cancellation until what it left behind is swept up: many are swept up together.
+SWEEP_S: Final = 0.25
 
 
 class ConcurrentLine:
@@ -124,6 +128,7 @@ class ConcurrentLoop(asyncio.Protocol):
         self._reader: Final[FrameReader[ToWorker]] = FrameReader(ToWorker)
         self._lines: Final[dict[int, ConcurrentLine]] = {}  # of all that were not answered
         self._running = 0
+        self._sweeping: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
         self._ending = False  # nothing more will be sent
         self._code: int | None = None  # to exit with as soon as what runs has ended
@@ -217,6 +222,8 @@ class ConcurrentLoop(asyncio.Protocol):
         self._send(answer, bytes(verdict.reply.body))
         del self._lines[call.call_id]
         self._running -= 1
+        if verdict.status is Status.CANCELLED:
+            self._sweep_soon()
         if code is not None:
             self._code = max(code, self._code or 0)
         elif self._waiting and self._code is None:
@@ -240,6 +247,19 @@ class ConcurrentLoop(asyncio.Protocol):
     def _end(self) -> None:
         self._ending = True
         self._look_around()
+
+    def _sweep_soon(self) -> None:
+        """Have the `finally` of what was cancelled run now.
+
+        A framework drops an async generator that it streams from and does not close it. It is closed once it
+        is collected, and the exception that ended its call holds it until then.
+        """
+        if self._sweeping is None:
+            self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        gc.collect()
 
     def _look_around(self) -> None:
         """Whether there is nothing left to do."""
