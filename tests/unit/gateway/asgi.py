@@ -137,7 +137,7 @@ class Queue:
 class House:
     """A gateway over a real store of keys, with an admin's key in hand."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, bodies_bytes_max: int = BODIES_BYTES_MAX) -> None:
         self.clock = ManualClock()
         self.store = SqlStore.open(folder / "keys.db", self.clock)
         self.keys = Keys(self.store.keys, b"m" * 32, self.clock)
@@ -145,7 +145,7 @@ class House:
         self.invoker = Invoker()
         self.queue = Queue()
         self.accepting = True
-        self.bodies = Bodies(self.clock, bytes_max=BODIES_BYTES_MAX)
+        self.bodies = Bodies(self.clock, bytes_max=bodies_bytes_max)
         acceptance = Acceptance(self.queue, self.routes)
         apps = AppsDoor(
             invoker=self.invoker,
