@@ -34,6 +34,8 @@ RUNTIMES: Final[Mapping[Kind, Runtime]] = {
     Kind.JOB: Runtime.JOB,
 }
 
+FILE_MAX_BATCH: Final = 64  # of a model file without code
+
 NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
 
 Settings = Mapping[str, Setting]
@@ -61,11 +63,33 @@ def planned(description: Description, request: DeployRequest, *, jobs: frozenset
 
 
 def planned_model(request: DeployRequest, *, adapter: str) -> Planned:
-    """The deployment of a model file alone. Its name is the file's, unless the request says another."""
+    """The deployment of a model file alone. Its name is the file's, unless the request says another.
+
+    It runs calls together unless told otherwise: whether that changes an answer can be seen, since there is
+    no code in it whose wishes are unknown.
+    """
     stem = PurePosixPath(request.target).stem.lower()
     name = request.name or NOT_IN_A_NAME.sub("-", stem).strip("-") or "model"
     _check_names(request.per_deployment, [name])
-    return Planned(_with_all(new_spec(name, Kind.MODEL, adapter=adapter), request, {}))
+    spec = _with_all(new_spec(name, Kind.MODEL, adapter=adapter), request, {})
+    told = {*request.settings, *request.per_deployment.get(name, {})}
+    if "max_batch" not in told and spec.concurrency == 1:
+        spec = msgspec.structs.replace(spec, max_batch=FILE_MAX_BATCH)
+    return Planned(spec)
+
+
+def surroundings_of(request: DeployRequest, *, memory_bytes: int) -> DeploymentSpec:
+    """In what the code is imported before it is known what it declares: variables, and memory.
+
+    The request's own `env.NAME`, as they will be for its workers; its largest `memory`, at least
+    `memory_bytes`. Raises `InvalidSpec`.
+    """
+    spec = DeploymentSpec(name="described", kind=Kind.FUNCTION, memory_bytes=memory_bytes)
+    for settings in (request.settings, *request.per_deployment.values()):
+        said = {key: value for key, value in settings.items() if key == "memory" or key.startswith("env.")}
+        wanted = with_settings(spec, said)
+        spec = msgspec.structs.replace(wanted, memory_bytes=max(spec.memory_bytes, wanted.memory_bytes))
+    return spec
 
 
 def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:

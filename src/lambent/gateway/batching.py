@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 from lambent.core.batching import BatchPolicy, Decision, Item, Reason, due
@@ -40,7 +41,11 @@ class Batching:
         whole cannot be laid beside others: these go alone.
         """
         alone = invocation.print_tail is PrintTail.KEPT or invocation.more
-        return Item(arrived_s=since_s, group=ALONE if alone else size_class(len(invocation.body)))
+        return Item(
+            arrived_s=since_s,
+            deadline_s=inf if invocation.deadline_s is None else invocation.deadline_s,
+            group=ALONE if alone else size_class(len(invocation.body)),
+        )
 
     def due(self, waiting: Sequence[Item], revision: str, *, idle_workers: int, now_s: float) -> Decision:
         """Which go now to the workers of a revision, and which are refused."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ from lambent.core.errors import PlatformFault, TooLate
 from lambent.core.spec import DeploymentSpec
 from lambent.gateway.batching import Batching
 from lambent.gateway.lane import Lane
-from lambent.gateway.running import Runner, Seat
+from lambent.gateway.running import Arrival, Runner, Seat
 from lambent.gateway.turn import Turn
 from lambent.pool.member import Lease, NotStarted
 from lambent.pool.pool import Pool
@@ -54,7 +55,7 @@ class Together:
             )  # fmt: skip
             dropped = [waiting[place] for place in decision.drop]
             for turn in dropped:
-                turn.give_up(too_late(lane.route.spec, waited_s=now_s - turn.arrival.arrived_s))
+                turn.give_up(too_late(lane.route.spec, turn.arrival, now_s=now_s))
             lease = self._pool.lease(revision) if decision.take else None
             turns = [waiting[place] for place in decision.take] if lease else []
             del turns[batching.fitting([turn.arrival.invocation for turn in turns]) :]
@@ -123,10 +124,14 @@ def _fail(seats: Sequence[Seat], error: Callable[[], Exception]) -> None:
             seat.set_exception(error())
 
 
-def too_late(spec: DeploymentSpec, *, waited_s: float) -> TooLate:
+def too_late(spec: DeploymentSpec, arrival: Arrival, *, now_s: float) -> TooLate:
     """What is said to one that could not have been in time."""
+    waited_ms = (now_s - arrival.arrived_s) * 1e3
+    within = f"within latency_target_ms={spec.latency_target_ms:g}"
+    deadline_s = arrival.invocation.deadline_s
+    if deadline_s is not None and deadline_s < arrival.arrived_s + (spec.latency_target_ms or inf) / 1e3:
+        within = "before the caller's deadline"
     return TooLate(
-        f"{spec.name!r} could not answer within latency_target_ms={spec.latency_target_ms:g}: "
-        f"this invocation had waited for {waited_s * 1e3:.0f} ms",
+        f"{spec.name!r} could not answer {within}: this invocation had waited for {waited_ms:.0f} ms",
         retry_after_s=1.0,
     )
