@@ -31,6 +31,21 @@ def test_a_file_is_deployed_invoked_listed_logged_and_billed(server: RunningServ
     assert line["billed_ms"] >= 1
 
 
+def test_code_is_imported_with_the_variables_and_the_memory_that_it_was_deployed_with(
+    server: RunningServer, write: Write
+) -> None:
+    code = (
+        "import os\nTABLE, ROOM = os.environ['TABLE'], bytearray(700 << 20)\n"
+        "def handler(event, context):\n    return [TABLE, len(ROOM) >> 20]\n"
+    )
+    target = f"{write('wanting.py', code)}:handler"
+    server.deploy(target, "--name", "wanting", "--set", "env.TABLE=users", "--set", "memory=1GiB")
+    assert server.invoke("wanting").json() == ["users", 700]
+    refused = server.cli("deploy", target, "--name", "narrow", "--set", "env.TABLE=users")
+    assert refused.returncode != 0
+    assert "MemoryError" in refused.stderr
+
+
 def test_the_headers_of_an_invocation_say_what_it_took(server: RunningServer, write: Write) -> None:
     server.deploy(f"{write('echo.py', HELLO)}:handler", "--name", "echo")
     first, second = server.invoke("echo", {"x": 1}), server.invoke("echo", {"x": 2})

@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from lambent.control.oneshots import OneShots
-from lambent.control.planning import Planned, inside, planned, planned_model
-from lambent.control.registry import ReadyModel, Registry
+from lambent.control.planning import Planned, inside, planned, planned_model, surroundings_of
+from lambent.control.registry import PREPARE_MEMORY_BYTES, ReadyModel, Registry
 from lambent.core.invocation import new_id
 from lambent.core.spec import Kind
 from lambent.pool.routes import Routes
@@ -55,7 +55,7 @@ class Drafting:
         file = await asyncio.to_thread(inside, folder, request.target)
         if file.suffix != ".py":
             return [await self._model(project, request, folder)]
-        description = await self._describe(project, request.target, folder)
+        description = await self._describe(project, request, folder)
         plans = planned(description, request, jobs=self._jobs(project))
         return [Draft(one, request.artifact) for one in plans]
 
@@ -63,17 +63,21 @@ class Drafting:
         ready = await self._registry.prepare(project, folder, str(PurePosixPath(request.target)))
         return Draft(planned_model(request, adapter=ready.adapter), "", ready)
 
-    async def _describe(self, project: str, target: str, folder: Path) -> Description:
+    async def _describe(self, project: str, request: DeployRequest, folder: Path) -> Description:
+        # What the code says of its memory is known only when it has been imported.
+        surroundings = surroundings_of(request, memory_bytes=PREPARE_MEMORY_BYTES)
         plan = RevisionPlan(
             revision=f"describe-{new_id()}",
             deployment="",
             project=project,
             number=0,
             runtime=Runtime.DESCRIBE,
-            entrypoint=target,
+            entrypoint=request.target,
             code_dir=str(folder),
+            env=surroundings.env,
+            memory_bytes=surroundings.memory_bytes,
         )
-        return await self._oneshots.ask(plan, DescribeCall(target), Description)
+        return await self._oneshots.ask(plan, DescribeCall(request.target), Description)
 
     def _jobs(self, project: str) -> frozenset[str]:
         routes = (route for route in self._routes.all() if route.project == project)
