@@ -41,7 +41,7 @@ async def within(n: Node, seconds: float) -> Outcome:
             id=made.id,
             project=made.project,
             deployment=made.deployment,
-            body=made.body,
+            body=b"{  }",  # of the size of those in a crowd
             deadline_s=n.clock.now_s() + seconds,
         )
     )
