@@ -84,6 +84,15 @@ endif
 	@$(PIP) -e '.[dev,keras,torch,bench]'
 	@touch $@
 
+# Each platform that serving is compared with has an environment of its own. One that cannot be installed is a line
+# in the table that says why; the next run tries it again.
+PEERS := ray bentoml litserve mlserver
+.venv-peers/%/.ready: benchmarks/peers/serving/%.txt | venv
+	@echo "==> installing $* into $(@D), for comparison"
+	@rm -rf $(@D) && mkdir -p $(@D) && $(BIN)/python -m venv $(@D)
+	@if $(@D)/bin/pip install -qq --disable-pip-version-check --progress-bar off --no-input -r $< \
+	    >$(@D)/install.log 2>&1; then touch $@; else grep '^ERROR' $(@D)/install.log | tail -n 1; fi
+
 .PHONY: venv venv-frameworks venv-bench
 venv: .venv/.ready-dev ## create .venv with Lambent and its test tools
 venv-frameworks: .venv/.ready-frameworks ## add TensorFlow, Keras and torch to .venv
@@ -123,7 +132,7 @@ test-frameworks: venv-frameworks ## the tests that need TensorFlow, Keras or tor
 
 # --- see it work ----------------------------------------------------------------------------------------
 
-.PHONY: demo bench bench-wake bench-batching
+.PHONY: demo bench bench-wake bench-batching bench-peers
 demo: .venv/.ready-keras ## play the whole story in this terminal
 	@$(BIN)/python examples/demo/demo.py
 
@@ -133,10 +142,13 @@ bench: venv-bench ## measure Lambent beside its peers, as a table of ratios
 bench-wake: venv-frameworks ## measure wakes, memory, crowding and races (LAMBENT_TRACES=DIR for simulate)
 	@$(BIN)/python -m benchmarks wake
 
+bench-peers: venv $(PEERS:%=.venv-peers/%/.ready) ## measure serving and overload beside other platforms
+	@$(BIN)/python -m benchmarks serving hops overload
+
 bench-batching: venv ## compare adaptive batching with fixed batches, in virtual time
 	@$(BIN)/python -m benchmarks.batching
 
 .PHONY: clean
 clean: ## remove .venv and everything that a target made
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-peers .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,15 +13,31 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from benchmarks import cold, echo, load, machine, memory, progress, scaling, simulated, wake
+from benchmarks import (
+    cold,
+    echo,
+    hops,
+    load,
+    machine,
+    memory,
+    overload,
+    progress,
+    scaling,
+    serving,
+    simulated,
+    wake,
+)
 from benchmarks.figures import Measured, Missing, as_record, table
 
 TOPICS: Final[Mapping[str, Callable[[Path], Sequence[Measured]]]] = MappingProxyType(
     {
         "cold": cold.measure,
         "echo": echo.measure,
+        "hops": hops.measure,
         "memory": memory.measure,
+        "overload": overload.measure,
         "scaling": scaling.measure,
+        "serving": serving.measure,
         "wake": wake.measure,
     }
 )
