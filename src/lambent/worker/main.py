@@ -24,7 +24,7 @@ from lambent.worker import sandbox
 from lambent.worker.channel import Channel
 from lambent.worker.lives import become_template, become_worker, ready
 from lambent.worker.printing import by_lines, flush
-from lambent.worker.renewal import before_forks
+from lambent.worker.renewal import before_forks, watch_seeds
 from lambent.worker.template import Loaded, Template
 
 EXIT_USAGE: Final = 64
@@ -71,6 +71,7 @@ def _environment(options: Options, clock: Clock) -> Template:
     control_fd = sandbox.own(options.control_fd)
     sandbox.start_template()
     by_lines()
+    watch_seeds()
     channel = Channel(control_fd)
     try:
         with loading.part("import"):

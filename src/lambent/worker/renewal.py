@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import random
 import sys
 from typing import Any, Final
 
 SEEDED_BY_USER_MAX: Final = 2**64
+BY_CHANCE: Final = "_lambent_seeded_by_chance"
 
 
 class Renewal:
@@ -15,23 +18,48 @@ class Renewal:
     def __init__(self, older: Renewal | None = None) -> None:
         # What a template inherited is frozen, and no search finds it again.
         inherited = older._generators if older else ()  # noqa: SLF001  # another of the same class
-        self._generators: Final[tuple[Any, ...]] = (*inherited, *_unseeded_generators())
+        self._generators: Final[tuple[Any, ...]] = (*inherited, *_unseeded_randoms(), *_unseeded_generators())
 
     def renew(self) -> None:
         """Seed anew from the operating system, then run what was registered to run after a restore.
 
-        Global state of `random`, `numpy` and `torch` is always seeded anew; of numpy's own generators,
-        those that the operating system seeded: a seed that somebody wrote down is meant to repeat.
+        Global state of `random`, `numpy` and `torch` is always seeded anew; of further generators of `random`
+        and of numpy, those that the operating system seeded: a seed that somebody wrote down is meant to
+        repeat.
         """
         for name in ("random", "numpy.random"):
             if module := sys.modules.get(name):
                 module.seed()
         for generator in self._generators:
-            generator.state = type(generator)().state
+            if isinstance(generator, random.Random):
+                generator.seed()
+            else:
+                generator.state = type(generator)().state
         if torch := sys.modules.get("torch"):
             # `torch.seed` would also look for devices, which no fork has: 2 ms and 1.3 MiB in each.
             torch.default_generator.seed()
         _run_hooks("get_after_restore")
+
+
+def watch_seeds() -> None:
+    """From now on, remember which generators of `random` were seeded by the operating system.
+
+    Their state does not tell, unlike numpy's. `random.Random()` calls `seed` itself.
+    """
+    seed, setstate = random.Random.seed, random.Random.setstate
+
+    @functools.wraps(seed)
+    def seed_and_note(self: random.Random, a: Any = None, version: int = 2) -> None:
+        seed(self, a, version)
+        setattr(self, BY_CHANCE, a is None)
+
+    @functools.wraps(setstate)
+    def setstate_and_note(self: random.Random, state: Any) -> None:
+        setstate(self, state)
+        setattr(self, BY_CHANCE, False)
+
+    random.Random.seed = seed_and_note  # type: ignore[method-assign]
+    random.Random.setstate = setstate_and_note  # type: ignore[method-assign]
 
 
 def before_forks(older: Renewal | None = None) -> Renewal:
@@ -41,6 +69,11 @@ def before_forks(older: Renewal | None = None) -> Renewal:
     """
     _run_hooks("get_before_snapshot")
     return Renewal(older)
+
+
+def _unseeded_randoms() -> tuple[Any, ...]:
+    found = (thing for thing in gc.get_objects() if isinstance(thing, random.Random))
+    return tuple(each for each in found if vars(each).get(BY_CHANCE))
 
 
 def _unseeded_generators() -> tuple[Any, ...]:
