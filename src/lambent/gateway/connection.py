@@ -119,6 +119,19 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_message_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        if self._answers_another():
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+
+    def _answers_another(self) -> bool:
+        """Whether words about what came last would stand in the answer to what came before, or in its place."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        return bool(self.pipeline) or cycle.response_started or not cycle.more_body
+
     def _drop(self) -> None:
         self.transport.close()
 
@@ -135,9 +148,8 @@ class Connection(HttpToolsProtocol):
         self._look_again = self.loop.call_later(SILENCE_S_MAX, self._look)
 
     def _refuse(self, why: Problem) -> None:
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and not cycle.response_complete:
-            self.transport.close()  # words between those of an answer would be taken for its body
+        if self._answers_another():
+            self.transport.close()
             return
         body = problem.encode(why)
         head = (

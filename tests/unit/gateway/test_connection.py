@@ -221,6 +221,34 @@ def test_whole_answers_to_a_pipeline_come_in_its_order() -> None:
     ]
 
 
+@pytest.mark.parametrize("begun", [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", b""])
+def test_nonsense_behind_a_request_is_not_refused_in_the_place_of_its_answer(begun: bytes) -> None:
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        if begun:
+            head = [(b"content-length", b"9")]
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        waits.set()
+        await receive()
+
+    async def story() -> bytes:
+        async with listening(app) as address, asyncio.timeout(PATIENT_S):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(GET)
+            await waits.wait()
+            writer.write(b"no request\r\n\r\n")
+            said = await reader.read()
+            writer.close()
+            return said
+
+    waits = asyncio.Event()
+    said = asyncio.run(story())
+    assert b" 400 " not in said
+    assert said.endswith(begun[-4:])
+    assert said.count(b"HTTP/1.1") == bool(begun)
+
+
 def test_an_answered_request_is_gone_without_the_help_of_the_collector() -> None:
     requests = 100
 
