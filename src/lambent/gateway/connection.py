@@ -126,7 +126,7 @@ class Connection(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def _answers_another(self) -> bool:
-        """Whether words about what came last would stand in the answer to what came before, or in its place."""
+        """Whether words about what came last would stand in, or for, the answer to what came before."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete:
             return False
