@@ -139,7 +139,7 @@ class Server:
         self.dispatcher = Dispatcher(
             self.pool, self.routes, clock,
             models=self.training, meter=self._meter, training_hold_s=settings.training_hold_s, tasks=tasks,
-            project_queue_depth_max=settings.project_queue_depth_max,
+            project_queue_depth_max=settings.project_queue_depth_max, trials=self.trials,
         )  # fmt: skip
         self.pool.listen(self.dispatcher)
         self.training.listen(self.dispatcher)

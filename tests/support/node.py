@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 
 from lambent.core.invocation import Invocation, new_id
 from lambent.core.policies.base import PolicyName
+from lambent.core.routing import Split
 from lambent.core.spec import DeploymentSpec, Keep, Kind
 from lambent.engines.base import ProcessFacts
 from lambent.engines.memory import MemoryEngine
@@ -18,8 +20,9 @@ from lambent.gateway.dispatcher import Dispatcher
 from lambent.metering.journal import UsageRecord
 from lambent.pool.autoscaler import Autoscaler
 from lambent.pool.pool import Pool
-from lambent.pool.routes import Route, Routes
+from lambent.pool.routes import Arrangement, Route, Routes
 from lambent.pool.thermostat import Thermostat
+from lambent.pool.trials import Trials
 from lambent.wire.process import RevisionPlan, Runtime
 from tests.support.virtual_time import VirtualClock
 
@@ -53,10 +56,12 @@ class Node:
         self.engine = MemoryEngine(script, clock=self.clock)
         self.pool = Pool(self.engine, self.routes, self.clock, tasks)
         self.training = NoTraining()
+        self.trials = Trials(self.clock)
         self.usage: list[UsageRecord] = []
         self.dispatcher = Dispatcher(
             self.pool, self.routes, self.clock,
             models=self.training, meter=self.usage.append, training_hold_s=900, tasks=tasks,
+            trials=self.trials,
         )  # fmt: skip
         self.pool.listen(self.dispatcher)
         self.thermostat = Thermostat(
@@ -73,6 +78,14 @@ class Node:
         self, name: str = "f", *, revision: str = "", needs_model: bool = False, **settings: float | Keep
     ) -> Route:
         """Route `name` to a revision."""
+        route = self.route(name, revision=revision, needs_model=needs_model, **settings)
+        self.routes.put(route)
+        return route
+
+    def route(
+        self, name: str = "f", *, revision: str = "", needs_model: bool = False, **settings: float | Keep
+    ) -> Route:
+        """A route that nobody knows yet."""
         spec = DeploymentSpec(name=name, kind=Kind.FUNCTION, entrypoint="app:f")
         spec = msgspec.structs.replace(spec, **settings)
         plan = RevisionPlan(
@@ -84,12 +97,25 @@ class Node:
             timeout_s=spec.timeout_s,
             memory_bytes=spec.memory_bytes,
         )
-        route = Route(project=PROJECT, name=name, spec=spec, plan=plan, needs_model=needs_model)
-        self.routes.put(route)
-        return route
+        return Route(project=PROJECT, name=name, spec=spec, plan=plan, needs_model=needs_model)
 
-    def invocation(self, name: str = "f", body: bytes = b"{}") -> Invocation:
-        return Invocation(id=new_id(), project=PROJECT, deployment=name, body=body)
+    def arrange(self, active: str, splits: dict[str, Split], *beside: str, **settings: Any) -> None:
+        """Let a revision of `f` answer, and others beside it by alias."""
+        others = [self.route(revision=one, **settings) for one in beside]
+        self.routes.arrange(
+            Arrangement(
+                self.route(revision=active, **settings),
+                tuple(msgspec.structs.replace(one, beside=True) for one in others),
+                splits,
+            )
+        )
+
+    def invocation(
+        self, name: str = "f", body: bytes = b"{}", *, alias: str = "", sticky: str = ""
+    ) -> Invocation:
+        return Invocation(
+            id=new_id(), project=PROJECT, deployment=name, body=body, alias=alias, sticky=sticky
+        )
 
     def workers(self, revision: str = "f-1") -> int:
         crew = self.pool.crew(revision)

@@ -1,14 +1,14 @@
 """From an accepted invocation to its outcome: admit, wait for a slot, run, meter.
 
-The order of a deployment's queue is the order of arrival. An invocation waits here, not at a worker, so that
-it can go to whichever revision is active when its turn comes.
+The order of a lane is the order of arrival. An invocation waits here, not at a worker, so that it can go to
+whichever revision answers it when its turn comes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from lambent.clock import Clock
@@ -23,18 +23,21 @@ from lambent.core.errors import (
     QueueFull,
 )
 from lambent.core.invocation import Invocation, Outcome, PrintTail, Status
+from lambent.core.routing import OWN
 from lambent.gateway.asking import Asking
 from lambent.gateway.flow import Streams
 from lambent.gateway.lane import Lane
 from lambent.gateway.presence import Presence
 from lambent.gateway.queues import PROJECT_QUEUE_DEPTH_MAX, Queues, Refusals
 from lambent.gateway.running import Arrival, Runner, Seat
+from lambent.gateway.stay import Moved, Stay
 from lambent.gateway.together import Together
 from lambent.gateway.turn import Turn
 from lambent.metering.journal import UsageRecord
 from lambent.pool.member import Lease, NotStarted
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes
+from lambent.pool.trials import Trials
 
 STARTS_MAX: Final = 10  # workers that may end before they take one and the same invocation
 CUT_OFF_S_MAX: Final = 5.0  # until workers that were killed have ended
@@ -60,6 +63,7 @@ class Dispatcher:
         meter: Callable[[UsageRecord], None],
         training_hold_s: float,
         project_queue_depth_max: int = PROJECT_QUEUE_DEPTH_MAX,
+        trials: Trials | None = None,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._pool = pool
@@ -71,13 +75,14 @@ class Dispatcher:
         self._by_revision: Final[dict[str, Lane]] = {}
         self._queues: Final = Queues(pool, clock, project_queue_depth_max=project_queue_depth_max)
         self._refusals: Final = Refusals(clock)
-        self._runner: Final = Runner(pool, clock, meter, Asking(self.invoke, tasks))
+        self._trials: Final = trials or Trials(clock)
+        self._runner: Final = Runner(pool, clock, meter, Asking(self.invoke, clock, tasks))
         self._together: Final = Together(pool, self._runner, clock, tasks, look=self._promote)
         self._draining = False
         self._cut_off = False
         self._present = 0
         self._quiet = asyncio.Event()  # of use while it drains
-        for route in routes.all():
+        for route in routes.live():
             self._rerouted(None, route)
         routes.subscribe(self._rerouted)
 
@@ -99,6 +104,10 @@ class Dispatcher:
     async def _invoke(
         self, invocation: Invocation, client: Presence | None, streams: Streams | None
     ) -> Outcome:
+        if self._draining and (self._cut_off or not invocation.chain):  # what runs may ask for more
+            raise Draining(
+                "the server is stopping and accepts nothing new; try again in a moment", retry_after_s=1.0
+            )
         lane = self._lane(invocation)
         if invocation.chain:
             spec = lane.route.spec
@@ -113,33 +122,20 @@ class Dispatcher:
             client=client,
             streams=streams,
         )
-        lane.traffic.arrive(since_s)
-        number = lane.traffic.arrivals
+        stay = Stay(lane, since_s)
         self._present += 1
         try:
-            lease: Lease | Seat | None = self._lease(lane, invocation)
-            if lease is None:
-                self._queues.admit(lane, self._lanes.values())
-            for _ in range(STARTS_MAX):
-                if lease is None:
-                    lease = await self._wait(lane, arrival, number=number, since_s=since_s)
-                try:
-                    if isinstance(lease, Lease):
-                        return await self._run(lane, lease, arrival)
-                    return await self._seated(lease, invocation)
-                except NotStarted:  # its worker ended before its turn, or before it had read it
-                    since_s = self._clock.now_s()
-                    lease = self._lease(lane, invocation)
-            if isinstance(lease, Lease):
-                lease.give_back()
-            raise PlatformFault(
-                f"{STARTS_MAX} workers of {invocation.deployment!r} ended before they took this invocation"
-            )
+            outcome = await self._see_through(stay, arrival)
+        except LambentError as error:
+            self._trials.refused(invocation, stay.lane.route.plan.revision, error)
+            raise
         finally:
-            lane.traffic.leave(self._clock.now_s())
+            stay.end(self._clock.now_s())
             self._present -= 1
             if self._draining and not self._present:
                 self._quiet.set()
+        self._trials.answered(invocation, outcome)
+        return outcome
 
     @property
     def accepting(self) -> bool:
@@ -148,8 +144,9 @@ class Dispatcher:
 
     def queued(self, project: str, name: str) -> int:
         """How many invocations of a deployment wait for a slot."""
-        lane = self._lanes.get((project, name))
-        return len(lane.waiters) if lane else 0
+        found = self._routes.arrangement(project, name)
+        live = (found.route, *found.beside) if found else ()
+        return sum(len(self._lanes[route.lane].waiters) for route in live)
 
     async def drain(self, grace_s: float) -> None:
         """Refuse what is new and wait until what was accepted has ended, at most `grace_s`.
@@ -198,12 +195,41 @@ class Dispatcher:
     # One invocation.
 
     def _lane(self, invocation: Invocation) -> Lane:
-        if self._draining:
-            raise Draining(
-                "the server is stopping and accepts nothing new; try again in a moment", retry_after_s=1.0
-            )
-        route = self._routes.invocable(invocation.project, invocation.deployment)
-        return self._lanes[route.project, route.name]
+        return self._by_revision[self._target(invocation).plan.revision]
+
+    def _target(self, invocation: Invocation) -> Route:
+        return self._routes.target(
+            invocation.project,
+            invocation.deployment,
+            alias=invocation.alias,
+            key=invocation.sticky or invocation.id,
+        )
+
+    async def _see_through(self, stay: Stay, arrival: Arrival) -> Outcome:
+        """Wait for a slot as often as it takes, and run it there."""
+        invocation, since_s, starts = arrival.invocation, arrival.arrived_s, 0
+        lease: Lease | Seat | None = self._lease(stay.lane, invocation)
+        if lease is None:
+            self._queues.admit(stay.lane, self._lanes.values())
+        while starts < STARTS_MAX:
+            try:
+                if lease is None:
+                    lease = await self._wait(stay.lane, arrival, number=stay.number, since_s=since_s)
+                if isinstance(lease, Lease):
+                    return await self._run(stay.lane, lease, arrival)
+                return await self._seated(lease, invocation)
+            except NotStarted:  # its worker ended before its turn, or before it had read it
+                since_s = self._clock.now_s()
+                starts += 1
+            except Moved:
+                pass
+            stay.move(self._lane(invocation), self._clock.now_s())
+            lease = self._lease(stay.lane, invocation)
+        if isinstance(lease, Lease):
+            lease.give_back()
+        raise PlatformFault(
+            f"{STARTS_MAX} workers of {invocation.deployment!r} ended before they took this invocation"
+        )
 
     def _lease(self, lane: Lane, invocation: Invocation) -> Lease | None:
         """Unless somebody waits: who comes now may not pass them."""
@@ -333,15 +359,26 @@ class Dispatcher:
         if before is not None:
             self._by_revision.pop(before.plan.revision, None)
         if after is None:
-            if before is not None and (lane := self._lanes.pop((before.project, before.name), None)):
-                self._refuse(lane, NotFound(f"the deployment {before.name!r} was removed"))
+            if before is not None and (lane := self._lanes.pop(before.lane, None)):
+                if not before.beside:
+                    self._refuse(lane, NotFound(f"the deployment {before.name!r} was removed"))
+                self._send_away(lane, lane.waiters)
             return
-        key = (after.project, after.name)
-        lane = self._lanes.get(key) or Lane(after, self._pool.traffic(*key))
+        lane = self._lanes.get(after.lane) or Lane(after, self._pool.traffic(*after.lane))
         lane.reroute(after)
-        self._lanes[key] = self._by_revision[after.plan.revision] = lane
+        self._lanes[after.lane] = self._by_revision[after.plan.revision] = lane
         if lane.waiters:
+            # Who came under an alias waits for what that stands for.
+            self._send_away(lane, [turn for turn in lane.waiters if turn.arrival.invocation.alias != OWN])
             self._promote(lane)
+
+    def _send_away(self, lane: Lane, turns: Iterable[Turn]) -> None:
+        """Have them look for their lane anew, when all that changes has changed."""
+        in_order = tuple(turns)
+        gone = set(in_order)
+        lane.keep([turn for turn in lane.waiters if turn not in gone])
+        for turn in in_order:
+            turn.give_up(Moved())
 
 
 def _stopped() -> Draining:

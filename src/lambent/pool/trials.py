@@ -15,7 +15,7 @@ import msgspec
 from lambent.clock import Clock, SteadyClock
 from lambent.core.canary import Action, Guard, Tally, Verdict, judge
 from lambent.core.errors import CallerFault, Draining, LambentError
-from lambent.core.invocation import Outcome, Status
+from lambent.core.invocation import Invocation, Outcome, Status
 from lambent.core.spec import Temperature
 
 LOOK_S: Final = 0.25
@@ -99,9 +99,9 @@ class Trials:
         terms = trial.terms
         return Standing(trial.tally(terms.revision), trial.tally(terms.candidate), trial.verdict)
 
-    def answered(self, key: Key, revision: str, outcome: Outcome) -> None:
+    def answered(self, invocation: Invocation, outcome: Outcome) -> None:
         """A call was answered. One that nobody waited for any more says nothing."""
-        trial = self._trials.get(key)
+        trial = self._of(invocation)
         if trial is None or outcome.status is Status.CANCELLED:
             return
         failed = outcome.status is not Status.OK or (
@@ -111,13 +111,19 @@ class Trials:
         timed = outcome.temperature is Temperature.HOT
         bound_ms = trial.terms.guard.max_p95_ms
         slow = timed and bound_ms is not None and outcome.timing.total_ms > bound_ms
-        trial.count(revision, Tally(1, int(failed), int(timed), int(slow)), self._clock.now_s())
+        seen = Tally(1, int(failed), int(timed), int(slow))
+        trial.count(outcome.revision, seen, self._clock.now_s())
 
-    def refused(self, key: Key, revision: str, error: LambentError) -> None:
+    def refused(self, invocation: Invocation, revision: str, error: LambentError) -> None:
         """A call was not answered: it could not be loaded, or had no room. Faults of callers do not count."""
-        trial = self._trials.get(key)
+        trial = self._of(invocation)
         if trial is not None and not isinstance(error, CallerFault | Draining):
             trial.count(revision, Tally(1, 1), self._clock.now_s())
+
+    def _of(self, invocation: Invocation) -> _Trial | None:
+        if not self._trials:
+            return None
+        return self._trials.get((invocation.project, invocation.deployment, invocation.alias))
 
     async def run(self) -> None:
         """Judge until cancelled."""
