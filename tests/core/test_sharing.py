@@ -100,15 +100,18 @@ def test_projects_weigh_the_same_in_sum_up_to_the_steps_of_niceness(busy: list[C
 @pytest.mark.parametrize(
     ("mine", "taken", "most", "may"),
     [
-        pytest.param(0, 0, 16, 16, id="nobody is there"),
+        pytest.param(0, 0, 16, 14, id="nobody is there: all but the last two"),
         pytest.param(14, 14, 16, 0, id="the last two are for others"),
-        pytest.param(0, 14, 16, 2, id="who has none takes them"),
+        pytest.param(0, 14, 16, 1, id="who has none takes one of them"),
+        pytest.param(0, 15, 16, 1, id="and another the other"),
+        pytest.param(0, 16, 16, 0, id="until there is none"),
         pytest.param(1, 15, 16, 0, id="who has one waits"),
         pytest.param(5, 5, 16, 9, id="there is room"),
-        pytest.param(1, 1, 1, 0, id="one place is nobody's own"),
+        pytest.param(1, 0, 1, 1, id="one place is nobody's own"),
         pytest.param(1, 1, 2, 0, id="of two one is kept"),
         pytest.param(0, 20, 16, 0, id="never below zero"),
     ],
 )
 def test_places(mine: int, taken: int, most: int, may: int) -> None:
-    assert places(mine=mine, all_taken=taken, places_max=most) == may
+    assert places(mine=mine, all_taken=taken, places_max=most, projects=2) == may
+    assert places(mine=mine, all_taken=taken, places_max=most, projects=1) == max(0, most - taken)

@@ -16,7 +16,7 @@ import msgspec
 NICE_STEP: Final = 1.25  # between two levels of niceness the kernel gives so much more time
 NICE_MAX: Final = 19
 KEPT_SHARE: Final = 0.125  # of the places in a queue's turns, for projects that have none
-KEPT_PLACES: Final = 2  # from how many places on one is kept
+KEPT_PLACES: Final = 2  # from so many places on one is kept
 
 K = TypeVar("K", bound=Hashable)
 
@@ -75,11 +75,13 @@ def niceness(busy: Iterable[Claim]) -> Mapping[Owner, int]:
     return {owner: min(NICE_MAX, round(log(count / least, NICE_STEP))) for owner, count in rivals.items()}
 
 
-def places(*, mine: int, all_taken: int, places_max: int) -> int:
-    """How many more of the places that all projects share may be taken by one that has `mine`.
+def places(*, mine: int, all_taken: int, places_max: int, projects: int) -> int:
+    """How many more of the places that so many projects share may be taken by one that has `mine`.
 
     The last few are kept for projects that have none: who has long work in all the others would make them
-    wait for its end.
+    wait for its end. A project that is alone keeps nothing for others, and one place is nobody's own.
     """
-    kept = int(max(1, places_max * KEPT_SHARE)) if mine and places_max >= KEPT_PLACES else 0
-    return max(0, places_max - all_taken - kept)
+    if projects < 2 or places_max < KEPT_PLACES:
+        return max(0, places_max - all_taken)
+    kept = max(1, int(places_max * KEPT_SHARE))
+    return max(int(not mine and all_taken < places_max), places_max - all_taken - kept)

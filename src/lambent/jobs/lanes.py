@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from lambent.core.errors import QueueFull
+import msgspec
+
+from lambent.core.admission import Bound, offer_bytes
+from lambent.core.errors import ProjectQueueFull, QueueFull
 from lambent.storage.tickets import Share, Ticket
 
-OPEN_MAX: Final = 100_000
-OPEN_BYTES_MAX: Final = 4 << 30
+OPEN_MAX: Final = 200_000  # of all projects: one may have as much as is free, alone half
+OPEN_BYTES_MAX: Final = 8 << 30
 DEAD_MAX: Final = 10_000
 RETRY_AFTER_S: Final = 1.0
 DEAD_RETRY_AFTER_S: Final = 60.0  # somebody must look at them
@@ -44,11 +48,23 @@ class Lane:
         return bool(ticket.order_key) and ticket.order_key in self.running.values()
 
 
+class Held(msgspec.Struct, frozen=True):
+    """What a project has in the queue."""
+
+    open: int = 0
+    open_bytes: int = 0
+
+
+NOTHING: Final = Held()
+
+
 class Lanes:
     """Every deployment that has something in the queue."""
 
     def __init__(self) -> None:
         self._lanes: Final[dict[tuple[str, str], Lane]] = {}
+        self._running: Final[dict[str, int]] = {}  # by project
+        self._shares: Final[dict[str, Held]] = {}  # by project
         self.open = 0
         self.open_bytes = 0
 
@@ -64,8 +80,7 @@ class Lanes:
         for share in shares:
             lane = self.of(share.project, share.deployment)
             lane.open, lane.dead = share.open, share.dead
-            self.open += share.open
-            self.open_bytes += share.open_bytes
+            self._count(share.project, share.open, share.open_bytes)
 
     def admit(self, lane: Lane, size_bytes: int) -> None:
         """Raise `QueueFull` where one more is too much, `DeadLettersFull` where nobody clears up."""
@@ -75,29 +90,24 @@ class Lanes:
                 f"`lambent dlq ls {lane.deployment}`, then redrive or purge them",
                 retry_after_s=DEAD_RETRY_AFTER_S,
             )
-        if self.open >= OPEN_MAX:
-            raise QueueFull(
-                f"{self.open} asynchronous invocations wait, the maximum", retry_after_s=RETRY_AFTER_S
-            )
-        if self.open_bytes + size_bytes > OPEN_BYTES_MAX:
-            raise QueueFull(
-                f"the asynchronous invocations that wait have {self.open_bytes} bytes, and no more than "
-                f"{OPEN_BYTES_MAX} are kept",
-                retry_after_s=RETRY_AFTER_S,
-            )
+        mine = self._shares.get(lane.project, NOTHING)
+        if (bound := _over(1, mine.open, self.open, OPEN_MAX)) is not None:
+            raise _full(bound, f"{mine.open} of {self.open} open asynchronous invocations", f"{OPEN_MAX}")
+        bound = _over(size_bytes, mine.open_bytes, self.open_bytes, OPEN_BYTES_MAX)
+        if bound is not None:
+            what = f"{mine.open_bytes} of {self.open_bytes} bytes of open asynchronous invocations"
+            raise _full(bound, what, f"{OPEN_BYTES_MAX} bytes")
 
     def enter(self, lane: Lane, count: int, size_bytes: int) -> None:
         """So many are open now that were not."""
         lane.open += count
-        self.open += count
-        self.open_bytes += size_bytes
+        self._count(lane.project, count, size_bytes)
         lane.look = True
 
     def leave(self, lane: Lane, size_bytes: int) -> None:
         """One is not open any more."""
         lane.open -= 1
-        self.open -= 1
-        self.open_bytes -= size_bytes
+        self._count(lane.project, -1, -size_bytes)
         self.drop_if_idle(lane)
 
     def recount_dead(self, shares: Iterable[Share]) -> None:
@@ -121,13 +131,64 @@ class Lanes:
             lane.look = True
 
     def in_turn(self) -> Iterator[Lane]:
-        """Those to look at. Each is put behind the others, so that the first is another one next time."""
-        for key, lane in [*self._lanes.items()]:
+        """Those to look at, each time one of the project of which the fewest run now.
+
+        Each is put behind the others, so that the first of its project is another one next time.
+        """
+        projects: dict[str, deque[tuple[tuple[str, str], Lane]]] = {}
+        for key, lane in self._lanes.items():
             if lane.open and lane.look:
+                projects.setdefault(lane.project, deque()).append((key, lane))
+        while projects:
+            project = min(projects, key=self.running)
+            key, lane = projects[project].popleft()
+            if not projects[project]:
+                del projects[project]
+            if key in self._lanes:  # else it has ended meanwhile
                 self._lanes[key] = self._lanes.pop(key)
                 yield lane
+
+    def running(self, project: str) -> int:
+        """How many of a project's run."""
+        return self._running.get(project, 0)
+
+    def began(self, lane: Lane, ticket: Ticket) -> None:
+        """It runs."""
+        lane.running[ticket.id] = ticket.order_key
+        self._running[lane.project] = self.running(lane.project) + 1
+
+    def ended(self, lane: Lane, ticket: Ticket) -> None:
+        """It runs no more."""
+        del lane.running[ticket.id]
+        if left := self._running[lane.project] - 1:
+            self._running[lane.project] = left
+        else:
+            del self._running[lane.project]
+
+    def _count(self, project: str, count: int, size_bytes: int) -> None:
+        self.open += count
+        self.open_bytes += size_bytes
+        mine = self._shares.get(project, NOTHING)
+        mine = Held(mine.open + count, mine.open_bytes + size_bytes)
+        if mine == NOTHING:
+            self._shares.pop(project, None)
+        else:
+            self._shares[project] = mine
 
     def drop_if_idle(self, lane: Lane) -> None:
         """Nothing is kept for a deployment that has nothing here."""
         if not (lane.open or lane.dead or lane.running):
             self._lanes.pop((lane.project, lane.deployment), None)
+
+
+def _over(more: int, mine: int, taken: int, most: int) -> Bound | None:
+    """Whose bound `more` would meet. A project may have as much in the queue as is free in it."""
+    return offer_bytes(more, held_bytes=mine, all_bytes=taken, bytes_max=most).bound
+
+
+def _full(bound: Bound, what: str, most: str) -> QueueFull:
+    if bound is Bound.PROJECT:
+        return ProjectQueueFull(
+            f"the project has {what}, and may have as much as is free of {most}", retry_after_s=RETRY_AFTER_S
+        )
+    return QueueFull(f"the projects have {what}; no more than {most} are kept", retry_after_s=RETRY_AFTER_S)

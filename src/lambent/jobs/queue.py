@@ -20,6 +20,7 @@ from lambent.clock import Clock, SteadyClock
 from lambent.core.deferral import Terms, running_max
 from lambent.core.errors import Conflict, LambentError, NotFound
 from lambent.core.invocation import Invocation, Outcome, Status, new_id
+from lambent.core.sharing import places
 from lambent.core.spec import DeploymentSpec, Kind
 from lambent.jobs import endings
 from lambent.jobs.commits import PAUSE_S, Commits, Disk
@@ -218,10 +219,19 @@ class AsyncQueue:
             self._lanes.recount_dead(await self._disk(self._tickets.shares))
 
     async def _start_due(self) -> None:
+        projects = len({route.project for route in self._routes.all()})
         for lane in self._lanes.in_turn():
             if self._running >= self._running_max or self._stopping:
                 return
-            room = min(self._running_max - self._running, running_max(self._spec(lane)) - len(lane.running))
+            room = min(
+                running_max(self._spec(lane)) - len(lane.running),
+                places(
+                    mine=self._lanes.running(lane.project),
+                    all_taken=self._running,
+                    places_max=self._running_max,
+                    projects=projects,
+                ),
+            )
             if room > 0:
                 await self._start_of(lane, room)
 
@@ -237,7 +247,7 @@ class AsyncQueue:
         for ticket in due:
             if room and not lane.bars(ticket):
                 room -= 1
-                lane.running[ticket.id] = ticket.order_key
+                self._lanes.began(lane, ticket)
                 self._running += 1
                 self._tasks.create_task(self._see_through(lane, ticket), name=f"ticket {ticket.id}")
         lane.look = lane.look or len(due) == limit
@@ -275,7 +285,7 @@ class AsyncQueue:
                 # of one that runs, so that at most `running_max` outcomes are held in memory.
                 await self._store(lane, ticket, after, expects=TicketState.RUNNING)
         finally:
-            del lane.running[ticket.id]
+            self._lanes.ended(lane, ticket)
             self._running -= 1
             lane.look = True
             self._lanes.drop_if_idle(lane)

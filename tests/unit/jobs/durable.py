@@ -97,17 +97,27 @@ class House:
             running_max=running_max, outbox=self.outbox, disk=here,
         )  # fmt: skip
 
-    def deploy(self, name: str = "f", **settings: Setting) -> None:
+    def deploy(self, name: str = "f", *, project: str = PROJECT, **settings: Setting) -> None:
         spec = with_settings(DeploymentSpec(name=name, kind=Kind.FUNCTION), settings)
         plan = RevisionPlan(
-            revision=name, project=PROJECT, deployment=name, number=1, runtime=Runtime.HANDLER
+            revision=f"{project}-{name}",
+            project=project,
+            deployment=name,
+            number=1,
+            runtime=Runtime.HANDLER,
         )
-        self.routes.put(Route(project=PROJECT, name=name, spec=spec, plan=plan))
+        self.routes.put(Route(project=project, name=name, spec=spec, plan=plan))
 
     async def accept(
-        self, name: str = "f", body: bytes = b"{}", *, keyed: bool = False, **terms: object
+        self,
+        name: str = "f",
+        body: bytes = b"{}",
+        *,
+        project: str = PROJECT,
+        keyed: bool = False,
+        **terms: object,
     ) -> Ticket:
-        invocation = Invocation(id=new_id(), project=PROJECT, deployment=name, body=body)
+        invocation = Invocation(id=new_id(), project=project, deployment=name, body=body)
         return await self.queue.accept(invocation, msgspec.convert(terms, Terms), keyed=keyed)
 
     async def find(self, ticket: Ticket) -> Ticket:
@@ -119,7 +129,9 @@ class House:
         """The tickets once they are final."""
         ended = []
         for ticket in tickets:
-            while (found := await self.queue.ended(PROJECT, ticket.id, wait_s=60)) and found.state in OPEN:
+            while (
+                found := await self.queue.ended(ticket.project, ticket.id, wait_s=60)
+            ) and found.state in OPEN:
                 pass
             assert found is not None
             ended.append(found)

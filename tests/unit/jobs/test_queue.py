@@ -192,6 +192,39 @@ def test_a_deployment_with_much_to_do_holds_no_other_up(store: SqlStore) -> None
     run(story())
 
 
+def test_a_project_with_much_to_do_in_many_deployments_holds_no_other_up(store: SqlStore) -> None:
+    running: Counter[str] = Counter()
+    seen: list[tuple[int, int]] = []
+
+    async def invoke(one: Invocation) -> Outcome:
+        running[one.project] += 1
+        seen.append((running[PROJECT], running["quiet"]))
+        await asyncio.sleep(10)
+        running[one.project] -= 1
+        return outcome()
+
+    async def story() -> None:
+        async with working(store, invoke, running_max=8) as house:
+            for number in range(12):
+                house.deploy(f"flood-{number}", async_running_max=3)
+            house.deploy("f", project="quiet", async_running_max=8)
+            for turn in range(120):
+                await house.accept(f"flood-{turn % 12}")
+            await asyncio.sleep(5)
+            assert dict(running) == {PROJECT: 7}
+            first = await house.accept(project="quiet")
+            others = [await house.accept(project="quiet") for _ in range(12)]
+            began_s = VirtualClock().now_s()
+            await house.ended(first)
+            assert VirtualClock().now_s() - began_s <= 11
+            # Then both have half of the places, whoever has more deployments.
+            await house.ended(*others)
+            assert VirtualClock().now_s() - began_s <= 70
+            assert max(quiet for _, quiet in seen) >= 4
+
+    run(story())
+
+
 def test_one_order_key_runs_one_after_another_in_order_also_across_retries(store: SqlStore) -> None:
     story_of: dict[str, list[bytes]] = {"a": [], "b": [], "": []}
     running: set[str] = set()
@@ -293,18 +326,18 @@ def test_a_cancellation_and_a_start_in_one_moment_do_not_both_win(store: SqlStor
 def test_what_an_earlier_server_left_counts_towards_the_most_that_may_wait(
     store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lambent.jobs.lanes.OPEN_MAX", 2)
-    monkeypatch.setattr("lambent.jobs.lanes.OPEN_BYTES_MAX", 100)
+    monkeypatch.setattr("lambent.jobs.lanes.OPEN_MAX", 4)
+    monkeypatch.setattr("lambent.jobs.lanes.OPEN_BYTES_MAX", 200)
 
     async def story() -> None:
         async with working(store, sleeper(1)) as house:
             house.queue.pause()
             await house.accept()
             with pytest.raises(QueueFull, match="bytes"):
-                await house.accept(body=b"x" * 99)
+                await house.accept(body=b"x" * 197)
             await house.accept()
         async with working(store, sleeper(1)) as house:
-            with pytest.raises(QueueFull, match="maximum"):
+            with pytest.raises(QueueFull, match="2 of 2 open"):
                 await house.accept()
             await asyncio.sleep(5)
             await house.accept()
