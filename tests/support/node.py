@@ -96,6 +96,7 @@ class Node:
             runtime=Runtime.HANDLER,
             timeout_s=spec.timeout_s,
             memory_bytes=spec.memory_bytes,
+            concurrency=spec.concurrency,
         )
         return Route(project=PROJECT, name=name, spec=spec, plan=plan, needs_model=needs_model)
 

@@ -190,6 +190,7 @@ class Member:
         ends = self.plan.concurrency == 1 and lease.overtime is Overtime.END
         if ends or lease.timed_out:
             lease.timed_out = True
+            self._end()  # there is nothing more to wait for but the end of its process
             self.tell(Event.TIMED_OUT)
         else:
             lease.timed_out = True
