@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import uvloop
 from lambent.core.invocation import Status
 from lambent.engines.base import Exit, WorkerGone
 from lambent.engines.stream import WorkerStream
-from lambent.wire.frames import Answer, Call, FrameReader, Stop, ToWorker, encode
+from lambent.wire.frames import Answer, Call, Chunk, Credit, FrameReader, Stop, ToWorker, cost_of, encode
 from tests.support.engine_stages import eventually
 from tests.support.patience import PATIENT_S
 
@@ -30,6 +31,9 @@ class Peer:
     async def packet(self) -> list[tuple[ToWorker, bytes]]:
         async with asyncio.timeout(PATIENT_S):
             return self._reader.feed(await asyncio.get_running_loop().sock_recv(self._socket, 1 << 20))
+
+    def send(self, frame: bytes) -> None:
+        self._socket.send(frame)
 
     def answer(self, call_id: int, body: bytes) -> None:
         answer = Answer(call_id, Status.OK, "application/json", 1, 1, 1)
@@ -167,3 +171,49 @@ def test_what_was_told_after_a_call_proves_nothing_of_the_call(loop: NewLoop) ->
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(story())
+
+
+def test_a_worker_that_sends_more_than_its_credit_is_ended() -> None:
+    async def story() -> None:
+        ours, theirs = socket.socketpair()
+        stream = await WorkerStream.over(ours, body_bytes_max=1 << 20)
+        abused: list[str] = []
+        stream.watch(on_end=lambda: abused.append("end"), on_abuse=lambda: abused.append("abuse"))
+        theirs.setblocking(False)
+        loop = asyncio.get_running_loop()
+        heard: list[bytes] = []
+        with theirs:
+            answer = stream.ask(call(1), b"{}", lambda _, body: heard.append(body))
+            piece = encode(Chunk(1), bytes(64 * 1024))
+            for _ in range(4):
+                await loop.sock_sendall(theirs, piece)
+            await eventually(lambda: len(heard) == 4)
+            stream.tell(Credit(1, 2 * cost_of(bytes(64 * 1024))))
+            assert not abused
+            for _ in range(2):
+                await loop.sock_sendall(theirs, piece)
+            await eventually(lambda: len(heard) == 6)
+            assert not abused  # the piece that went over it is the last one
+            with contextlib.suppress(OSError):
+                await loop.sock_sendall(theirs, piece)
+            await eventually(lambda: abused == ["abuse", "end"])
+            assert len(heard) == 6
+        stream.fail(ENDED)
+        assert isinstance(answer.exception(), WorkerGone)
+
+    asyncio.run(story())
+
+
+def test_a_stream_that_nobody_hears_is_granted_as_it_comes() -> None:
+    async def story() -> None:
+        async with streaming() as (stream, peer):
+            answer = stream.ask(call(1), b"{}")
+            await peer.packet()
+            for _ in range(40):
+                peer.send(encode(Chunk(1), bytes(16 * 1024)))
+                ((header, _),) = await peer.packet()
+                assert header == Credit(1, cost_of(bytes(16 * 1024)))
+            peer.answer(1, b"")
+            assert (await answer)[0].status is Status.OK
+
+    asyncio.run(story())

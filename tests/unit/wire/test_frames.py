@@ -6,31 +6,68 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambent.core.invocation import Status
+from lambent.core.invocation import Asked, Head, Status
 from lambent.wire.frames import (
     HEADER_BYTES_MAX,
     PREFIX,
     Answer,
+    Batch,
+    Begin,
     Call,
+    Cancel,
+    Chunk,
+    Closing,
+    Credit,
+    Form,
     FrameError,
     FrameReader,
     Hello,
+    Input,
     LoadError,
     Progress,
     Stop,
+    Took,
     ToServer,
     ToWorker,
+    Wake,
     encode,
 )
 
 sizes = st.integers(min_value=0, max_value=2**40)
 ids = st.integers(min_value=0, max_value=2**53)
 bodies = st.binary(max_size=200)
+pairs = st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), max_size=3).map(tuple)
+heads = st.builds(Head, st.integers(0, 999), pairs)
 to_server = st.one_of(
     st.builds(Hello, st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False), max_size=3)),
     st.just(LoadError()),
     st.builds(Answer, ids, st.sampled_from(Status), st.text(max_size=20), sizes, sizes, sizes, st.booleans()),
     st.builds(Progress, ids),
+    st.builds(Begin, ids, st.none() | heads),
+    st.builds(Chunk, ids, st.sampled_from(Form), st.booleans()),
+    st.builds(Took, ids, sizes),
+)
+calls = st.builds(
+    Call,
+    ids,
+    st.text(max_size=9),
+    st.floats(0, 1e9),
+    st.text(max_size=9),
+    st.text(max_size=9),
+    st.booleans(),
+    st.none()
+    | st.builds(
+        Asked, st.text(max_size=5), st.text(max_size=9), st.text(max_size=9), st.text(max_size=9), pairs
+    ),
+)
+to_worker = st.one_of(
+    calls,
+    st.builds(Batch, ids, st.lists(calls, max_size=3).map(tuple), st.lists(sizes, max_size=3).map(tuple)),
+    st.builds(Input, ids, st.sampled_from(Form), st.booleans()),
+    st.builds(Credit, ids, sizes),
+    st.builds(Cancel, ids),
+    st.just(Stop()),
+    st.just(Wake()),
 )
 
 
@@ -48,6 +85,26 @@ def test_any_cutting_of_the_stream_gives_the_same_frames(
         stream = stream[size:]
         turn += 1
     assert seen == frames
+
+
+@given(st.lists(st.tuples(to_worker, bodies), max_size=6), st.lists(st.integers(1, 60), min_size=1))
+def test_so_it_is_in_the_other_direction(frames: list[tuple[ToWorker, bytes]], cuts: list[int]) -> None:
+    stream = b"".join(encode(header, body) for header, body in frames)
+    reader: FrameReader[ToWorker] = FrameReader(ToWorker)
+    seen: list[tuple[ToWorker, bytes]] = []
+    turn = 0
+    while stream:
+        size = cuts[turn % len(cuts)]
+        seen += reader.feed(stream[:size])
+        stream = stream[size:]
+        turn += 1
+    assert seen == frames
+
+
+@given(st.integers(0, 65_535), st.text(max_size=50))
+def test_how_a_socket_was_closed_is_read_as_it_was_written(code: int, reason: str) -> None:
+    assert Closing.of(Closing(code, reason).piece()) == Closing(code, reason)
+    assert Closing.of(b"") == Closing.of(b"\x03") == Closing(1005)
 
 
 def test_the_other_direction_is_another_language() -> None:
