@@ -132,6 +132,15 @@ class RunningServer:
         assert not alive, f"these outlived the server: {alive}"
 
 
+def is_running(pid: int) -> bool:
+    """Whether it runs: a zombie does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat[stat.rindex(")") + 2] != "Z"
+
+
 def wait_until(true: Any, what: str) -> None:
     """Poll until `true()`; a test that talks to real processes has nothing else to wait on."""
     deadline = time.monotonic() + PATIENT_S

@@ -29,7 +29,7 @@ FORGET_EVERY_S: Final = 600.0
 KEPT_S: Final = 7 * 86_400.0
 GONE: Final = 410  # the receiver says that it will never want any
 # About what Standard Webhooks recommends: seconds at first, days in all.
-RETRY: Final = RetryPolicy(attempts_max=16, first_s=5.0, factor=3.0, cap_s=6 * 3600.0, age_max_s=3 * 86_400.0)
+RETRY: Final = RetryPolicy(attempts_max=16, first_s=1.0, factor=3.0, cap_s=6 * 3600.0, age_max_s=3 * 86_400.0)
 
 log = logging.getLogger(__name__)
 

@@ -183,7 +183,8 @@ def test_deploy_does_nothing_where_a_worker_imports_the_file(
     assert imported(app_file).deploy() == DeployReply((), ())
 
 
-def test_an_app_without_a_file_says_so() -> None:
+def test_an_app_without_a_file_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "lambent.worker", raising=False)  # other tests may have imported it
     namespace = {"App": App}
     exec('app = App("notebook")', namespace)
     with pytest.raises(InvalidSpec, match="app 'notebook' is not defined in a file"):

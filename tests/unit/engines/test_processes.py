@@ -23,6 +23,7 @@ from lambent.engines.processes import Process, become_subreaper
 from lambent.engines.strays import Strays
 from tests.support.engine_stages import LocalStage, Play, Scenery, ask, eventually, python
 from tests.support.patience import PATIENT_S
+from tests.support.server import is_running
 
 # Each leaves a process behind, writes its pid to the file that the event names, and goes on as its name says.
 LEAVE = """
@@ -235,12 +236,3 @@ def test_what_proc_says_of_nobody() -> None:
     assert children_of(nobody) == []
     assert parent_of(nobody) is session_of(nobody) is None
     assert memory_of(nobody).pss_bytes == 0
-
-
-def is_running(pid: int) -> bool:
-    """Whether it runs: a zombie does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat[stat.rindex(")") + 2] != "Z"
