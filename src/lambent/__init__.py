@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lambent.core.errors import Cancelled as Cancelled
     from lambent.core.errors import LambentError as LambentError
     from lambent.runtimes.calling import call as call
+    from lambent.runtimes.calling import trace as trace
     from lambent.runtimes.job import Run as Run
     from lambent.runtimes.model import ModelFiles as ModelFiles
 
@@ -41,6 +42,7 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
         "Run": "lambent.runtimes.job",
         "call": "lambent.runtimes.calling",
         "SomeFailed": "lambent.client.handles",
+        "trace": "lambent.runtimes.calling",
     }
 )
 
@@ -58,6 +60,7 @@ __all__ = [
     "SomeFailed",
     "__version__",
     "call",
+    "trace",
 ]
 
 

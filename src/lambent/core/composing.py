@@ -1,4 +1,4 @@
-"""How deep functions may call functions."""
+"""How deep functions may call functions, and how many at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Final
 from lambent.core.errors import CallerFault
 
 DEPTH_MAX: Final = 16
+ASKS_MAX: Final = 100  # that one call may have under way; those beyond wait in its own worker
+ASKED_BYTES_MAX: Final = 64 * 1024 * 1024  # of their bodies, unless one alone is larger
 
 
 def check_depth(chain: Sequence[str], deployment: str, *, slots_max: int, depth_max: int = DEPTH_MAX) -> None:

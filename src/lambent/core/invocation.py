@@ -10,6 +10,7 @@ import msgspec
 
 from lambent.core.errors import Forbidden
 from lambent.core.spec import Temperature
+from lambent.core.tracing import Trace
 
 JSON: Final = "application/json"
 OCTETS: Final = "application/octet-stream"
@@ -99,6 +100,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     `more`: the body is only its beginning. `asked` is there where the deployment speaks HTTP itself.
     `chain` are the deployments that called each other until this one was called, the first first. After
     `deadline_s` (monotonic) its caller does not wait any more, neither for a slot nor for the answer.
+    It begins a trace where it comes with none.
     """
 
     id: str
@@ -114,6 +116,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     asked: Asked | None = None
     chain: tuple[str, ...] = ()
     deadline_s: float | None = None
+    trace: Trace | None = None
 
 
 class FunctionError(msgspec.Struct, frozen=True, rename="camel"):

@@ -16,6 +16,7 @@ from lambent.engines.base import TAIL_BYTES, Exit, Hears, LogSink, WorkerGone
 from lambent.wire.frames import (
     CREDIT_BYTES,
     Answer,
+    Ask,
     Batch,
     Begin,
     Call,
@@ -28,6 +29,7 @@ from lambent.wire.frames import (
     Stop,
     ToCall,
     cost_of,
+    unheard,
 )
 from lambent.wire.process import RevisionPlan
 
@@ -61,6 +63,8 @@ class Scene:
         """Say this before the answer."""
         if self._hears is not None:
             self._hears(said, body)
+        elif isinstance(said, Ask):
+            self.tell(*unheard(said))
 
     async def write(self, form: Form, piece: bytes) -> None:
         """The next piece of a streaming answer, as soon as there is credit for it."""
@@ -161,6 +165,7 @@ class MemoryWorker:
         self._log_sink: Final = log_sink
         self._on_exit: Final = on_exit
         self._tail = b""
+        self._killed = False
         self._jobs: Final[asyncio.Queue[_Job | None]] = asyncio.Queue()
         self._open: Final[dict[int, _Job]] = {}  # not answered yet, in the order of calls
         self._exit: Final[asyncio.Future[Exit]] = asyncio.get_running_loop().create_future()
@@ -190,6 +195,7 @@ class MemoryWorker:
         return self._tail
 
     def kill(self) -> None:
+        self._killed = True
         self._life.cancel()
 
     async def exited(self) -> Exit:
@@ -255,8 +261,8 @@ class MemoryWorker:
             return await job.running
         except asyncio.CancelledError:
             job.running.cancel()
-            if not job.cancelled:
-                raise  # the process is killed
+            if self._killed or not job.cancelled:
+                raise  # the process is no more
             return _cancelled(call)
         finally:
             job.running = None

@@ -18,6 +18,7 @@ from lambent.wire.frames import (
     Call,
     Chunk,
     Credit,
+    Drop,
     FrameError,
     FrameReader,
     Hello,
@@ -31,6 +32,7 @@ from lambent.wire.frames import (
     cost_of,
     encode,
     read_error,
+    unheard,
 )
 
 Answered = tuple[Answer, bytes]
@@ -174,7 +176,7 @@ class WorkerStream(asyncio.Protocol):
 
     def _hear(self, header: ToServer, body: bytes) -> None:
         match header:
-            case Ask() | Begin() | Chunk() | Took() | Progress() if header.call_id in self._calls:
+            case Ask() | Begin() | Chunk() | Drop() | Took() | Progress() if header.call_id in self._calls:
                 if isinstance(header, Chunk):
                     self._spend(header.call_id, cost_of(body))
                 if (hears := self._hears.get(header.call_id)) is not None:
@@ -183,6 +185,8 @@ class WorkerStream(asyncio.Protocol):
                     self.tell(
                         Credit(header.call_id, cost_of(body))
                     )  # nobody hears it, and it ends all the same
+                elif isinstance(header, Ask):
+                    self.tell(*unheard(header))
             case Hello() if not self.hello.done():
                 self.hello.set_result(header)
             case LoadError() if not self.hello.done():

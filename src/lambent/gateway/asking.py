@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from typing import Final, Protocol
 
 import msgspec
 
-from lambent.core.errors import CallerFault, LambentError
-from lambent.core.invocation import JSON, FunctionError, Invocation, Outcome, Status, new_id
+from lambent.clock import Clock
+from lambent.core.composing import ASKS_MAX
+from lambent.core.errors import CallerFault, DeadlinePassed, LambentError, PlatformFault
+from lambent.core.invocation import (
+    JSON,
+    FunctionError,
+    Invocation,
+    Outcome,
+    Status,
+    cancelled_error,
+    new_id,
+)
+from lambent.core.tracing import asked_by
 from lambent.gateway.presence import ClientLeft, Presence
-from lambent.pool.member import Lease
-from lambent.wire.frames import Ask, Told
+from lambent.wire.frames import Ask, Drop, FromCall, Told
 
-ASKS_MAX: Final = 100  # that one call may have under way
+log = logging.getLogger(__name__)
+
+Tell = Callable[[Told, bytes], None]
 
 
 class Invoke(Protocol):
@@ -26,67 +40,108 @@ class Invoke(Protocol):
 class Asking:
     """Runs what calls ask for."""
 
-    def __init__(self, invoke: Invoke, tasks: asyncio.TaskGroup) -> None:
-        self._invoke: Final = invoke
-        self._tasks: Final = tasks
+    def __init__(self, invoke: Invoke, clock: Clock, tasks: asyncio.TaskGroup) -> None:
+        self.invoke: Final = invoke
+        self.clock: Final = clock
+        self.tasks: Final = tasks
 
-    def by(self, caller: Invocation, lease: Lease) -> Asks:
-        """What one call asks for."""
-        return Asks(self._invoke, self._tasks, caller, lease)
+    def by(self, callers: Sequence[Invocation], tell: Tell) -> Asks:
+        """What one call asks for; `callers` are those who wait for it, several where it is a batch."""
+        return Asks(self, _for_all(callers), tell)
 
 
 class Asks:
     """What one call asks for. Once it has ended, nobody waits for the rest."""
 
-    def __init__(self, invoke: Invoke, tasks: asyncio.TaskGroup, caller: Invocation, lease: Lease) -> None:
-        self._invoke: Final = invoke
-        self._tasks: Final = tasks
+    def __init__(self, asking: Asking, caller: Invocation, tell: Tell) -> None:
+        self._asking: Final = asking
         self._caller: Final = caller
-        self._lease: Final = lease
-        self._open: Final[set[Presence]] = set()
+        self._tell: Final = tell
+        self._open: Final[dict[int, Presence]] = {}
 
-    def hear(self, ask: Ask, body: bytes) -> None:
-        """It asks for one more."""
-        self._tasks.create_task(self._answer(ask, body), name=f"asked by {self._caller.deployment}")
+    def hear(self, said: FromCall, body: bytes) -> None:
+        """The call asks for one more, or does not want one any more. All else is not for here."""
+        if isinstance(said, Drop):
+            if (presence := self._open.get(said.ask_id)) is not None:
+                presence.leave()
+        elif isinstance(said, Ask):
+            self._asking.tasks.create_task(
+                self._answer(said, body), name=f"asked by {self._caller.deployment}"
+            )
 
     def end(self) -> None:
         """The call is over."""
-        for presence in tuple(self._open):
+        for presence in tuple(self._open.values()):
             presence.leave()
 
     async def _answer(self, ask: Ask, body: bytes) -> None:
+        """Tell what came of it, whatever it was: the worker counts what it has under way."""
+        if ask.ask_id in self._open:
+            return  # it is being answered already: a worker is the side that is not trusted
         presence = Presence(_nothing)
-        self._open.add(presence)
         try:
             outcome = await self._outcome(ask, body, presence)
-            told, result = Told(ask.call_id, ask.ask_id, outcome.status, outcome.content_type), outcome.body
-        except ClientLeft:
-            return
-        except LambentError as error:
-            told = Told(ask.call_id, ask.ask_id, Status.FAILED, JSON)
-            result = msgspec.json.encode(FunctionError(error.message, f"Lambent.{type(error).__name__}"))
+            status, content_type, result = outcome.status, outcome.content_type, outcome.body
+        except (ClientLeft, LambentError) as error:
+            status, content_type, result = Status.FAILED, JSON, msgspec.json.encode(_said(error))
+        except Exception:  # the top of a task: a fault of ours must not end the server
+            log.exception("ask_crashed", extra={"deployment": ask.deployment})
+            ours = PlatformFault("it could not be run")
+            status, content_type, result = Status.FAILED, JSON, msgspec.json.encode(_said(ours))
         finally:
-            self._open.discard(presence)
-        self._lease.tell(told, result)
+            if self._open.get(ask.ask_id) is presence:
+                del self._open[ask.ask_id]
+        self._tell(Told(ask.call_id, ask.ask_id, status, content_type), result)
 
     async def _outcome(self, ask: Ask, body: bytes, presence: Presence) -> Outcome:
-        if len(self._open) > ASKS_MAX:
+        if len(self._open) >= ASKS_MAX:
             raise CallerFault(f"a call may have {ASKS_MAX} others under way")
+        self._open[ask.ask_id] = presence
+        caller, clock = self._caller, self._asking.clock
+        until_s = clock.now_s() + ask.timeout_ms / 1e3 if ask.timeout_ms > 0 else inf
+        deadline_s = min(until_s, inf if caller.deadline_s is None else caller.deadline_s)
         invocation = Invocation(
             id=new_id(),
-            project=self._caller.project,
+            project=caller.project,
             deployment=ask.deployment,
             body=body,
             content_type=ask.content_type,
-            chain=(*self._caller.chain, self._caller.deployment),
+            alias=ask.alias,
+            sticky=caller.sticky,
+            chain=(*caller.chain, caller.deployment),
+            deadline_s=None if deadline_s == inf else deadline_s,
+            trace=asked_by(caller.id, caller.trace),
         )
-        if not ask.timeout_ms:
-            return await self._invoke(invocation, client=presence)
+        given = (
+            f"timeout_s={ask.timeout_ms / 1e3:g} of lambent.call"
+            if deadline_s == until_s
+            else f"deadline that {caller.deployment!r} itself was given"
+        )
         try:
-            async with asyncio.timeout(ask.timeout_ms / 1e3):
-                return await self._invoke(invocation, client=presence)
-        except TimeoutError:
-            raise CallerFault(f"it was not answered within {ask.timeout_ms:g} ms") from None
+            outcome = await self._asking.invoke(invocation, client=presence)
+        except DeadlinePassed as error:
+            raise DeadlinePassed(f"{error.message} (the {given})") from error
+        if outcome.status is Status.TIMED_OUT and deadline_s <= clock.now_s():
+            raise DeadlinePassed(f"it had begun, and was not done within the {given}")
+        return outcome
+
+
+def _for_all(callers: Sequence[Invocation]) -> Invocation:
+    """One that stands for all: as deep as the deepest, and with as much time as the last has."""
+    if len(callers) == 1:
+        return callers[0]
+    deadlines = [one.deadline_s for one in callers]
+    return msgspec.structs.replace(
+        callers[0],
+        chain=max((one.chain for one in callers), key=len),
+        deadline_s=None if None in deadlines else max(filter(None, deadlines)),
+    )
+
+
+def _said(error: ClientLeft | LambentError) -> FunctionError:
+    if isinstance(error, ClientLeft):
+        return cancelled_error("")
+    return FunctionError(error.message, f"Lambent.{type(error).__name__}")
 
 
 def _nothing() -> None:

@@ -24,6 +24,7 @@ from lambent.wire.frames import (
     Chunk,
     Closing,
     Credit,
+    Drop,
     Form,
     FromCall,
     Input,
@@ -127,7 +128,7 @@ class Flow:
                     self._complete()
             case Took(_, size_bytes):
                 self._room += size_bytes
-            case Ask():
+            case Ask() | Drop():
                 if self._asks is None:
                     self._asks = self._asking()
                 self._asks.hear(said, body)

@@ -80,7 +80,7 @@ class Runner:
             lease,
             arrival.temperature,
             arrival.streams,
-            functools.partial(self._asking.by, invocation, lease),
+            functools.partial(self._asking.by, (invocation,), lease.tell),
         )
         call = Call(
             self._call_id,
@@ -90,6 +90,7 @@ class Runner:
             invocation.client_context,
             invocation.more,
             invocation.asked,
+            invocation.trace,
         )
         heeds = client is not None or arrival.streams is not None
         try:
@@ -122,15 +123,21 @@ class Runner:
                 min(plan.timeout_s, inf if one.deadline_s is None else one.deadline_s - started_s) * 1e3,
                 one.content_type,
                 one.client_context,
+                trace=one.trace,
             )
             for one in asked
         )
-        ran = await lease.run(
-            Batch(self._call_id, calls, tuple(len(one.body) for one in asked)),
-            b"".join([one.body for one in asked]),
-            timeout_s=plan.timeout_s,
-            print_tail=PrintTail.DROPPED,
-        )
+        asks = self._asking.by(asked, lease.tell)
+        try:
+            ran = await lease.run(
+                Batch(self._call_id, calls, tuple(len(one.body) for one in asked)),
+                b"".join([one.body for one in asked]),
+                timeout_s=plan.timeout_s,
+                print_tail=PrintTail.DROPPED,
+                hears=asks.hear,
+            )
+        finally:
+            asks.end()
         if lease.wake is not None:
             self._pool.first_call(
                 lease, arrived_s=arrivals[0].arrived_s, started_s=started_s, run_us=ran.run_us

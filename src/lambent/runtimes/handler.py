@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Function = Callable[[object, LambdaContext], object]
 
+XRAY: Final = "_X_AMZN_TRACE_ID"
+
 
 class Handler:
     """A loaded function."""
@@ -34,9 +37,11 @@ class Handler:
         self._is_async: Final = is_async(function)
         self._awaiter: Final = Awaiter()  # a sync function may return an awaitable
         self._threads: Threads | None = None
+        self._xray = ""  # what the environment says
 
     def __call__(self, request: Request, line: Line, /) -> Reply:
         """Run it once."""
+        self._show_xray(request)
         result = self._awaiter.settled(self._function(*self._arguments(request)))
         if yields_async(result):  # from a sync function: what wraps one is often sync
             result = one_by_one(result, self._awaiter.settled)
@@ -84,6 +89,18 @@ class Handler:
         if yields(result):
             return stream(result, line)
         return result if isinstance(result, Awaitable) or yields_async(result) else payload.encode(result)
+
+    def _show_xray(self, request: Request) -> None:
+        """Where calls run one after another the environment can say it, as on Lambda."""
+        trace = request.call.trace
+        xray = trace.xray if trace is not None else ""
+        if xray == self._xray:
+            return
+        self._xray = xray
+        if xray:
+            os.environ[XRAY] = xray
+        else:
+            os.environ.pop(XRAY, None)
 
     def _arguments(self, request: Request) -> tuple[object, LambdaContext]:
         call = request.call

@@ -10,14 +10,18 @@ import asyncio
 import contextvars
 import ctypes
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from lambent.core.errors import Cancelled
 from lambent.core.invocation import Head
+from lambent.runtimes import calling
 from lambent.runtimes.base import AsyncLine, Body
-from lambent.wire.frames import Form
+from lambent.runtimes.calling import Answered, Answering, Caller
+from lambent.wire.frames import Call, Form
+
+T = TypeVar("T")
 
 
 class Threads:
@@ -65,7 +69,7 @@ class ThreadLine:
         self._loop: Final = loop
         self._turn: Final = threading.Lock()  # of changing the next three
         self._thread_id: int | None = None  # while user code may be interrupted
-        self._waits: Future[None] | None = None
+        self._waits: Future[Any] | None = None
         self._cancelled = False
 
     def run(self, work: Callable[[ThreadLine], object]) -> object:
@@ -76,6 +80,8 @@ class ThreadLine:
                     if self._cancelled:
                         raise Cancelled
                     self._thread_id = threading.get_ident()
+                if (caller := calling.in_use()) is not None:
+                    calling.use(ThreadCaller(caller, self))
                 return work(self)
             finally:
                 self._leave()
@@ -97,24 +103,26 @@ class ThreadLine:
         """Nothing is told of calls that run side by side."""
 
     def begin(self, head: Head | None = None) -> None:
-        self._wait(self._line.begin(head))
+        self.wait(self._line.begin(head))
 
     def write(self, form: Form, piece: Body) -> None:
-        self._wait(self._line.write(form, piece))
+        self.wait(self._line.write(form, piece))
 
-    def _wait(self, step: Coroutine[Any, Any, None]) -> None:
+    def wait(self, step: Coroutine[Any, Any, T]) -> T:
+        """In the thread: what `step` returns in the loop. Raises `Cancelled` where the call is."""
         with self._turn:
             if self._cancelled:
                 step.close()
                 raise Cancelled
             waits = self._waits = asyncio.run_coroutine_threadsafe(step, self._loop)
         try:
-            waits.result()
+            result: T = waits.result()
         except CancelledError:
             raise Cancelled from None
         finally:
             with self._turn:
                 self._waits = None
+        return result
 
     def _leave(self) -> None:
         """The thread goes on to another call: what was raised in it and has not arrived is taken back."""
@@ -122,6 +130,42 @@ class ThreadLine:
             thread_id, self._thread_id = self._thread_id, None
             if thread_id is not None and self._cancelled:
                 _raise_in(thread_id, None)
+
+
+class ThreadCaller:
+    """How a call asks for others from its thread. See `runtimes.calling.Caller`."""
+
+    def __init__(self, caller: Caller, line: ThreadLine) -> None:
+        self._caller: Final = caller
+        self._line: Final = line
+
+    @property
+    def call(self) -> Call:
+        return self._caller.call
+
+    def ask(
+        self, deployment: str, body: bytes, content_type: str, *, alias: str, timeout_s: float
+    ) -> ThreadAnswer:
+        answering = self._caller.ask(deployment, body, content_type, alias=alias, timeout_s=timeout_s)
+        return ThreadAnswer(answering, self._line)
+
+
+class ThreadAnswer:
+    """One whose waiting ends where its call is cancelled. See `runtimes.calling.Answering`."""
+
+    def __init__(self, answering: Answering, line: ThreadLine) -> None:
+        self._answering: Final = answering
+        self._line: Final = line
+
+    def wait(self) -> Answered:
+        return self._line.wait(_of(self._answering))
+
+    def __await__(self) -> Generator[Any, Any, Answered]:
+        return self._answering.__await__()
+
+
+async def _of(answering: Answering) -> Answered:
+    return await answering
 
 
 def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:

@@ -19,6 +19,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from lambent.core.invocation import JSON, Asked, FunctionError, Head, Status
+from lambent.core.tracing import Trace
 
 PREFIX: Final = struct.Struct("<II")
 HEADER_BYTES_MAX: Final = 256 * 1024
@@ -41,7 +42,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True, tag="call"):
     """Server → worker: run this. `remaining_ms` is what is left of the timeout.
 
     `more`: the body is only its beginning, and `Input`s follow. `asked` is there where the revision speaks
-    HTTP itself.
+    HTTP itself, `trace` where it does not begin one.
     """
 
     call_id: int
@@ -51,6 +52,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True, tag="call"):
     client_context: str = ""
     more: bool = False
     asked: Asked | None = None
+    trace: Trace | None = None
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True, tag="batch"):
@@ -169,6 +171,14 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
     deployment: str
     content_type: str = JSON
     timeout_ms: float = 0.0
+    alias: str = ""
+
+
+class Drop(msgspec.Struct, frozen=True, array_like=True, tag="drop"):
+    """Worker → server: nobody waits for what a call had asked for. `Told` follows all the same."""
+
+    call_id: int
+    ask_id: int
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
@@ -178,7 +188,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
 
 
 ToCall = Input | Credit | Cancel | Told  # what is told while a call runs
-FromCall = Begin | Chunk | Took | Progress | Ask  # what is said before its answer
+FromCall = Begin | Chunk | Took | Progress | Ask | Drop  # what is said before its answer
 ToWorker = Call | Batch | ToCall | Stop | Wake
 ToServer = Hello | LoadError | Answer | FromCall
 
@@ -206,6 +216,12 @@ def read_error(body: bytes) -> FunctionError:
         return _errors.decode(body)
     except msgspec.DecodeError:
         return FunctionError("the worker's error could not be read", "Runtime.Unknown")
+
+
+def unheard(ask: Ask) -> tuple[Told, bytes]:
+    """What is told where nobody runs what a call asks for: it is no invocation itself."""
+    error = FunctionError("only functions, models and jobs that run may call others", "Lambent.CallerFault")
+    return Told(ask.call_id, ask.ask_id, Status.FAILED, JSON), msgspec.json.encode(error)
 
 
 def cost_of(piece: bytes | bytearray) -> int:

@@ -54,7 +54,7 @@ class ConcurrentLine:
         self._begun = False
         self._news: Final = asyncio.Event()
         self._open = True
-        self.caller: Final = ConcurrentCaller(call.call_id, send)
+        self.caller: Final = ConcurrentCaller(call, send)
         self.task: asyncio.Task[None] | None = None  # once its turn has come
         self.entered = False  # user code may run
         self.forsaken = False  # nobody waits for it any more
@@ -188,6 +188,7 @@ class ConcurrentLoop(asyncio.Protocol):
 
     def _start(self, call: Call, body: bytes, line: ConcurrentLine) -> None:
         self._running += 1
+        self._stream.busy = True
         line.task = asyncio.get_running_loop().create_task(self._answered(call, body, line))
 
     def _tell(self, header: Cancel | Credit | Input | Told, body: bytes) -> None:
@@ -216,12 +217,13 @@ class ConcurrentLoop(asyncio.Protocol):
             run_us=used.run_us,
             cpu_us=used.cpu_us,
             rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            retiring=code is not None or self._ending,
+            retiring=code is not None or self._ending or self._stream.ending,
             head=verdict.reply.head,
         )
         self._send(answer, bytes(verdict.reply.body))
         del self._lines[call.call_id]
         self._running -= 1
+        self._stream.busy = self._running > 0
         if verdict.status is Status.CANCELLED:
             self._sweep_soon()
         if code is not None:
@@ -263,7 +265,7 @@ class ConcurrentLoop(asyncio.Protocol):
 
     def _look_around(self) -> None:
         """Whether there is nothing left to do."""
-        if not self._running and (self._ending or self._code is not None):
+        if not self._running and (self._ending or self._stream.ending or self._code is not None):
             self._over.set()
 
     def _send(self, header: ToServer, body: Body = b"") -> None:

@@ -63,8 +63,10 @@ class Loop:
             if work is None:
                 return 0
             call, body = work
-            self._caller.call_id = call.call_id
+            self._caller.turn(call)
+            self._stream.busy = True
             code = self._batch(call, body) if isinstance(call, Batch) else self._call(call, body)
+            self._stream.rest()
             self._mail.close(call.call_id)
             if code is not None:
                 return code
@@ -119,8 +121,11 @@ class Loop:
         if not isinstance(self._servable, Together):
             return [self._verdict(request, self._line(request.call)) for request in requests]
         try:
+            self._interrupt.enter(requests[0].call.call_id)
             ended = self._servable.together(requests)
+            self._interrupt.pause()
         except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
+            self._interrupt.pause()
             leave_if_forked(self._pid, error)
             return [failed(error, request.call.invocation_id) for request in requests]
         leave_if_forked(self._pid)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+import msgspec
+
+from lambent.core.invocation import JSON, FunctionError, Status
 from lambent.wire.frames import Batch, Call, Cancel, Credit, Told, ToWorker
 from lambent.worker.stream import BodyTooLarge, Stream
 
@@ -23,7 +26,8 @@ class Mail:
         self._work: Final[deque[Work | BodyTooLarge]] = deque()
         self._cancelled: Final[set[int]] = set()
         self._credit: Final[dict[int, int]] = {}
-        self._told: Final[dict[tuple[int, int], tuple[Told, bytes]]] = {}
+        self._told: Final[dict[tuple[int, int], tuple[Told, bytearray]]] = {}
+        self._heard_of: list[int] = []  # the asks that were told since this was asked last
         self._over = False
 
     def next(self) -> Work | None:
@@ -55,9 +59,14 @@ class Mail:
         """Bytes that were granted to the answer of a call since this was asked last."""
         return self._credit.pop(call_id, 0)
 
-    def told(self, call_id: int, ask_id: int) -> tuple[Told, bytes] | None:
+    def told(self, call_id: int, ask_id: int) -> tuple[Told, bytearray] | None:
         """What came of an invocation that a call asked for, once it has come."""
         return self._told.pop((call_id, ask_id), None)
+
+    def heard_of(self) -> list[int]:
+        """The asks of the call that runs whose end has come since this was asked last."""
+        heard, self._heard_of = self._heard_of, []
+        return heard
 
     def close(self, call_id: int) -> None:
         """A call was answered. The server numbers its calls in order, so nothing is said of earlier ones."""
@@ -66,12 +75,17 @@ class Mail:
             self._credit.pop(call_id, None)
         if self._told:
             self._told.clear()  # nobody asks for them any more
+        if self._heard_of:
+            self._heard_of = []
 
     def _take(self) -> None:
         try:
             frame = self._stream.receive()
-        except BodyTooLarge as error:  # of a call whose turn has not come: whose has must not hear of it
-            self._work.append(error)
+        except BodyTooLarge as error:
+            if isinstance(error.header, Told):
+                self._sort(_too_large(error.header, error))
+            else:  # of a call whose turn has not come: whose has must not hear of it
+                self._work.append(error)
         else:
             self._sort(frame)
 
@@ -82,10 +96,17 @@ class Mail:
             case (Cancel(call_id), _):
                 self._cancelled.add(call_id)
             case (Told(call_id, ask_id) as told, body):
-                self._told[call_id, ask_id] = told, bytes(body)
+                self._told[call_id, ask_id] = told, body
+                self._heard_of.append(ask_id)
             case (Credit(call_id, size_bytes), _):
                 self._credit[call_id] = self._credit.get(call_id, 0) + size_bytes
             case None:
                 self._over = True  # the end of the stream
             case _:
                 self._over = True  # `Stop`, behind all calls
+
+
+def _too_large(told: Told, error: BodyTooLarge) -> tuple[Told, bytearray]:
+    why = FunctionError(str(error), "MemoryError")
+    failed = Told(told.call_id, told.ask_id, Status.FAILED, JSON)
+    return failed, bytearray(msgspec.json.encode(why))

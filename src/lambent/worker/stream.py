@@ -34,7 +34,8 @@ class Stream:
         self._arrived = bytearray()  # what was read beyond the last frame: calls are sent ahead of their turn
         self._chunk: Final = memoryview(bytearray(READ_BYTES))
         self._sending: Final = threading.Lock()  # user code may report progress from a thread of its own
-        self.ending = False  # no frames are taken any more, but for those that have arrived
+        self.busy = False  # a call runs, which may wait for more than has arrived
+        self.ending = False  # no more calls are wanted
 
     @property
     def socket(self) -> socket.socket:
@@ -91,9 +92,16 @@ class Stream:
             self._socket.sendall(memoryview(body)[sent - len(start) :])
 
     def no_more(self) -> None:
-        """Take no more frames: those that have arrived are still read, then the stream ends."""
+        """Take no more calls. Where none runs, what has arrived is still read, then the stream ends."""
         self.ending = True
-        self._socket.shutdown(socket.SHUT_RD)
+        if not self.busy:
+            self._socket.shutdown(socket.SHUT_RD)
+
+    def rest(self) -> None:
+        """No call runs any more."""
+        self.busy = False
+        if self.ending:  # as was said when it was busy
+            self.no_more()
 
     def close(self) -> None:
         """Let go of the socket, without a word to the other end."""
