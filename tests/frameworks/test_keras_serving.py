@@ -50,6 +50,12 @@ MAKE = """
             keras.Input((12,), dtype="int32"), layers.Embedding(50, 8), layers.LSTM(6), layers.Dense(1),
         ])
 
+    def exact_gelu():
+        return keras.Sequential([
+            keras.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="gelu"), layers.Flatten(),
+            layers.Dense(4, "gelu"), layers.Dense(3, "softmax"),
+        ])
+
     def strings():
         words = keras.Input((1,), dtype="string")
         lookup = layers.StringLookup(vocabulary=["a", "b"], output_mode="one_hot")
@@ -65,7 +71,7 @@ MAKE = """
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Several kinds of models, saved by Keras."""
     folder = tmp_path_factory.mktemp("saved")
-    names = ["digits", "conv", "two", "text", "strings"]
+    names = ["digits", "conv", "two", "text", "exact_gelu", "strings"]
     command = [sys.executable, "-c", textwrap.dedent(MAKE), str(folder), *names]
     subprocess.run(command, check=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, timeout=2 * PATIENT_S)
     return folder
@@ -106,7 +112,7 @@ def test_an_imported_tensorflow_may_be_forked(environment: Environment) -> None:
     assert environment.ready.unsafe == ()
 
 
-@pytest.mark.parametrize("name", ["digits", "conv", "two", "text"])
+@pytest.mark.parametrize("name", ["digits", "conv", "two", "text", "exact_gelu"])
 def test_a_model_is_served_by_a_twin_that_agrees_with_keras(
     environment: Environment, light: Environment, saved: Path, tmp_path: Path, plan_of: PlanOf, name: str
 ) -> None:

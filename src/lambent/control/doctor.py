@@ -108,7 +108,8 @@ class Doctor:
         if crew is not None and crew.last_error:
             return CheckView(name, FAILED, f"cannot be woken: {crew.last_error}")
         if unsafe := self._pool.engine.safety(route.plan.revision).unsafe:
-            return CheckView(name, DEGRADED, f"cannot be primed: {'; '.join(unsafe)}")
+            why = "; ".join((*route.plan.remarks, *unsafe))
+            return CheckView(name, DEGRADED, f"cannot be primed: {why}")
         if route.needs_model:
             return CheckView(name, OK, f"has no model yet; {route.spec.train} makes one when it is invoked")
         return CheckView(name, OK, "ready" if route.invocable else "a job")

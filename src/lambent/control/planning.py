@@ -92,20 +92,6 @@ def surroundings_of(request: DeployRequest, *, memory_bytes: int) -> DeploymentS
     return spec
 
 
-def surroundings_of(request: DeployRequest, *, memory_bytes: int) -> DeploymentSpec:
-    """In what the code is imported before it is known what it declares: variables, and memory.
-
-    The request's own `env.NAME`, as they will be for its workers; its largest `memory`, at least
-    `memory_bytes`. Raises `InvalidSpec`.
-    """
-    spec = DeploymentSpec(name="described", kind=Kind.FUNCTION, memory_bytes=memory_bytes)
-    for settings in (request.settings, *request.per_deployment.values()):
-        said = {key: value for key, value in settings.items() if key == "memory" or key.startswith("env.")}
-        wanted = with_settings(spec, said)
-        spec = msgspec.structs.replace(wanted, memory_bytes=max(spec.memory_bytes, wanted.memory_bytes))
-    return spec
-
-
 def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
     """What a process needs to run a revision. Looks at the disk; raises `NotFound` for lost files."""
     spec = revision.spec
@@ -127,6 +113,7 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         env=spec.env,
         memory_bytes=spec.memory_bytes,
         mapped_bytes=sum(each.mapped_bytes for each in serving),
+        remarks=tuple(each.reason for each in serving if each.reason),
         concurrency=spec.concurrency,
         threaded=spec.parallel is Parallel.THREADS,
         threads=spec.threads,

@@ -103,7 +103,7 @@ class Views:
             keep=revision.spec.keep,
             needs_model=needs_model(revision),
             model_number=revision.model_number,
-            unsafe=safety.unsafe,
+            unsafe=(*crew.plan.remarks, *safety.unsafe) if crew and safety.unsafe else safety.unsafe,
             overruled=safety.overruled,
             last_error=crew.last_error if crew else "",
             last_wake=self._pool.wakes.of(revision.project, revision.deployment).last(),

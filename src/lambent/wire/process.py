@@ -75,6 +75,7 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 1  # how many calls it runs at once
     threaded: bool = False  # sync code runs them in threads of its own
     threads: int = 1  # how many the frameworks of a worker may use
+    remarks: tuple[str, ...] = ()  # why its model is not served in the best way
     unsafe_allowed: bool = False  # fork its template whatever was found in it, if a fork of it serves
     timeout_s: float = 60.0
     socket_s: float = 7200.0  # how long a WebSocket may live

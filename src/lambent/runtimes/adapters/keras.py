@@ -43,6 +43,7 @@ def prepare(folder: Path, file: str) -> Serving:
     try:
         free_size(given)  # a model that was never called cannot be exported
         _export(model, exported)
+        _without_erfc(exported)
         onnx.optimise(exported, twin)
         worst = difference(given, onnx.open_file(twin))
     except ValueError as error:
@@ -80,6 +81,32 @@ def _export(model: Any, twin: Path) -> None:
         raise ValueError(f"Keras cannot export it: {text}") from error
     finally:
         logger.setLevel(level)
+
+
+def _without_erfc(path: Path) -> None:
+    """Say `1 - Erf(x)` where the converter says `Erfc(x)`, as in every exact GELU.
+
+    It takes TensorFlow's name over as it is, and ONNX has no such operator.
+    """
+    if b"Erfc" not in path.read_bytes():
+        return
+    from onnx import helper, load, save
+
+    model = load(path)
+    said: list[Any] = []
+    for node in model.graph.node:
+        if node.op_type != "Erfc":
+            said.append(node)
+            continue
+        (x,), (y,) = node.input, node.output
+        one = helper.make_node("Constant", [], [f"{y}/one"], value_float=1.0)
+        # Of the type that x has, whatever that is.
+        cast = helper.make_node("CastLike", [f"{y}/one", x], [f"{y}/like"])
+        erf = helper.make_node("Erf", [x], [f"{y}/erf"])
+        said += [one, cast, erf, helper.make_node("Sub", [f"{y}/like", f"{y}/erf"], [y])]
+    del model.graph.node[:]
+    model.graph.node.extend(said)
+    save(model, path)
 
 
 def _predictor(model: Any) -> Predictor:
