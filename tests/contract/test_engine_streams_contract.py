@@ -103,12 +103,12 @@ def test_a_call_that_is_cancelled_is_left_cleaned_up_and_answered(stage: Stage) 
         worker = await scenery.engine.start(scenery.plan("nap"))
         for number in (1, 2):
             answering = asyncio.ensure_future(worker.call(ask(number), b"{}"))
-            await eventually(lambda: scenery.heard.text.count("begun") == number)  # noqa: B023
+            await eventually(lambda: scenery.heard.text.count("begun") == number)  # noqa: B023 - it is awaited within the turn
             worker.tell(Cancel(number))
             answer, body = await answering
             assert (answer.status, answer.retiring) == (Status.CANCELLED, False)
             assert read_error(body).error_type == "Lambent.Cancelled"
-            await eventually(lambda: scenery.heard.text.count("cleaned") == number)  # noqa: B023
+            await eventually(lambda: scenery.heard.text.count("cleaned") == number)  # noqa: B023 - it is awaited within the turn
         worker.tell(Cancel(2))  # too late, and about nobody
         answer, _ = await worker.call(ask(3), b'{"quick":1}')
         assert answer.status is Status.OK

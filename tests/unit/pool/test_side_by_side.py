@@ -132,7 +132,9 @@ def test_one_that_retires_lets_what_runs_beside_it_finish() -> None:
             assert (await waits).status is Status.OK  # in a worker that takes calls
             assert (await long).status is Status.OK
             assert n.workers() <= 1
-            assert all(member.state is not State.BUSY for member in n.pool.crew("f-1").members)  # type: ignore[union-attr]
+            crew = n.pool.crew("f-1")
+            assert crew is not None
+            assert all(member.state is not State.BUSY for member in crew.members)
 
     run(story())
 

@@ -64,6 +64,11 @@ def pair() -> Iterator[tuple[socket.socket, Stream]]:
     signal.signal(CANCEL_SIGNAL, before)
 
 
+def looping(stream: Stream, servable: Any) -> Loop:
+    quiet: Any = Quiet()
+    return Loop(stream, servable, quiet, one_shot=False)
+
+
 def call(number: int) -> Call:
     return Call(number, f"invocation-{number}", 1000.0)
 
@@ -116,7 +121,7 @@ def test_a_signal_between_any_two_steps_loses_no_call_and_no_frame(
         sent.insert(chance.randint(number, len(sent)), encode(Cancel(number)))
     sent.append(encode(Stop()))
     ours.sendall(b"".join(sent))
-    loop = Loop(stream, wander, Quiet(), one_shot=False)  # type: ignore[arg-type]
+    loop = looping(stream, wander)
     loop.listen()
     sys.settrace(interrupted(seed, 0.02))
     try:
@@ -152,7 +157,7 @@ def test_a_real_signal_ends_code_that_sleeps_and_code_that_computes(
         while True:
             pass
 
-    loop = Loop(stream, busy, Quiet(), one_shot=False)  # type: ignore[arg-type]
+    loop = looping(stream, busy)
     loop.listen()
 
     def server() -> None:
@@ -211,7 +216,7 @@ def test_a_body_that_does_not_fit_is_the_fault_of_its_own_call(
 
     frames = encode(call(1), b"{}") + encode(call(2), bytes(big)) + encode(call(3), b"{}") + encode(Stop())
     ours.sendall(frames)
-    loop = Loop(stream, looks, Quiet(), one_shot=False)  # type: ignore[arg-type]
+    loop = looping(stream, looks)
     loop.listen()
     assert loop.run() == 0
     stream.close()
@@ -250,7 +255,7 @@ def test_a_stream_waits_when_its_credit_is_gone_and_goes_on_with_more(
 
     talking = threading.Thread(target=server)
     talking.start()
-    assert Loop(stream, pours, Quiet(), one_shot=False).run() == 0  # type: ignore[arg-type]
+    assert looping(stream, pours).run() == 0
     talking.join()
     assert sum(isinstance(header, Chunk) for header in seen) == 100
 
@@ -269,7 +274,7 @@ def test_what_a_thread_says_after_the_answer_is_not_sent(pair: tuple[socket.sock
         return Reply(b"{}")
 
     ours.sendall(b"".join(encode(call(number), b"{}") for number in range(1, 11)) + encode(Stop()))
-    assert Loop(stream, leaves, Quiet(), one_shot=False).run() == 0  # type: ignore[arg-type]
+    assert looping(stream, leaves).run() == 0
     for thread in threads:
         thread.join()
     stream.close()
