@@ -222,6 +222,7 @@ class Server:
             native=NativeDoor(
                 invoker=self.dispatcher,
                 apps=apps,
+                routes=self.routes,
                 acceptance=acceptance,
                 keys=self.keys,
                 clock=clock,

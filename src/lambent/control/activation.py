@@ -12,8 +12,8 @@ import msgspec
 from lambent.clock import Clock
 from lambent.control.planning import needs_model, plan_of
 from lambent.core.canary import Guard
-from lambent.core.errors import LambentError
-from lambent.core.routing import OWN, Split, check_header
+from lambent.core.errors import InvalidSpec, LambentError
+from lambent.core.routing import OWN, Split
 from lambent.core.spec import DeploymentSpec, Kind, Temperature
 from lambent.engines.base import Engine
 from lambent.pool.routes import Arrangement, Route, Routes
@@ -108,7 +108,6 @@ class Activation:
 
     async def try_out(self, wanted: Revision, active: str, canary: Canary) -> Revision:
         """Store it without making it active, and let it have its share. Raises `Conflict`, `StorageFull`."""
-        check_header(canary.sticky_header)
         alias = Alias(
             project=wanted.project,
             deployment=wanted.deployment,
@@ -185,6 +184,15 @@ class Activation:
         self._routes.remove(project, name)
         for alias in self._trials.watched(project, name):
             self._trials.watch((project, name, alias), None)
+
+
+def check_alike(one: DeploymentSpec, other: DeploymentSpec) -> None:
+    """Raise `InvalidSpec` unless both can answer the same request."""
+    if one.interface is not other.interface:
+        raise InvalidSpec(
+            f"a revision that is called by {one.interface} and one that is called by {other.interface} "
+            "cannot share traffic"
+        )
 
 
 def _split(alias: Alias) -> Split:

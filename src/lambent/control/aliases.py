@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from lambent.clock import Clock
-from lambent.control.activation import Activation
+from lambent.control.activation import Activation, check_alike
 from lambent.control.holding import Names, to_its_end
 from lambent.control.planning import needs_model
 from lambent.core.canary import Action, Verdict
@@ -172,6 +172,8 @@ class Aliasing:
             raise InvalidSpec("a percent and bounds are for two revisions, one of which is on trial")
         if candidate is not None and candidate.id == revision.id:
             raise InvalidSpec(f"revision {revision.number} cannot be tried beside itself")
+        if candidate is not None:
+            check_alike(revision.spec, candidate.spec)
         made = Alias(
             project=revision.project,
             deployment=revision.deployment,

@@ -14,12 +14,13 @@ from typing import Final
 
 import msgspec
 
-from lambent.control.activation import Activation
+from lambent.control.activation import Activation, check_alike
 from lambent.control.drafting import Draft, Drafting
 from lambent.control.holding import Names, to_its_end
 from lambent.control.planning import needs_model
 from lambent.control.registry import Registry
 from lambent.core.errors import LambentError, NotFound
+from lambent.core.routing import check_header
 from lambent.core.spec import Kind
 from lambent.storage import base
 from lambent.storage.base import Model, Revision
@@ -82,9 +83,11 @@ class Deployments:
         or the model cannot be loaded, `Conflict` where another app has the name, `StorageFull`.
         Cancelled before all of it is loaded it does nothing, and ends the load; later it is seen through.
         """
+        if request.canary is not None:
+            check_header(request.canary.sticky_header)
         drafts = await self._drafting.drafts(project, request)
         async with self._names.held(project, [draft.name for draft in drafts]):
-            candidates = [await self._candidate(project, draft) for draft in drafts]
+            candidates = [await self._candidate(project, draft, request.canary) for draft in drafts]
             async with self._given_up_if_it_fails(candidate.revision for candidate in candidates):
                 for candidate in candidates:
                     await self._activation.load(candidate.revision)
@@ -156,9 +159,12 @@ class Deployments:
             raise NotFound(f"there is no deployment {name!r}; `lambent ls` lists what there is")
         return found
 
-    async def _candidate(self, project: str, draft: Draft) -> Candidate:
+    async def _candidate(self, project: str, draft: Draft, canary: Canary | None) -> Candidate:
         before = await asyncio.to_thread(self._store.find, project, draft.name)
         base.check_owner(before, draft.planned.app)
+        if canary is not None and before is not None:
+            active = await asyncio.to_thread(self._store.revision, before.active_revision)
+            check_alike(active.spec, draft.planned.spec)
         model = await self._model(project, draft)
         wanted = await self._activation.wanted(project, draft.planned.spec, draft.code_digest, model)
         return Candidate(draft, wanted, model, before.active_revision if before else "")

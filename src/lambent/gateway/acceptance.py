@@ -55,7 +55,10 @@ class Acceptance:
         Raises `NotFound` and `CallerFault` where the deployment cannot be invoked, `KeyReused`, and what the
         queue raises.
         """
-        spec = self._routes.invocable(invocation.project, invocation.deployment).spec
+        target = self._routes.target(
+            invocation.project, invocation.deployment, alias=invocation.alias, key=invocation.sticky
+        )
+        spec = target.spec
         if spec.webhook and not terms.webhook:
             terms = msgspec.structs.replace(terms, webhook=spec.webhook, reach=Reach.ANY)
         if not key:

@@ -314,6 +314,8 @@ class AsyncQueue:
             body=ticket.body,
             content_type=ticket.content_type,
             client_context=ticket.client_context,
+            alias=ticket.alias,
+            sticky=ticket.sticky,
         )
         try:
             return await self._invoke(invocation)
@@ -364,6 +366,8 @@ class AsyncQueue:
             due_unix_ms=due_unix_ms,
             created_unix_ms=now_unix_ms,
             client_context=invocation.client_context,
+            alias=invocation.alias,
+            sticky=invocation.sticky,
             order_key=terms.order_key,
             webhook=terms.webhook,
             webhook_reach=terms.reach,

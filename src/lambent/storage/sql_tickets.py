@@ -20,6 +20,7 @@ CHANGING: Final = (
 KEPT_FINAL: Final = (TicketState.SUCCEEDED, TicketState.DEAD, TicketState.CANCELLED)
 EMPTIED: Final = {
     "state": TicketState.FORGOTTEN.value, "body": b"", "result": b"", "error": "", "client_context": "",
+    "sticky": "",
 }  # fmt: skip
 
 # Written down once: to build a statement costs more than to run it.

@@ -160,6 +160,7 @@ class House:
             native=NativeDoor(
                 invoker=self.invoker,
                 apps=apps,
+                routes=self.routes,
                 acceptance=acceptance,
                 keys=self.keys,
                 clock=self.clock,

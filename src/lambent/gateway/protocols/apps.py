@@ -7,6 +7,7 @@ from typing import Final
 from lambent.clock import Clock
 from lambent.core.errors import LambentError, NotFound
 from lambent.core.invocation import Invocation, Principal, Role, Status, new_id
+from lambent.gateway.address import alias_of, sticky_of
 from lambent.gateway.apps import AppRelay, asked_of, whole
 from lambent.gateway.auth import Keys
 from lambent.gateway.bodies import Bodies, Hold
@@ -41,9 +42,9 @@ class AppsDoor:
         self._body_bytes_max: Final = body_bytes_max
         self._open: Final[set[SocketRelay]] = set()
 
-    def serves(self, project: str, name: str) -> bool:
+    def serves(self, project: str, name: str, alias: str) -> bool:
         """Whether requests to this deployment are its own business."""
-        return self._plan(project, name) is not None
+        return self._plan(project, name, alias) is not None
 
     async def answer(
         self, request: Request, principal: Principal, *, root_path: str, name: str
@@ -58,11 +59,14 @@ class AppsDoor:
         deadline_s = deadline_of(request.headers, self._clock.now_s())
         beginning, more = await request.first(self._body_bytes_max, hold)
         request.invocation_id = new_id()
+        alias = alias_of(request.headers)
         invocation = Invocation(
             id=request.invocation_id,
             project=principal.project,
             deployment=name,
             body=beginning,
+            alias=alias,
+            sticky=sticky_of(request.headers, self._routes, principal.project, name, alias),
             more=more,
             asked=asked_of(request.scope, root_path=root_path),
             deadline_s=deadline_s,
@@ -94,7 +98,8 @@ class AppsDoor:
             principal = await self._keys.authenticate(request.headers)
             principal.require(Role.INVOKE)
             name = request.path[len(prefix) :].partition("/")[0]
-            if (plan := self._plan(principal.project, name)) is None:
+            alias = alias_of(request.headers)
+            if (plan := self._plan(principal.project, name, alias)) is None:
                 raise NotFound(f"there is no deployment {name!r} that speaks WebSocket")
             request.invocation_id = new_id()
             invocation = Invocation(
@@ -102,6 +107,8 @@ class AppsDoor:
                 project=principal.project,
                 deployment=name,
                 body=b"",
+                alias=alias,
+                sticky=sticky_of(request.headers, self._routes, principal.project, name, alias),
                 more=True,
                 asked=asked_of(scope, root_path=prefix + name),
                 deadline_s=deadline_of(request.headers, self._clock.now_s()),
@@ -119,6 +126,10 @@ class AppsDoor:
         for relay in tuple(self._open):
             relay.go_away()
 
-    def _plan(self, project: str, name: str) -> RevisionPlan | None:
+    def _plan(self, project: str, name: str, alias: str) -> RevisionPlan | None:
+        """What answers, if that speaks HTTP: of the two that share an alias, either both do or none."""
         route = self._routes.get(project, name)
-        return route.plan if route is not None and route.plan.runtime is Runtime.ASGI else None
+        if route is None or not route.invocable:
+            return None
+        plan = self._routes.target(project, name, alias=alias, key="").plan
+        return plan if plan.runtime is Runtime.ASGI else None

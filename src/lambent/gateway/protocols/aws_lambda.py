@@ -27,7 +27,9 @@ from lambent.core.invocation import (
     Status,
     new_id,
 )
+from lambent.core.routing import OWN
 from lambent.gateway.acceptance import Acceptance
+from lambent.gateway.address import sticky_of
 from lambent.gateway.auth import Keys
 from lambent.gateway.bodies import ANYBODY, Bodies, Hold
 from lambent.gateway.deadline import check_none, deadline_of
@@ -192,7 +194,7 @@ class AwsLambdaDoor:
 
     async def _run(self, asked: Asked, function: FunctionName) -> Reply:
         deadline_s = deadline_of(asked.request.headers, self._clock.now_s())
-        invocation = _invocation(asked, function, deadline_s=deadline_s)
+        invocation = _invocation(asked, function, self._routes, deadline_s=deadline_s)
         try:
             answered = await self._run_once(asked, invocation)
         except UserFault as error:
@@ -216,19 +218,20 @@ class AwsLambdaDoor:
             raise aws_lambda.too_large(self._limits.event_bytes_max)
         check_none(asked.request.headers)
         ticket = await self._acceptance.accept(
-            _invocation(asked, function), key=asked.header(b"amz-sdk-invocation-id")
+            _invocation(asked, function, self._routes), key=asked.header(b"amz-sdk-invocation-id")
         )
         return Reply(202, [*_request_id(ticket.id), (b"x-amz-executed-version", _version(function))])
 
     def _outcome(self, asked: Asked, function: FunctionName, answered: Answered) -> Reply:
         outcome, request_id = answered.outcome, answered.invocation_id
+        version = self._executed(function, outcome)
         headers = [
             *_request_id(request_id),
-            (b"x-amz-executed-version", _version(function)),
+            (b"x-amz-executed-version", version),
             *outcome_headers(request_id, outcome),
         ]
         if asked.header(b"x-amz-log-type") == "Tail":
-            log = aws_lambda.log_result(request_id, _version(function).decode(), outcome)
+            log = aws_lambda.log_result(request_id, version.decode(), outcome)
             headers.append((b"x-amz-log-result", log.encode()))
         error = outcome.error
         if outcome.status is Status.OK and len(outcome.body) > self._limits.response_bytes_max:
@@ -275,28 +278,43 @@ class AwsLambdaDoor:
         return _configuration(asked, self._route(asked, function), function.qualifier or LATEST)
 
     def _route(self, asked: Asked, function: FunctionName) -> Route:
-        """The route that a name stands for. Of the numbered versions only the active one answers."""
+        """The route that a name stands for. Of the numbered versions only the active one answers.
+
+        Where an alias is split, that is one of two.
+        """
         arn = asked.place.function_arn(function.name, function.qualifier)
         if self._routes.get(asked.principal.project, function.name) is None:
             raise aws_lambda.not_found(arn)
         route = self._routes.invocable(asked.principal.project, function.name)
-        if function.qualifier not in ("", LATEST, str(route.plan.number)):
+        if function.qualifier in ("", LATEST, str(route.plan.number)):
+            return route
+        if self._routes.split(route.project, route.name, function.qualifier) is None:
             raise aws_lambda.not_found(arn)
-        return route
+        return self._routes.target(route.project, route.name, alias=function.qualifier, key="")
+
+    def _executed(self, function: FunctionName, outcome: Outcome) -> bytes:
+        """As on AWS: which version an alias stood for, else what was asked for."""
+        ran = self._routes.of_revision(outcome.revision) if _alias(function) else None
+        return str(ran.plan.number).encode() if ran else _version(function)
 
 
-def _invocation(asked: Asked, function: FunctionName, *, deadline_s: float | None = None) -> Invocation:
+def _invocation(
+    asked: Asked, function: FunctionName, routes: Routes, *, deadline_s: float | None = None
+) -> Invocation:
     """Raises `Fault` for a payload that is not JSON, and for a client context that is none."""
     if asked.body:
         try:
             check_json(asked.body)
         except msgspec.DecodeError as error:
             raise aws_lambda.unparsable(str(error)) from error
+    project, alias = asked.principal.project, _alias(function)
     return Invocation(
         id=asked.request.invocation_id,
-        project=asked.principal.project,
+        project=project,
         deployment=function.name,
         body=asked.body,
+        alias=alias,
+        sticky=sticky_of(asked.request.headers, routes, project, function.name, alias),
         client_context=_client_context(asked.header(b"x-amz-client-context")),
         print_tail=PrintTail.KEPT if asked.header(b"x-amz-log-type") == "Tail" else PrintTail.DROPPED,
         deadline_s=deadline_s,
@@ -342,6 +360,11 @@ def _json(asked: Asked, value: object) -> Reply:
 
 def _request_id(invocation_id: str) -> list[Header]:
     return [(b"x-amzn-requestid", invocation_id.encode())]
+
+
+def _alias(function: FunctionName) -> str:
+    is_version = function.qualifier == LATEST or function.qualifier.isdecimal()
+    return OWN if is_version else function.qualifier
 
 
 def _version(function: FunctionName) -> bytes:

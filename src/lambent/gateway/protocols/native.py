@@ -9,9 +9,11 @@ from typing import Final
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.errors import CallerFault, LambentError, NotFound
+from lambent.core.errors import CallerFault, LambentError
 from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Role, Status, new_id
+from lambent.core.routing import OWN
 from lambent.gateway.acceptance import Acceptance, KeyReused
+from lambent.gateway.address import alias_of, sticky_of
 from lambent.gateway.auth import Keys
 from lambent.gateway.bodies import Bodies, Hold
 from lambent.gateway.deadline import check_none, deadline_of
@@ -29,6 +31,7 @@ from lambent.gateway.responses import (
     refusal,
     type_header,
 )
+from lambent.pool.routes import Routes
 from lambent.wire import problem
 
 INVOKE: Final = "/invoke/"
@@ -56,6 +59,7 @@ class NativeDoor:
         *,
         invoker: Invoker,
         apps: AppsDoor,
+        routes: Routes,
         acceptance: Acceptance,
         keys: Keys,
         clock: Clock,
@@ -64,6 +68,7 @@ class NativeDoor:
     ) -> None:
         self._invoker: Final = invoker
         self._apps: Final = apps
+        self._routes: Final = routes
         self._later: Final = LaterDoor(acceptance, keys)
         self._keys: Final = keys
         self._clock: Final = clock
@@ -83,15 +88,16 @@ class NativeDoor:
         principal = await self._keys.authenticate(request.headers)
         principal.require(Role.INVOKE)
         name = request.path[len(INVOKE) :].partition("/")[0]
-        if self._apps.serves(principal.project, name) and not wants_async(request.headers):
+        alias = self._alias(request, principal.project, name)
+        if self._apps.serves(principal.project, name, alias) and not wants_async(request.headers):
             return await self._apps.answer(request, principal, root_path=INVOKE + name, name=name)
         if request.method not in ("POST", "PUT"):
             return not_allowed(request.method, request.path, ("POST", "PUT"))
         async with self._bodies.hold(principal.project) as hold:
-            return await self._invoke(request, principal, hold)
+            return await self._invoke(request, principal, hold, alias)
 
-    async def _invoke(self, request: Request, principal: Principal, hold: Hold) -> Reply | None:
-        invocation = await self._invocation(request, principal, hold)
+    async def _invoke(self, request: Request, principal: Principal, hold: Hold, alias: str) -> Reply | None:
+        invocation = await self._invocation(request, principal, hold, alias)
         key = _idempotency_key(request.headers)
         if wants_async(request.headers):
             check_none(request.headers)
@@ -110,17 +116,26 @@ class NativeDoor:
         told = request.invocation_id
         return refusal(error, [(b"lambent-invocation-id", told.encode())] if told else [])
 
-    async def _invocation(self, request: Request, principal: Principal, hold: Hold) -> Invocation:
-        if request.query.get("alias"):
-            raise NotFound(f"the deployment has no alias {request.query['alias']!r}")
+    def _alias(self, request: Request, project: str, name: str) -> str:
+        """The header's, or the query's unless that is the business of an application."""
+        alias = alias_of(request.headers)
+        if alias or not request.scope["query_string"] or self._apps.serves(project, name, OWN):
+            return alias
+        return request.query.get("alias", OWN)
+
+    async def _invocation(self, request: Request, principal: Principal, hold: Hold, alias: str) -> Invocation:
+        name = request.path[len(INVOKE) :].partition("/")[0]
+        sticky = sticky_of(request.headers, self._routes, principal.project, name, alias)
         deadline_s = deadline_of(request.headers, self._clock.now_s())
         body = await request.body(self._body_bytes_max, hold)
         request.invocation_id = new_id()
         return Invocation(
             id=request.invocation_id,
             project=principal.project,
-            deployment=request.path[len(INVOKE) :].partition("/")[0],
+            deployment=name,
             body=body,
+            alias=alias,
+            sticky=sticky,
             content_type=_content_type(request.headers.get(b"content-type"), body),
             deadline_s=deadline_s,
         )
