@@ -88,7 +88,8 @@ class Client:
         """
         from lambent.client.bundle import pack  # a fifth of this module's load time, for deploys alone
 
-        with_settings(DeploymentSpec(name=name or "unnamed", kind=Kind.FUNCTION), settings or {})
+        # What it is, is not known yet; a model may have any setting.
+        with_settings(DeploymentSpec(name=name or "unnamed", kind=Kind.MODEL), settings or {})
         bundle = pack(target)
         size_bytes = bundle.archive.size_bytes
         answer = self._transport.request(

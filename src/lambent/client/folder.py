@@ -49,7 +49,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{file} is not right: {error}") from error
     for name, settings in read.deployments.items():
         try:
-            with_settings(DeploymentSpec(name=name, kind=Kind.FUNCTION), flat(settings))
+            with_settings(DeploymentSpec(name=name, kind=Kind.MODEL), flat(settings))  # it may have any
         except InvalidSpec as error:
             raise BundleError(f"{file} is not right: [deployments.{name}] {error}") from error
     return read
