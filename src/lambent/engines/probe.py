@@ -9,7 +9,7 @@ from typing import Final
 from lambent.engines.base import WorkerGone
 from lambent.engines.endings import ended
 from lambent.engines.local_worker import fork_worker
-from lambent.engines.template import Template, TemplateGone
+from lambent.engines.template import Template, TemplateGone, TemplateHung
 from lambent.wire.process import ChildRole, RevisionPlan
 
 # A rehearsal takes milliseconds; what takes this long waits for something that will not come.
@@ -22,14 +22,18 @@ async def probe(template: Template, plan: RevisionPlan, *, timeout_s: float) -> 
 
     Raises `LoadFailed` for what is the fault of user code and would be in every worker, `TemplateGone`.
     """
-    worker, _ = await fork_worker(
-        template,
-        f"p-{os.urandom(6).hex()}",
-        ChildRole.PROBE,
-        plan,
-        body_bytes_max=BODY_BYTES_MAX,
-        on_chunk=lambda _: None,
-    )
+    try:
+        worker, _ = await fork_worker(
+            template,
+            f"p-{os.urandom(6).hex()}",
+            ChildRole.PROBE,
+            plan,
+            body_bytes_max=BODY_BYTES_MAX,
+            on_chunk=lambda _: None,
+        )
+    except TemplateHung:
+        # As where `logging`'s lock was left held: what runs before each fork waits for it.
+        return ("it hung when it was told to fork: something that is to run before a fork waits without end",)
     try:
         async with asyncio.timeout(timeout_s):
             await worker.hello()

@@ -41,6 +41,10 @@ class TemplateGone(Exception):
     """The template ended, for no fault of what was asked of it. Another one may be started."""
 
 
+class TemplateHung(TemplateGone):
+    """It was told to fork and did not, and was ended for that."""
+
+
 class Born(msgspec.Struct, frozen=True):
     """A child that a template forked, and what the fork cost."""
 
@@ -107,8 +111,9 @@ class Template:
     async def fork(self, child: str, role: ChildRole, plan: RevisionPlan, descriptors: Sequence[int]) -> Born:
         """Fork a child; the descriptors stay the caller's to close.
 
-        A child whose asker was cancelled is killed as soon as it is born. Raises `TemplateGone`, and
-        `PlatformFault` when the kernel refuses to fork.
+        A child whose asker was cancelled is killed as soon as it is born. Raises `TemplateGone`, of which
+        `TemplateHung` is the kind that did nothing for a long time, and `PlatformFault` when the kernel
+        refuses to fork.
         """
         if not self.usable:
             raise TemplateGone(self.name)
@@ -118,7 +123,10 @@ class Template:
             async with asyncio.timeout(self._fork_timeout_s):
                 await self._control.send(Fork(child, role, plan), descriptors)
                 return await owed(self.process, born)
-        except (ControlEnded, TimeoutError):
+        except TimeoutError:
+            self.process.kill()
+            raise TemplateHung(self.name) from None
+        except ControlEnded:
             self.process.kill()
             raise TemplateGone(self.name) from None
         except BaseException:

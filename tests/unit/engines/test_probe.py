@@ -80,6 +80,20 @@ def test_a_lock_that_was_held_at_the_fork_is_found(real: LocalStage) -> None:
     real.play(story, load_timeout_s=PATIENT_S, probe_timeout_s=2.0)
 
 
+def test_a_template_that_hangs_before_its_fork_is_found(real: LocalStage) -> None:
+    async def story(scenery: Scenery) -> None:
+        primed = await scenery.engine.prime(scenery.plan("stuck"))
+        assert primed.temperature is Temperature.WARM
+        assert primed.unsafe[0].startswith("it hung when it was told to fork")
+        await eventually(lambda: scenery.count("template") == 0)
+        worker = await scenery.engine.start(scenery.plan("stuck"))
+        answer, _ = await worker.call(ask(), b"{}")
+        assert answer.status is Status.OK
+
+    real.write("stuck", HOLDS_A_LOCK.replace("after_in_child", "before"))
+    real.play(story, load_timeout_s=PATIENT_S, probe_timeout_s=2.0)
+
+
 def test_what_would_fail_in_every_worker_fails_the_load(real: LocalStage) -> None:
     async def story(scenery: Scenery) -> None:
         with pytest.raises(LoadFailed, match="no route to the vault"):
