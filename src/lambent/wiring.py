@@ -69,6 +69,7 @@ from lambent.pool.autoscaler import Autoscaler
 from lambent.pool.notebook import Notebook
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Routes
+from lambent.pool.sharing import Weigher
 from lambent.pool.thermostat import Thermostat
 from lambent.pool.trials import Trials
 from lambent.settings import BODIES_SHARE, BUDGET_SHARE, Settings
@@ -108,6 +109,7 @@ class Server:
             policy=settings.keep_policy,
             census=lambda: asyncio.to_thread(self.engine.census),
         )  # fmt: skip
+        self.weigher = Weigher(self.pool, self.routes, clock, weigh=self.engine.weigh)
         self.notebook = Notebook(settings.state_dir / "learned.jsonl", self.thermostat, clock)
         self.autoscaler = Autoscaler(
             self.pool, self.routes, clock,
@@ -288,6 +290,7 @@ class Server:
         await asyncio.to_thread(self.notebook.load)
         loops = (
             self.autoscaler.run(),
+            self.weigher.run(),
             self.thermostat.run(),
             self.notebook.run(),
             self.trials.run(),

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambent.core.sharing import NICE_MAX, NICE_STEP, Claim, divide, niceness, places, shares
+from lambent.core.sharing import (
+    NICE_MAX,
+    NICE_STEP,
+    Claim,
+    Need,
+    allot,
+    divide,
+    niceness,
+    places,
+    shares,
+)
 
 wants = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0, 1e6), min_size=1)
 claims = st.lists(
@@ -115,3 +125,26 @@ def test_projects_weigh_the_same_in_sum_up_to_the_steps_of_niceness(busy: list[C
 def test_places(mine: int, taken: int, most: int, may: int) -> None:
     assert places(mine=mine, all_taken=taken, places_max=most, projects=2) == may
     assert places(mine=mine, all_taken=taken, places_max=most, projects=1) == max(0, most - taken)
+
+
+def need(project: str, have: int, wanted: int, *, least: int = 1, worker_bytes: int = 10) -> Need:
+    return Need(
+        project=project, deployment="f", have=have, wanted=wanted, least=least, worker_bytes=worker_bytes
+    )
+
+
+@pytest.mark.parametrize(
+    ("needs", "free_bytes", "allotted"),
+    [
+        pytest.param([need("a", 7, 20), need("b", 1, 20)], 0, [4, 4], id="half and half"),
+        pytest.param([need("a", 7, 20), need("b", 1, 2)], 0, [6, 2], id="who wants two has two"),
+        pytest.param([need("a", 8, 20)], 25, [10], id="alone it has all that there is"),
+        pytest.param([need("a", 7, 20, least=7), need("b", 1, 9)], 0, [7, 4], id="what is promised is kept"),
+        pytest.param(
+            [need("a", 8, 20), need("b", 0, 20, worker_bytes=40)], 0, [4, 1], id="memory counts, not workers"
+        ),
+    ],
+)
+def test_workers_where_memory_is_short(needs: list[Need], free_bytes: int, allotted: list[int]) -> None:
+    answer = allot(needs, free_bytes=free_bytes)
+    assert [answer[one.project, "f"] for one in needs] == allotted

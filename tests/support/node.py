@@ -51,6 +51,7 @@ class Node:
         budget_bytes: int,
         policy: PolicyName,
     ) -> None:
+        self.tasks = tasks
         self.clock = VirtualClock()
         self.routes = Routes()
         self.engine = MemoryEngine(script, clock=self.clock)

@@ -8,13 +8,14 @@ Networks", section 6.5.2).
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from math import log
+from math import floor, log
 from typing import Final, TypeVar
 
 import msgspec
 
 NICE_STEP: Final = 1.25  # between two levels of niceness the kernel gives so much more time
 NICE_MAX: Final = 19
+ROUNDING: Final = 1e-9
 KEPT_SHARE: Final = 0.125  # of the places in a queue's turns, for projects that have none
 KEPT_PLACES: Final = 2  # from so many places on one is kept
 
@@ -85,3 +86,38 @@ def places(*, mine: int, all_taken: int, places_max: int, projects: int) -> int:
         return max(0, places_max - all_taken)
     kept = max(1, int(places_max * KEPT_SHARE))
     return max(int(not mine and all_taken < places_max), places_max - all_taken - kept)
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """The workers of one deployment where there is no memory for all that are wanted.
+
+    It has `have` and could use `wanted`; `least` are its own in any case: promised, or the only one.
+    """
+
+    project: str
+    deployment: str
+    have: int
+    wanted: int
+    least: int
+    worker_bytes: int
+
+
+def allot(needs: Iterable[Need], *, free_bytes: int) -> Mapping[Owner, int]:
+    """How many workers each may have in the memory that all of them have now and in what is free.
+
+    In whole workers. Nobody is told to give up what no other wants.
+    """
+    known = {(need.project, need.deployment): need for need in needs}
+    claims = [
+        Claim(
+            project=need.project,
+            deployment=need.deployment,
+            wanted=float(max(need.wanted, need.least) * need.worker_bytes),
+        )
+        for need in known.values()
+    ]
+    capacity = free_bytes + sum(need.have * need.worker_bytes for need in known.values())
+    return {
+        owner: max(known[owner].least, floor(share / known[owner].worker_bytes + ROUNDING))
+        for owner, share in divide(claims, capacity).items()
+    }

@@ -21,6 +21,7 @@ from typing import Final
 from lambent.clock import Clock
 from lambent.core.errors import Draining, LambentError, LoadFailed, PlatformFault
 from lambent.core.spec import Temperature
+from lambent.engines import weights
 from lambent.engines.base import LogSink, Primed, ProcessFacts, Safety, WorkerGone
 from lambent.engines.environments import Environments, EnvironmentSettings
 from lambent.engines.local_worker import LocalWorker, fork_worker
@@ -93,6 +94,7 @@ class LocalEngine:
             check=check,
         )
         self._workers: Final[dict[str, LocalWorker]] = {}
+        self._means: Final = weights.means()
         self._parked: Final = Parked(self._park, awake=self._awake)
         self._starting: Final[Counter[str]] = Counter()
         self._closed = False
@@ -260,6 +262,11 @@ class LocalEngine:
         worker.on_exit(lambda: self._forget(worker))
         self._strays.patrol()
         return worker
+
+    def weigh(self, worker_id: str, nice: int) -> bool:
+        """Make a worker so nice to others, 0 to 19; whether that could be done now."""
+        worker = self._workers.get(worker_id)
+        return worker is not None and weights.weigh(worker.pid, nice, self._means)
 
     def _forget(self, worker: LocalWorker) -> None:
         served = self._workers.pop(worker.worker_id, None)  # one that was parked to its end never did

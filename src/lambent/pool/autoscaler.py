@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 from lambent.clock import Clock
-from lambent.core.autoscaling import Load, decide
+from lambent.core.autoscaling import Load, Reason, decide
 from lambent.core.schedule import Schedule, read_schedule, scheduled_workers
 from lambent.core.spec import Temperature
 from lambent.pool.crew import Crew
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes
+from lambent.pool.sharing import Room, share_out
 from lambent.pool.traffic import Traffic
 
 # Between somebody's waiting and the look at it. Long enough for a burst to have arrived and for a worker of a
@@ -23,13 +24,6 @@ MINUTE_MS: Final = 60_000
 TELL_S: Final = 60.0
 
 log = logging.getLogger(__name__)
-
-
-class Room(Protocol):
-    """Who knows how much memory there is: the thermostat."""
-
-    def grant(self, revision: str, workers: int) -> int:
-        """How many of so many more workers there is room for. What is granted counts as taken."""
 
 
 class Timetable:
@@ -81,10 +75,14 @@ class Autoscaler:
     def tick(self) -> None:
         """One look at every route."""
         now_s = self._clock.now_s()
-        for route in self._routes.live():
-            crew = self._pool.crew(route.plan.revision)
-            if crew is not None and not crew.retired:
-                self._scale(route, crew, now_s)
+        crews = [(route, crew) for route in self._routes.live() if (crew := self._crew(route))]
+        for route, crew in crews:
+            self._scale(route, crew, now_s)
+        share_out(crews, self._room)
+
+    def _crew(self, route: Route) -> Crew | None:
+        crew = self._pool.crew(route.plan.revision)
+        return None if crew is None or crew.retired else crew
 
     def _pressed(self, crew: Crew) -> None:
         asyncio.get_running_loop().call_later(REACTION_S, self._relieve, crew)
@@ -100,19 +98,25 @@ class Autoscaler:
         traffic = self._pool.traffic(*route.lane)
         scheduled = self._scheduled(route)
         if not (crew.members or crew.starting or traffic.present or crew.policy.workers_min or scheduled):
+            crew.wanted, crew.cut = 0, False
             return
         load = self._load(crew, traffic, scheduled, now_s)
         traffic.looked(now_s, serving=bool(crew.members))
         decision = decide(crew.policy, load, crew.scaling, now_s=now_s)
         crew.scaling = decision.memory
         least = max(crew.policy.workers_min, min(scheduled, decision.workers), int(bool(traffic.present)))
+        crew.wanted, crew.least = decision.workers, least
         workers = self._affordable(crew, decision.workers, least=least)
+        bounded = crew.cut or decision.reason is Reason.CORES
+        crew.workers_may = max(workers, load.workers_present) if bounded else crew.policy.workers_max
         if workers != load.workers_present:
             log.info(
                 "resize",
                 extra={"deployment": route.name, "workers": workers, "reason": decision.reason.value},
             )
             self._pool.resize(crew, workers)
+        if crew.share is not None:
+            self._pool.give_back(crew, max(crew.share, least))
 
     def _load(self, crew: Crew, traffic: Traffic, scheduled: int, now_s: float) -> Load:
         policy = crew.policy
@@ -156,7 +160,8 @@ class Autoscaler:
         """As many of the wanted workers as there is room for, but what is promised or waited for."""
         have = len(crew.members) + crew.starting
         least = min(wanted, max(have, least))
-        grant = self._room.grant(crew.plan.revision, wanted - least) if wanted > least else 0
+        may = wanted if crew.share is None else min(wanted, max(least, crew.share))
+        grant = self._room.grant(crew.plan.revision, may - least) if may > least else 0
         workers = least + grant if wanted > least else wanted
         if workers < wanted:
             self._tell_cut(crew, wanted, workers)

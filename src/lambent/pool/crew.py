@@ -23,7 +23,9 @@ class Crew:
     stays at its bottom. `cut`: it got fewer workers than it asked for. `let_go`: its idle workers were
     stopped for their memory; `rests`: by hand, and nothing comes back before it is invoked. `pressed`:
     somebody waits beside its workers, and the autoscaler is told. `scaling` is what its last decision left
-    to the next, `workers_may` how many workers it may come to have by it. `awake_s` is when it last got a
+    to the next, `workers_may` how many workers it may come to have by it.
+    `wanted` is what that asked for and `least` what it has in any case; `share` is its part where there is
+    not enough memory for all. `awake_s` is when it last got a
     worker after it had none.
     """
 
@@ -36,6 +38,7 @@ class Crew:
         "failures",
         "idle",
         "last_error",
+        "least",
         "leaving",
         "let_go",
         "members",
@@ -45,9 +48,11 @@ class Crew:
         "rests",
         "retired",
         "scaling",
+        "share",
         "starting",
         "wake_not_before_s",
         "wakes",
+        "wanted",
         "workers_may",
     )  # fmt: skip
 
@@ -66,6 +71,8 @@ class Crew:
         self.pressed = False
         self.scaling = Memory()
         self.workers_may = policy.workers_max
+        self.wanted = self.least = 0
+        self.share: int | None = None
         self.empty_since_s = self.awake_s = now_s
         self.emptied: Final = asyncio.Event()
         self.emptied.set()

@@ -181,6 +181,13 @@ class Pool:
         for _ in range(min(have - workers, len(crew.idle))):
             crew.idle[0].tell(Event.STOP_ASKED)
 
+    def give_back(self, crew: Crew, workers: int) -> None:
+        """Let workers over so many go, those with the fewest calls first, when they have finished them."""
+        surplus = len(crew.members) + crew.starting - workers
+        if surplus > 0:
+            for member in sorted(crew.members, key=lambda one: one.leases)[:surplus]:
+                member.tell(Event.STOP_ASKED)
+
     def cut_off(self) -> None:
         """End every worker now, whatever it runs."""
         for crew in self._crews.values():

@@ -127,6 +127,15 @@ class Thermostat:
         self._room_bytes -= granted * size_bytes
         return granted
 
+    def room_bytes(self) -> int:
+        """What is free for more workers now."""
+        self._look_for_room()
+        return max(0, self._room_bytes)
+
+    def worker_bytes(self, revision: str) -> int:
+        """What one more worker of it takes beside what it shares."""
+        return self._sizes.worker_bytes(revision)
+
     def _look_for_room(self) -> None:
         """What runs now: a burst comes between two plans, and what it runs on was idle in the last one."""
         if (now_s := self._clock.now_s()) < self._room_s + ROOM_S:
