@@ -146,7 +146,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How it ended. `body` is the result as the worker wrote it, or the error as JSON.
 
     `temperature` is the revision's when the invocation arrived. `log_tail` is the last 4 KiB that user code
-    printed.
+    printed. `trace` is the invocation's.
     """
 
     status: Status
@@ -161,6 +161,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
     memory_used_bytes: int = 0
     head: Head | None = None
+    trace: Trace | None = None
 
 
 def new_id() -> str:

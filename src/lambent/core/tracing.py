@@ -57,7 +57,7 @@ def read_parent(traceparent: str, tracestate: Iterable[str] = (), *, xray: str =
 def asked_by(invocation_id: str, trace: Trace | None) -> Trace:
     """The trace of what the invocation asks for."""
     if trace is None:
-        return Trace(_begun_by(invocation_id), span_of(invocation_id))
+        return Trace(trace_id_of(invocation_id, trace), span_of(invocation_id))
     return msgspec.structs.replace(trace, parent_id=span_of(invocation_id))
 
 
@@ -68,13 +68,23 @@ def span_of(invocation_id: str) -> str:
 
 def parent_from(invocation_id: str, trace: Trace | None) -> str:
     """The `traceparent` that the invocation itself writes: whoever reads it is its child."""
-    if trace is None:
-        return f"00-{_begun_by(invocation_id)}-{span_of(invocation_id)}-{FLAGS}"
-    return f"00-{trace.trace_id}-{span_of(invocation_id)}-{trace.flags}"
+    flags = FLAGS if trace is None else trace.flags
+    return f"00-{trace_id_of(invocation_id, trace)}-{span_of(invocation_id)}-{flags}"
 
 
-def _begun_by(invocation_id: str) -> str:
-    return invocation_id.replace("-", "")
+def trace_id_of(invocation_id: str, trace: Trace | None) -> str:
+    """The trace that an invocation belongs to."""
+    return invocation_id.replace("-", "") if trace is None else trace.trace_id
+
+
+def trace_as_text(trace: Trace | None) -> str:
+    """To be kept; empty for none."""
+    return msgspec.json.encode(trace).decode() if trace is not None else ""
+
+
+def trace_from(text: str) -> Trace | None:
+    """What was kept."""
+    return msgspec.json.decode(text, type=Trace) if text else None
 
 
 def _state(headers: Iterable[str]) -> str:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from lambent.core.invocation import Asked, Head, Outcome
+from lambent.core.invocation import Asked, Head, Invocation, Outcome
+from lambent.core.tracing import parent_from
 from lambent.gateway.flow import Flow
 from lambent.gateway.presence import ClientLeft
 from lambent.gateway.relay import break_off
@@ -28,10 +29,10 @@ LINGER_S: Final = 0.01
 class AppRelay:
     """Passes one HTTP exchange through. See `flow.Streams`."""
 
-    def __init__(self, request: Request, invocation_id: str, *, more: bool, rest_bytes_max: int) -> None:
+    def __init__(self, request: Request, invocation: Invocation, *, rest_bytes_max: int) -> None:
         self._request: Final = request
-        self._invocation_id: Final = invocation_id
-        self._more: Final = more
+        self._invocation: Final = invocation
+        self._more: Final = invocation.more
         self._rest_bytes = rest_bytes_max
         self._flow: Flow | None = None
         self._another: Final = asyncio.Event()  # set when another worker has the call
@@ -118,7 +119,8 @@ class AppRelay:
     async def _open(self, head: Head, flow: Flow) -> None:
         headers = [
             *headers_of(head),
-            (b"lambent-invocation-id", self._invocation_id.encode()),
+            (b"lambent-invocation-id", self._invocation.id.encode()),
+            (b"traceresponse", parent_from(self._invocation.id, self._invocation.trace).encode()),
             (b"lambent-revision", flow.revision.encode()),
             (b"lambent-temperature", TEMPERATURES[flow.temperature]),
         ]

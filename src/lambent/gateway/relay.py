@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from lambent.core.invocation import OCTETS, Outcome
+from lambent.core.invocation import OCTETS, Invocation, Outcome
+from lambent.core.tracing import parent_from
 from lambent.gateway.flow import TEXT, Flow, as_json
 from lambent.gateway.presence import Presence
 from lambent.gateway.requests import Request
@@ -30,9 +31,9 @@ class Relay:
     `text/event-stream`, each piece is an event. The head goes out with the first piece.
     """
 
-    def __init__(self, request: Request, invocation_id: str) -> None:
+    def __init__(self, request: Request, invocation: Invocation) -> None:
         self._request: Final = request
-        self._invocation_id: Final = invocation_id
+        self._invocation: Final = invocation
         self._events: Final = EVENTS in request.headers.get(b"accept", b"").decode("latin-1").lower()
         self._passing: asyncio.Task[None] | None = None
         self._opened = False
@@ -84,7 +85,8 @@ class Relay:
         headers: list[Header] = [
             (b"content-type", (EVENTS if self._events else TYPES[form]).encode()),
             (b"cache-control", b"no-cache"),
-            (b"lambent-invocation-id", self._invocation_id.encode()),
+            (b"lambent-invocation-id", self._invocation.id.encode()),
+            (b"traceresponse", parent_from(self._invocation.id, self._invocation.trace).encode()),
             (b"lambent-revision", flow.revision.encode()),
             (b"lambent-temperature", TEMPERATURES[flow.temperature]),
         ]

@@ -11,6 +11,7 @@ import msgspec
 from lambent.core.errors import LambentError, NotFound, Unauthenticated
 from lambent.core.invocation import JSON, OCTETS, Outcome
 from lambent.core.spec import Temperature
+from lambent.core.tracing import parent_from
 from lambent.gateway.requests import WHOLE, Scope, Send
 from lambent.wire import problem
 from lambent.wire.api import Problem
@@ -110,6 +111,7 @@ def outcome_headers(invocation_id: str, outcome: Outcome) -> list[Header]:
         (b"lambent-temperature", TEMPERATURES[outcome.temperature]),
         (b"lambent-billed-ms", b"%d" % outcome.billed_ms),
         (b"server-timing", parts.encode()),
+        (b"traceresponse", parent_from(invocation_id, outcome.trace).encode()),
     ]
 
 

@@ -184,6 +184,7 @@ class Runner:
             memory_bytes=lease.plan.memory_bytes,
             memory_used_bytes=ran.rss_bytes,
             head=ran.head,
+            trace=arrival.invocation.trace,
         )
 
 

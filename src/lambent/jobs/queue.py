@@ -22,6 +22,7 @@ from lambent.core.errors import Conflict, LambentError, NotFound
 from lambent.core.invocation import Invocation, Outcome, Status, new_id
 from lambent.core.sharing import places
 from lambent.core.spec import DeploymentSpec, Kind
+from lambent.core.tracing import trace_as_text, trace_from, trace_id_of
 from lambent.jobs import endings
 from lambent.jobs.commits import PAUSE_S, Commits, Disk
 from lambent.jobs.lanes import Lane, Lanes
@@ -314,6 +315,7 @@ class AsyncQueue:
             body=ticket.body,
             content_type=ticket.content_type,
             client_context=ticket.client_context,
+            trace=trace_from(ticket.trace),
             alias=ticket.alias,
             sticky=ticket.sticky,
         )
@@ -335,7 +337,12 @@ class AsyncQueue:
             lane.dead += 1
             log.warning(
                 "invocation_dead",
-                extra={"invocation": after.id, "deployment": after.deployment, "reason": after.error},
+                extra={
+                    "invocation": after.id,
+                    "trace": trace_id_of(after.id, trace_from(after.trace)),
+                    "deployment": after.deployment,
+                    "reason": after.error,
+                },
             )
         self._lanes.leave(lane, len(before.body))
         self._results_bytes += len(after.result)
@@ -366,6 +373,7 @@ class AsyncQueue:
             due_unix_ms=due_unix_ms,
             created_unix_ms=now_unix_ms,
             client_context=invocation.client_context,
+            trace=trace_as_text(invocation.trace),
             alias=invocation.alias,
             sticky=invocation.sticky,
             order_key=terms.order_key,

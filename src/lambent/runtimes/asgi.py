@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, Final
 from urllib.parse import quote
 
 from lambent.core.invocation import Asked, Head
 from lambent.core.spec import Interface
+from lambent.core.tracing import parent_from
 from lambent.runtimes import logs
 from lambent.runtimes.base import STREAMED, AsyncLine, Body, Loading, More, Reply, Request
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.socket import as_app
-from lambent.wire.frames import Closing, Form
+from lambent.wire.frames import Call, Closing, Form
 from lambent.wire.process import RevisionPlan
 
 Scope = MutableMapping[str, Any]
@@ -29,6 +30,7 @@ App = Callable[
 ]
 
 ACCEPTED: Final = 101
+TRACED: Final = frozenset({"traceparent", "tracestate"})
 CLOSED: Final = 1000
 REFUSED: Final = 403
 # How long a whole answer waits for its application to return, so that most go out in one piece.
@@ -68,7 +70,9 @@ class AsgiServable:
         state = self._lifespan.state if self._lifespan is not None else {}
         exchange = (WebSocket if asked.is_socket else Http)(request, line)
         try:
-            await self._app({**scope_of(asked), "state": dict(state)}, exchange.receive, exchange.send)
+            await self._app(
+                {**scope_of(asked, request.call), "state": dict(state)}, exchange.receive, exchange.send
+            )
         except Exception:
             await exchange.flush()  # frameworks answer with an error of their own and then raise it
             raise
@@ -250,8 +254,8 @@ class Lifespan:
             self._answered.set_result(message)
 
 
-def scope_of(asked: Asked) -> Scope:
-    """The scope of a request."""
+def scope_of(asked: Asked, call: Call) -> Scope:
+    """The scope of a request. Its parent in the trace is this invocation, whoever asked for that."""
     scope: Scope = {
         "type": "websocket" if asked.is_socket else "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -261,13 +265,26 @@ def scope_of(asked: Asked) -> Scope:
         "raw_path": asked.raw_path.encode("latin-1") or quote(asked.path).encode(),
         "root_path": asked.root_path,
         "query_string": asked.query.encode("latin-1"),
-        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in asked.headers],
+        "headers": [
+            *(
+                (name.encode("latin-1"), value.encode("latin-1"))
+                for name, value in asked.headers
+                if name not in TRACED
+            ),
+            *_traced(call),
+        ],
         "client": asked.client,
         "server": None,
     }
     if asked.is_socket:
         return {**scope, "subprotocols": list(asked.subprotocols)}
     return {**scope, "method": asked.method}
+
+
+def _traced(call: Call) -> Iterator[tuple[bytes, bytes]]:
+    yield b"traceparent", parent_from(call.invocation_id, call.trace).encode()
+    if call.trace is not None and call.trace.state:
+        yield b"tracestate", call.trace.state.encode()
 
 
 def load(plan: RevisionPlan, loading: Loading) -> AsgiServable:

@@ -125,7 +125,12 @@ ROUTING: Final = Migration(
     ),
 )
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL, ROUTING)
+TRACING: Final = Migration(
+    name="the trace that an asynchronous invocation belongs to",
+    statements=("ALTER TABLE tickets ADD COLUMN trace TEXT NOT NULL DEFAULT ''",),
+)
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL, ROUTING, TRACING)
 
 
 def migrate(

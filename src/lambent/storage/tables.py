@@ -177,6 +177,7 @@ TICKETS: Final = Table(
     Column("forget_unix_ms", BigInteger),
     Column("alias", Text, nullable=False, server_default=text("''")),
     Column("sticky", Text, nullable=False, server_default=text("''")),
+    Column("trace", Text, nullable=False, server_default=text("''")),
     Index("tickets_of", "project", "deployment", "state", "due_unix_ms"),
     Index("tickets_final", "state", "forget_unix_ms"),
     Index(

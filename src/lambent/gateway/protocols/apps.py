@@ -16,6 +16,7 @@ from lambent.gateway.protocols import Invoker
 from lambent.gateway.requests import Receive, Request, Scope, Send, too_large
 from lambent.gateway.responses import Reply, outcome_headers, problem_reply, refusal
 from lambent.gateway.sockets import SocketRelay
+from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Routes
 from lambent.wire import problem
 from lambent.wire.process import RevisionPlan, Runtime
@@ -70,10 +71,9 @@ class AppsDoor:
             more=more,
             asked=asked_of(request.scope, root_path=root_path),
             deadline_s=deadline_s,
+            trace=trace_of(request.headers, request.scope["headers"]),
         )
-        relay = AppRelay(
-            request, invocation.id, more=more, rest_bytes_max=self._body_bytes_max - len(beginning)
-        )
+        relay = AppRelay(request, invocation, rest_bytes_max=self._body_bytes_max - len(beginning))
         try:
             outcome = await self._invoker.invoke(invocation, client=request.client, streams=relay)
         finally:
@@ -112,6 +112,7 @@ class AppsDoor:
                 more=True,
                 asked=asked_of(scope, root_path=prefix + name),
                 deadline_s=deadline_of(request.headers, self._clock.now_s()),
+                trace=trace_of(request.headers, scope["headers"]),
             )
             relay.idle_s = plan.socket_idle_s
             await relay.end(await self._invoker.invoke(invocation, streams=relay))

@@ -37,6 +37,7 @@ from lambent.gateway.once import Once, size_of
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.requests import Request, check_json
 from lambent.gateway.responses import JSON_HEADER, Header, Reply, headers_of, outcome_headers, type_header
+from lambent.gateway.tracing import XRAY, trace_of
 from lambent.pool.routes import Route, Routes
 from lambent.wire import aws_lambda, sigv4
 from lambent.wire.aws_lambda import LATEST, Fault, FunctionConfiguration, FunctionName, Place
@@ -230,6 +231,8 @@ class AwsLambdaDoor:
             (b"x-amz-executed-version", version),
             *outcome_headers(request_id, outcome),
         ]
+        if outcome.trace is not None and outcome.trace.xray:
+            headers.append((XRAY, outcome.trace.xray.encode("latin-1")))
         if asked.header(b"x-amz-log-type") == "Tail":
             log = aws_lambda.log_result(request_id, version.decode(), outcome)
             headers.append((b"x-amz-log-result", log.encode()))
@@ -318,6 +321,7 @@ def _invocation(
         client_context=_client_context(asked.header(b"x-amz-client-context")),
         print_tail=PrintTail.KEPT if asked.header(b"x-amz-log-type") == "Tail" else PrintTail.DROPPED,
         deadline_s=deadline_s,
+        trace=trace_of(asked.request.headers, asked.request.scope["headers"]),
     )
 
 

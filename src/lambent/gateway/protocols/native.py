@@ -31,6 +31,7 @@ from lambent.gateway.responses import (
     refusal,
     type_header,
 )
+from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Routes
 from lambent.wire import problem
 
@@ -104,7 +105,7 @@ class NativeDoor:
             return await self._later.accept(request, principal, invocation, key=key)
         if key:
             return await self._answer_once(request, invocation, key)
-        relay = Relay(request, invocation.id)
+        relay = Relay(request, invocation)
         outcome = await self._invoker.invoke(invocation, client=request.client, streams=relay)
         if relay.is_used:
             await relay.finish(outcome)
@@ -138,6 +139,7 @@ class NativeDoor:
             sticky=sticky,
             content_type=_content_type(request.headers.get(b"content-type"), body),
             deadline_s=deadline_s,
+            trace=trace_of(request.headers, request.scope["headers"]),
         )
 
     async def _answer_once(self, request: Request, invocation: Invocation, key: str) -> Reply:
