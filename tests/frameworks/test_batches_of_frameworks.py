@@ -91,7 +91,7 @@ def agree(worker: Worker, bodies: list[Any], *, names: tuple[str, ...] = ()) -> 
 def test_a_torch_network_runs_once_for_all_and_says_the_same(
     torch_environment: Environment, plan_of: PlanOf
 ) -> None:
-    plan = plan_of(TORCH, "app:Network", runtime=Runtime.MODEL, memory_bytes=ROOM)
+    plan = plan_of(TORCH, "app:Network", runtime=Runtime.MODEL, max_batch=64, memory_bytes=ROOM)
     worker = torch_environment.fork_worker(plan)
     bodies = [np.random.default_rng(seed).random((1 + seed % 3, 4)).tolist() for seed in range(12)]
     agree(worker, bodies, names=("probabilities", "classes"))
@@ -101,13 +101,14 @@ def test_a_torch_network_runs_once_for_all_and_says_the_same(
 def test_texts_of_any_length_go_together_where_the_code_takes_them(
     torch_environment: Environment, plan_of: PlanOf
 ) -> None:
-    plan = plan_of(TORCH, "app:Sentences", runtime=Runtime.MODEL, memory_bytes=ROOM)
+    plan = plan_of(TORCH, "app:Sentences", runtime=Runtime.MODEL, max_batch=64, memory_bytes=ROOM)
     agree(torch_environment.fork_worker(plan), [["a"], ["a much longer one", "two"], ["b c"], [""]])
 
 
 def test_a_keras_model_says_the_same_in_batches(tmp_path: Path, plan_of: PlanOf) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
+    (tmp_path / "keras").mkdir()
     command = [sys.executable, "-c", KERAS, str(folder / "text.keras")]
     subprocess.run(command, check=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, timeout=2 * PATIENT_S)
     with Environment(tmp_path / "keras", imports=["keras", "tensorflow"]) as environment:
@@ -116,7 +117,9 @@ def test_a_keras_model_says_the_same_in_batches(tmp_path: Path, plan_of: PlanOf)
             work_dir=str(folder), memory_bytes=ROOM,
         )  # fmt: skip
         environment.fork_worker(plan).call()
-        served = plan_of("", "", runtime=Runtime.MODEL, model_dir=str(folder), memory_bytes=ROOM)
+        served = plan_of(
+            "", "", runtime=Runtime.MODEL, max_batch=64, model_dir=str(folder), memory_bytes=ROOM
+        )
         random = np.random.default_rng(3)
         bodies = [{"instances": random.integers(0, 50, (1 + seed % 2, 12)).tolist()} for seed in range(8)]
         agree(environment.fork_worker(served), bodies, names=("predictions",))

@@ -115,6 +115,7 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         mapped_bytes=sum(each.mapped_bytes for each in serving),
         remarks=tuple(each.reason for each in serving if each.reason),
         concurrency=spec.concurrency,
+        max_batch=spec.max_batch,
         threaded=spec.parallel is Parallel.THREADS,
         threads=spec.threads,
         unsafe_allowed=spec.fork_unsafe is ForkUnsafe.ALLOW,

@@ -99,14 +99,14 @@ class Able(msgspec.Struct, frozen=True):
 class Model:
     """A loaded model: something that takes decoded inputs and returns what can be written as JSON."""
 
-    def __init__(self, able: Able, log: logs.RequestLog) -> None:
+    def __init__(self, able: Able, log: logs.RequestLog, *, max_batch: int = 1) -> None:
         self._predict: Final = able.predict
         self._together: Final = able.together
         self._rehearse: Final = able.rehearse
         self._example: Final = able.example
         self._log: Final = log
         self._awaiter: Final = Awaiter()
-        self._forms: Final = Forms()
+        self._forms: Final = Forms(max_batch)
 
     def __call__(self, request: Request, line: Line, /) -> Reply:
         """Run it once."""
@@ -144,11 +144,11 @@ def load(plan: RevisionPlan, loading: Loading) -> Model:
     log = logs.install()
     if not plan.entrypoint:
         with loading.part("load"):
-            return Model(_without_code(plan), log)
+            return Model(_without_code(plan), log, max_batch=plan.max_batch)
     with loading.part("init"):
         found = resolve(plan.entrypoint, plan.code_dir)
     with loading.part("load"):
-        return Model(_with_code(found, plan), log)
+        return Model(_with_code(found, plan), log, max_batch=plan.max_batch)
 
 
 def _with_code(found: object, plan: RevisionPlan) -> Able:

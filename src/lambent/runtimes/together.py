@@ -47,11 +47,15 @@ def by_rows(value: object, result: object) -> Proof:
 
 
 class Forms:
-    """What is known of each form of input: whether, and from how many rows on, results can be cut."""
+    """What is known of each form of input: whether, and from how many rows on, results can be cut.
 
-    __slots__ = ("_proven", "_strikes")
+    No more than `rows_max` run as one, but for a call that alone brings more.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_proven", "_strikes", "rows_max")
+
+    def __init__(self, rows_max: int) -> None:
+        self.rows_max: Final = rows_max
         self._proven: Final[dict[Hashable, int]] = {}
         self._strikes: Final[dict[Hashable, int]] = {}
 
@@ -190,26 +194,41 @@ class _Group:
     def run(self, ended: list[object]) -> None:
         """Put into `ended` what came of each; until then its value stands there."""
         self._prove(ended)
-        if len(self._places) < 2 or self._forms.is_whole(self._form):
-            self._one_by_one(ended)
-            return
-        values = [ended[place] for place in self._places]
+        while self._places:
+            places = self._next(ended)
+            del self._places[: len(places)]
+            if len(places) < 2 or self._forms.is_whole(self._form):
+                self._one_by_one(places, ended)
+            else:
+                self._as_one(places, ended)
+
+    def _next(self, ended: list[object]) -> list[int]:
+        """As many as have room in one run; one at least."""
+        rows = 0
+        for count, place in enumerate(self._places):
+            rows += rows_of(ended[place])
+            if rows > self._forms.rows_max:
+                return self._places[: max(1, count)]
+        return self._places[:]
+
+    def _as_one(self, places: list[int], ended: list[object]) -> None:
+        values = [ended[place] for place in places]
         try:
             parts = cut(self._run(joined(values)), [rows_of(value) for value in values])
         except Whole:
             self._forms.give_up(self._form)
         except Exception as error:  # noqa: BLE001 - around user code, which may raise anything
-            self._fetch(ended)
-            if self._one_by_one(ended) and not isinstance(error, MemoryError):
+            self._fetch(places, ended)
+            if self._one_by_one(places, ended) and not isinstance(error, MemoryError):
                 self._forms.strike(self._form)
             return
         else:
             self._forms.went_well(self._form)
-            for place, part in zip(self._places, parts, strict=True):
+            for place, part in zip(places, parts, strict=True):
                 ended[place] = part
             return
-        self._fetch(ended)
-        self._one_by_one(ended)
+        self._fetch(places, ended)
+        self._one_by_one(places, ended)
 
     def _prove(self, ended: list[object]) -> None:
         """Run the smallest by itself, until it is known what becomes of rows; it has to run anyway."""
@@ -229,16 +248,16 @@ class _Group:
                 case Proof.WHOLE:
                     self._forms.give_up(self._form)
 
-    def _fetch(self, ended: list[object]) -> None:
+    def _fetch(self, places: list[int], ended: list[object]) -> None:
         """What they brought, as it was before anything ran on it."""
-        for place in self._places:
+        for place in places:
             ended[place] = self._again(place)
 
-    def _one_by_one(self, ended: list[object]) -> bool:
+    def _one_by_one(self, places: list[int], ended: list[object]) -> bool:
         """Run each; whether all went well."""
-        for place in self._places:
+        for place in places:
             ended[place] = _alone(self._run, ended[place])
-        return not any(isinstance(ended[place], BaseException) for place in self._places)
+        return not any(isinstance(ended[place], BaseException) for place in places)
 
 
 def _alone(run: Run, value: object) -> object:

@@ -73,6 +73,7 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 512 * 1024 * 1024
     mapped_bytes: int = 0  # of `model_dir`, to be mapped from files beside that memory
     concurrency: int = 1  # how many calls it runs at once
+    max_batch: int = 1  # how many rows of a model may run as one
     threaded: bool = False  # sync code runs them in threads of its own
     threads: int = 1  # how many the frameworks of a worker may use
     remarks: tuple[str, ...] = ()  # why its model is not served in the best way

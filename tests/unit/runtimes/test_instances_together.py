@@ -37,7 +37,7 @@ class Counted:
 
     def together(self, bodies: Sequence[Body], forms: Forms | None = None) -> list[Body]:
         """What is said to all at once: the second time, when it is known that they may run as one."""
-        forms = forms or Forms()
+        forms = forms or Forms(64)
         answer_together(self.predictor, bodies, forms)
         self.runs.clear()
         return [plain(end) for end in answer_together(self.predictor, bodies, forms)]
@@ -95,7 +95,7 @@ def test_models_of_several_inputs_and_outputs_run_as_one() -> None:
 def test_who_asks_wrongly_hears_it_alone_in_the_words_of_a_lone_call() -> None:
     model = Counted(double)
     wrong: Sequence[Body] = [{"instances": 3}, {"rows": []}, "text", {"inputs": [[1, 2]]}, b"bytes", 7]
-    ended = answer_together(model.predictor, [[[1, 2, 3]], *wrong, [[4, 5, 6]]], Forms())
+    ended = answer_together(model.predictor, [[[1, 2, 3]], *wrong, [[4, 5, 6]]], Forms(64))
     assert [plain(ended[0]), plain(ended[-1])] == [
         {"predictions": [[2, 4, 6]]},
         {"predictions": [[8, 10, 12]]},
@@ -149,7 +149,7 @@ def test_inputs_of_different_lengths_run_as_one_with_their_like() -> None:
 
 
 def test_an_input_that_is_the_same_turned_round_proves_nothing_and_the_next_may() -> None:
-    model, forms = Counted(double), Forms()
+    model, forms = Counted(double), Forms(64)
     same: Sequence[Body] = [[[0, 0, 0]], [[0, 0, 0]], [[0, 0, 0]]]
     assert model.together(same, forms) == model.alone(same)
     answer_together(model.predictor, [[[1, 2, 3]], [[4, 5, 6]]], forms)

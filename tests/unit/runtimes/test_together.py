@@ -77,7 +77,7 @@ def test_what_is_laid_together_is_cut_where_it_met(values: list[Any]) -> None:
 
 @given(st.lists(st.one_of(lists, arrays, objects, st.just({}), numbers, st.text()), max_size=12))
 def test_everybody_gets_what_it_would_have_got_alone(values: list[Any]) -> None:
-    ended = in_groups(values, lambda value: value, Forms())
+    ended = in_groups(values, lambda value: value, Forms(64))
     assert [plain(end) for end in ended] == [plain(value) for value in values]
 
 
@@ -102,7 +102,7 @@ def test_everybody_gets_what_it_would_have_got_alone(values: list[Any]) -> None:
 def test_code_that_looks_at_its_input_as_a_whole_never_tells_one_what_was_another_s(
     values: list[list[int]], predict: Callable[[Any], object]
 ) -> None:
-    forms = Forms()
+    forms = Forms(64)
     for some in (values[:3], values):
         assert in_groups(some, predict, forms) == [predict(value) for value in some]
 
@@ -116,7 +116,7 @@ def test_one_that_is_bad_fails_alone_and_the_others_do_not_notice(values: list[l
         return doubled(taken)
 
     kept = [list(value) for value in values]
-    ended = in_groups(values, strict, Forms(), again=lambda place: list(kept[place]))
+    ended = in_groups(values, strict, Forms(64), again=lambda place: list(kept[place]))
     for value, end in zip(kept, ended, strict=True):
         if min(value) < 0:
             assert isinstance(end, ValueError)
@@ -125,14 +125,14 @@ def test_one_that_is_bad_fails_alone_and_the_others_do_not_notice(values: list[l
 
 
 def test_those_of_one_form_run_as_one_after_the_first_has_shown_what_becomes_of_rows() -> None:
-    code, forms = Code(doubled), Forms()
+    code, forms = Code(doubled), Forms(64)
     assert in_groups([[1], [2], [3]], code, forms) == [[2], [4], [6]]
     assert in_groups([[1], [2, 2], [3]], code, forms) == [[2], [4, 4], [6]]
     assert code.runs == [1, 2, 4]
 
 
 def test_the_smallest_is_the_one_that_shows_it() -> None:
-    code, forms = Code(lambda rows: ["low", "high"]), Forms()
+    code, forms = Code(lambda rows: ["low", "high"]), Forms(64)
     in_groups([[1, 1], [2, 2]], code, forms)  # two rows, two results: by chance
     assert in_groups([[1], [2]], code, forms) == [["low", "high"]] * 2
     assert code.runs[-2:] == [1, 1]
@@ -141,7 +141,7 @@ def test_the_smallest_is_the_one_that_shows_it() -> None:
 def test_calls_of_different_forms_run_apart_and_keep_their_places() -> None:
     code = Code(lambda rows: rows)
     values = [[1], ["a"], [[1, 2]], [2], {"x": [1]}, ["b"], {"y": [1]}, [[3, 4]], {"x": [2]}, 7, [3], ["c"]]
-    forms = Forms()
+    forms = Forms(64)
     for _ in range(2):
         assert in_groups(values, code, forms) == values
     assert code.runs[-6:] == [0, 3, 3, 2, 2, 1]
@@ -169,12 +169,12 @@ def test_what_has_no_rows_runs_alone(value: object) -> None:
         runs.append(one)
         return "fine"
 
-    assert in_groups([value, value, value], predict, Forms()) == ["fine"] * 3
+    assert in_groups([value, value, value], predict, Forms(64)) == ["fine"] * 3
     assert len(runs) == 3
 
 
 def test_that_results_cannot_be_cut_is_remembered() -> None:
-    code, forms = Code(lambda rows: {"class": 3}), Forms()
+    code, forms = Code(lambda rows: {"class": 3}), Forms(64)
     for _ in range(5):
         in_groups([[1], [2], [3]], code, forms)
     assert code.runs == [1] * 15
@@ -185,7 +185,7 @@ def test_code_that_takes_no_larger_input_is_left_alone_after_some_batches() -> N
         (row,) = rows
         return [row]
 
-    code, forms = Code(one_row), Forms()
+    code, forms = Code(one_row), Forms(64)
     for _ in range(20):
         assert in_groups([[1], [2], [3]], code, forms) == [[1], [2], [3]]
     assert len([rows for rows in code.runs if rows > 1]) == STRIKES_MAX
@@ -197,7 +197,7 @@ def test_a_bad_one_now_and_then_ends_no_batching() -> None:
             raise ZeroDivisionError
         return rows
 
-    code, forms = Code(strict), Forms()
+    code, forms = Code(strict), Forms(64)
     for _ in range(20):
         in_groups([[1], [2], [0]], code, forms)
     code.runs.clear()
@@ -211,7 +211,7 @@ def test_that_memory_was_short_once_says_nothing_of_rows() -> None:
             raise MemoryError
         return rows
 
-    code, forms = Code(large), Forms()
+    code, forms = Code(large), Forms(64)
     for _ in range(STRIKES_MAX + 2):
         assert in_groups([[1], [2], [3], [4]], code, forms)[-1] == [4]
     code.runs.clear()
@@ -221,7 +221,7 @@ def test_that_memory_was_short_once_says_nothing_of_rows() -> None:
 
 def test_an_exception_among_the_values_is_its_own_end() -> None:
     bad = ValueError("not JSON")
-    assert in_groups([[1], bad, [2]], doubled, Forms()) == [[2], bad, [4]]
+    assert in_groups([[1], bad, [2]], doubled, Forms(64)) == [[2], bad, [4]]
 
 
 def test_what_ends_a_process_is_not_swallowed() -> None:
@@ -229,11 +229,11 @@ def test_what_ends_a_process_is_not_swallowed() -> None:
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        in_groups([[1], [2]], leave, Forms())
+        in_groups([[1], [2]], leave, Forms(64))
 
 
 def test_results_of_arrays_and_of_objects_of_them_are_cut() -> None:
-    forms = Forms()
+    forms = Forms(64)
     for _ in range(2):
         ended = in_groups(
             [[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]], [[7.0, 8.0]]],
@@ -248,7 +248,7 @@ def test_results_of_arrays_and_of_objects_of_them_are_cut() -> None:
 
 
 def test_no_more_forms_are_remembered_than_there_is_room_for() -> None:
-    code, forms = Code(lambda rows: 0), Forms()
+    code, forms = Code(lambda rows: 0), Forms(64)
     for width in range(2 * FORMS_MAX):
         in_groups([[[0] * width], [[0] * width]], code, forms)
     assert not forms.is_whole(form_of([[]]))
@@ -260,3 +260,15 @@ def test_a_form_is_looked_at_to_a_certain_depth() -> None:
     for level in range(50 * DEPTH_MAX):
         deep = [deep] if level % 2 else {"x": deep}
     assert form_of([deep]) == form_of([deep])
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=5), min_size=1, max_size=20), st.integers(1, 7)
+)
+def test_no_more_rows_run_as_one_than_the_owner_allows_but_for_a_call_that_brings_more(
+    values: list[list[int]], rows_max: int
+) -> None:
+    code = Code(doubled)
+    assert in_groups(values, code, Forms(rows_max)) == [doubled(value) for value in values]
+    assert max(code.runs) <= max(rows_max, *map(len, values))
+    assert sum(code.runs) == sum(map(len, values))

@@ -52,7 +52,7 @@ class Leaver:
 
 
 def serving(environment: Environment, plan_of: PlanOf, name: str) -> Worker:
-    return environment.fork_worker(plan_of(CODE, f"app:{name}", runtime=Runtime.MODEL))
+    return environment.fork_worker(plan_of(CODE, f"app:{name}", runtime=Runtime.MODEL, max_batch=64))
 
 
 @pytest.mark.parametrize("name", ["Sync", "Async"])
@@ -112,7 +112,9 @@ def test_a_model_file_answers_a_batch_as_it_answers_each(
 ) -> None:
     (tmp_path / "model").mkdir()
     models.linear(tmp_path / "model" / "linear.onnx", batch=batch)
-    plan = plan_of("", "", runtime=Runtime.MODEL, adapter="onnx", model_dir=str(tmp_path / "model"))
+    plan = plan_of(
+        "", "", runtime=Runtime.MODEL, adapter="onnx", max_batch=64, model_dir=str(tmp_path / "model")
+    )
     worker = environment.fork_worker(plan)
     bodies: list[Any] = [
         {"instances": [[1, 2, 3, 4]]},
