@@ -126,7 +126,7 @@ class FakeControl:
                 )
                 self._give(control._answer_to(asked))
 
-            do_GET = do_POST = do_DELETE = _exchange  # noqa: N815  # the base class looks for these names
+            do_GET = do_POST = do_PUT = do_DELETE = _exchange  # noqa: N815  # the base class looks for these names
 
             def _give(self, told: Told) -> None:
                 self.send_response(told.status)

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
+from lambent.cli.canary import bounds
 from lambent.cli.options import connect, json_option, pairs
 from lambent.cli.output import emit_json, size
 from lambent.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from lambent.wire.aliases import Canary
 
 
 @click.command()
 @click.argument("target")
 @click.option("--name", default="", help="Its name, where the target declares one thing only.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", callback=pairs, help="A setting.")
+@click.option(
+    "--canary",
+    "percent",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="Try it on so much of the traffic, beside what is active.",
+)
+@bounds
 @json_option
-def deploy(target: str, name: str, settings: dict[str, str], *, as_json: bool) -> None:
+def deploy(
+    target: str, name: str, settings: dict[str, str], percent: float | None, *, as_json: bool, **terms: Any
+) -> None:
     """Deploy a file, a folder or a model.
 
     TARGET is file.py:object, a file.py with an App, a folder with lambent.toml, or a model file.
@@ -23,7 +39,11 @@ def deploy(target: str, name: str, settings: dict[str, str], *, as_json: bool) -
 
     Settings: memory, timeout_s, hold_s, keep_alive_s, template_keep_s, keep, fork_unsafe, workers_min,
     workers_min_schedule, workers_max, concurrency, threads, queue_depth_max, description, env.NAME.
+
+    With --canary the new revision is tried: it goes back by itself when more than 5 % of its calls fail,
+    unless --max-error-rate says otherwise, and the active one does not fail as often.
     """
+    canary = _canary(percent, terms)
     with connect() as client, Progress(f"deploying {target}") as progress:
 
         def sent(done: int, total: int) -> None:
@@ -32,14 +52,29 @@ def deploy(target: str, name: str, settings: dict[str, str], *, as_json: bool) -
             else:
                 progress.update(f"preparing {target}")
 
-        reply = client.deploy(target, name=name, settings=settings, sent=sent)
+        reply = client.deploy(target, name=name, settings=settings, canary=canary, sent=sent)
     if as_json:
         emit_json(reply)
         return
     for one in reply.deployments:
         what = "deployed" if one.name in reply.changed else "unchanged"
+        if one.name in reply.on_trial:
+            what = f"on trial with {percent:g} %"
         note = ", has no model yet" if one.needs_model else ", cannot be primed" if one.unsafe else ""
         click.echo(f"{what}  {one.name}  ({one.kind}, revision {one.number}{note})  {one.url}")
     for one in reply.deployments:
         if one.unsafe:
             click.echo(f"`lambent show {one.name}` tells why it cannot be primed and what to do")
+    for name in reply.on_trial:
+        click.echo(f"`lambent promote {name}` lets it take over, `lambent rollback {name}` ends the trial")
+
+
+def _canary(percent: float | None, terms: dict[str, Any]) -> Canary | None:
+    told = {name: value for name, value in terms.items() if value}
+    if percent is None:
+        if told:
+            raise click.UsageError("bounds and --sticky-header are for --canary")
+        return None
+    from lambent.wire.aliases import Canary
+
+    return Canary(percent=percent, **told)

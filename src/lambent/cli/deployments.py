@@ -72,6 +72,11 @@ def show(name: str, *, wakes: bool, as_json: bool) -> None:
         [_revision(revision) for revision in detail.revisions],
         right=("REV",),
     )
+    if detail.aliases:
+        from lambent.cli.aliases import HEADER, line
+
+        click.echo()
+        table(HEADER, [line(one) for one in detail.aliases], right=("REV",))
 
 
 @click.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +29,17 @@ WATCH_S: Final = 1.0
 GOING_ON: Final = frozenset({"queued", "running"})
 
 
+def _headers(_: click.Context, parameter: click.Parameter, texts: Iterable[str]) -> dict[str, str]:
+    """Values like `X-User: ann`."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, colon, value = text.partition(":")
+        if not (name and colon):
+            raise click.BadParameter(f"{text!r} is not of the form NAME:VALUE", param=parameter)
+        found[name.strip().lower()] = value.strip()
+    return found
+
+
 @click.command()
 @click.argument("name")
 @click.option("-d", "--data", default="", metavar="JSON|@FILE|@-", help="The event; @- is standard input.")
@@ -37,23 +48,36 @@ GOING_ON: Final = frozenset({"queued", "running"})
 @click.option("--idempotency-key", default="", metavar="KEY", help="With --async: once for this key.")
 @click.option("--order-key", default="", metavar="KEY", help="With --async: after those with this key.")
 @click.option("--delay-s", default=0.0, help="With --async: not before so many seconds.")
+@click.option("--alias", default="", help="What this alias stands for; else what is active.")
+@click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", callback=_headers)
 @click.option("--webhook", default="", metavar="URL", help="With --async: tell this URL of the end.")
 @click.option("--show-headers", is_flag=True, help="Say on standard error how the invocation went.")
 @json_option
 def invoke(
-    name: str, data: str, content_type: str, *, later: bool, show_headers: bool, as_json: bool, **terms: Any
+    name: str,
+    data: str,
+    content_type: str,
+    alias: str,
+    headers: dict[str, str],
+    *,
+    later: bool,
+    show_headers: bool,
+    as_json: bool,
+    **terms: Any,
 ) -> None:
     """Invoke NAME with an event and print what it returns."""
     if not later and any(terms.values()):
         raise click.UsageError("keys, delays and webhooks are for --async")
+    if later and headers:
+        raise click.UsageError("headers of your own are not for --async")
     body, kind = _event(data, content_type)
     with connect() as client, Progress(f"invoking {name}") as progress:
         if later:
-            invocation_id = client.submit(name, body, content_type=kind, **terms).id
+            invocation_id = client.submit(name, body, content_type=kind, alias=alias, **terms).id
             click.echo(msgspec.json.encode({"id": invocation_id}) if as_json else invocation_id)
             return
         with _watching_for_training(client, name, progress):
-            reply = client.call(name, body, content_type=kind)
+            reply = client.call(name, body, content_type=kind, alias=alias, headers=headers)
     if show_headers:
         _show_headers(reply)
     _print(reply, as_json=as_json)

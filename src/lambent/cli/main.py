@@ -33,6 +33,8 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "show": "deployments",
         "logs": "deployments",
         "rollback": "deployments",
+        "alias": "aliases",
+        "promote": "aliases",
         "rm": "deployments",
         "chill": "temperature",
         "prime": "temperature",

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from lambent.client.aliases import Aliases
 from lambent.client.dead_letters import DeadLetters, Webhooks
 from lambent.client.discovery import locate
 from lambent.client.handles import Ended, Handle, Progress, SomeFailed, gather, submit_all
@@ -18,6 +19,7 @@ from lambent.client.transport import Transport
 from lambent.core.errors import CallerFault, PlatformFault
 from lambent.core.invocation import JSON, Role
 from lambent.core.spec import DeploymentSpec, Kind, Setting, Temperature, with_settings
+from lambent.wire.aliases import Canary
 from lambent.wire.api import (
     ArtifactReply,
     AsyncReply,
@@ -79,12 +81,13 @@ class Client:
         *,
         name: str = "",
         settings: Mapping[str, Setting] | None = None,
+        canary: Canary | None = None,
         sent: Sent | None = None,
     ) -> DeployReply:
         """Deploy `file.py`, `file.py:object`, a folder with `lambent.toml` or a model file.
 
-        `settings` apply to all that it declares. Raises `BundleError` and `InvalidSpec` before anything is
-        sent, `ApiError` where the code cannot be imported.
+        `settings` apply to all that it declares. With a `canary` it is tried beside what is active. Raises
+        `BundleError` and `InvalidSpec` before anything is sent, `ApiError` where the code cannot be imported.
         """
         from lambent.client.bundle import pack  # a fifth of this module's load time, for deploys alone
 
@@ -105,6 +108,7 @@ class Client:
             name=name,
             settings=dict(settings or {}),
             per_deployment=bundle.per_deployment,
+            canary=canary,
         )
         return self._post("/api/v1/deployments", request, DeployReply, timeout_s=DEPLOY_TIMEOUT_S)
 
@@ -118,7 +122,7 @@ class Client:
 
     def remove(self, name: str) -> None:
         """Take a deployment away. Its models stay registered."""
-        self._transport.request("DELETE", _deployment(name), timeout_s=CONTROL_TIMEOUT_S)
+        self._delete(_deployment(name))
 
     def rollback(self, name: str, to: int | None = None) -> DeploymentView:
         """Make the revision before the active one, or the one with number `to`, answer again."""
@@ -145,14 +149,21 @@ class Client:
 
     # --- invocations ---
 
-    def invoke(self, name: str, event: object = None, *, timeout_s: float = INVOKE_TIMEOUT_S) -> Any:
-        """What the function or model returns for `event`.
+    @property
+    def aliases(self) -> Aliases:
+        """Names for revisions, and what is on trial."""
+        return Aliases(get=self._get, put=self._put, post=self._post, delete=self._delete)
+
+    def invoke(
+        self, name: str, event: object = None, *, alias: str = "", timeout_s: float = INVOKE_TIMEOUT_S
+    ) -> Any:
+        """What the function or model returns for `event`; under an `alias`, what that stands for.
 
         Bytes travel as they are, everything else as JSON (arrays as lists). Raises `FunctionFailed` with the
         error of the user's code, `CallerFault` for an event that JSON cannot hold.
         """
         body, content_type = encoded(event)
-        return self.call(name, body, content_type=content_type, timeout_s=timeout_s).value
+        return self.call(name, body, content_type=content_type, alias=alias, timeout_s=timeout_s).value
 
     def call(
         self,
@@ -160,6 +171,8 @@ class Client:
         body: bytes = b"",
         *,
         content_type: str = JSON,
+        alias: str = "",
+        headers: Mapping[str, str] | None = None,
         timeout_s: float = INVOKE_TIMEOUT_S,
     ) -> Reply:
         """Like `invoke` with the bytes of both directions and what the headers tell of the invocation."""
@@ -169,7 +182,7 @@ class Client:
                 f"/invoke/{_segment(name)}",
                 timeout_s=timeout_s,
                 body=body,
-                headers={"content-type": content_type},
+                headers={**(headers or {}), "content-type": content_type, **_alias(alias)},
             )
         )
 
@@ -186,6 +199,7 @@ class Client:
         event: object = None,
         *,
         content_type: str = "",
+        alias: str = "",
         idempotency_key: str = "",
         order_key: str = "",
         delay_s: float = 0.0,
@@ -211,6 +225,7 @@ class Client:
             headers={
                 "content-type": content_type or kind,
                 "prefer": "respond-async",
+                **_alias(alias),
                 **{header: value for header, value in terms.items() if value},
             },
         )
@@ -317,8 +332,7 @@ class Client:
 
     def revoke_key(self, key_id: str) -> None:
         """Make a key useless from now on."""
-        path = f"/api/v1/keys/{_segment(key_id)}"
-        self._transport.request("DELETE", path, timeout_s=CONTROL_TIMEOUT_S)
+        self._delete(f"/api/v1/keys/{_segment(key_id)}")
 
     def _get(self, path: str, kind: type[V]) -> V:
         return _read(self._transport.request("GET", path, timeout_s=CONTROL_TIMEOUT_S).body, kind)
@@ -329,13 +343,24 @@ class Client:
         request: msgspec.Struct | None,
         kind: type[V],
         *,
+        method: str = "POST",
         timeout_s: float = CONTROL_TIMEOUT_S,
     ) -> V:
         body = b"" if request is None else msgspec.json.encode(request)
         answer = self._transport.request(
-            "POST", path, timeout_s=timeout_s, body=body, headers={"content-type": JSON}
+            method, path, timeout_s=timeout_s, body=body, headers={"content-type": JSON}
         )
         return _read(answer.body, kind)
+
+    def _put(self, path: str, request: msgspec.Struct | None, kind: type[V]) -> V:
+        return self._post(path, request, kind, method="PUT", timeout_s=DEPLOY_TIMEOUT_S)
+
+    def _delete(self, path: str) -> None:
+        self._transport.request("DELETE", path, timeout_s=CONTROL_TIMEOUT_S)
+
+
+def _alias(alias: str) -> Mapping[str, str]:
+    return {"lambent-alias": alias} if alias else {}
 
 
 def _deployment(name: str) -> str:

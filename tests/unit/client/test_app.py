@@ -169,7 +169,8 @@ def test_deploy_sends_the_file_that_the_app_is_in(
     assert b"greetings.py" in uploaded.body
     assert (
         deployed.body
-        == b'{"artifact":"sha256:1","target":"greetings.py","name":"","settings":{},"per_deployment":{}}'
+        == b'{"artifact":"sha256:1","target":"greetings.py","name":"","settings":{},"per_deployment":{},'
+        b'"canary":null}'
     )
     assert DeployRequest("sha256:1", "greetings.py").settings == {}
 
