@@ -43,8 +43,8 @@ def simulate(
     """Replay a trace of invocations and compare keep-alive policies.
 
     TRACE is a CSV, which may be gzip'd: a day of Azure Functions 2019, Azure Functions 2021, or one's own
-    with the columns deployment, timestamp and duration. The first half of it is learned from, the second is
-    judged. Needs no server.
+    with the columns deployment, timestamp and duration. It may also be a server's state directory: then its
+    usage journal is replayed. The first half is learned from, the second is judged. Needs no server.
 
     The policies are those of `lambent up --keep-policy`; forecast is economic with a revision kept as a whole
     or not at all.

@@ -1,6 +1,6 @@
-"""Reads traces of invocations from CSV files, gzip'd or not, for the simulator.
+"""Reads traces of invocations from CSV files, gzip'd or not, and from usage journals, for the simulator.
 
-Three forms, told apart by their header:
+Three forms of CSV, told apart by their header:
 
 * a day of Azure Functions 2019 (Shahrad et al., ATC'20): one line a function with its calls in each minute,
   `HashOwner,HashApp,HashFunction[,Trigger],1,2,…` or `…,minute_1,minute_2,…`; memory from a file of the same
@@ -8,6 +8,8 @@ Three forms, told apart by their header:
 * Azure Functions 2021 (Zhang et al., SOSP'21): `app,func,end_timestamp,duration`, seconds;
 * one's own: `deployment,timestamp,duration[,memory_bytes]`, where the timestamp is when the call began, in
   seconds or in ISO form, and the duration is in seconds.
+
+A usage journal is a server's state directory, the `usage` in it, or a segment of that: `*.usage`.
 """
 
 from __future__ import annotations
@@ -21,24 +23,31 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NoReturn
 
+import msgspec
+
 from lambent.core.errors import CallerFault
 from lambent.core.simulation import Trace, TraceRevision
+from lambent.core.spec import Kind
+from lambent.wire.usage import MAGIC, Entry, UsageRecord, frames
 
 MIB: Final = 2**20
 MINUTE_S: Final = 60.0
 MEMORY_BYTES: Final = 170 * MIB  # where none is told: the median of ATC'20, figure 8
 TICKS_MAX: Final = 10_000_000
 FIELD_CHARS_MAX: Final = 2**20
+JOURNAL: Final = ".usage"
 
 Lines = Iterator[list[str]]
 
 
 def read_trace(file: Path, memory: Path | None = None) -> Trace:
-    """The trace in `file`. Raises `CallerFault` that names the file and the line.
+    """The trace in `file`, or in the folder of a usage journal. Raises `CallerFault` that names the place.
 
     Without `memory`, a file beside it whose name has `_mem` where its own has `_inv` is used if it is there.
     """
     try:
+        if file.is_dir() or file.suffix == JOURNAL:
+            return _journal(file)
         with _opened(file) as lines:
             header = next(lines, [])
             read = _reader(file, header)
@@ -129,6 +138,37 @@ def _own_calls(file: Path, header: Sequence[str], lines: Lines, memory: Mapping[
         held = memory.get(line[name], MEMORY_BYTES) if size is None else _number(file, number, line, size)
         calls.add(line[name], line[name], started_s, max(1, int(held)))
     return calls.trace(file)
+
+
+def _journal(place: Path) -> Trace:
+    """The invocations of a journal; runs of jobs wake nothing that is kept."""
+    folder = place / "usage" if (place / "usage").is_dir() else place
+    files = sorted(folder.glob(f"*{JOURNAL}")) if folder.is_dir() else [place]
+    if not files:
+        raise CallerFault(f"{place} holds no usage journal: no *{JOURNAL}")
+    calls = _Calls()
+    for record in _records(files):
+        if record.kind is not Kind.JOB:
+            name = f"{record.project}/{record.deployment}"
+            held = record.memory_used_bytes or record.memory_bytes
+            calls.add(name, name, record.started_unix_ms / 1e3, held)
+    return calls.trace(place)
+
+
+def _records(files: Sequence[Path]) -> Iterator[UsageRecord]:
+    """All that can be read: what a crash tore is left out, as in a statement."""
+    decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
+    for file in files:
+        content = file.read_bytes()
+        if content and not content.startswith(MAGIC):
+            raise CallerFault(f"{file} is no segment of a usage journal")
+        for frame in frames(content, len(MAGIC)):
+            try:
+                entry = decoder.decode(frame.payload)
+            except msgspec.DecodeError:
+                continue
+            if isinstance(entry, UsageRecord):
+                yield entry
 
 
 class _Calls:

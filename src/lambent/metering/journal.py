@@ -17,54 +17,16 @@ from typing import Final
 import msgspec
 
 from lambent.core.errors import PlatformFault
-from lambent.core.invocation import Status
-from lambent.core.spec import Kind, Temperature
 from lambent.metering.segment import framed
 from lambent.metering.segment_writer import SegmentWriter
+from lambent.wire.usage import Entry, Torn, UsageRecord
+
+__all__ = ["Entry", "Journal", "JournalHealth", "Torn", "UsageRecord"]
 
 SYNC_EVERY_S: Final = 0.05
 RETRY_EVERY_S: Final = 1.0
 SEGMENT_BYTES_MAX: Final = 8 << 20
 HELD_BYTES_MAX: Final = 4 << 20
-
-
-class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="usage"):
-    """What one invocation, or one run of a job, used. New fields go to the end, with a default.
-
-    `billed_init_ms` is the load/init that a wake cost, beside `billed_ms`; `temperature` is the revision's
-    on arrival.
-    """
-
-    invocation: str
-    project: str
-    deployment: str
-    revision: str
-    kind: Kind
-    status: Status
-    started_unix_ms: int
-    run_us: int
-    billed_ms: int
-    billed_init_ms: int
-    memory_bytes: int
-    memory_used_bytes: int
-    cpu_us: int
-    temperature: Temperature
-    request_bytes: int
-    response_bytes: int
-
-    @property
-    def cold_start(self) -> bool:
-        """Whether an invocation had to wait for a wake. A run of a job always does, and is not counted."""
-        return self.kind is not Kind.JOB and self.temperature is not Temperature.HOT
-
-
-class Torn(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="torn"):
-    """Stands in the journal where a torn end was cut off."""
-
-    size_bytes: int
-
-
-Entry = UsageRecord | Torn
 
 
 class JournalHealth(msgspec.Struct, frozen=True, kw_only=True):

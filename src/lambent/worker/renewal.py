@@ -58,8 +58,8 @@ def watch_seeds() -> None:
         setstate(self, state)
         setattr(self, BY_CHANCE, False)
 
-    random.Random.seed = seed_and_note  # type: ignore[method-assign]
-    random.Random.setstate = setstate_and_note  # type: ignore[method-assign]
+    random.Random.seed = seed_and_note  # type: ignore[method-assign]  # noted for forks
+    random.Random.setstate = setstate_and_note  # type: ignore[method-assign]  # noted for forks
 
 
 def before_forks(older: Renewal | None = None) -> Renewal:

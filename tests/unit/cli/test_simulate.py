@@ -7,6 +7,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from lambent.core.spec import Kind
+from lambent.metering.journal import Journal
+from tests.support.usage import NOON_UNIX_MS, used
 from tests.unit.cli.conftest import Lambent
 
 MINUTES = 240
@@ -123,3 +126,26 @@ def test_a_chart_of_another_kind_is_refused_before_anything_is_read(lambent: Lam
     printed = lambent("simulate", str(tmp_path / "absent.csv"), "--chart", "chart.png")
     assert printed.code == 2
     assert ".svg" in printed.err
+
+
+def test_a_usage_journal_of_ones_own_is_replayed(lambent: Lambent, tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "usage")
+    for call in range(20):
+        started_unix_ms = NOON_UNIX_MS + 300_000 * call
+        journal.append(used(invocation=f"{call}", started_unix_ms=started_unix_ms))
+        journal.append(used(invocation=f"run {call}", kind=Kind.JOB, started_unix_ms=started_unix_ms))
+    journal.close()
+    [segment] = (tmp_path / "usage").iterdir()
+    with segment.open("ab") as torn:
+        torn.write(b"torn")
+    for place in (tmp_path, tmp_path / "usage", segment):
+        done = lambent("simulate", str(place), "--policy", "fixed", "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["revisions"] == 1
+        assert json.loads(done.out)["rows"][0]["outcome"]["invocations"] == 10
+
+
+def test_what_is_no_usage_journal_is_told(lambent: Lambent, tmp_path: Path) -> None:
+    assert "holds no usage journal" in lambent("simulate", str(tmp_path)).err
+    (tmp_path / "a.usage").write_text("something else")
+    assert "is no segment of a usage journal" in lambent("simulate", str(tmp_path)).err
