@@ -130,6 +130,11 @@ test-frameworks: venv-frameworks ## the tests that need TensorFlow, Keras or tor
 	@echo "==> framework tests"
 	@$(BIN)/python -m pytest -q -m frameworks --timeout 600 --durations 5 $(PYTEST_ARGS)
 
+# The same SEED and SECONDS give the same faults; without a SEED each run draws its own, and says it.
+.PHONY: chaos
+chaos: venv ## break everything for a while, check what must hold (SEED=7 SECONDS=60)
+	@$(BIN)/python -m tests.support.chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+
 # --- see it work ----------------------------------------------------------------------------------------
 
 .PHONY: demo bench bench-wake bench-batching bench-peers
