@@ -123,6 +123,10 @@ class LatencyTable:
         """One more batch for a knot; whether enough was known of it to have expected something."""
         place = bisect_left(self._sizes, knot)
         if place == len(self._sizes) or self._sizes[place] != knot:
+            if place:
+                # One slow run, of a machine that was busy elsewhere, would keep all from being tried again:
+                # until more is known, a size costs no more than it would without any gain.
+                run_s = min(run_s, self._mids[place - 1] * knot / self._sizes[place - 1])
             self._sizes.insert(place, knot)
             self._mids.insert(place, run_s)
             self._tails.insert(place, run_s * TAIL_FIRST)
