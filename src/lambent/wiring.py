@@ -188,6 +188,7 @@ class Server:
             ping_store=lambda: kept.store.deployments.all(PROJECT),
             troubles=kept.troubles,
             standing=self.thermostat.standing,
+            weighed_by=self.engine.weighed_by,
         )
         house = HouseVerbs(
             keys=self.keys,

@@ -30,7 +30,8 @@ class Doctor:
     """Looks at the disk, the memory, the store, the engine and the deployments.
 
     `ping_store` reads something. `troubles` are questions by name: each answers with a sentence, or with
-    nothing where all is well. Both block. `standing` says how the budget of memory stands.
+    nothing where all is well. Both block. `standing` says how the budget of memory stands, `weighed_by` what
+    divides the cores between projects; empty where nothing does.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Doctor:
         ping_store: Callable[[], object],
         troubles: Mapping[str, Callable[[], str]],
         standing: Callable[[], Standing],
+        weighed_by: str = "",
     ) -> None:
         self._state_dir: Final = state_dir
         self._pool: Final = pool
@@ -49,13 +51,14 @@ class Doctor:
         self._ping_store: Final = ping_store
         self._troubles: Final = troubles
         self._standing: Final = standing
+        self._weighed_by: Final = weighed_by
 
     async def examine(self, project: str) -> tuple[CheckView, ...]:
         """The findings, those of the project's deployments last."""
         house = await asyncio.to_thread(lambda: tuple(self._house()))
         routes = (route for route in self._routes.all() if route.project == project)
         deployments = [self._deployment(route) for route in sorted(routes, key=lambda one: one.name)]
-        return (*house, await self._engine(), self._budget(), *deployments)
+        return (*house, await self._engine(), self._budget(), self._cores(), *deployments)
 
     def _house(self) -> Iterator[CheckView]:
         yield self._store()
@@ -83,6 +86,17 @@ class Doctor:
         used_bytes = sum(facts.pss_bytes for facts in processes)
         return CheckView(
             "engine", OK, f"{templates} templates and {workers} workers in {used_bytes // MIB} MiB"
+        )
+
+    def _cores(self) -> CheckView:
+        if self._weighed_by:
+            return CheckView("cores", OK, f"busy projects have equal parts of them, by {self._weighed_by}")
+        projects = len({route.project for route in self._routes.all()})
+        return CheckView(
+            "cores",
+            DEGRADED if projects > 1 else OK,
+            "each busy worker has the same part of them, whoever it belongs to: the server has no "
+            "autogroup (see sched(7)), and no right to take niceness back (CAP_SYS_NICE)",
         )
 
     def _budget(self) -> CheckView:

@@ -263,6 +263,11 @@ class LocalEngine:
         self._strays.patrol()
         return worker
 
+    @property
+    def weighed_by(self) -> str:
+        """What weighs workers against each other here; empty where nothing can."""
+        return "" if self._means is weights.Means.NONE else self._means.value
+
     def weigh(self, worker_id: str, nice: int) -> bool:
         """Make a worker so nice to others, 0 to 19; whether that could be done now."""
         worker = self._workers.get(worker_id)

@@ -178,11 +178,13 @@ def test_the_doctor_looks_at_everything(tmp_path: Path) -> None:
         crew.last_error = "No module named 'x'"
         found = {one["name"]: one for one in (await house.call("GET", "/doctor")).json()}
         assert [*found] == [
-            "store", "disk", "memory", "usage", "engine", "budget",
+            "store", "disk", "memory", "usage", "engine", "budget", "cores",
             "deployment digits", "deployment digits-fit", "deployment hello",
         ]  # fmt: skip
         assert found["store"]["state"] == "ok"
         assert found["engine"]["state"] == "ok"
+        assert found["cores"]["state"] == "ok"
+        assert "whoever it belongs to" in found["cores"]["detail"]
         assert found["budget"]["state"] == "degraded"
         assert found["budget"]["detail"] == (
             "4 of 1 MiB used, keep policy economic, a GiB is worth 0.5 ms of waking a second; "
