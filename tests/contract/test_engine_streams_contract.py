@@ -10,9 +10,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lambent.core.invocation import Status
+from lambent.core.invocation import JSON, Status
 from lambent.engines.base import WorkerGone
-from lambent.wire.frames import CREDIT_BYTES, Batch, Cancel, Credit, Form, Stop, cost_of, read_error
+from lambent.wire.frames import (
+    CREDIT_BYTES,
+    Ask,
+    Batch,
+    Cancel,
+    Credit,
+    Form,
+    Stop,
+    Told,
+    cost_of,
+    read_error,
+)
 from tests.support.engine_stages import Scenery, Stage, ask, eventually
 from tests.support.engine_streams import Hearer, memory_stage, process_stage, side_by_side
 from tests.support.patience import PATIENT_S
@@ -232,3 +243,93 @@ def test_on_sigterm_a_worker_finishes_all_that_it_was_sent(tmp_path: Path) -> No
         assert (await worker.exited()).code == 0
 
     process_stage(tmp_path).play(story, load_timeout_s=PATIENT_S)
+
+
+def wanted(*names: str) -> bytes:
+    return msgspec.json.encode({"asks": [[name, {"n": number}] for number, name in enumerate(names)]})
+
+
+def told(ask: Ask, status: Status = Status.OK) -> Told:
+    return Told(ask.call_id, ask.ask_id, status, JSON)
+
+
+def test_a_call_asks_for_others_and_is_told_in_any_order(stage: Stage) -> None:
+    async def story(scenery: Scenery) -> None:
+        worker = await scenery.engine.start(scenery.plan("asks"))
+        hearer = Hearer()
+        answering = asyncio.ensure_future(worker.call(ask(), wanted("a", "b", "c"), hearer))
+        await hearer.until(lambda: len(hearer.asks) == 3)
+        assert [(one.deployment, body) for one, body in hearer.asks] == [
+            ("a", b'{"n":0}'),
+            ("b", b'{"n":1}'),
+            ("c", b'{"n":2}'),
+        ]
+        for one, _ in reversed(hearer.asks):
+            worker.tell(told(one), b'"%d"' % one.ask_id)
+        answer, body = await answering
+        first = hearer.asks[0][0].ask_id
+        assert answer.status is Status.OK
+        assert msgspec.json.decode(body) == [str(first + number) for number in range(3)]
+
+    stage.play(story, load_timeout_s=PATIENT_S)
+
+
+def test_what_was_asked_for_and_failed_is_an_error_of_the_call(stage: Stage) -> None:
+    async def story(scenery: Scenery) -> None:
+        worker = await scenery.engine.start(scenery.plan("asks"))
+        hearer = Hearer()
+        answering = asyncio.ensure_future(worker.call(ask(), wanted("a"), hearer))
+        await hearer.until(lambda: bool(hearer.asks))
+        worker.tell(told(hearer.asks[0][0], Status.FAILED), b'{"errorMessage":"no","errorType":"Bad"}')
+        answer, body = await answering
+        assert answer.status is Status.FAILED
+        error = read_error(body)
+        assert (error.error_type, error.error_message) == ("CallFailed", "a: Bad: no")
+
+    stage.play(story, load_timeout_s=PATIENT_S)
+
+
+def test_a_call_that_waits_for_another_can_be_cancelled_and_is_told_nothing_more(stage: Stage) -> None:
+    async def story(scenery: Scenery) -> None:
+        worker = await scenery.engine.start(scenery.plan("asks"))
+        hearer = Hearer()
+        answering = asyncio.ensure_future(worker.call(ask(1), wanted("a"), hearer))
+        await hearer.until(lambda: bool(hearer.asks))
+        worker.tell(Cancel(1))
+        assert (await answering)[0].status is Status.CANCELLED
+        await scenery.heard.until("cleaned")
+        worker.tell(told(hearer.asks[0][0]), b'"too late"')
+        again = Hearer()
+        answering = asyncio.ensure_future(worker.call(ask(2), wanted("a"), again))
+        await again.until(lambda: bool(again.asks))
+        worker.tell(told(again.asks[0][0]), b'"in time"')
+        assert (await answering)[1] == b'["in time"]'
+
+    stage.play(story, load_timeout_s=PATIENT_S)
+
+
+def test_where_nobody_hears_a_call_it_is_told_that_it_may_not_ask(stage: Stage) -> None:
+    async def story(scenery: Scenery) -> None:
+        worker = await scenery.engine.start(scenery.plan("asks"))
+        answer, body = await worker.call(ask(), wanted("a"))
+        assert answer.status is Status.FAILED
+        assert "may call others" in read_error(body).error_message
+
+    stage.play(story, load_timeout_s=PATIENT_S)
+
+
+def test_calls_of_a_batch_ask_one_after_another(stage: Stage) -> None:
+    async def story(scenery: Scenery) -> None:
+        worker = await scenery.engine.start(scenery.plan("asks"))
+        hearer = Hearer()
+        bodies = [wanted("a"), wanted("b")]
+        batch = Batch(1, tuple(ask(1) for _ in bodies), tuple(map(len, bodies)))
+        answering = asyncio.ensure_future(worker.call(batch, b"".join(bodies), hearer))
+        for number in range(2):
+            await hearer.until(lambda: len(hearer.asks) > number)  # noqa: B023
+            worker.tell(told(hearer.asks[number][0]), b"%d" % number)
+        answer, body = await answering
+        assert [one.status for one in answer.each] == [Status.OK, Status.OK]
+        assert body == b"[0][1]"
+
+    stage.play(story, load_timeout_s=PATIENT_S)

@@ -9,8 +9,10 @@ from typing import Final
 
 import msgspec
 
+from lambent.core.errors import CallFailed
+from lambent.core.invocation import Status
 from lambent.engines.memory_worker import Dies, Program, Scene
-from lambent.wire.frames import Begin, Chunk, Credit, Form, FromCall, cost_of
+from lambent.wire.frames import Ask, Begin, Chunk, Credit, Form, FromCall, Told, cost_of, read_error
 from lambent.wire.process import RevisionPlan
 from tests.support.engine_stages import LocalStage, MemoryStage, Scenery, Stage, local_stage
 from tests.support.patience import PATIENT_S
@@ -33,6 +35,11 @@ MODULES: Final[Mapping[str, str]] = {
     "    if event.get('quick'):\n        return event\n"
     "    try:\n        print('begun', flush=True)\n        time.sleep(3600)\n"
     "    finally:\n        print('cleaned', flush=True)\n",
+    "asks": "import lambent\ndef handler(event, context):\n"
+    "    made = [lambent.call(*one) for one in event['asks']]\n"
+    "    print('begun', flush=True)\n"
+    "    try:\n        return [one.result() for one in made]\n"
+    "    finally:\n        print('cleaned', flush=True)\n",
     "side": "import asyncio\nasync def handler(event, context):\n"
     "    print('begun', event['x'], flush=True)\n"
     "    if event.get('exit'):\n        import sys\n        sys.exit(3)\n"
@@ -41,6 +48,12 @@ MODULES: Final[Mapping[str, str]] = {
     "        print('cleaned', event['x'], flush=True)\n        raise\n"
     "    return event\n",
 }
+
+
+class Wanted(msgspec.Struct):
+    """What `asks` is asked to ask for: names with payloads."""
+
+    asks: list[tuple[str, msgspec.Raw]]
 
 
 def programs(plan: RevisionPlan) -> Program:  # noqa: C901 - a table of small functions
@@ -80,6 +93,24 @@ def programs(plan: RevisionPlan) -> Program:  # noqa: C901 - a table of small fu
             scene.print(b"cleaned\n")
         return body
 
+    async def asks(body: bytes, scene: Scene) -> bytes:
+        wanted = msgspec.json.decode(body, type=Wanted).asks
+        for number, (name, payload) in enumerate(wanted, start=1):
+            scene.say(Ask(scene.call.call_id, number, name), bytes(payload))
+        scene.print(b"begun\n")
+        results: dict[int, bytes] = {}
+        try:
+            while len(results) < len(wanted):
+                told, result = await scene.told.get()
+                assert isinstance(told, Told)
+                if told.status is not Status.OK:
+                    error = read_error(result)
+                    raise CallFailed(wanted[told.ask_id - 1][0], error.error_type, error.error_message)
+                results[told.ask_id] = result
+        finally:
+            scene.print(b"cleaned\n")
+        return b"[" + b",".join(results[number] for number in sorted(results)) + b"]"
+
     async def side(body: bytes, scene: Scene) -> bytes:
         event = msgspec.json.decode(body)
         scene.print(b"begun %d\n" % event["x"])
@@ -99,6 +130,7 @@ def programs(plan: RevisionPlan) -> Program:  # noqa: C901 - a table of small fu
         "pick": Program(run=pick),
         "nap": Program(run=nap),
         "side": Program(run=side),
+        "asks": Program(run=asks),
     }[plan.deployment]
 
 
@@ -128,6 +160,7 @@ class Hearer:
         self.pieces: list[tuple[Form, bytes]] = []
         self.untaken = 0  # what was not granted anew
         self.most = 0
+        self.asks: list[tuple[Ask, bytes]] = []
         self._more: Final = asyncio.Event()
         self.grant: Callable[[Credit], None] | None = None
 
@@ -142,6 +175,8 @@ class Hearer:
                 if self.grant is not None:
                     self.untaken -= cost_of(body)
                     self.grant(Credit(call_id, cost_of(body)))
+            case Ask():
+                self.asks.append((said, body))
             case _:
                 pass
         self._more.set()
