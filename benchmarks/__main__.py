@@ -28,10 +28,12 @@ from benchmarks import (
     simulated,
     wake,
 )
+from benchmarks.batching import real as batching
 from benchmarks.figures import Measured, Missing, as_record, table
 
 TOPICS: Final[Mapping[str, Callable[[Path], Sequence[Measured]]]] = MappingProxyType(
     {
+        "batching": batching.measure,
         "cold": cold.measure,
         "echo": echo.measure,
         "hops": hops.measure,

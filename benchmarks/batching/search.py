@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.batching.models import CURVES, LONE_S, poisson
+from benchmarks.batching.models import CURVES, LONE_S, Curve, poisson
 from benchmarks.batching.simulator import Adaptive, Fixed, Result, Rule, run
 
 SHARE: Final = 0.99  # that must be in time
@@ -33,6 +33,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     target_ratio: float
+    curves: Mapping[str, Curve] = CURVES
+    lone_s: Mapping[str, float] = LONE_S
     workers: int = 1
     arrivals: Arrivals = poisson
     count: int = 12_000
@@ -41,13 +43,14 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def target_s(self) -> float:
         """The latency target."""
-        return LONE_S[self.model] * self.target_ratio
+        return self.lone_s[self.model] * self.target_ratio
 
 
 def simulate(setting: Setting, rule: Rule, rate: float, seed: int, *, give_up: float = 1.0) -> Result:
     """One run of one seed; the same seed brings the same arrivals to every rule."""
+    arrivals = setting.arrivals(rate, setting.count, Random(seed))
     return run(
-        rule, CURVES[setting.model], setting.arrivals(rate, setting.count, Random(seed)), Random(seed + 1),
+        rule, setting.curves[setting.model], arrivals, Random(seed + 1),
         target_s=setting.target_s, workers=setting.workers, give_up=give_up,
     )  # fmt: skip
 
@@ -110,8 +113,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge(setting: Setting) -> Verdict:
     """Search for everybody's highest rate, then double ours."""
-    batch_s = CURVES[setting.model](MAX_BATCH, Random(0))
-    rate_max = 1.1 * setting.workers * max(MAX_BATCH / batch_s, 1 / LONE_S[setting.model])
+    curve = setting.curves[setting.model]
+    rates = (size / curve(size, Random(0)) for size in (1, 2, 4, 8, 16, 32, MAX_BATCH))
+    rate_max = 1.1 * setting.workers * max(*rates, 1 / setting.lone_s[setting.model])
     ours = highest_rate(setting, lambda: adaptive(setting), rate_max=rate_max)
     levels = [goodput(setting, ours * factor) for factor in (1.0, 1.2, 1.4, 1.7, 2.0)]
     return Verdict(

@@ -20,6 +20,14 @@ def learnt(
     return table
 
 
+def learnt_at(*sizes: int) -> LatencyTable:
+    table = LatencyTable()
+    for _ in range(50):
+        for size in (1, *sizes):
+            table.observe(size, 0.004 + 0.0005 * size)
+    return table
+
+
 def test_nothing_is_known_at_first() -> None:
     table = LatencyTable()
     assert (table.mid_s(1), table.tail_s(64), table.rows_known, table.batches) == (0.0, 0.0, 0, 0)
@@ -46,6 +54,20 @@ def test_the_first_run_which_warms_up_does_not_count_for_long() -> None:
     table.observe(1, 2.0)
     table.observe(1, 0.005)
     assert table.mid_s(1) == 0.005
+
+
+def test_one_slow_run_of_a_new_size_makes_it_no_dearer_than_without_any_gain() -> None:
+    table = learnt_at(8)
+    table.observe(12, 0.5)
+    assert table.mid_s(12) == pytest.approx(table.mid_s(8) * 12 / 8)
+    assert table.tail_s(12) <= 1.2 * table.mid_s(12)
+
+
+def test_a_new_size_that_is_dearer_than_without_any_gain_is_found_out() -> None:
+    table = learnt_at(8)
+    for _ in range(100):
+        table.observe(12, 0.05)
+    assert table.mid_s(12) == pytest.approx(0.05, rel=0.1)
 
 
 def test_beyond_what_was_seen_the_tail_assumes_no_gain_and_the_median_that_the_gain_goes_on() -> None:

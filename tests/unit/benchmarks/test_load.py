@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmarks import open_loop
 from benchmarks.http1 import Target, ask
 from benchmarks.load import Load, run
+from benchmarks.open_loop import OpenLoad
 from tests.support.patience import PATIENT_S
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -86,3 +88,14 @@ def test_the_first_byte_is_timed_and_the_headers_kept(server: Server) -> None:
     reply = ask(server.target)
     assert (reply.status, reply.body, reply.headers["lambent-temperature"]) == (200, b"{}", "primed")
     assert reply.first_byte_ms > 0
+
+
+@pytest.mark.parametrize("server", [[OK, REFUSED]], indirect=True)
+def test_callers_who_do_not_wait_are_answered_in_time_refused_or_late(server: Server) -> None:
+    asked = OpenLoad(target=server.target, rate=100, seconds=1.0, within_s=PATIENT_S)
+    count = open_loop.run(asked)
+    assert count.due == count.in_time + count.refused + count.late
+    assert count.due > 40
+    assert abs(count.in_time - count.refused) <= count.due / 4
+    hurried = OpenLoad(target=server.target, rate=100, seconds=1.0, within_s=0.0)
+    assert open_loop.run(hurried).in_time == 0
