@@ -18,7 +18,7 @@ from lambent.wire import problem
 from lambent.wire.api import Problem
 
 # Of what is no body: the request's line and headers, the extensions of chunks, the trailers. The parser keeps
-# it in memory. uvloop reads up to 256 KiB at once, so that a head of this size and no body may get through.
+# it in memory, and what one read brings on top, 256 KiB at the most.
 HEAD_BYTES_MAX: Final = 128 * 1024
 # A client that owes bytes and sends none that matter is cut off after this time, at the latest after twice.
 SILENCE_S_MAX: Final = 30.0
@@ -28,6 +28,10 @@ BUSY: Final = Problem("Too many connections", 503, "too_many_connections", "try 
 HEAD_TOO_LARGE: Final = Problem(
     "Request head too large", 431, "head_too_large", f"a request's head has at most {HEAD_BYTES_MAX} bytes"
 )
+
+
+class HeadTooLarge(Exception):
+    """Ends the parser, which then has nothing more to say of this connection."""
 
 
 class Whole:
@@ -74,6 +78,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._connections_max: Final = connections_max
         self._head_bytes = 0  # since the parser last came to the end of something
+        self._is_head_too_large = False
         self._progressed = False
         self._look_again: asyncio.TimerHandle | None = None
         self._presence: Final = Presence(self._drop)
@@ -103,6 +108,10 @@ class Connection(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def on_headers_complete(self) -> None:
+        # The bytes since the last end may be those of a body, too, that came with its head in one read.
+        if self._head_bytes > HEAD_BYTES_MAX and self._parsed_bytes() > HEAD_BYTES_MAX:
+            self._is_head_too_large = True
+            raise HeadTooLarge
         self._head_bytes, self._progressed = 0, True
         super().on_headers_complete()
         # In time: the application's task takes its first step in a later turn of the loop.
@@ -119,8 +128,14 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_message_complete()
 
+    def _parsed_bytes(self) -> int:
+        """The size of the head that the parser has read, without what stands between names and values."""
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
     def send_400_response(self, msg: str) -> None:
-        if self._answers_another():
+        if self._is_head_too_large:
+            self._refuse(HEAD_TOO_LARGE)
+        elif self._answers_another():
             self.transport.close()
         else:
             super().send_400_response(msg)

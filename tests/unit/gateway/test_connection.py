@@ -103,6 +103,17 @@ def test_many_small_headers_are_bounded_too() -> None:
     assert said == b"" or said.startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.parametrize("share", [1.05, 1.5, 1.9])
+def test_a_head_over_the_bound_is_refused_also_where_one_read_brings_all_of_it(share: float) -> None:
+    async def story() -> bytes:
+        async with listening() as address:
+            long = b"X: " + b"a" * int(HEAD_BYTES_MAX * share) + b"\r\n\r\n"
+            return await answer(address, GET[:-2] + long)
+
+    said = asyncio.run(story())
+    assert said == b"" or said.startswith(b"HTTP/1.1 431 ")
+
+
 def test_a_body_may_be_longer_than_any_head() -> None:
     async def story() -> tuple[bytes, bytes]:
         async with listening() as address:
