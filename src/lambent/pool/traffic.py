@@ -10,6 +10,8 @@ from lambent.core.window import Level
 WORK_S: Final = 1.0  # the shortest time over which work is counted
 RUNS_MIN: Final = 10  # of one slot in that time: with fewer, where the last one ends is too much of the count
 CPU_DECAY: Final = 0.999  # a run forgets: half of the highest share of CPU is left after 700 runs
+WAITS: Final = 0.1  # of that share in a run, times all who are present: so little is no want of cores
+WAITS_DECAY: Final = 0.5
 
 
 class Traffic:
@@ -60,8 +62,11 @@ class Traffic:
         self._worked_s += run_s
         if cpu_s is not None and self.run_s > 0:
             self._cpu_s = smoothed_run_s(self._cpu_s, cpu_s)
-            # Runs that take turns on a core seem to need little of it: the highest share counts.
-            self.cpu_share = max(self._cpu_s / self.run_s, self.cpu_share * CPU_DECAY)
+            # Runs that take turns on a core seem to need little of it: the highest share counts. What would
+            # be little even if all who are present shared one core waits for something else.
+            waits = cpu_s * max(1, self.present) < WAITS * self.cpu_share * run_s
+            self.cpu_share *= WAITS_DECAY if waits else CPU_DECAY
+            self.cpu_share = max(self._cpu_s / self.run_s, self.cpu_share)
 
     def looked(self, now_s: float, *, serving: bool) -> None:
         """The autoscaler has looked. Without a worker nothing can move."""

@@ -156,6 +156,21 @@ def test_a_scheduled_minimum_comes_and_goes_with_its_minute() -> None:
     run(story())
 
 
+def test_one_call_that_computed_does_not_hold_up_those_that_wait_for_something_else() -> None:
+    async def story() -> None:
+        async with node(lambda _: takes(2.5)) as n:
+            scaler = Autoscaler(n.pool, n.routes, n.clock, room=n.thermostat, tick_s=TICK_S, cores=2)
+            n.autoscaler.tick = scaler.tick  # type: ignore[method-assign]  it knows how many cores there are
+            n.deploy(workers_max=50, keep=Keep.HOT)
+            n.pool.traffic(PROJECT, "f").took(0.2, 0.2)
+            began_s, burst = n.clock.now_s(), calls(n, 60)
+            await asyncio.gather(*burst)
+            assert n.clock.now_s() - began_s < 4 * 2.5  # two rounds, after one of few workers
+            assert n.workers() >= 20
+
+    run(story())
+
+
 def test_what_computes_gets_no_more_workers_than_there_are_cores() -> None:
     async def story() -> None:
         computes = msgspec.structs.replace(takes(1.0), cpu_share=1.0)
