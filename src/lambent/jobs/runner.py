@@ -23,7 +23,7 @@ from lambent.jobs.storing import stored
 from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route, Routes
 from lambent.storage.base import Artifacts, Model, Models, Run, Runs, RunState
-from lambent.wire.frames import Answer, Call, FromCall, read_error
+from lambent.wire.frames import Answer, Ask, Call, FromCall, read_error, unheard
 from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
 
 NEWS_EVERY_S: Final = 0.5
@@ -143,7 +143,14 @@ class Runner:
         started_s, status = self._clock.now_s(), Status.EXITED
         try:
             async with asyncio.timeout(route.spec.timeout_s):
-                answer, result = await worker.call(call, body, diary.hear)
+
+                def hears(said: FromCall, news: bytes) -> None:
+                    if isinstance(said, Ask):
+                        worker.tell(*unheard(said))
+                    else:
+                        diary.hear(said, news)
+
+                answer, result = await worker.call(call, body, hears)
             status = answer.status
         except TimeoutError:
             status = Status.TIMED_OUT

@@ -219,8 +219,8 @@ def read_error(body: bytes) -> FunctionError:
 
 
 def unheard(ask: Ask) -> tuple[Told, bytes]:
-    """What is told where nobody runs what a call asks for: it is no invocation itself."""
-    error = FunctionError("only functions, models and jobs that run may call others", "Lambent.CallerFault")
+    """What is told where nobody runs what a call asks for: the run of a job is no invocation."""
+    error = FunctionError("only functions and models may call others, while they answer", "Lambent.CallerFault")
     return Told(ask.call_id, ask.ask_id, Status.FAILED, JSON), msgspec.json.encode(error)
 
 
