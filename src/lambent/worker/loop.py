@@ -15,8 +15,8 @@ from lambent.core.errors import Cancelled
 from lambent.core.invocation import JSON, OCTETS, FunctionError, Status, cancelled_error
 from lambent.runtimes.base import Reply, Request, Servable, Together
 from lambent.runtimes.calling import use
-from lambent.runtimes.faults import as_text, exit_code, function_error
-from lambent.wire.frames import Answer, Batch, Call, Each
+from lambent.runtimes.faults import Fault, as_text, exit_code, function_error
+from lambent.wire.frames import BODY_BYTES_MAX, Answer, Batch, Call, Each
 from lambent.worker.asking import SerialCaller
 from lambent.worker.interrupt import Interrupt
 from lambent.worker.line import SerialLine
@@ -82,7 +82,7 @@ class Loop:
     def _batch(self, batch: Batch, body: bytearray) -> int | None:
         meter = Meter()
         requests = list(_parted(batch, body))
-        verdicts = self._verdicts(requests)
+        verdicts = held_to(self._verdicts(requests), requests, bytes_max=BODY_BYTES_MAX)
         each = tuple(
             Each(verdict.status, verdict.reply.content_type, len(verdict.reply.body)) for verdict in verdicts
         )
@@ -172,6 +172,23 @@ def _parted(batch: Batch, body: bytearray) -> Iterator[Request]:
     for call, size in zip(batch.calls, batch.sizes, strict=True):
         yield Request(call, body[start : start + size])
         start += size
+
+
+def too_large(bytes_max: int) -> Fault:
+    """What is said of a result for which there is no room beside the others."""
+    message = f"The results of a batch exceed {bytes_max} bytes: set a smaller max_batch."
+    return Fault("Function.ResponseSizeTooLarge", message)
+
+
+def held_to(verdicts: Sequence[Verdict], requests: Sequence[Request], *, bytes_max: int) -> list[Verdict]:
+    """The verdicts of a batch, but errors in place of results for which one frame has no room."""
+    held: list[Verdict] = []
+    room = bytes_max
+    for verdict, request in zip(verdicts, requests, strict=True):
+        fits = len(verdict.reply.body) <= room
+        held.append(verdict if fits else failed(too_large(bytes_max), request.call.invocation_id))
+        room -= len(held[-1].reply.body)
+    return held
 
 
 class Used(msgspec.Struct, frozen=True):

@@ -228,3 +228,26 @@ def test_what_goes_together_fits_into_one_frame(bodies: list[int], contexts: lis
                 )
 
     run(story())
+
+
+def test_a_callers_deadline_sizes_the_batches_and_who_cannot_make_it_is_told_that_it_was_that() -> None:
+    async def story() -> None:
+        seen = Seen(first_s=0.1)
+        async with node(lambda _: seen.program()) as n:
+            await awake(n, max_batch=2)
+            await taught(n, seen, count=4)
+            tasks = []
+            for number in range(100):
+                deadline_s = n.clock.now_s() + 0.4
+                asked = msgspec.structs.replace(n.invocation(body=b"%04d" % number), deadline_s=deadline_s)
+                tasks.append(asyncio.create_task(n.dispatcher.invoke(asked)))
+                await asyncio.sleep(0.02)
+            results = await ended(tasks)
+            served = [result for result in results if isinstance(result, Outcome)]
+            late = [result for result in results if isinstance(result, TooLate)]
+            assert max(result.timing.total_ms for result in served) <= 400
+            assert len(served) >= 36
+            assert "before the caller's deadline" in late[0].message
+            assert len(n.usage) == len(served)
+
+    run(story())

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from lambent.core.invocation import FunctionError
+from lambent.core.invocation import FunctionError, Status
+from lambent.runtimes.base import Reply, Request
+from lambent.wire.frames import Call
 from lambent.wire.process import Runtime
+from lambent.worker.loop import Verdict, held_to
 from tests.support import models
 from tests.support.batch_frames import together
 from tests.support.templates import Environment, Worker
@@ -126,3 +129,13 @@ def test_a_model_file_answers_a_batch_as_it_answers_each(
     alone = [worker.value(body) for body in bodies]
     for _ in range(2):
         assert together(worker, bodies) == alone
+
+
+def test_results_that_do_not_fit_into_one_frame_are_errors_and_the_others_are_told() -> None:
+    bodies = [b"a" * 60, b"b" * 60, b"c" * 30]
+    requests = [Request(Call(1, f"call-{place}", 1e3), bytearray()) for place in range(3)]
+    verdicts = [Verdict(Status.OK, Reply(body)) for body in bodies]
+    held = held_to(verdicts, requests, bytes_max=100)
+    assert [verdict.status for verdict in held] == [Status.OK, Status.FAILED, Status.FAILED]
+    assert b"Function.ResponseSizeTooLarge" in held[1].reply.body
+    assert held_to(verdicts, requests, bytes_max=150) == verdicts
