@@ -18,7 +18,7 @@ from tests.support.chaos.run import run
 from tests.support.chaos.seen import Acknowledged, Done, End, Metered, Run, Seen, Witness
 from tests.support.usage import used
 
-SEED = 2  # kills of all kinds, a full disk, and the server killed twice
+SEED = 4  # kills of each kind, stops, a full disk, and the server killed twice
 SECONDS = 15.0
 
 replace = msgspec.structs.replace

@@ -32,7 +32,13 @@ ROLES: Final[Mapping[Kind, str]] = {
     Kind.KILL_TEMPLATE: "template",
     Kind.KILL_ENVIRONMENT: "environment",
     Kind.STOP_WORKER: "worker",
+    Kind.STOP_FOR_GOOD: "worker",
     Kind.STOP_TEMPLATE: "template",
+}
+SIGNALS: Final[Mapping[Kind, signal.Signals]] = {
+    Kind.STOP_WORKER: signal.SIGSTOP,
+    Kind.STOP_FOR_GOOD: signal.SIGSTOP,
+    Kind.STOP_TEMPLATE: signal.SIGSTOP,
 }
 START_TRIES: Final = 200  # a full disk may keep the server from starting until it has room again
 
@@ -131,7 +137,7 @@ class Faults:
                 return None
             victim, deployment = found
             with contextlib.suppress(psutil.NoSuchProcess):
-                victim.send_signal(signal.SIGSTOP if fault.kind in LASTS else signal.SIGKILL)
+                victim.send_signal(SIGNALS.get(fault.kind, signal.SIGKILL))
         if fault.kind in LASTS:
             await asyncio.sleep(fault.ticks * TICK_S)
             with contextlib.suppress(psutil.NoSuchProcess):

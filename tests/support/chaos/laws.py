@@ -22,7 +22,7 @@ from tests.support.chaos.seen import End, Metered, Run, Seen, Witness
 
 DEADLY: Final = (
     Kind.KILL_WORKER, Kind.KILL_PARKED, Kind.KILL_TEMPLATE, Kind.KILL_ENVIRONMENT, Kind.KILL_SERVER,
-    Kind.STOP_WORKER, Kind.STOP_TEMPLATE,
+    Kind.STOP_WORKER, Kind.STOP_FOR_GOOD, Kind.STOP_TEMPLATE,
 )  # fmt: skip
 CALLS: Final[Mapping[str, Sequence[str]]] = {"front": ("fast",)}
 # What a killed process takes along has ended so long after it, at the latest.
@@ -92,7 +92,7 @@ def _is_excused(seen: Witness, call: Seen) -> bool:
         one.kind in kinds
         and (not one.deployment or one.deployment in whom)
         and one.from_s <= call.over_s
-        and call.sent_s <= one.until_s + SPREAD_S_MAX
+        and call.sent_s <= one.until_s + (RUN_S_MAX if one.kind is Kind.STOP_FOR_GOOD else SPREAD_S_MAX)
         for one in seen.done
     )
 

@@ -31,6 +31,7 @@ class Kind(StrEnum):
     KILL_ENVIRONMENT = "kill an environment template"
     KILL_SERVER = "kill the server"
     STOP_WORKER = "stop a worker for a while"
+    STOP_FOR_GOOD = "stop a worker for good"
     STOP_TEMPLATE = "stop a template for a while"
     FILL_DISK = "fill the disk for a while"
     DEPLOY = "deploy"
@@ -46,6 +47,7 @@ WEIGHTS: Final[Mapping[Kind, int]] = MappingProxyType(
         Kind.KILL_ENVIRONMENT: 2,
         Kind.KILL_SERVER: 4,
         Kind.STOP_WORKER: 4,
+        Kind.STOP_FOR_GOOD: 1,
         Kind.STOP_TEMPLATE: 2,
         Kind.FILL_DISK: 2,
     }
