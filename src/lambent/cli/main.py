@@ -12,6 +12,7 @@ from typing import Final
 
 import click
 
+from lambent.cli.complaint import complain, said
 from lambent.core.errors import LambentError
 
 FAILED: Final = 1
@@ -23,6 +24,7 @@ TRACEBACK: Final = "LAMBENT_TRACEBACK"
 VERBS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "up": "up",
+        "dev": "dev",
         "deploy": "deploy",
         "invoke": "invoke",
         "result": "invoke",
@@ -109,26 +111,29 @@ def run(arguments: Sequence[str]) -> int:
         code = lambent.main(list(arguments), prog_name="lambent", standalone_mode=False, color=color)
         sys.stdout.flush()
     except click.UsageError as error:
-        return _complain(_misuse(error), MISUSED)
+        complain(_misuse(error))
+        return MISUSED
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:
         _let_go_of_output()
         return FAILED
     except LambentError as error:
-        return _complain(_said(error), FAILED)
+        complain(said(error))
+        return FAILED
     except click.ClickException as error:
-        return _complain(error.format_message(), FAILED)
+        complain(error.format_message())
+        return FAILED
     except OSError as error:
         _let_go_of_output()
-        return _complain(
-            f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), FAILED
-        )
+        complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+        return FAILED
     except Exception as error:  # a bug of ours is told in one line, too
         if os.environ.get(TRACEBACK):
             raise
         what = f"{type(error).__name__}: {error}"
-        return _complain(f"this is a bug in lambent: {what} ({TRACEBACK}=1 shows where)", FAILED)
+        complain(f"this is a bug in lambent: {what} ({TRACEBACK}=1 shows where)")
+        return FAILED
     return code if isinstance(code, int) else 0
 
 
@@ -137,29 +142,9 @@ def _let_go_of_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(message: str, code: int) -> int:
-    line = " ".join(message.split())
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {line}", err=True, color=_stderr_color())
-    return code
-
-
-def _said(error: LambentError) -> str:
-    """The error's line; where user code failed, its stack goes before it."""
-    problem = getattr(error, "problem", None)
-    if problem is None or not problem.error_type:
-        return error.message
-    for part in problem.stack_trace:
-        click.echo(part.rstrip("\n"), err=True)
-    return f"{problem.error_type}: {error.message}"
-
-
 def _misuse(error: click.UsageError) -> str:
     where = error.ctx.command_path if error.ctx else "lambent"
     return f"{error.format_message()} (see {where} --help)"
-
-
-def _stderr_color() -> bool | None:
-    return False if os.environ.get("NO_COLOR") else None
 
 
 def _replace_missing_streams() -> None:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from typing import Final, NoReturn
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
+from lambent.cli import attached
 from lambent.core.errors import InvalidSpec
 from lambent.core.policies.base import PolicyName
 from lambent.core.spec import parse_size
+from lambent.settings import default_state_dir
 
-SERVER: Final = "lambent.wiring"
+if TYPE_CHECKING:
+    from lambent.cli.reloading import Reloader
+
+MANIFEST: Final = "lambent.toml"
 
 
 def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
@@ -44,7 +55,10 @@ def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> str
 @click.option("--ephemeral", is_flag=True, help="Keep nothing after the end.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="A certificate chain, as PEM.")
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="Its key, as PEM.")
+@click.option("--reload", "reloads", is_flag=True, help="Deploy TARGETS, again whenever one is saved.")
+@click.argument("targets", nargs=-1)
 def up(
+    targets: tuple[str, ...],
     state_dir: str | None,
     host: str | None,
     port: int | None,
@@ -54,11 +68,17 @@ def up(
     tls_key: str | None,
     *,
     ephemeral: bool,
+    reloads: bool,
 ) -> NoReturn:
     """Run the server until Ctrl-C.
 
     SIGINT and SIGTERM let it finish what it is doing.
+
+    With --reload it deploys TARGETS, or else the folder that it is started in, whenever a file of theirs is
+    saved.
     """
+    if targets and not reloads:
+        raise click.UsageError("targets are for --reload")
     if bool(tls_cert) != bool(tls_key):
         raise click.UsageError("--tls-cert and --tls-key go together")
     flags = {
@@ -70,10 +90,50 @@ def up(
         "--tls-cert": tls_cert,
         "--tls-key": tls_key,
     }
-    told = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
-    # -P: a module in the current folder must not stand in for one of the standard library.
-    words = [sys.executable, "-P", "-m", SERVER, *told, *(["--ephemeral"] if ephemeral else [])]
+    if reloads:
+        with ExitStack() as closing:
+            made = closing.enter_context(tempfile.TemporaryDirectory()) if ephemeral else None
+            folder = Path(made or flags.pop("--state-dir") or default_state_dir(os.environ)).expanduser()
+            flags["--state-dir"] = None
+            sys.exit(_reload(_told(flags), _targets(targets), folder.absolute()))
+    told = _told(flags)
     sys.stdout.flush()
     sys.stderr.flush()
     # The server replaces this process, so that whoever started it signals and waits for the server itself.
-    os.execv(sys.executable, words)
+    os.execv(sys.executable, attached.command(*told, *(["--ephemeral"] if ephemeral else [])))
+
+
+def _told(flags: Mapping[str, str | None]) -> list[str]:
+    return [word for flag, value in flags.items() if value is not None for word in (flag, value)]
+
+
+def _reload(told: Sequence[str], targets: Sequence[str], folder: Path) -> int:
+    """Run a server with these flags and this state directory; deploy on each save until it ends."""
+    from lambent.cli.dev import interrupted_by_sigterm
+    from lambent.cli.reloading import Reloader
+    from lambent.client.client import Client
+
+    with interrupted_by_sigterm():
+        process = attached.start([*told, "--state-dir", str(folder)])
+        try:
+            about = attached.listening(process, folder)
+            with Client(about.url, about.api_key) as client:
+                reloader = Reloader(client, targets, settings={})
+                threading.Thread(target=_stop_with, args=(process, reloader), daemon=True).start()
+                reloader.run()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            code = attached.stop(process)
+        return code
+
+
+def _stop_with(process: subprocess.Popen[bytes], reloader: Reloader) -> None:
+    process.wait()
+    reloader.stop()
+
+
+def _targets(targets: Sequence[str]) -> Sequence[str]:
+    if not targets and not Path(MANIFEST).exists():
+        raise click.UsageError(f"name what to deploy: there is no {MANIFEST} here")
+    return targets or (".",)
