@@ -17,7 +17,7 @@ from lambent.core.spec import Setting
 BUNDLE_BYTES_MAX: Final = 4 * 2**30
 FILES_MAX: Final = 20_000
 MODEL_SUFFIXES: Final = (
-    ".gguf", ".h5", ".joblib", ".keras", ".onnx", ".pt", ".pt2", ".safetensors", ".skops", ".tflite",
+    ".gguf", ".h5", ".joblib", ".keras", ".onnx", ".pt", ".pt2", ".pth", ".safetensors", ".skops", ".tflite",
 )  # fmt: skip
 # Where a format keeps weights in a second file, what follows the model's name or its stem.
 COMPANIONS: Final = (".data", "_data")

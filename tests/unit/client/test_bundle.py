@@ -133,6 +133,12 @@ def test_a_model_file_needs_nothing_else(tmp_path: Path) -> None:
     assert (bundle.target, names(bundle)) == ("model.onnx", ["model.onnx"])
 
 
+@pytest.mark.parametrize("file", ["model.pt", "model.pth", "model.safetensors"])
+def test_what_the_server_can_name_the_matter_of_is_sent_to_it(tmp_path: Path, file: str) -> None:
+    write(tmp_path, {file: "x"})
+    assert pack(tmp_path / file).target == file
+
+
 @pytest.mark.parametrize("weights", ["model.onnx.data", "model.onnx_data", "model.data"])
 def test_a_model_file_takes_its_weights_along(tmp_path: Path, weights: str) -> None:
     write(tmp_path, {"model.onnx": "x", weights: "y"})
