@@ -1,6 +1,6 @@
 """Functions that call functions: a page of reviews is judged one by one, side by side.
 
-Deploy it with `lambent deploy examples/composed`, then call it with
+Deploy it with `lambent deploy examples/composed/app.py`, then call it with
 `lambent invoke page -d '{"reviews": ["good, really good", "bad"]}'`.
 """
 
