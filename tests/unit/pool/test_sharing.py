@@ -20,9 +20,9 @@ from tests.support.virtual_time import run
 from tests.unit.pool.test_thermostat import ENVIRONMENT, TEMPLATE, WORKER, takes
 
 
-def deploy(n: Node, project: str, name: str = "f", **settings: float) -> str:
+def deploy(n: Node, project: str, name: str = "f", **settings: Any) -> str:
     """Route it; returns the revision."""
-    spec = DeploymentSpec(name=name, kind=Kind.FUNCTION, entrypoint="app:f", **settings)  # type: ignore[arg-type]  # numbers
+    spec = DeploymentSpec(name=name, kind=Kind.FUNCTION, entrypoint="app:f", **settings)
     revision = f"{project}-{name}"
     plan = RevisionPlan(
         revision=revision,
