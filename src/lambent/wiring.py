@@ -95,26 +95,7 @@ class Server:
         self.kept = kept
         self.metrics = Metrics()
         self.routes = Routes()
-        self.engine = LocalEngine(
-            clock=clock,
-            log_sink=kept.logs,
-            environ=_for_user_code(os.environ),
-            load_timeout_s=settings.load_timeout_s,
-            check=lambda plan: check_files(kept.artifacts, plan.code_dir, plan.model_dir),
-        )
-        self.pool = Pool(self.engine, self.routes, clock, tasks, witness=self.metrics)
-        self.thermostat = Thermostat(
-            self.pool, self.routes, clock,
-            budget_bytes=settings.memory_budget_bytes or int(BUDGET_SHARE * memory_bytes()),
-            policy=settings.keep_policy,
-            census=lambda: asyncio.to_thread(self.engine.census),
-        )  # fmt: skip
-        self.weigher = Weigher(self.pool, self.routes, clock, weigh=self.engine.weigh)
-        self.notebook = Notebook(settings.state_dir / "learned.jsonl", self.thermostat, clock)
-        self.autoscaler = Autoscaler(
-            self.pool, self.routes, clock,
-            room=self.thermostat, cores=len(os.sched_getaffinity(0)), tick_s=settings.scaling_tick_s,
-        )  # fmt: skip
+        self._node(clock, tasks)
         self.oneshots = OneShots(self.engine, timeout_s=settings.load_timeout_s)
         self.registry = Registry(kept.store.models, kept.artifacts, self.oneshots, kept.work_dir)
         self.trials = Trials(clock)
@@ -155,6 +136,30 @@ class Server:
         self.keys = Keys(kept.store.keys, kept.master, clock)
         self.gateway = self._gateway(clock)
         self.metrics.watch(self)
+
+    def _node(self, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:
+        """The supply side of this machine: templates, workers, and who decides about them."""
+        settings, kept = self.settings, self.kept
+        self.engine = LocalEngine(
+            clock=clock,
+            log_sink=kept.logs,
+            environ=_for_user_code(os.environ),
+            load_timeout_s=settings.load_timeout_s,
+            check=lambda plan: check_files(kept.artifacts, plan.code_dir, plan.model_dir),
+        )
+        self.pool = Pool(self.engine, self.routes, clock, tasks, witness=self.metrics)
+        self.thermostat = Thermostat(
+            self.pool, self.routes, clock,
+            budget_bytes=settings.memory_budget_bytes or int(BUDGET_SHARE * memory_bytes()),
+            policy=settings.keep_policy,
+            census=lambda: asyncio.to_thread(self.engine.census),
+        )  # fmt: skip
+        self.weigher = Weigher(self.pool, self.routes, clock, weigh=self.engine.weigh)
+        self.notebook = Notebook(settings.state_dir / "learned.jsonl", self.thermostat, clock)
+        self.autoscaler = Autoscaler(
+            self.pool, self.routes, clock,
+            room=self.thermostat, cores=len(os.sched_getaffinity(0)), tick_s=settings.scaling_tick_s,
+        )  # fmt: skip
 
     def _deployments(self, names: Names) -> Deployments:
         kept = self.kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -56,82 +56,91 @@ class Wanted(msgspec.Struct):
     asks: list[tuple[str, msgspec.Raw]]
 
 
-def programs(plan: RevisionPlan) -> Program:  # noqa: C901 - a table of small functions
+async def stream(body: bytes, scene: Scene) -> bytes:
+    event = msgspec.json.decode(body)
+    scene.print(b"begun\n")
+    try:
+        for number in range(event["pieces"]):
+            await scene.write(Form.BYTES, b"%08d" % number + bytes(event["size"] - 8))
+    finally:
+        scene.print(b"cleaned\n")
+    return b""
+
+
+async def breaks(body: bytes, scene: Scene) -> bytes:
+    await scene.write(Form.TEXT, b"one")
+    await scene.write(Form.JSON, b'{"two":2}')
+    raise ValueError("no more")
+
+
+async def silent(body: bytes, scene: Scene) -> bytes:
+    scene.say(Begin(scene.call.call_id))
+    return b""
+
+
+def pick(body: bytes, scene: Scene) -> bytes:
+    if b"bad" in body:
+        raise ValueError("bad")
+    return body
+
+
+async def nap(body: bytes, scene: Scene) -> bytes:
+    if b"quick" in body:
+        return body
+    try:
+        scene.print(b"begun\n")
+        await asyncio.Event().wait()
+    finally:
+        scene.print(b"cleaned\n")
+    return body
+
+
+async def asks(body: bytes, scene: Scene) -> bytes:
+    wanted = msgspec.json.decode(body, type=Wanted).asks
+    for number, (name, payload) in enumerate(wanted, start=1):
+        scene.say(Ask(scene.call.call_id, number, name), bytes(payload))
+    scene.print(b"begun\n")
+    results: dict[int, bytes] = {}
+    try:
+        while len(results) < len(wanted):
+            told, result = await scene.told.get()
+            assert isinstance(told, Told)
+            if told.status is not Status.OK:
+                error = read_error(result)
+                raise CallFailed(wanted[told.ask_id - 1][0], error.error_type, error.error_message)
+            results[told.ask_id] = result
+    finally:
+        scene.print(b"cleaned\n")
+    return b"[" + b",".join(results[number] for number in sorted(results)) + b"]"
+
+
+async def side(body: bytes, scene: Scene) -> bytes:
+    event = msgspec.json.decode(body)
+    scene.print(b"begun %d\n" % event["x"])
+    if event.get("exit"):
+        raise Dies(event["exit"])
+    try:
+        await asyncio.sleep(event["s"])
+    except asyncio.CancelledError:
+        scene.print(b"cleaned %d\n" % event["x"])
+        raise
+    return body
+
+
+RUNS: Final[Mapping[str, Callable[[bytes, Scene], bytes | Awaitable[bytes]]]] = {
+    "stream": stream,
+    "breaks": breaks,
+    "silent": silent,
+    "pick": pick,
+    "nap": nap,
+    "side": side,
+    "asks": asks,
+}
+
+
+def programs(plan: RevisionPlan) -> Program:
     """The fake's counterpart of a module."""
-
-    async def stream(body: bytes, scene: Scene) -> bytes:
-        event = msgspec.json.decode(body)
-        scene.print(b"begun\n")
-        try:
-            for number in range(event["pieces"]):
-                await scene.write(Form.BYTES, b"%08d" % number + bytes(event["size"] - 8))
-        finally:
-            scene.print(b"cleaned\n")
-        return b""
-
-    async def breaks(body: bytes, scene: Scene) -> bytes:
-        await scene.write(Form.TEXT, b"one")
-        await scene.write(Form.JSON, b'{"two":2}')
-        raise ValueError("no more")
-
-    async def silent(body: bytes, scene: Scene) -> bytes:
-        scene.say(Begin(scene.call.call_id))
-        return b""
-
-    def pick(body: bytes, scene: Scene) -> bytes:
-        if b"bad" in body:
-            raise ValueError("bad")
-        return body
-
-    async def nap(body: bytes, scene: Scene) -> bytes:
-        if b"quick" in body:
-            return body
-        try:
-            scene.print(b"begun\n")
-            await asyncio.Event().wait()
-        finally:
-            scene.print(b"cleaned\n")
-        return body
-
-    async def asks(body: bytes, scene: Scene) -> bytes:
-        wanted = msgspec.json.decode(body, type=Wanted).asks
-        for number, (name, payload) in enumerate(wanted, start=1):
-            scene.say(Ask(scene.call.call_id, number, name), bytes(payload))
-        scene.print(b"begun\n")
-        results: dict[int, bytes] = {}
-        try:
-            while len(results) < len(wanted):
-                told, result = await scene.told.get()
-                assert isinstance(told, Told)
-                if told.status is not Status.OK:
-                    error = read_error(result)
-                    raise CallFailed(wanted[told.ask_id - 1][0], error.error_type, error.error_message)
-                results[told.ask_id] = result
-        finally:
-            scene.print(b"cleaned\n")
-        return b"[" + b",".join(results[number] for number in sorted(results)) + b"]"
-
-    async def side(body: bytes, scene: Scene) -> bytes:
-        event = msgspec.json.decode(body)
-        scene.print(b"begun %d\n" % event["x"])
-        if event.get("exit"):
-            raise Dies(event["exit"])
-        try:
-            await asyncio.sleep(event["s"])
-        except asyncio.CancelledError:
-            scene.print(b"cleaned %d\n" % event["x"])
-            raise
-        return body
-
-    return {
-        "stream": Program(run=stream),
-        "breaks": Program(run=breaks),
-        "silent": Program(run=silent),
-        "pick": Program(run=pick),
-        "nap": Program(run=nap),
-        "side": Program(run=side),
-        "asks": Program(run=asks),
-    }[plan.deployment]
+    return Program(run=RUNS[plan.deployment])
 
 
 def memory_stage() -> Stage:
