@@ -16,7 +16,7 @@ from lambent.pool.traffic import Traffic
 class Lane:
     """The queue of one deployment. `batching` is there where its calls may run together."""
 
-    __slots__ = ("_route", "_timer", "batching", "traffic", "waiters")
+    __slots__ = ("_timer", "batching", "route", "traffic", "waiters")
 
     def __init__(self, route: Route, traffic: Traffic) -> None:
         self.traffic = traffic
@@ -25,14 +25,9 @@ class Lane:
         self._timer: asyncio.TimerHandle | None = None  # of the next look at who comes too late
         self.reroute(route)
 
-    @property
-    def route(self) -> Route:
-        """Who answers now."""
-        return self._route
-
     def reroute(self, route: Route) -> None:
         """Another revision answers, and another specification holds."""
-        self._route = route
+        self.route = route  # who answers now
         if route.spec.max_batch == 1:
             self.batching = None
         elif self.batching is None or not self.batching.fits(route.spec):
