@@ -285,8 +285,8 @@ def _slices(rows: Any, counts: Sequence[int]) -> Iterable[object]:
 def _column_form(value: object) -> Hashable:
     if isinstance(value, list) and value:
         return _row_form(value[0], 1)
-    if getattr(value, "shape", ()) and hasattr(value, "dtype"):
-        return (str(value.dtype), tuple(value.shape[1:]))  # type: ignore[attr-defined]
+    if shape := getattr(value, "shape", ()):
+        return (str(getattr(value, "dtype", "")), tuple(shape[1:]))
     raise Whole(f"a {type(value).__name__} has no rows")
 
 
