@@ -48,6 +48,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert: Path | None = None
     tls_key: Path | None = None
 
+    def bodies_bytes(self, machine_bytes: int) -> int:
+        """The room for the bodies of all requests, on a machine with so much memory."""
+        return self.bodies_bytes_max or max(int(BODIES_SHARE * machine_bytes), 4 * self.body_bytes_max)
+
     @property
     def tls(self) -> tuple[Path, Path] | None:
         """The certificate chain and its key, both as PEM, or None for plain HTTP."""

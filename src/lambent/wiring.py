@@ -72,7 +72,7 @@ from lambent.pool.routes import Routes
 from lambent.pool.sharing import Weigher
 from lambent.pool.thermostat import Thermostat
 from lambent.pool.trials import Trials
-from lambent.settings import BODIES_SHARE, BUDGET_SHARE, Settings
+from lambent.settings import BUDGET_SHARE, Settings
 from lambent.storage.inspection import check_files
 from lambent.storage.statedir import announced
 from lambent.wire.api import ServerFile
@@ -216,7 +216,7 @@ class Server:
 
     def _gateway(self, clock: SystemClock) -> Gateway:
         acceptance = Acceptance(self.queue, self.routes)
-        bodies = self._bodies(clock)
+        bodies = Bodies(clock, bytes_max=self.settings.bodies_bytes(memory_bytes()))
         apps = AppsDoor(
             invoker=self.dispatcher,
             routes=self.routes,
@@ -253,12 +253,6 @@ class Server:
             control=self._control(clock),
             keys=self.keys,
         )
-
-    def _bodies(self, clock: SystemClock) -> Bodies:
-        """The room for what clients send, before any of it is in a worker."""
-        share_bytes = int(BODIES_SHARE * memory_bytes())
-        usual_bytes = max(share_bytes, 4 * self.settings.body_bytes_max)
-        return Bodies(clock, bytes_max=self.settings.bodies_bytes_max or usual_bytes)
 
     def _meter(self, record: UsageRecord) -> None:
         self.kept.journal.append(record)
