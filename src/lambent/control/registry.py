@@ -64,8 +64,8 @@ class Registry:
             if prepared.serving.needs_code:
                 raise CallerFault(
                     f"{file} holds weights and no network, so it cannot be deployed alone: deploy a model "
-                    "class whose load(self, model) builds the network and calls model.load_into(network), with "
-                    "a job (train=...) that puts the file into run.model_dir"
+                    "class whose load(self, model) builds the network and calls model.load_into(network), "
+                    "with a job (train=...) that puts the file into run.model_dir"
                 )
             facts = await asyncio.to_thread(self._artifacts.ingest_tree, folder)
         finally:
