@@ -1,8 +1,8 @@
 """So many requests begin in one turn of the event loop, however many have come.
 
 An event loop looks at every connection once a turn. Where all who have come begin at once, a turn takes as
-long as they take together, and a worker, whose answers are read once a turn too, waits idly for its next calls:
-the more come, the fewer are served, until hardly any is. With a bound, answers and arrivals keep step.
+long as they take together, and a worker, whose answers are read once a turn too, waits idly for its next
+calls: the more come, the fewer are served, until hardly any is. With a bound, answers and arrivals keep step.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections import deque
 from typing import Final
 
 # About as many as one worker is sent ahead of their turn: what begins in a turn replaces what ends in it.
-
 BEGIN_PER_TURN: Final = 8
 
 
