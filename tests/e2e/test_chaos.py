@@ -122,6 +122,15 @@ def test_what_may_happen_breaks_no_law(change: dict[str, Any]) -> None:
             {"calls": (FAILED,), "records": (EXITED, LATER_RECORD), "done": (DEPLOYED,)},
             id="failed by a deploy",
         ),
+        pytest.param(
+            {
+                "calls": (FAILED, replace(FAILED, number=3, invocation="c")),
+                "records": (EXITED, LATER_RECORD, replace(EXITED, invocation="c")),
+                "runs": (RUN, LATER_RUN, replace(RUN, number=3, invocation="c")),
+                "done": (WORKER,),
+            },
+            id="one worker was killed, two calls failed",
+        ),
         pytest.param({"runs": (RUN, RUN, LATER_RUN)}, id="ran twice"),
         pytest.param({"runs": (LATER_RUN,)}, id="a result without a run"),
         pytest.param({"runs": (RUN, LATER_RUN, replace(RUN, number=0))}, id="half a request was run"),

@@ -25,6 +25,13 @@ DEADLY: Final = (
     Kind.STOP_WORKER, Kind.STOP_FOR_GOOD, Kind.STOP_TEMPLATE,
 )  # fmt: skip
 CALLS: Final[Mapping[str, Sequence[str]]] = {"front": ("fast",)}
+# Calls that one worker runs at once, where it is more than one.
+SLOTS: Final[Mapping[str, int]] = {"many": 8, "batch": 8, "web": 100}
+# Workers that a fault takes along, where it is more than one: those of one revision, or, of the environment,
+# those of the revision before, too.
+WORKERS_STRUCK: Final[Mapping[Kind, int]] = {
+    Kind.KILL_TEMPLATE: 3, Kind.STOP_TEMPLATE: 3, Kind.KILL_ENVIRONMENT: 6, Kind.KILL_SERVER: 0,
+}  # fmt: skip
 # What a killed process takes along has ended so long after it, at the latest.
 SPREAD_S_MAX: Final = 5.0
 STREAMING: Final = ("stream", "web")
@@ -95,6 +102,21 @@ def _is_excused(seen: Witness, call: Seen) -> bool:
         and call.sent_s <= one.until_s + (RUN_S_MAX if one.kind is Kind.STOP_FOR_GOOD else SPREAD_S_MAX)
         for one in seen.done
     )
+
+
+def others_do_not_notice(evidence: Evidence) -> Iterator[str]:
+    """No more calls fail with a process than it ran just then."""
+    failed = Counter(
+        call.deployment
+        for call in evidence.seen.calls
+        if call.end is End.ANSWERED and call.status in (502, 504)
+    )
+    for deployment, count in failed.items():
+        whom = {"", deployment, *CALLS.get(deployment, ())}
+        struck = [one.kind for one in evidence.seen.done if one.kind in DEADLY and one.deployment in whom]
+        room = sum(WORKERS_STRUCK.get(kind, 1) for kind in struck) * SLOTS.get(deployment, 1)
+        if count > room:
+            yield f"{count} calls of {deployment} failed, {room} could have run on what was struck: {struck}"
 
 
 def _is_away(seen: Witness, call: Seen) -> bool:
@@ -250,6 +272,7 @@ def a_deploy_fails_only_where_something_else_does(evidence: Evidence) -> Iterato
 LAWS: Final[Sequence[Callable[[Evidence], Iterator[str]]]] = (
     each_call_is_answered_once_or_its_connection_closes,
     only_faults_fail_a_call,
+    others_do_not_notice,
     each_call_runs_at_most_once,
     each_acknowledged_invocation_ends_or_is_a_dead_letter,
     an_answer_and_its_record_agree,
