@@ -28,7 +28,7 @@ class Batching:
         self._policy: Final = policy_of(spec)
         self._bodies_bytes_max: Final = bodies_bytes_max(spec)
         self._tables: Final = LatencyTables()
-        self._runs: Final[dict[Lease, tuple[float, float]]] = {}  # when each began, and will probably end
+        self._ends_s: Final[dict[Lease, float]] = {}  # when what runs will probably have ended
 
     def fits(self, spec: DeploymentSpec) -> bool:
         """Whether it is what this specification asks for."""
@@ -53,7 +53,7 @@ class Batching:
             return Decision(take=(0,), reason=Reason.ALL) if idle_workers else Decision(reason=Reason.BUSY)
         alone = next((place for place, item in enumerate(waiting) if item.group == ALONE), len(waiting))
         busy_until_s = tuple(
-            end_s for lease, (_, end_s) in self._runs.items() if lease.plan.revision == revision
+            end_s for lease, end_s in self._ends_s.items() if lease.plan.revision == revision
         )
         return due(
             waiting[:alone], self._tables, self._policy,
@@ -72,17 +72,19 @@ class Batching:
 
     def began(self, lease: Lease, first: Invocation, rows: int, now_s: float) -> None:
         """A batch was sent, of `first` and others like it."""
-        self._runs[lease] = now_s, now_s + self._tables.of(size_class(len(first.body))).mid_s(rows)
+        self._ends_s[lease] = now_s + self._tables.of(size_class(len(first.body))).mid_s(rows)
 
-    def ended(self, lease: Lease, first: Invocation, rows: int, now_s: float) -> None:
-        """It has run to its end, or to its timeout: so long it takes, all that passes on its way included."""
-        began_s, _ = self._runs[lease]
-        if now_s > began_s:
-            self._tables.of(size_class(len(first.body))).observe(rows, now_s - began_s)
+    def ended(self, first: Invocation, rows: int, run_s: float) -> None:
+        """One has run to its end, or to its timeout, for `run_s` in its worker.
+
+        What passes on the way is not the batch's: a server that is short of time would take each for long.
+        """
+        if run_s > 0:
+            self._tables.of(size_class(len(first.body))).observe(rows, run_s)
 
     def over(self, lease: Lease) -> None:
         """Nothing runs there any more, however that came."""
-        self._runs.pop(lease, None)
+        self._ends_s.pop(lease, None)
 
 
 def policy_of(spec: DeploymentSpec) -> BatchPolicy:

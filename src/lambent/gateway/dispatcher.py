@@ -254,7 +254,7 @@ class Dispatcher:
         try:
             outcome = await self._runner.run(lease, arrival, lane.traffic)
             if outcome.status is Status.OK and not invocation.more:
-                batching.ended(lease, invocation, 1, self._clock.now_s())
+                batching.ended(invocation, 1, outcome.timing.run_ms / 1e3)
             return outcome
         finally:
             batching.over(lease)

@@ -46,10 +46,10 @@ Seat = asyncio.Future[Outcome]
 
 
 class Ends(msgspec.Struct, frozen=True):
-    """How each call of a batch ended; whether the time until then tells how long such a batch takes."""
+    """How each call of a batch ended, and the time in its worker; 0 where that tells nothing of others."""
 
     each: Sequence[Outcome]
-    taught: bool
+    run_s: float
 
 
 class Runner:
@@ -146,7 +146,7 @@ class Runner:
         for share, arrival in zip(_shares(ran, asked), arrivals, strict=True):
             traffic.took(share.run_us / 1e6, share.cpu_us / 1e6)
             each.append(self._outcome(share, lease, arrival, started_s, ran_us=ran.run_us))
-        return Ends(each, taught=ran.status in (Status.OK, Status.TIMED_OUT))
+        return Ends(each, ran.run_us / 1e6 if ran.status in (Status.OK, Status.TIMED_OUT) else 0.0)
 
     def _outcome(
         self,

@@ -91,8 +91,7 @@ class Together:
         batching.began(lease, first, len(here), self._clock.now_s())
         try:
             outcomes = await self._runner.run_together(lease, arrivals, lane.traffic)
-            if outcomes.taught:
-                batching.ended(lease, first, len(here), self._clock.now_s())
+            batching.ended(first, len(here), outcomes.run_s)
             for seat, outcome in zip(seats, outcomes.each, strict=True):
                 if not seat.done():
                     seat.set_result(outcome)
