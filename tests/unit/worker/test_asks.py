@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,7 +62,7 @@ def test_one_that_nobody_wants_and_that_was_not_sent_is_never_sent() -> None:
     st.randoms(use_true_random=False),
 )
 def test_each_is_sent_once_in_order_and_the_bounds_hold(
-    sizes: list[int], asks_max: int, bytes_max: int, chance: object
+    sizes: list[int], asks_max: int, bytes_max: int, chance: random.Random
 ) -> None:
     asks = Asks(asks_max=asks_max, bytes_max=bytes_max)
     for number, size in enumerate(sizes):
@@ -75,5 +77,5 @@ def test_each_is_sent_once_in_order_and_the_bounds_hold(
         assert len(under_way) == 1 or sum(sizes[one] for one in under_way) <= bytes_max or not under_way
         if not under_way:
             break
-        asks.ended(under_way.pop(chance.randrange(len(under_way))))  # type: ignore[attr-defined]
+        asks.ended(under_way.pop(chance.randrange(len(under_way))))
     assert sent == list(range(len(sizes)))
