@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.composing import ASKS_MAX
+from lambent.core.composing import ASKED_BYTES_MAX, ASKS_MAX
 from lambent.core.errors import CallerFault, DeadlinePassed, LambentError, PlatformFault
 from lambent.core.invocation import (
     JSON,
@@ -58,6 +58,7 @@ class Asks:
         self._caller: Final = caller
         self._tell: Final = tell
         self._open: Final[dict[int, Presence]] = {}
+        self._bytes = 0  # of the bodies of those that are open
 
     def hear(self, said: FromCall, body: bytes) -> None:
         """The call asks for one more, or does not want one any more. All else is not for here."""
@@ -91,12 +92,16 @@ class Asks:
         finally:
             if self._open.get(ask.ask_id) is presence:
                 del self._open[ask.ask_id]
+                self._bytes -= len(body)
         self._tell(Told(ask.call_id, ask.ask_id, status, content_type), result)
 
     async def _outcome(self, ask: Ask, body: bytes, presence: Presence) -> Outcome:
         if len(self._open) >= ASKS_MAX:
             raise CallerFault(f"a call may have {ASKS_MAX} others under way")
+        if self._open and self._bytes + len(body) > ASKED_BYTES_MAX:
+            raise CallerFault(f"the bodies that a call has under way may take {ASKED_BYTES_MAX} bytes")
         self._open[ask.ask_id] = presence
+        self._bytes += len(body)
         caller, clock = self._caller, self._asking.clock
         until_s = clock.now_s() + ask.timeout_ms / 1e3 if ask.timeout_ms > 0 else inf
         deadline_s = min(until_s, inf if caller.deadline_s is None else caller.deadline_s)

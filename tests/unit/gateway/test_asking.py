@@ -8,7 +8,7 @@ from itertools import count
 import msgspec
 import pytest
 
-from lambent.core.composing import ASKS_MAX, DEPTH_MAX
+from lambent.core.composing import ASKED_BYTES_MAX, ASKS_MAX, DEPTH_MAX
 from lambent.core.invocation import Outcome, Status
 from lambent.core.tracing import Trace, span_of
 from lambent.engines.memory_worker import Scene
@@ -145,6 +145,25 @@ def test_over_the_maximum_a_call_is_refused_more_and_those_before_it_run() -> No
             n.deploy("inner", workers_max=8, concurrency=50)
             assert (await n.dispatcher.invoke(n.invocation("outer"))).body == b"5"
             assert len(n.usage) == ASKS_MAX + 1
+
+    run(story())
+
+
+def test_bodies_over_the_maximum_are_refused_and_a_large_one_goes_alone() -> None:
+    async def outer(body: bytes, scene: Scene) -> bytes:
+        told, result = await asks(scene, "inner", bytes(ASKED_BYTES_MAX + 1))
+        assert (told.status, len(result)) == (Status.OK, ASKED_BYTES_MAX + 1)
+        half = bytes(ASKED_BYTES_MAX // 2)
+        for number in range(3):
+            scene.say(Ask(scene.call.call_id, number, "inner"), half)
+        ends = [(await scene.told.get())[0] for _ in range(3)]
+        return b",".join(sorted(str(end.status).encode() for end in ends if isinstance(end, Told)))
+
+    async def story() -> None:
+        async with node(script(outer=outer, inner=echo)) as n:
+            n.deploy("outer")
+            n.deploy("inner")
+            assert (await n.dispatcher.invoke(n.invocation("outer"))).body == b"failed,ok,ok"
 
     run(story())
 
