@@ -17,12 +17,12 @@ from typing import Final
 
 import msgspec
 
-from benchmarks import load, openloop, processes, progress
+from benchmarks import arrivals, load, processes, progress
+from benchmarks.arrivals import Answers, Arrivals, Step
 from benchmarks.echo import BODY, FUNCTION, KEEP_S
 from benchmarks.figures import Aim, Line, Measured, Note, Sample, Sense, Unit
 from benchmarks.http1 import Target
 from benchmarks.load import Load
-from benchmarks.openloop import Answers, Arrivals, Step
 from benchmarks.server import Lambent, lambent
 
 TOPIC: Final = "overload"
@@ -108,7 +108,7 @@ def _tail(target: Target) -> Iterator[Measured]:
     for number in range(ROUNDS):
         progress.say(f"overload: echo at {STEADY_SHARE:.0%} of capacity, {number + 1} of {ROUNDS}")
         rates.append(STEADY_SHARE * capacity_per_s(target))
-        answers = openloop.generate(
+        answers = arrivals.generate(
             Arrivals(
                 target=target, steps=(Step(rates[-1], STEADY_S),),
                 connections_max=CONNECTIONS_MAX, seed=number,
@@ -137,7 +137,7 @@ def overload(server: Lambent, subject: Subject) -> Overload:
         Step(CALM_SHARE * capacity, AFTER_S),
     )
     with _memory(server.pid) as sampled:
-        answers = openloop.generate(Arrivals(target=target, steps=steps, connections_max=CONNECTIONS_MAX))
+        answers = arrivals.generate(Arrivals(target=target, steps=steps, connections_max=CONNECTIONS_MAX))
     over_s = CALM_S + for_s
     good = answers.within(CALM_S + SETTLE_S, over_s)
     sent = TIMES * capacity - answers.unsent / for_s

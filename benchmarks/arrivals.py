@@ -1,6 +1,6 @@
 """A load generator whose arrivals do not wait for answers: a Poisson process of a given rate, in steps.
 
-It runs as a process of its own (`python -m benchmarks.openloop`, an `Arrivals` as JSON on stdin, an `Answers`
+It runs as a process of its own (`python -m benchmarks.arrivals`, an `Arrivals` as JSON on stdin, an `Answers`
 as JSON on stdout). Each arrival takes a connection that is free, or opens one; latency counts from the moment
 at which the request was due, whether it could be sent then or not: a stall is felt by all who come in it.
 """
@@ -69,7 +69,7 @@ def generate(arrivals: Arrivals) -> Answers:
     """Send them from another process. Raises `SubprocessError` if it ends badly or hangs."""
     seconds = sum(step.seconds for step in arrivals.steps)
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.openloop"],
+        [sys.executable, "-m", "benchmarks.arrivals"],
         input=msgspec.json.encode(arrivals), stdout=subprocess.PIPE, check=True,
         timeout=seconds + 2 * GRACE_S,
     )  # fmt: skip
