@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -76,7 +75,8 @@ def listening(process: subprocess.Popen[bytes], state_dir: Path, log: Path | Non
         found = read_server_file(state_dir / SERVER_FILE)
         if found is not None and found.pid == process.pid:
             return found
-        time.sleep(LOOK_S)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LOOK_S)
     raise PlatformFault(f"the server did not listen within {LISTENS_S_MAX:g} s")
 
 

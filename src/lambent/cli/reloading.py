@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from lambent.cli.complaint import complain, said
+from lambent.cli.output import when
 from lambent.clock import SystemClock
 from lambent.core.errors import LambentError
 from lambent.core.spec import Setting
@@ -69,7 +69,8 @@ class Reloader:
             new = one.name not in self._followed
             if new or one.name in reply.changed:
                 where = f"  {one.url}" if new and one.url else ""
-                click.echo(f"{_time()}  {one.name}  revision {one.number}, in {took_ms:.0f} ms{where}")
+                what = f"{one.name}  revision {one.number}, in {took_ms:.0f} ms"
+                click.echo(f"{when(self._clock.unix_ms())}  {what}{where}")
             if new:
                 self._followed.add(one.name)
                 threading.Thread(target=self._follow, args=(one.name,), daemon=True).start()
@@ -84,7 +85,3 @@ class Reloader:
                     click.echo(f"{name} | {line}")
             except LambentError:
                 self._over.wait(AGAIN_S)
-
-
-def _time() -> str:
-    return time.strftime("%H:%M:%S", time.localtime(SystemClock().unix_ms() / 1e3))
