@@ -56,6 +56,8 @@ FULL = Done(kind=Kind.FILL_DISK, from_s=9, until_s=12)
 WORKER = Done(kind=Kind.KILL_WORKER, from_s=10.5, until_s=10.5, deployment="slow")
 DEPLOYED = Done(kind=Kind.DEPLOY, from_s=10.5, until_s=10.6, deployment="slow")
 CLOSED = replace(CALL, end=End.CLOSED, status=0, invocation="", billed_ms=None)
+AWAY = replace(CLOSED, number=3, deployment="churn", end=End.ANSWERED, status=404, code="not_found")
+REPLACED = Done(kind=Kind.REPLACE, from_s=10, until_s=11.5, deployment="churn")
 FAILED = replace(CALL, status=502, code="worker_exited")
 EXITED = replace(RECORD, status=Status.EXITED)
 
@@ -103,6 +105,13 @@ def evidence(
             id="held for a full disk when the server was killed",
         ),
         pytest.param({"done": (DEPLOYED,)}, id="a deploy under it"),
+        pytest.param(
+            {
+                "calls": (CALL, replace(AWAY, sent_s=12, over_s=12.1)),
+                "done": (REPLACED, replace(REPLACED, from_s=11, until_s=12.5)),
+            },
+            id="removed again while it was deployed again",
+        ),
     ],
 )
 def test_what_may_happen_breaks_no_law(change: dict[str, Any]) -> None:
@@ -117,6 +126,10 @@ def test_what_may_happen_breaks_no_law(change: dict[str, Any]) -> None:
         pytest.param({"calls": (CALL, CALL)}, id="answered twice"),
         pytest.param({"calls": (CLOSED,)}, id="closed for no reason"),
         pytest.param({"calls": (CLOSED,), "done": (WORKER,)}, id="closed for a worker's death"),
+        pytest.param(
+            {"calls": (CALL, replace(AWAY, sent_s=12, over_s=12.1)), "done": (REPLACED,)},
+            id="away though it was deployed again",
+        ),
         pytest.param({"calls": (FAILED,), "records": (EXITED, LATER_RECORD)}, id="failed for no reason"),
         pytest.param(
             {"calls": (FAILED,), "records": (EXITED, LATER_RECORD), "done": (DEPLOYED,)},

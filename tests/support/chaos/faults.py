@@ -44,8 +44,9 @@ START_TRIES: Final = 200  # a full disk may keep the server from starting until 
 
 
 class Struck(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a fault struck, and what was said of it."""
+    """Whom a fault struck, when, where it had to wait for others first, and what was said of it."""
 
+    at_s: float = 0.0
     deployment: str = ""
     failed: str = ""
 
@@ -90,7 +91,7 @@ class Faults:
         struck = await self._strike(fault)
         if struck is None:
             return
-        until_s = time.monotonic()
+        until_s, from_s = time.monotonic(), struck.at_s or from_s
         self._stage.seen.done.append(
             Done(
                 kind=fault.kind, from_s=from_s, until_s=until_s,
@@ -135,14 +136,14 @@ class Faults:
             found = await asyncio.to_thread(self._victim, fault)
             if found is None:
                 return None
-            victim, deployment = found
+            (victim, deployment), at_s = found, time.monotonic()
             with contextlib.suppress(psutil.NoSuchProcess):
                 victim.send_signal(SIGNALS.get(fault.kind, signal.SIGKILL))
         if fault.kind in LASTS:
             await asyncio.sleep(fault.ticks * TICK_S)
             with contextlib.suppress(psutil.NoSuchProcess):
                 victim.send_signal(signal.SIGCONT)
-        return Struck(deployment=deployment)
+        return Struck(deployment=deployment, at_s=at_s)
 
     def _victim(self, fault: Fault) -> tuple[psutil.Process, str] | None:
         """One of those that there are now, and whose it is."""
@@ -163,9 +164,10 @@ class Faults:
 
     async def _kill_server(self) -> Struck:
         async with self._starting:
+            at_s = time.monotonic()
             await asyncio.to_thread(self._stage.server.kill)
             tries = await asyncio.to_thread(started, self._stage.server)
-        return Struck(failed=f"started at try {tries}" if tries > 1 else "")
+        return Struck(at_s=at_s, failed=f"started at try {tries}" if tries > 1 else "")
 
     async def _fill_disk(self, fault: Fault) -> Struck | None:
         if not is_mounted(self._disk):

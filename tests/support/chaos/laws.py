@@ -129,7 +129,7 @@ def _is_away(seen: Witness, call: Seen) -> bool:
                 if one.kind in (Kind.DEPLOY, Kind.REPLACE)
                 and one.deployment == CHURN
                 and not one.failed
-                and one.until_s > removed.from_s
+                and (one is removed or one.from_s > removed.from_s)
             ]
             if not back or call.sent_s <= min(back):
                 return True
