@@ -30,7 +30,7 @@ async def judge(event, context):
 @app.function()
 def page(event, context):
     """Judge each review. All are under way before the first is waited for."""
-    judging = [lambent.call("judge", {"text": text}, timeout_s=10) for text in event["reviews"]]
+    judging = [lambent.call("judge", {"text": text}, timeout_s=30) for text in event["reviews"]]
     scores, failed = [], []
     for text, one in zip(event["reviews"], judging, strict=True):
         try:
