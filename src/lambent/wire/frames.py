@@ -220,7 +220,9 @@ def read_error(body: bytes) -> FunctionError:
 
 def unheard(ask: Ask) -> tuple[Told, bytes]:
     """What is told where nobody runs what a call asks for: the run of a job is no invocation."""
-    error = FunctionError("only functions and models may call others, while they answer", "Lambent.CallerFault")
+    error = FunctionError(
+        "only functions and models may call others, while they answer", "Lambent.CallerFault"
+    )
     return Told(ask.call_id, ask.ask_id, Status.FAILED, JSON), msgspec.json.encode(error)
 
 
