@@ -3,7 +3,7 @@
 from math import ceil
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lambent.core.autoscaling import PEAKS_MAX, Load, Memory, Panic, Reason, ScalingPolicy, decide, needed
@@ -106,6 +106,17 @@ def test_whoever_would_wait_too_long_gets_more_workers_at_this_look(
         assert decision.workers > seen.workers_present or limited
 
 
+HALF_A_SLOT = ScalingPolicy(
+    target_concurrency=0.5, workers_min=0, workers_max=2, growth_max=1.1, panic_ratio=1.5,
+    stable_window_s=1, burst_window_s=1, keep_alive_s=0,
+)  # fmt: skip
+ONE_ALWAYS = Load(
+    concurrency_stable=0, concurrency_burst=0, concurrency_now=1, workers_ready=0, workers_starting=2,
+    idle_for_s=0, run_s=0.0001, work=0.5,
+)  # fmt: skip
+
+
+@example(HALF_A_SLOT, ONE_ALWAYS, 20)  # went from two to one and back: what saturates one was pause for two
 @given(policies(), loads, st.integers(2, 40))
 def test_the_same_load_again_and_again_never_shrinks_and_grows_again(
     policy: ScalingPolicy, seen: Load, ticks: int

@@ -198,7 +198,14 @@ def _busy(policy: ScalingPolicy, load: Load) -> int:
             ceil(load.concurrency_now / policy.target_concurrency),
             ceil(load.workers_ready * policy.growth_max),
         )
-    return max(0, ceil(min(load.work, slots) / policy.target_concurrency - PAUSES - ROUNDING))
+    calm = max(0, ceil(min(load.work, slots) / policy.target_concurrency - PAUSES - ROUNDING))
+    return max(calm, min(load.workers_ready, _without_saturation(policy, load)))
+
+
+def _without_saturation(policy: ScalingPolicy, load: Load) -> int:
+    """The fewest whom so much work would not saturate: with fewer, the next look would ask for more."""
+    pausing = floor(load.work / (SATURATED * policy.target_concurrency)) + 1
+    return min(pausing, ceil(load.concurrency_now / policy.target_concurrency))
 
 
 def hold(policy: ScalingPolicy, *, wake_s: float) -> float:
