@@ -107,7 +107,7 @@ def test_a_template_that_is_killed_under_idle_workers_fails_nothing(
         assert server.invoke("idle").status == 200
         template = template_of(server, "idle")
         os.kill(template, signal.SIGKILL)
-        # By then the kernel has killed its workers, too: one that still ran might begin the call and die in it.
+        # The kernel has killed its workers by then: one that ran might begin the call and die in it.
         wait_until(lambda template=template: not is_running(template), "the template's end")  # type: ignore[misc]  # of this turn
 
 

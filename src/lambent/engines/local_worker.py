@@ -72,9 +72,7 @@ class LocalWorker:
         """Its end before `hello`, as the fault of the code that it loaded."""
         return died_loading("a worker", how, self.printed())
 
-    def call(
-        self, call: Call | Batch, body: bytes, hears: Hears | None = None
-    ) -> asyncio.Future[Answered]:
+    def call(self, call: Call | Batch, body: bytes, hears: Hears | None = None) -> asyncio.Future[Answered]:
         self._log.begin()
         return self._stream.ask(call, body, hears)
 
