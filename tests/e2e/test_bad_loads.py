@@ -179,7 +179,7 @@ def handler(event, context):
 if os.environ.get("MOODY"):
     with open({str(tries)!r}, "a") as file:
         file.write("x")
-    if os.path.getsize({str(tries)!r}) % 3:
+    if os.path.getsize({str(tries)!r}) % 4 in (1, 2):  # a deploy imports it twice: to describe it, to load it
         raise ConnectionError("the registry does not answer")
 """
     words = ["deploy", f"{write('moody.py', moody)}:handler", "--name", "moody", "--set", "env.MOODY=1"]

@@ -52,7 +52,7 @@ class DeployRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `target` is a path inside the artifact: `app.py`, `app.py:handler`, or a model file such as `model.onnx`.
     `name` overrides the name where the target declares one thing only. `settings` apply to every deployment
-    declared; `per_deployment` to one by its name. With a `canary`, what changes is tried beside what is there.
+    declared; `per_deployment` to one by its name. With a `canary`, what changes is tried beside the rest.
     """
 
     artifact: str
