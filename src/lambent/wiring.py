@@ -48,7 +48,7 @@ from lambent.engines.machine import memory_bytes
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.app import Gateway
 from lambent.gateway.auth import Keys
-from lambent.gateway.bodies import Bodies
+from lambent.gateway.bodies import SMALL_BYTES, Bodies
 from lambent.gateway.dispatcher import Dispatcher
 from lambent.gateway.listener import Listener, bind, claim_descriptors, url_of
 from lambent.gateway.pages import Pages
@@ -216,7 +216,8 @@ class Server:
 
     def _gateway(self, clock: SystemClock) -> Gateway:
         acceptance = Acceptance(self.queue, self.routes)
-        bodies = Bodies(clock, bytes_max=self.settings.bodies_bytes(memory_bytes()))
+        bytes_max = self.settings.bodies_bytes(memory_bytes())
+        bodies = Bodies(clock, bytes_max=bytes_max, uncounted_bytes=SMALL_BYTES)
         apps = AppsDoor(
             invoker=self.dispatcher,
             routes=self.routes,

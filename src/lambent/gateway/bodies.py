@@ -10,6 +10,7 @@ from lambent.core.admission import Bound, Verdict, offer_bytes, retry_after_s, s
 from lambent.core.errors import BodiesFull, PayloadTooLarge, ServerFull
 from lambent.gateway.queues import Refusals
 
+SMALL_BYTES: Final = 4096  # to count a body costs more than one of this size is worth
 ANYBODY: Final = ""  # whose a body is until its sender has proved who it is
 
 
@@ -27,7 +28,9 @@ class _Share:
 class Bodies:
     """The room for bodies. What announces its length has its room before it is read, or is refused."""
 
-    def __init__(self, clock: Clock, *, bytes_max: int) -> None:
+    def __init__(self, clock: Clock, *, bytes_max: int, uncounted_bytes: int = 0) -> None:
+        """Bodies of up to `uncounted_bytes` are not counted: connections bound them well enough."""
+        self.uncounted_bytes: Final = uncounted_bytes
         self._clock: Final = clock
         self._bytes_max: Final = bytes_max
         self._shares: Final[dict[str, _Share]] = {}
@@ -111,7 +114,7 @@ class Hold:
 
     def grow_to(self, size_bytes: int) -> None:
         """Have room for so many bytes, unless it is there. Raises what `Bodies.take` raises."""
-        if size_bytes > self._bytes:
+        if size_bytes > self._bytes and size_bytes > self._bodies.uncounted_bytes:
             self._bodies.take(self._project, size_bytes - self._bytes)
             if not self._bytes:
                 self._since_s = self._bodies.now_s()

@@ -7,6 +7,7 @@ from typing import Final
 from lambent.clock import Clock
 from lambent.core.errors import LambentError, NotFound
 from lambent.core.invocation import Invocation, Principal, Role, Status, new_id
+from lambent.core.routing import OWN
 from lambent.gateway.address import alias_of, sticky_of
 from lambent.gateway.apps import AppRelay, asked_of, whole
 from lambent.gateway.auth import Keys
@@ -132,5 +133,7 @@ class AppsDoor:
         route = self._routes.get(project, name)
         if route is None or not route.invocable:
             return None
+        if alias == OWN and route.plan.runtime is not Runtime.ASGI:
+            return None  # nearly always
         plan = self._routes.target(project, name, alias=alias, key="").plan
         return plan if plan.runtime is Runtime.ASGI else None
