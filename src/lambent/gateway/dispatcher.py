@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
@@ -287,20 +288,22 @@ class Dispatcher:
     def _until(
         self, lane: Lane, invocation: Invocation, since_s: float
     ) -> tuple[float, Callable[[], LambentError]]:
-        """Until when (monotonic) it may wait for a slot, and what is said then."""
-        name = lane.route.name
+        """Until when (monotonic) it may wait for a slot, and what makes what is said then."""
         hold_s = self._training_hold_s if lane.route.needs_model else lane.route.spec.hold_s
-
-        def said(kind: type[PlatformFault], what: str) -> Callable[[], LambentError]:
-            return lambda: kind(what, retry_after_s=self._queues.retry_after_s(lane))
-
         deadline_s = invocation.deadline_s
         if deadline_s is not None and deadline_s < since_s + hold_s:
-            return deadline_s, said(
-                DeadlinePassed,
-                f"no worker of {name!r} was free before the caller's deadline: nothing ran",
+            return deadline_s, functools.partial(self._too_long, lane, None)
+        return since_s + hold_s, functools.partial(self._too_long, lane, hold_s)
+
+    def _too_long(self, lane: Lane, hold_s: float | None) -> LambentError:
+        """What is said to one who waited for as long as the deployment holds, or until its own deadline."""
+        retry_after_s = self._queues.retry_after_s(lane)
+        what = f"no worker of {lane.route.name!r} was free"
+        if hold_s is None:
+            return DeadlinePassed(
+                f"{what} before the caller's deadline: nothing ran", retry_after_s=retry_after_s
             )
-        return since_s + hold_s, said(HoldExpired, f"no worker of {name!r} was free within {hold_s:g} s")
+        return HoldExpired(f"{what} within {hold_s:g} s", retry_after_s=retry_after_s)
 
     async def _seated(self, seat: Seat, invocation: Invocation) -> Outcome:
         """Wait for one that runs in a batch. The batch goes on where this one's time is over."""
