@@ -194,9 +194,8 @@ def photograph(event: bytes) -> bytes:
 
 
 def burst(server: Server, event: bytes) -> None:
-    say(
-        f"{BURST_CLIENTS} clients send photographs of {len(event) // 1024} KiB for {BURST_S} s, as fast as they can"
-    )
+    size = f"{len(event) // 1024} KiB"
+    say(f"{BURST_CLIENTS} clients send photographs of {size} for {BURST_S} s, as fast as they can")
     most, done = [1], threading.Event()
 
     def count_workers() -> None:
