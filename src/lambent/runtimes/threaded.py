@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import os
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ from lambent.core.invocation import Head
 from lambent.runtimes import calling
 from lambent.runtimes.base import AsyncLine, Body
 from lambent.runtimes.calling import Answered, Answering, Caller
+from lambent.runtimes.forked import leave_if_forked
 from lambent.wire.frames import Call, Form
 
 T = TypeVar("T")
@@ -67,6 +69,7 @@ class ThreadLine:
     def __init__(self, line: AsyncLine, loop: asyncio.AbstractEventLoop) -> None:
         self._line: Final = line
         self._loop: Final = loop
+        self._pid: Final = os.getpid()
         self._turn: Final = threading.Lock()  # of changing the next three
         self._thread_id: int | None = None  # while user code may be interrupted
         self._waits: Future[Any] | None = None
@@ -82,11 +85,14 @@ class ThreadLine:
                     self._thread_id = threading.get_ident()
                 if (caller := calling.in_use()) is not None:
                     calling.use(ThreadCaller(caller, self))
-                return work(self)
+                result = work(self)
             finally:
                 self._leave()
         except BaseException as error:  # noqa: BLE001 - around user code, which may raise anything
+            leave_if_forked(self._pid, error)
             return Raised(error)
+        leave_if_forked(self._pid)
+        return result
 
     def cancel(self) -> None:
         """In the loop: raise `Cancelled` in the thread, at once where it waits for a reader."""
@@ -109,7 +115,13 @@ class ThreadLine:
         self.wait(self._line.write(form, piece))
 
     def wait(self, step: Coroutine[Any, Any, T]) -> T:
-        """In the thread: what `step` returns in the loop. Raises `Cancelled` where the call is."""
+        """In the thread: what `step` returns in the loop. Raises `Cancelled` where the call is.
+
+        A fork of this thread has no loop, and no call.
+        """
+        if os.getpid() != self._pid:
+            step.close()
+            raise Cancelled
         with self._turn:
             if self._cancelled:
                 step.close()
@@ -126,6 +138,8 @@ class ThreadLine:
 
     def _leave(self) -> None:
         """The thread goes on to another call: what was raised in it and has not arrived is taken back."""
+        if os.getpid() != self._pid:
+            return  # the loop, which is not in a fork, may hold its turn for ever
         with self._turn:
             thread_id, self._thread_id = self._thread_id, None
             if thread_id is not None and self._cancelled:

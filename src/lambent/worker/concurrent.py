@@ -14,6 +14,7 @@ from lambent.core.errors import Cancelled
 from lambent.core.invocation import Head, Status
 from lambent.runtimes.base import Body, Concurrent, More, Request
 from lambent.runtimes.calling import use
+from lambent.runtimes.forked import leave_if_forked
 from lambent.wire.frames import (
     CREDIT_BYTES,
     Answer,
@@ -34,7 +35,7 @@ from lambent.wire.frames import (
     encode,
 )
 from lambent.worker.concurrent_asking import ConcurrentCaller
-from lambent.worker.loop import Meter, Verdict, failed, leave_if_forked
+from lambent.worker.loop import Meter, Verdict, failed
 from lambent.worker.printing import Printing
 from lambent.worker.stream import Stream
 

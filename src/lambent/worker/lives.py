@@ -17,13 +17,15 @@ from lambent.clock import Clock
 from lambent.runtimes import threads
 from lambent.runtimes.base import Concurrent, Loading, Servable, load
 from lambent.runtimes.faults import as_text, function_error
+from lambent.runtimes.forked import leave_if_forked
+from lambent.runtimes.outputs import flush
 from lambent.wire.frames import Hello, LoadError
 from lambent.wire.process import CANCEL_SIGNAL, ONE_SHOT, ChildRole, Failed, Ready
 from lambent.worker import forksafety, sandbox
 from lambent.worker.channel import Channel
-from lambent.worker.loop import Loop, leave_if_forked
+from lambent.worker.loop import Loop
 from lambent.worker.practice import BRIEF_S, practise
-from lambent.worker.printing import Printing, flush
+from lambent.worker.printing import Printing
 from lambent.worker.rehearsal import rehearse
 from lambent.worker.renewal import before_forks
 from lambent.worker.stream import Stream

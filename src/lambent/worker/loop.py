@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -16,12 +15,14 @@ from lambent.core.invocation import JSON, OCTETS, FunctionError, Status, cancell
 from lambent.runtimes.base import Reply, Request, Servable, Together
 from lambent.runtimes.calling import use
 from lambent.runtimes.faults import Fault, as_text, exit_code, function_error
+from lambent.runtimes.forked import leave_if_forked
+from lambent.runtimes.outputs import say
 from lambent.wire.frames import BODY_BYTES_MAX, Answer, Batch, Call, Each
 from lambent.worker.asking import SerialCaller
 from lambent.worker.interrupt import Interrupt
 from lambent.worker.line import SerialLine
 from lambent.worker.mail import Mail
-from lambent.worker.printing import Printing, flush
+from lambent.worker.printing import Printing
 from lambent.worker.sandbox import open_reserve
 from lambent.worker.stream import BodyTooLarge, Stream
 
@@ -213,19 +214,6 @@ class Meter:
         )
 
 
-def leave_if_forked(pid: int, error: BaseException | None = None) -> None:
-    """Where this is not the process `pid`, user code forked and the child came back: it ends here.
-
-    One of two must not speak for the other. `error` is what user code raised in the child.
-    """
-    if os.getpid() == pid:
-        return
-    if error is not None:
-        _print(as_text(function_error(error)))
-    flush()
-    os._exit(0 if error is None else exit_code(error) if isinstance(error, SystemExit) else 1)
-
-
 def failed(error: BaseException, request_id: str) -> Verdict:
     """What an invocation came to whose code raised `error`."""
     if isinstance(error, Cancelled):
@@ -236,19 +224,12 @@ def failed(error: BaseException, request_id: str) -> Verdict:
         return Verdict(Status.FAILED, _said(function_error(error, request_id)), exit_code=0)
     if isinstance(error, SystemExit):
         if isinstance(error.code, str):
-            _print(f"{error.code}\n")  # as the interpreter does for sys.exit("message")
+            say(f"{error.code}\n")  # as the interpreter does for sys.exit("message")
         return Verdict(Status.EXITED, _said(function_error(error, request_id)), exit_code=exit_code(error))
     return Verdict(Status.FAILED, _said(function_error(error, request_id)))
 
 
 def _said(error: FunctionError) -> Reply:
     """The error for the caller; the log gets it too."""
-    _print(as_text(error))
+    say(as_text(error))
     return Reply(msgspec.json.encode(error), JSON)
-
-
-def _print(text: str) -> None:
-    try:
-        sys.stderr.write(text)
-    except Exception:  # noqa: BLE001 - user code may have closed it; the answer matters more
-        return

@@ -19,11 +19,12 @@ from lambent.clock import Clock, SystemClock
 from lambent.runtimes import threads
 from lambent.runtimes.base import MODULES, Loading
 from lambent.runtimes.faults import as_text, function_error
+from lambent.runtimes.outputs import flush
 from lambent.wire.process import ChildRole, Failed, Runtime
 from lambent.worker import sandbox
 from lambent.worker.channel import Channel
 from lambent.worker.lives import become_template, become_worker, ready
-from lambent.worker.printing import by_lines, flush
+from lambent.worker.printing import by_lines
 from lambent.worker.renewal import before_forks, watch_seeds
 from lambent.worker.template import Loaded, Template
 

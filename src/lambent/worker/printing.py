@@ -7,6 +7,8 @@ import os
 import sys
 from typing import Final, TextIO
 
+from lambent.runtimes.outputs import flush
+
 OUTPUTS: Final = (1, 2)
 
 
@@ -39,17 +41,6 @@ class Printing:
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == self._log
-
-
-def flush() -> bool:
-    """Write out what is buffered. Says whether that worked."""
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-    except Exception:  # noqa: BLE001 - user code may have put any object there
-        return False
-    return True
 
 
 def by_lines() -> None:

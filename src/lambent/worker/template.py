@@ -10,9 +10,9 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.runtimes.base import Servable
+from lambent.runtimes.outputs import flush
 from lambent.wire.process import ChildRole, Exited, Forked, RevisionPlan
 from lambent.worker.channel import BrokenOrder, Channel, Order
-from lambent.worker.printing import flush
 from lambent.worker.renewal import Renewal
 
 FDS_OF_A_CHILD: Final = 2  # [control or stream, log]

@@ -132,9 +132,20 @@ def test_a_process_that_user_code_forked_answers_nothing(many: Many) -> None:
     many.send(1, {"do": "os.fork() and 'parent'"})
     assert many.answer(1)[1] == b'"parent"'
     many.send(2, {"do": "os.fork() or 1 / 0"})
-    assert many.status(2) in (Status.OK, Status.FAILED)
+    assert many.status(2) is Status.OK
     many.send(3)
     assert many.status(3) is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("child", "exits"),
+    [("'child'", {0}), ("1 / 0", {1}), ("sys.exit(7)", {7}), ("(_ for _ in 'nobody reads')", {0, 1})],
+)
+def test_a_process_that_user_code_forked_ends_with_its_call(many: Many, child: str, exits: set[int]) -> None:
+    many.send(1, {"do": f"(lambda pid: os.waitpid(pid, 0)[1] if pid else {child})(os.fork())"})
+    answer, body = many.answer(1)
+    assert answer.status is Status.OK
+    assert os.waitstatus_to_exitcode(int(body)) in exits
 
 
 @pytest.mark.parametrize("do", ["sys.stdout.close()", "os.close(1)", "os.dup2(0, 2)"])
