@@ -37,6 +37,7 @@ from lambent.wire.api import (
     UsageView,
 )
 from lambent.wire.keys import KeyReply, KeyRequest, KeyView
+from lambent.wire.typed import from_json
 
 CONTROL_TIMEOUT_S: Final = 60.0
 # A deploy answers when the code was imported and a model's serving form was made.
@@ -381,7 +382,7 @@ def _with_query(path: str, **parameters: object) -> str:
 
 def _read(body: bytes, kind: type[V]) -> V:
     try:
-        return msgspec.json.decode(body, type=kind)
+        return from_json(body, kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PlatformFault(f"the server's answer has no known form; another version? {error}") from error
 

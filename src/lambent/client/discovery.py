@@ -13,6 +13,7 @@ from lambent.client.errors import NoServer
 from lambent.core.errors import CallerFault
 from lambent.settings import SERVER_FILE, default_state_dir
 from lambent.wire.api import ServerFile
+from lambent.wire.typed import from_json
 
 DEFAULT_URL: Final = "http://127.0.0.1:8700"
 
@@ -53,7 +54,7 @@ def locate(
 def read_server_file(file: Path) -> ServerFile | None:
     """The file's content, None where there is no file. Raises `CallerFault` where it cannot be read."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=ServerFile)
+        return from_json(file.read_bytes(), ServerFile)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:

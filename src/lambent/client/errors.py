@@ -9,6 +9,7 @@ import msgspec
 from lambent.core.errors import CallerFault, LambentError, PlatformFault
 from lambent.wire.api import Problem
 from lambent.wire.problem import CONTENT_TYPE as PROBLEM_TYPE
+from lambent.wire.typed import from_json
 
 EXCERPT_CHARS_MAX: Final = 200
 
@@ -69,7 +70,7 @@ def error_of(status: int, content_type: str, body: bytes, retry_after: str | Non
 def _problem(status: int, content_type: str, body: bytes) -> Problem:
     if content_type.startswith(PROBLEM_TYPE):
         try:
-            return msgspec.json.decode(body, type=Problem)
+            return from_json(body, Problem)
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass
     said = " ".join(body[: EXCERPT_CHARS_MAX * 4].decode("utf-8", "replace").split())[:EXCERPT_CHARS_MAX]

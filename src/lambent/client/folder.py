@@ -14,6 +14,7 @@ import msgspec
 from lambent.client.errors import BundleError
 from lambent.core.errors import InvalidSpec
 from lambent.core.spec import DeploymentSpec, Kind, Setting, with_settings
+from lambent.wire.typed import from_fields
 
 MANIFEST: Final = "lambent.toml"
 NEVER: Final = (".*", "__pycache__", "*.pyc", "node_modules")
@@ -38,7 +39,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The folder's `lambent.toml`, checked. Raises `BundleError` that says what is wrong where."""
     file = folder / MANIFEST
     try:
-        read = msgspec.convert(tomllib.loads(file.read_text("utf-8")), Manifest)
+        read = from_fields(tomllib.loads(file.read_text("utf-8")), Manifest)
     except FileNotFoundError as error:
         raise BundleError(
             f'{folder} has no {MANIFEST}: write one with [app] and target = "app.py"'

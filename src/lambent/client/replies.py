@@ -11,6 +11,7 @@ from lambent.client.transport import Answer
 from lambent.core.errors import CallerFault
 from lambent.core.invocation import JSON, OCTETS, FunctionError
 from lambent.wire.api import Problem
+from lambent.wire.typed import from_json
 
 STATUS_HEADER: Final = "lambent-status"
 # What the platform calls a good end, of an invocation and of its asynchronous record.
@@ -87,7 +88,7 @@ def _plain(value: object) -> object:
 
 def _failure(body: bytes) -> FunctionFailed:
     try:
-        error = msgspec.json.decode(body, type=FunctionError)
+        error = from_json(body, FunctionError)
     except (msgspec.DecodeError, UnicodeDecodeError):
         error = FunctionError(body.decode("utf-8", "replace") or "no reason was given", "Unknown")
     return FunctionFailed(

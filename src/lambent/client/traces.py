@@ -28,6 +28,7 @@ import msgspec
 from lambent.core.errors import CallerFault
 from lambent.core.simulation import Trace, TraceRevision
 from lambent.core.spec import Kind
+from lambent.wire.typed import unpacker
 from lambent.wire.usage import MAGIC, Entry, UsageRecord, frames
 
 MIB: Final = 2**20
@@ -157,7 +158,7 @@ def _journal(place: Path) -> Trace:
 
 def _records(files: Sequence[Path]) -> Iterator[UsageRecord]:
     """All that can be read: what a crash tore is left out, as in a statement."""
-    decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
+    decoder: msgspec.msgpack.Decoder[Entry] = unpacker(Entry)
     for file in files:
         content = file.read_bytes()
         if content and not content.startswith(MAGIC):

@@ -22,6 +22,7 @@ from lambent.core.errors import CallerFault, InvalidSpec, LambentError, NotFound
 from lambent.core.invocation import JSON, Principal
 from lambent.wire import problem
 from lambent.wire.api import Problem
+from lambent.wire.typed import from_json
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 
@@ -83,7 +84,7 @@ async def _body(operation: Operation, request: Request) -> object:
         if len(raw) > BODY_BYTES_MAX:
             raise PayloadTooLarge(f"the body is over the limit of {BODY_BYTES_MAX} bytes")
     try:
-        return msgspec.json.decode(raw or b"{}", type=operation.body)
+        return from_json(raw or b"{}", operation.body)
     except msgspec.ValidationError as error:
         raise InvalidSpec(f"the body does not fit: {error}") from error
     except msgspec.DecodeError as error:

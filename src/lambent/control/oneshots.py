@@ -13,6 +13,7 @@ from lambent.engines.base import Engine, Worker, WorkerGone
 from lambent.engines.endings import ended, load_failed
 from lambent.wire.frames import Answer, Call, read_error
 from lambent.wire.process import RevisionPlan
+from lambent.wire.typed import from_json
 
 T = TypeVar("T")
 
@@ -51,6 +52,6 @@ def _read(head: Answer, body: bytes, answer: type[T]) -> T:
     if head.status is not Status.OK:
         raise load_failed(read_error(body))
     try:
-        return msgspec.json.decode(body, type=answer)
+        return from_json(body, answer)
     except msgspec.DecodeError as error:
         raise LoadFailed(f"what the worker answered cannot be read: {error}") from error

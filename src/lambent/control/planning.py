@@ -27,6 +27,7 @@ from lambent.wire.api import Declaration, DeployRequest
 from lambent.wire.aws_lambda import Place
 from lambent.wire.oneshot import SERVING_FILE, Description, Serving
 from lambent.wire.process import RevisionPlan, Runtime
+from lambent.wire.typed import from_json
 
 RUNTIMES: Final[Mapping[Kind, Runtime]] = {
     Kind.FUNCTION: Runtime.HANDLER,
@@ -178,7 +179,7 @@ def _with_all(spec: DeploymentSpec, request: DeployRequest, own: Settings) -> De
 def _serving(model_dir: str) -> Sequence[Serving]:
     """How the files of a prepared model are served; its own process will say it if that cannot be read."""
     try:
-        first = msgspec.json.decode(Path(model_dir, SERVING_FILE).read_bytes(), type=Serving)
+        first = from_json(Path(model_dir, SERVING_FILE).read_bytes(), Serving)
     except (OSError, msgspec.DecodeError):
         return ()
     return (first, *first.others)

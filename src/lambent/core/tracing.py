@@ -39,6 +39,9 @@ class Trace(msgspec.Struct, frozen=True, array_like=True):
     xray: str = ""
 
 
+_traces: Final = msgspec.json.Decoder(Trace)
+
+
 def read_parent(traceparent: str, tracestate: Iterable[str] = (), *, xray: str = "") -> Trace | None:
     """What the headers of a request say; `None` where nothing, or nothing that is valid.
 
@@ -84,7 +87,7 @@ def trace_as_text(trace: Trace | None) -> str:
 
 def trace_from(text: str) -> Trace | None:
     """What was kept."""
-    return msgspec.json.decode(text, type=Trace) if text else None
+    return _traces.decode(text) if text else None
 
 
 def _state(headers: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from lambent.core.errors import InvalidSpec
 from lambent.wire.process import PACKET_BYTES_MAX, Fork, FromTemplate
+from lambent.wire.typed import unpacker
 
 # Packets taken in one turn of the loop, and in all when the peer has died.
 PACKETS_PER_TURN: Final = 64
@@ -39,7 +40,7 @@ class Control:
         self._loop: Final = asyncio.get_running_loop()
         self._on_message: Final = on_message
         self._on_end: Final = on_end
-        self._decoder: Final[msgspec.msgpack.Decoder[FromTemplate]] = msgspec.msgpack.Decoder(FromTemplate)
+        self._decoder: Final[msgspec.msgpack.Decoder[FromTemplate]] = unpacker(FromTemplate)
         self._sending: Final = asyncio.Lock()
         self._turn: asyncio.Future[None] | None = None
         self._ended = False

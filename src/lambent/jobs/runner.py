@@ -25,6 +25,7 @@ from lambent.pool.routes import Route, Routes
 from lambent.storage.base import Artifacts, Model, Models, Run, Runs, RunState
 from lambent.wire.frames import Answer, Ask, Call, FromCall, read_error, unheard
 from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
+from lambent.wire.typed import from_json
 
 NEWS_EVERY_S: Final = 0.5
 # What is kept of what a job says: its worker is the untrusted side, and each run is stored and listed whole.
@@ -221,7 +222,7 @@ class _Diary:
     def hear(self, said: FromCall, news_json: bytes) -> None:
         """The worker said something."""
         try:
-            news = msgspec.json.decode(news_json, type=News)
+            news = from_json(news_json, News)
         except msgspec.DecodeError:
             return  # the worker is the untrusted side: what is not news is not kept
         progress = self.run.progress if news.progress is None else min(1.0, max(0.0, news.progress))
@@ -271,7 +272,7 @@ def _result(answer: Answer, result: bytes) -> JobResult:
         error = read_error(result)
         raise TrainingFailed(f"the job failed: {error.error_type}: {error.error_message}")
     try:
-        said = msgspec.json.decode(result, type=JobResult)
+        said = from_json(result, JobResult)
     except msgspec.DecodeError as error:
         raise TrainingFailed(f"what the job's worker answered cannot be read: {error}") from error
     return msgspec.structs.replace(said, metrics=_bounded(said.metrics))

@@ -25,6 +25,7 @@ from lambent.metering.journal import Entry, UsageRecord
 from lambent.metering.segment import MAGIC, frames, segments_in
 from lambent.storage.sql_database import Database, columns, one
 from lambent.storage.tables import USAGE_HOURS, USAGE_SEGMENTS
+from lambent.wire.typed import from_fields, unpacker
 
 IMPORT_EVERY_S: Final = 5.0
 HOUR_MS: Final = 3_600_000
@@ -78,7 +79,7 @@ class Ledger:
         self._database = database
         self._folder = folder
         self._segments_kept_max = segments_kept_max
-        self._decoder: Final[msgspec.msgpack.Decoder[Entry]] = msgspec.msgpack.Decoder(Entry)
+        self._decoder: Final[msgspec.msgpack.Decoder[Entry]] = unpacker(Entry)
 
     async def run(self, *, every_s: float = IMPORT_EVERY_S) -> None:
         """Import again and again until cancelled. What fails is logged, and tried again."""
@@ -216,7 +217,7 @@ class _Tally:
 
     def hour(self, key: tuple[str, str, int, int]) -> UsageHour:
         fields = dict(zip(KEY, key, strict=True))
-        return msgspec.convert({**fields, **self._sums, "readings": dict(self._readings)}, UsageHour)
+        return from_fields({**fields, **self._sums, "readings": dict(self._readings)}, UsageHour)
 
 
 class _Stretch(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from lambent.core.policies.prospects import RESOLUTION_S
 from lambent.pool.arrivals import ArrivalsMemory, DeploymentMemory
 from lambent.pool.costs import CostsMemory
 from lambent.pool.sizes import SizesMemory
+from lambent.wire.typed import from_json
 
 # The number is raised with each change of meaning; bins of another grid mean something else, too.
 FORMAT: Final = f"1 {RESOLUTION_S:g} {Grid.FINE:g} {Grid.COARSE:g}"
@@ -59,12 +60,11 @@ def decoded(content: bytes) -> tuple[Learned, int]:
     """What was learned, and when it was stored (Unix milliseconds). Raises `ValueError` for anything else."""
     lines: Iterator[bytes] = iter(content.splitlines())
     first = next(lines, b"")
-    found = msgspec.json.decode(first, type=_Format).format
+    found = from_json(first, _Format).format
     if found != FORMAT:
         raise ValueError(f"its format is {found!r}, not {FORMAT!r}")
-    head = msgspec.json.decode(first, type=_Head)
-    decoder = msgspec.json.Decoder(DeploymentMemory)
-    deployments = tuple(decoder.decode(line) for line in lines)
+    head = from_json(first, _Head)
+    deployments = tuple(from_json(line, DeploymentMemory) for line in lines)
     if len(deployments) != head.deployments:
         raise ValueError(f"it has {len(deployments)} of {head.deployments} deployments")
     arrivals = ArrivalsMemory(deployments=deployments, crowd=head.crowd, clock=head.clock)

@@ -13,6 +13,7 @@ from lambent.core.spec import MIB
 from lambent.runtimes.faults import Fault
 from lambent.wire.frames import Call
 from lambent.wire.process import RevisionPlan
+from lambent.wire.typed import from_json
 
 REGION: Final = "us-east-1"
 LATEST: Final = "$LATEST"
@@ -103,7 +104,7 @@ def _client_context(text: str) -> ClientContext | None:
     if not text:
         return None
     try:
-        return msgspec.json.decode(text, type=ClientContext)
+        return from_json(text, ClientContext)
     except (ValueError, RecursionError) as error:
         message = f"Unable to parse Client Context JSON: {error}"
         raise Fault("Runtime.LambdaContextUnmarshalError", message) from error

@@ -18,6 +18,7 @@ from lambent.core.invocation import JSON, OCTETS
 from lambent.runtimes.base import Body, Reply
 from lambent.runtimes.faults import Fault
 from lambent.wire.frames import BODY_BYTES_MAX, Form
+from lambent.wire.typed import from_json
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ def decode(content_type: str, body: Body) -> object:
 def asked(body: Body, kind: type[T]) -> T:
     """The question that a one-shot runtime is asked. Raises `Fault`."""
     try:
-        return msgspec.json.decode(body or b"{}", type=kind)
+        return from_json(body or b"{}", kind)
     except msgspec.DecodeError as error:
         raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from error
 

@@ -39,6 +39,7 @@ from lambent.storage.artifacts_tree import (
 )
 from lambent.storage.artifacts_walk import OpenFile, files_in
 from lambent.storage.base import ArtifactFacts
+from lambent.wire.typed import from_json
 
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 UNFINISHED: Final = "ingest-"
@@ -177,7 +178,7 @@ class FileArtifacts:
         self.path(digest)
         path = self._manifest_path(digest)
         try:
-            manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+            manifest = from_json(path.read_bytes(), Manifest)
         except (OSError, msgspec.DecodeError) as error:
             raise StorageBroken(f"the manifest {path} cannot be read: {error}") from error
         if manifest_of(manifest.entries).digest != digest:

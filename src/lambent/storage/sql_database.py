@@ -21,6 +21,7 @@ from sqlalchemy.exc import DatabaseError as WrappedError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from lambent.core.errors import CallerFault, LambentError, PlatformFault, StorageBroken, StorageFull
+from lambent.wire.typed import from_fields
 
 CONNECTIONS_MAX: Final = 4
 BUSY_TIMEOUT_MS: Final = 15_000
@@ -105,7 +106,7 @@ def one(row: RowMapping, kind: type[S]) -> S:
     # The keys are a subclass of str, which msgspec does not take for one.
     fields = {str(name): value for name, value in row.items()}
     try:
-        return msgspec.convert(fields, kind)
+        return from_fields(fields, kind)
     except msgspec.ValidationError as error:
         raise StorageBroken(
             f"a stored {kind.__name__.lower()} cannot be read: {error}. A newer Lambent may have written it"

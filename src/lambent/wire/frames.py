@@ -20,6 +20,7 @@ import msgspec
 
 from lambent.core.invocation import JSON, Asked, FunctionError, Head, Status
 from lambent.core.tracing import Trace
+from lambent.wire.typed import unpacker
 
 PREFIX: Final = struct.Struct("<II")
 HEADER_BYTES_MAX: Final = 256 * 1024
@@ -253,7 +254,7 @@ class FrameReader(Generic[H]):
     """Cuts a byte stream into frames of one direction: `FrameReader(ToServer)` on the server's side."""
 
     def __init__(self, headers: type[H] | object, *, body_bytes_max: int = BODY_BYTES_MAX) -> None:
-        self._decoder: msgspec.msgpack.Decoder[H] = msgspec.msgpack.Decoder(headers)
+        self._decoder: msgspec.msgpack.Decoder[H] = unpacker(headers)
         self._body_bytes_max = body_bytes_max
         self._buffer = bytearray()
 

@@ -41,6 +41,7 @@ from lambent.gateway.tracing import XRAY, trace_of
 from lambent.pool.routes import Route, Routes
 from lambent.wire import aws_lambda, sigv4
 from lambent.wire.aws_lambda import LATEST, Fault, FunctionConfiguration, FunctionName, Place
+from lambent.wire.typed import from_json
 
 PATH: Final = re.compile(r"/20\d\d-\d\d-\d\d/")
 SERVICE: Final = "lambda"
@@ -330,7 +331,7 @@ def _client_context(header: str) -> str:
         return ""
     try:
         text = base64.b64decode(header, validate=True)
-        msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        from_json(text, dict[str, msgspec.Raw])
         return text.decode()
     except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
         said = "Client context must be a valid Base64-encoded JSON object."

@@ -14,6 +14,7 @@ import msgspec
 
 from lambent.runtimes.adapters.predictor import BadModel, Predictor
 from lambent.wire.oneshot import SERVING_FILE, Serving
+from lambent.wire.typed import from_json
 
 
 class Adapter(msgspec.Struct, frozen=True):
@@ -129,7 +130,7 @@ def serving_of(folder: Path) -> Serving | None:
     if not home.exists():
         return None
     try:
-        return msgspec.json.decode(home.read_bytes(), type=Serving)
+        return from_json(home.read_bytes(), Serving)
     except msgspec.DecodeError as error:
         raise BadModel(f"{SERVING_FILE} cannot be read: {error}; prepare the model again") from error
 

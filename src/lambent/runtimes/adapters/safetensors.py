@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from lambent.runtimes.adapters.predictor import BadModel
+from lambent.wire.typed import from_json
 
 LENGTH: Final = struct.Struct("<Q")
 HEADER_BYTES_MAX: Final = 100 << 20  # the format's own maximum
@@ -78,7 +79,7 @@ def places(path: Path) -> Mapping[str, Place]:
         length = LENGTH.unpack(prefix)[0] if len(prefix) == LENGTH.size else HEADER_BYTES_MAX + 1
         header = file.read(length) if length <= HEADER_BYTES_MAX else b""
     try:
-        entries = msgspec.json.decode(header, type=dict[str, _Entry])
+        entries = from_json(header, dict[str, _Entry])
     except msgspec.DecodeError as error:
         raise BadModel(f"{path.name} is damaged: {error}; register the model again") from error
     size = path.stat().st_size

@@ -26,6 +26,7 @@ from lambent.runtimes.adapters import safetensors
 from lambent.runtimes.adapters.files import derived
 from lambent.runtimes.adapters.predictor import BadModel
 from lambent.wire.oneshot import Serving
+from lambent.wire.typed import from_json
 
 NAME: Final = "weights"
 INDEX: Final = "model.safetensors.index.json"
@@ -166,7 +167,7 @@ def mapped(index: Path) -> OrderedDict[str, Any]:
 def read_index(index: Path) -> Index:
     """What is written there. Raises `BadModel`."""
     try:
-        return msgspec.json.decode(index.read_bytes(), type=Index)
+        return from_json(index.read_bytes(), Index)
     except (OSError, msgspec.DecodeError) as error:
         raise BadModel(f"{index.name} cannot be read: {error}; register the model again") from error
 
