@@ -1,0 +1,111 @@
+"""The gateway with its doors, and behind one of them the control API."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+
+from lambent import __version__
+from lambent.clock import SystemClock
+from lambent.control.api import control_app
+from lambent.control.doctor import Doctor
+from lambent.control.uploads import Uploads
+from lambent.control.verbs.aliases import AliasVerbs
+from lambent.control.verbs.dead_letters import DeadLetterVerbs
+from lambent.control.verbs.deployments import DeploymentVerbs
+from lambent.control.verbs.house import HouseVerbs
+from lambent.control.verbs.runs import RunVerbs
+from lambent.control.verbs.temperature import TemperatureVerbs
+from lambent.control.verbs.webhooks import WebhookVerbs
+from lambent.control.views import Views
+from lambent.engines.machine import memory_bytes
+from lambent.gateway.acceptance import Acceptance
+from lambent.gateway.app import Gateway
+from lambent.gateway.bodies import SMALL_BYTES, Bodies
+from lambent.gateway.pages import Pages
+from lambent.gateway.protocols.apps import AppsDoor
+from lambent.gateway.protocols.aws_lambda import AwsLambdaDoor
+from lambent.gateway.protocols.native import NativeDoor
+from lambent.metering.statements import Statements
+from lambent.observe import metrics
+from lambent.wiring.parts import PROJECT, Parts
+
+
+def gateway(parts: Parts, clock: SystemClock) -> Gateway:
+    """All that is answered on the server's port."""
+    acceptance = Acceptance(parts.queue, parts.routes)
+    bytes_max = parts.settings.bodies_bytes(memory_bytes())
+    bodies = Bodies(clock, bytes_max=bytes_max, uncounted_bytes=SMALL_BYTES)
+    apps = AppsDoor(
+        invoker=parts.dispatcher,
+        routes=parts.routes,
+        keys=parts.keys,
+        clock=clock,
+        bodies=bodies,
+        body_bytes_max=parts.settings.body_bytes_max,
+    )
+    return Gateway(
+        apps=apps,
+        native=NativeDoor(
+            invoker=parts.dispatcher,
+            apps=apps,
+            routes=parts.routes,
+            acceptance=acceptance,
+            keys=parts.keys,
+            clock=clock,
+            bodies=bodies,
+            body_bytes_max=parts.settings.body_bytes_max,
+        ),
+        aws_lambda=AwsLambdaDoor(
+            invoker=parts.dispatcher,
+            acceptance=acceptance,
+            routes=parts.routes,
+            keys=parts.keys,
+            clock=clock,
+            bodies=bodies,
+        ),
+        pages=Pages(
+            keys=parts.keys,
+            metrics=lambda: (parts.metrics.render(), metrics.CONTENT_TYPE),
+            accepts=lambda: parts.dispatcher.accepting,
+        ),
+        control=_control(parts, clock),
+        keys=parts.keys,
+    )
+
+
+def _control(parts: Parts, clock: SystemClock) -> Starlette:
+    kept = parts.kept
+    views = Views(
+        parts.pool,
+        parts.dispatcher.queued,
+        parts.thermostat.because,
+        keep_policy=parts.settings.keep_policy.value,
+    )
+    uploads = Uploads(kept.artifacts, kept.work_dir, size_bytes_max=parts.settings.artifact_bytes_max)
+    doctor = Doctor(
+        state_dir=parts.settings.state_dir,
+        pool=parts.pool,
+        routes=parts.routes,
+        ping_store=lambda: kept.store.deployments.all(PROJECT),
+        troubles=kept.troubles,
+        standing=parts.thermostat.standing,
+        weighed_by=parts.engine.weighed_by,
+    )
+    house = HouseVerbs(
+        keys=parts.keys,
+        statements=Statements(kept.ledger),
+        views=views,
+        routes=parts.routes,
+        doctor=doctor,
+        clock=clock,
+    )
+    verbs = (
+        DeploymentVerbs(parts.deployments, parts.aliasing, uploads, views, kept.logs),
+        AliasVerbs(parts.aliasing),
+        TemperatureVerbs(parts.deployments, parts.pool, parts.routes, views),
+        RunVerbs(parts.runner, kept.store.runs, parts.registry),
+        DeadLetterVerbs(parts.queue, kept.store.dead_letters),
+        WebhookVerbs(parts.webhooks),
+        house,
+    )
+    return control_app([o for group in verbs for o in group.operations()], version=__version__)

@@ -1,0 +1,144 @@
+"""The parts of a server that live in the event loop, made in the order in which they need one another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from lambent import settings as settings_of
+from lambent.clock import SystemClock
+from lambent.control.activation import Activation
+from lambent.control.aliases import Aliasing
+from lambent.control.deployments import Deployments
+from lambent.control.drafting import Drafting
+from lambent.control.holding import Names
+from lambent.control.oneshots import OneShots
+from lambent.control.registry import Registry
+from lambent.engines.local import LocalEngine
+from lambent.engines.machine import memory_bytes
+from lambent.gateway.auth import Keys
+from lambent.gateway.dispatcher import Dispatcher
+from lambent.jobs.queue import AsyncQueue
+from lambent.jobs.runner import Runner
+from lambent.jobs.training import Training
+from lambent.jobs.webhooks import Webhooks
+from lambent.kept import Kept
+from lambent.metering.journal import UsageRecord
+from lambent.observe.metrics import Metrics
+from lambent.pool.autoscaler import Autoscaler
+from lambent.pool.notebook import Notebook
+from lambent.pool.pool import Pool
+from lambent.pool.routes import Routes
+from lambent.pool.sharing import Weigher
+from lambent.pool.thermostat import Thermostat
+from lambent.pool.trials import Trials
+from lambent.settings import BUDGET_SHARE, Settings
+from lambent.storage.inspection import check_files
+
+PROJECT: Final = "default"
+
+
+class Parts:
+    """What a server is made of. Nothing runs yet."""
+
+    def __init__(self, settings: Settings, kept: Kept, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:
+        self.settings = settings
+        self.kept = kept
+        self.metrics = Metrics()
+        self.routes = Routes()
+        self._node(clock, tasks)
+        self.oneshots = OneShots(self.engine, timeout_s=settings.load_timeout_s)
+        self.registry = Registry(kept.store.models, kept.artifacts, self.oneshots, kept.work_dir)
+        self.trials = Trials(clock)
+        self.activation = Activation(
+            store=kept.store.deployments, aliases=kept.store.aliases, artifacts=kept.artifacts,
+            routes=self.routes, trials=self.trials, engine=self.engine, clock=clock,
+        )  # fmt: skip
+        names = Names()
+        self.deployments = self._deployments(names)
+        self.aliasing = Aliasing(
+            store=kept.store.deployments, aliases=kept.store.aliases, activation=self.activation,
+            routes=self.routes, trials=self.trials, names=names, clock=clock, tasks=tasks,
+        )  # fmt: skip
+        self.runner = Runner(
+            self.engine, self.routes, clock, tasks,
+            runs=kept.store.runs,
+            models=kept.store.models,
+            artifacts=kept.artifacts,
+            runs_dir=kept.work_dir,
+            promote=self.deployments.promote_model,
+            meter=self._meter,
+        )  # fmt: skip
+        self.training = Training(self.runner, tasks)
+        self.dispatcher = Dispatcher(
+            self.pool, self.routes, clock,
+            models=self.training, meter=self._meter, training_hold_s=settings.training_hold_s, tasks=tasks,
+            project_queue_depth_max=settings.project_queue_depth_max, trials=self.trials,
+        )  # fmt: skip
+        self.pool.listen(self.dispatcher)
+        self.training.listen(self.dispatcher)
+        self.webhooks = Webhooks(
+            kept.store.deliveries, kept.store.rotations, clock, tasks, master=kept.master
+        )
+        self.queue = AsyncQueue(
+            kept.store.tickets, kept.store.dead_letters, self.dispatcher.invoke, self.routes, clock, tasks,
+            running_max=settings.async_running_max, outbox=self.webhooks,
+        )  # fmt: skip
+        self.keys = Keys(kept.store.keys, kept.master, clock)
+
+    def _node(self, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:
+        """The supply side of this machine: templates, workers, and who decides about them."""
+        settings, kept = self.settings, self.kept
+        self.engine = LocalEngine(
+            clock=clock,
+            log_sink=kept.logs,
+            environ=_for_user_code(os.environ),
+            load_timeout_s=settings.load_timeout_s,
+            check=lambda plan: check_files(kept.artifacts, plan.code_dir, plan.model_dir),
+        )
+        self.pool = Pool(self.engine, self.routes, clock, tasks, witness=self.metrics)
+        self.thermostat = Thermostat(
+            self.pool, self.routes, clock,
+            budget_bytes=settings.memory_budget_bytes or int(BUDGET_SHARE * memory_bytes()),
+            policy=settings.keep_policy,
+            census=lambda: asyncio.to_thread(self.engine.census),
+        )  # fmt: skip
+        self.weigher = Weigher(self.pool, self.routes, clock, weigh=self.engine.weigh)
+        self.notebook = Notebook(settings.state_dir / "learned.jsonl", self.thermostat, clock)
+        self.autoscaler = Autoscaler(
+            self.pool, self.routes, clock,
+            room=self.thermostat, cores=len(os.sched_getaffinity(0)), tick_s=settings.scaling_tick_s,
+        )  # fmt: skip
+
+    def _deployments(self, names: Names) -> Deployments:
+        kept = self.kept
+        return Deployments(
+            store=kept.store.deployments,
+            drafting=Drafting(
+                artifacts=kept.artifacts,
+                registry=self.registry,
+                routes=self.routes,
+                oneshots=self.oneshots,
+            ),
+            registry=self.registry,
+            activation=self.activation,
+            names=names,
+            forget_logs=kept.logs.remove,
+        )
+
+    def _meter(self, record: UsageRecord) -> None:
+        self.kept.journal.append(record)
+        self.metrics.invocation(
+            record.deployment,
+            record.status,
+            record.temperature,
+            run_s=record.run_us / 1e6,
+            billed_ms=record.billed_ms,
+        )
+
+
+def _for_user_code(environ: Mapping[str, str]) -> dict[str, str]:
+    """What templates inherit: not where this server's key lies."""
+    return {name: value for name, value in environ.items() if not name.startswith(settings_of.PREFIX)}

@@ -1,0 +1,93 @@
+"""A server: its parts, its port, and the order of its beginning and end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from lambent.clock import SystemClock
+from lambent.gateway.listener import Listener, claim_descriptors, url_of
+from lambent.kept import Kept
+from lambent.observe.metrics import MemoryLevel
+from lambent.settings import Settings
+from lambent.storage.statedir import announced
+from lambent.wire.api import ServerFile
+from lambent.wiring.doors import gateway
+from lambent.wiring.parts import PROJECT, Parts
+
+
+class Server:
+    """Serves from `run` until it is told to stop."""
+
+    def __init__(self, settings: Settings, kept: Kept, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:
+        self._parts: Final = Parts(settings, kept, clock, tasks)
+        self._gateway: Final = gateway(self._parts, clock)
+        self._parts.metrics.watch(self)
+
+    async def run(self, listening: socket.socket, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+        """Serve until `stop`, then finish what was accepted."""
+        parts = self._parts
+        await parts.deployments.restore()
+        await parts.webhooks.restore()
+        await parts.queue.restore()
+        await asyncio.to_thread(parts.notebook.load)
+        loops = (
+            parts.autoscaler.run(),
+            parts.weigher.run(),
+            parts.thermostat.run(),
+            parts.notebook.run(),
+            parts.trials.run(),
+            parts.queue.run(),
+            parts.webhooks.run(),
+            parts.kept.ledger.run(),
+        )
+        for loop in loops:
+            tasks.create_task(loop)
+        listener = Listener(self._gateway, listening, parts.settings.tls, connections_max=claim_descriptors())
+        serving = tasks.create_task(listener.run(), name="http")
+        credentials = await parts.keys.local(PROJECT)
+        about = ServerFile(
+            url=url_of(listening, parts.settings.tls),
+            pid=os.getpid(),
+            api_key=credentials.api_key,
+            access_key_id=credentials.access_key_id,
+            secret_access_key=credentials.secret_access_key,
+        )
+        with announced(parts.settings.state_dir, about) as path:
+            sys.stdout.write(f"Lambent listens on {about.url}; the key is in {path}\n")
+            sys.stdout.flush()
+            await stop.wait()
+            parts.queue.pause()
+            self._gateway.go_away()
+            await parts.dispatcher.drain(parts.settings.drain_s)
+            await parts.queue.settle()
+            parts.kept.logs.end_readers()
+            await asyncio.to_thread(parts.notebook.save)
+        listener.stop()
+        await serving
+
+    def workers(self) -> Iterator[tuple[str, int]]:
+        """For the metrics: each deployment and its workers."""
+        workers = dict.fromkeys((route.name for route in self._parts.routes.all()), 0)
+        for route in self._parts.routes.live():
+            crew = self._parts.pool.crew(route.plan.revision)
+            workers[route.name] += len(crew.members) if crew else 0
+        yield from workers.items()
+
+    def queued(self) -> Iterator[tuple[str, int]]:
+        """For the metrics: each deployment and its waiting invocations."""
+        for route in self._parts.routes.all():
+            yield route.name, self._parts.dispatcher.queued(route.project, route.name)
+
+    def memory(self) -> MemoryLevel:
+        """For the metrics: how the memory stands."""
+        now = self._parts.thermostat.standing()
+        return MemoryLevel(budget_bytes=now.budget_bytes, used_bytes=now.used_bytes, price=now.price)
+
+    async def close(self) -> None:
+        """End every process of it."""
+        await self._parts.engine.close()
