@@ -24,7 +24,7 @@ from lambent.core.spec import (
 )
 from lambent.storage.base import Artifacts, Revision
 from lambent.wire.api import Declaration, DeployRequest
-from lambent.wire.aws_lambda import Place
+from lambent.wire.aws.names import Place
 from lambent.wire.oneshot import SERVING_FILE, Description, Serving
 from lambent.wire.process import RevisionPlan, Runtime
 from lambent.wire.typed import from_json

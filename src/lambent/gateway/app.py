@@ -11,7 +11,7 @@ from lambent.gateway.auth import Keys
 from lambent.gateway.presence import ClientLeft
 from lambent.gateway.protocols import Door
 from lambent.gateway.protocols.apps import AppsDoor
-from lambent.gateway.protocols.aws_lambda import PATH as AWS_PATH
+from lambent.gateway.protocols.aws.door import AwsDoor
 from lambent.gateway.protocols.later import INVOCATIONS
 from lambent.gateway.protocols.native import INVOKE
 from lambent.gateway.requests import Message, Receive, Request, Scope, Send
@@ -35,11 +35,11 @@ class Gateway:
     """
 
     def __init__(
-        self, *, native: Door, apps: AppsDoor, aws_lambda: Door, pages: Door, control: AsgiApp, keys: Keys
+        self, *, native: Door, apps: AppsDoor, aws: AwsDoor, pages: Door, control: AsgiApp, keys: Keys
     ) -> None:
         self._native: Final = native
         self._apps: Final = apps
-        self._aws_lambda: Final = aws_lambda
+        self._aws: Final = aws
         self._pages: Final = pages
         self._control_app: Final = control
         self._keys: Final = keys
@@ -54,7 +54,8 @@ class Gateway:
             if path.startswith(CONTROL):
                 await self._control(scope, receive, send_message)
             else:
-                await _through(self._door(path), Request(scope, receive, send_message), send_message)
+                request = Request(scope, receive, send_message)
+                await _through(self._door(request), request, send_message)
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send_message)
         elif scope["type"] == "websocket":
@@ -64,10 +65,10 @@ class Gateway:
         """The server stops: end what would not end by itself."""
         self._apps.go_away()
 
-    def _door(self, path: str) -> Door:
-        if path.startswith((INVOKE, INVOCATIONS)):
+    def _door(self, request: Request) -> Door:
+        if request.path.startswith((INVOKE, INVOCATIONS)):
             return self._native
-        return self._aws_lambda if AWS_PATH.match(path) else self._pages
+        return self._aws if self._aws.claims(request) else self._pages
 
     async def _control(self, scope: Scope, receive: Receive, send_message: Send) -> None:
         sent = _Sent(send_message)

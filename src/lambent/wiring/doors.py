@@ -23,7 +23,10 @@ from lambent.gateway.app import Gateway
 from lambent.gateway.bodies import SMALL_BYTES, Bodies
 from lambent.gateway.pages import Pages
 from lambent.gateway.protocols.apps import AppsDoor
-from lambent.gateway.protocols.aws_lambda import AwsLambdaDoor
+from lambent.gateway.protocols.aws.door import AwsDoor
+from lambent.gateway.protocols.aws.invoke import Invoke
+from lambent.gateway.protocols.aws.reading import Reading
+from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.metering.statements import Statements
 from lambent.observe import metrics
@@ -55,14 +58,7 @@ def gateway(parts: Parts, clock: SystemClock) -> Gateway:
             bodies=bodies,
             body_bytes_max=parts.settings.body_bytes_max,
         ),
-        aws_lambda=AwsLambdaDoor(
-            invoker=parts.dispatcher,
-            acceptance=acceptance,
-            routes=parts.routes,
-            keys=parts.keys,
-            clock=clock,
-            bodies=bodies,
-        ),
+        aws=AwsDoor(services=[_aws_lambda(parts, acceptance, clock)], keys=parts.keys, bodies=bodies),
         pages=Pages(
             keys=parts.keys,
             metrics=lambda: (parts.metrics.render(), metrics.CONTENT_TYPE),
@@ -71,6 +67,12 @@ def gateway(parts: Parts, clock: SystemClock) -> Gateway:
         control=_control(parts, clock),
         keys=parts.keys,
     )
+
+
+def _aws_lambda(parts: Parts, acceptance: Acceptance, clock: SystemClock) -> RestService:
+    invoke = Invoke(invoker=parts.dispatcher, acceptance=acceptance, routes=parts.routes, clock=clock)
+    reading = Reading(parts.routes)
+    return RestService("lambda", LAMBDA_PATH, [*invoke.operations(), *reading.operations()])
 
 
 def _control(parts: Parts, clock: SystemClock) -> Starlette:

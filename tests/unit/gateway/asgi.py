@@ -21,7 +21,10 @@ from lambent.gateway.flow import Streams
 from lambent.gateway.pages import Pages
 from lambent.gateway.presence import Presence
 from lambent.gateway.protocols.apps import AppsDoor
-from lambent.gateway.protocols.aws_lambda import AwsLambdaDoor
+from lambent.gateway.protocols.aws.door import AwsDoor
+from lambent.gateway.protocols.aws.invoke import Invoke
+from lambent.gateway.protocols.aws.reading import Reading
+from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.gateway.requests import PRESENCE, Message, Receive, Scope, Send
 from lambent.pool.routes import Route, Routes
@@ -167,14 +170,7 @@ class House:
                 bodies=self.bodies,
                 body_bytes_max=BODY_BYTES_MAX,
             ),
-            aws_lambda=AwsLambdaDoor(
-                invoker=self.invoker,
-                acceptance=acceptance,
-                routes=self.routes,
-                keys=self.keys,
-                clock=self.clock,
-                bodies=self.bodies,
-            ),
+            aws=AwsDoor(services=[self._aws_lambda(acceptance)], keys=self.keys, bodies=self.bodies),
             pages=Pages(
                 keys=self.keys,
                 metrics=lambda: (b"lambent_up 1\n", "text/plain; version=0.0.4"),
@@ -184,6 +180,11 @@ class House:
             keys=self.keys,
         )
         self.deploy("hello")
+
+    def _aws_lambda(self, acceptance: Acceptance) -> RestService:
+        invoke = Invoke(invoker=self.invoker, acceptance=acceptance, routes=self.routes, clock=self.clock)
+        reading = Reading(self.routes)
+        return RestService("lambda", LAMBDA_PATH, [*invoke.operations(), *reading.operations()])
 
     def deploy(
         self, name: str, *, kind: Kind = Kind.FUNCTION, project: str = PROJECT, number: int = 3

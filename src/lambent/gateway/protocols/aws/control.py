@@ -1,0 +1,47 @@
+"""Operations of the control side, served by AWS's door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from urllib.parse import parse_qs
+
+from lambent.core.errors import CallerFault
+from lambent.gateway.protocols.aws.asked import Asked, Operation, Run, json_of, request_id
+from lambent.gateway.requests import QUERY_FIELDS_MAX
+from lambent.gateway.responses import Reply
+from lambent.wire.aws.control import Call, ControlOperation
+
+
+def served(operations: Iterable[ControlOperation]) -> Iterator[tuple[str, str, Operation]]:
+    """The same operations by method and path, as the door takes them."""
+    for operation in operations:
+        yield (
+            operation.method,
+            operation.path,
+            Operation(
+                name=operation.name,
+                run=_run(operation),
+                request_bytes_max=operation.request_bytes_max,
+            ),
+        )
+
+
+def _run(operation: ControlOperation) -> Run:
+    async def run(asked: Asked) -> Reply:
+        answer = await operation.run(_call(asked))
+        if answer.value is None:
+            return Reply(answer.status, [*request_id(asked.request.invocation_id)])
+        return json_of(asked, answer.value, status=answer.status)
+
+    return run
+
+
+def _call(asked: Asked) -> Call:
+    text = asked.request.scope["query_string"].decode("latin-1")
+    try:
+        query = parse_qs(text, keep_blank_values=True, max_num_fields=QUERY_FIELDS_MAX)
+    except ValueError as error:
+        raise CallerFault(f"the query has more than {QUERY_FIELDS_MAX} fields") from error
+    return Call(
+        principal=asked.principal, place=asked.place, labels=asked.labels, query=query, body=asked.body
+    )

@@ -1,0 +1,24 @@
+"""What a function's name and qualifier stand for."""
+
+from __future__ import annotations
+
+from lambent.gateway.protocols.aws.asked import Asked
+from lambent.pool.routes import Route, Routes
+from lambent.wire.aws.faults import not_found
+from lambent.wire.aws.names import LATEST, FunctionName
+
+
+def route_of(routes: Routes, asked: Asked, function: FunctionName) -> Route:
+    """The route that a name stands for. Of the numbered versions only the active one answers.
+
+    Where an alias is split, that is one of two.
+    """
+    arn = asked.place.function_arn(function.name, function.qualifier)
+    if routes.get(asked.principal.project, function.name) is None:
+        raise not_found(arn)
+    route = routes.invocable(asked.principal.project, function.name)
+    if function.qualifier in ("", LATEST, str(route.plan.number)):
+        return route
+    if routes.split(route.project, route.name, function.qualifier) is None:
+        raise not_found(arn)
+    return routes.target(route.project, route.name, alias=function.qualifier, key="")

@@ -1,0 +1,1 @@
+"""The shapes of AWS's own APIs. The texts are AWS's: programs match on them."""

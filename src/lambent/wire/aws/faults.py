@@ -1,0 +1,95 @@
+"""Answers of AWS's APIs other than success: their types, texts, members and status codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from lambent.core.errors import (
+    CallerFault,
+    Forbidden,
+    HoldExpired,
+    LambentError,
+    NotFound,
+    PayloadTooLarge,
+    PlatformFault,
+    QueueFull,
+    Unauthenticated,
+)
+
+
+class Fault(CallerFault):
+    """An answer of AWS's API other than success. `key` is the member that carries the text: AWS has two."""
+
+    def __init__(
+        self,
+        kind: str,
+        status: int,
+        message: str,
+        *,
+        key: str = "message",
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.http_status = status
+        self.key = key
+        self.extra: Mapping[str, str] = {"Type": "User"} if extra is None else extra
+
+    def body(self) -> bytes:
+        """The JSON that clients parse."""
+        return msgspec.json.encode({**self.extra, self.key: self.message})
+
+
+def invalid(member: str, value: str, constraint: str) -> Fault:
+    """One value that does not fit the service's model."""
+    what = f"Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"
+    return Fault("ValidationException", 400, f"1 validation error detected: {what}", extra={})
+
+
+def not_found(arn: str) -> Fault:
+    """No function, version or alias of this ARN."""
+    return Fault("ResourceNotFoundException", 404, f"Function not found: {arn}", key="Message")
+
+
+def too_large(limit_bytes: int, operation: str = "InvokeFunction") -> Fault:
+    """The payload is over the limit."""
+    text = f"Request must be smaller than {limit_bytes} bytes for the {operation} operation"
+    return Fault("RequestTooLargeException", 413, text)
+
+
+def unparsable(why: str) -> Fault:
+    """The payload is not JSON."""
+    return Fault("InvalidRequestContentException", 400, f"Could not parse request body into json: {why}")
+
+
+def throttled(reason: str) -> Fault:
+    """There is no room now; the client may try again."""
+    return Fault("TooManyRequestsException", 429, "Rate Exceeded.", extra={"Reason": reason, "Type": "User"})
+
+
+def fault_of(error: LambentError) -> Fault:
+    """Any error of ours in AWS's words."""
+    match error:
+        case Fault():
+            return error
+        case QueueFull():
+            return throttled("ReservedFunctionConcurrentInvocationLimitExceeded")
+        case HoldExpired():
+            return throttled("ConcurrentInvocationLimitExceeded")
+        case NotFound():
+            return Fault("ResourceNotFoundException", 404, error.message, key="Message")
+        case Unauthenticated():
+            return Fault("UnrecognizedClientException", 403, error.message, extra={})
+        case Forbidden():
+            return Fault("AccessDeniedException", 403, error.message, key="Message", extra={})
+        case PayloadTooLarge():
+            return Fault("RequestTooLargeException", 413, error.message)
+        case PlatformFault():
+            return Fault(
+                "ServiceException", error.status, error.message, key="Message", extra={"Type": "Service"}
+            )
+        case CallerFault():
+            return Fault("InvalidParameterValueException", 400, error.message)
+    return Fault("ServiceException", error.status, error.message, key="Message", extra={"Type": "Service"})
