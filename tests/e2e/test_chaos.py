@@ -60,6 +60,10 @@ AWAY = replace(CLOSED, number=3, deployment="churn", end=End.ANSWERED, status=40
 REPLACED = Done(kind=Kind.REPLACE, from_s=10, until_s=11.5, deployment="churn")
 FAILED = replace(CALL, status=502, code="worker_exited")
 EXITED = replace(RECORD, status=Status.EXITED)
+# Its callee failed, and its code let that through: make chaos SEED=1 SECONDS=60.
+OUTER = replace(CALL, deployment="front", status=500, code="user_code_failed")
+OUTER_RECORD = replace(RECORD, deployment="front", status=Status.FAILED)
+INNER_WORKER = replace(WORKER, deployment="fast")
 
 
 def evidence(
@@ -106,6 +110,10 @@ def evidence(
         ),
         pytest.param({"done": (DEPLOYED,)}, id="a deploy under it"),
         pytest.param(
+            {"calls": (OUTER,), "done": (INNER_WORKER,), "records": (OUTER_RECORD, LATER_RECORD)},
+            id="the worker of its callee was killed",
+        ),
+        pytest.param(
             {
                 "calls": (CALL, replace(AWAY, sent_s=12, over_s=12.1)),
                 "done": (REPLACED, replace(REPLACED, from_s=11, until_s=12.5)),
@@ -134,6 +142,10 @@ def test_what_may_happen_breaks_no_law(change: dict[str, Any]) -> None:
         pytest.param(
             {"calls": (FAILED,), "records": (EXITED, LATER_RECORD), "done": (DEPLOYED,)},
             id="failed by a deploy",
+        ),
+        pytest.param(
+            {"calls": (OUTER,), "done": (WORKER,), "records": (OUTER_RECORD, LATER_RECORD)},
+            id="its code failed, and its callee was well",
         ),
         pytest.param(
             {

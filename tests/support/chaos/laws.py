@@ -92,6 +92,8 @@ def _is_excused(seen: Witness, call: Seen) -> bool:
         kinds = (Kind.KILL_SERVER,)
     elif call.status == 404:
         return call.deployment == CHURN and _is_away(seen, call)
+    elif call.status == 500 and call.deployment in CALLS:
+        pass  # what it called was struck, and its code let that error through
     elif call.end is End.ANSWERED and (call.status == 500 or call.status < 500):
         kinds = ()
     whom = {call.deployment, *CALLS.get(call.deployment, ())}
@@ -109,7 +111,8 @@ def others_do_not_notice(evidence: Evidence) -> Iterator[str]:
     failed = Counter(
         call.deployment
         for call in evidence.seen.calls
-        if call.end is End.ANSWERED and call.status in (502, 504)
+        if call.end is End.ANSWERED
+        and (call.status in (502, 504) or (call.status == 500 and call.deployment in CALLS))
     )
     for deployment, count in failed.items():
         whom = {"", deployment, *CALLS.get(deployment, ())}
