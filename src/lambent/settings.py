@@ -12,6 +12,7 @@ import msgspec
 from lambent.core.errors import InvalidSpec
 from lambent.core.policies.base import PolicyName
 from lambent.core.spec import MIB, parse_size
+from lambent.wire.sigv4 import AwsAuth
 
 PREFIX: Final = "LAMBENT_"
 SERVER_FILE: Final = "server.json"  # in the state directory, while there is a server
@@ -27,6 +28,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     memory (`BUDGET_SHARE`). `keep_policy` says what stays ready within it. `bodies_bytes_max` is what the
     bodies of all requests may take in the server's own memory, 0 for a share of this machine's
     (`BODIES_SHARE`); `project_queue_depth_max` how many invocations of a project may wait.
+
+    `aws_auth` says whether AWS's clients must prove who they are. Of their payloads, `aws_request_bytes_max`
+    bounds what is sent, `aws_response_bytes_max` what is answered, `aws_event_bytes_max` what is sent for
+    later, `aws_stream_bytes_max` what streams; unless told these are AWS's own limits.
     """
 
     state_dir: Path
@@ -44,6 +49,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 30.0
     scaling_tick_s: float = 0.25
     async_running_max: int = 16
+    aws_auth: AwsAuth = AwsAuth.VERIFY
+    aws_request_bytes_max: int = 6_291_456
+    aws_response_bytes_max: int = 6_291_556
+    aws_event_bytes_max: int = 1_048_576
+    aws_stream_bytes_max: int = 200 * MIB
     log_level: str = "info"
     tls_cert: Path | None = None
     tls_key: Path | None = None

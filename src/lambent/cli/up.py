@@ -52,6 +52,11 @@ def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> str
     type=click.Choice([name.value for name in PolicyName]),
     help="What decides which deployments stay ready; economic unless told. `lambent simulate` compares them.",
 )
+@click.option(
+    "--aws-auth",
+    type=click.Choice(["verify", "none"]),
+    help="Whether AWS's clients must sign with a key of this server; verify unless told, none lets all in.",
+)
 @click.option("--ephemeral", is_flag=True, help="Keep nothing after the end.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="A certificate chain, as PEM.")
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="Its key, as PEM.")
@@ -64,6 +69,7 @@ def up(
     port: int | None,
     memory_budget: str | None,
     keep_policy: str | None,
+    aws_auth: str | None,
     tls_cert: str | None,
     tls_key: str | None,
     *,
@@ -87,6 +93,7 @@ def up(
         "--port": None if port is None else str(port),
         "--memory-budget": memory_budget,
         "--keep-policy": keep_policy,
+        "--aws-auth": aws_auth,
         "--tls-cert": tls_cert,
         "--tls-key": tls_key,
     }

@@ -7,14 +7,16 @@ more (for every service but S3); and it must take the body's hash from the body 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, quote_from_bytes, unquote, unquote_to_bytes
 
 import msgspec
 
@@ -22,9 +24,24 @@ from lambent.core.errors import Unauthenticated
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
+STREAMING: Final = "STREAMING-"  # a body in chunks that say themselves what they are: `wire.aws_chunked`
+TERMINATOR: Final = "aws4_request"
 TIMESTAMP: Final = "%Y%m%dT%H%M%SZ"
+STAMP: Final = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
 SKEW_S_MAX: Final = 15 * 60
+# A path that means the same however often it is encoded, without an empty segment or one of dots.
+PLAIN_PATH: Final = re.compile(rb"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9_.~-]+)+/?")
+PLAIN_QUERY: Final = re.compile(rb"(?:[A-Za-z0-9_.~&=-]|%[0-9A-F]{2})*")
+# The signer of a request that is temporary may add it before or after it signs.
+MAY_BE_UNSIGNED: Final = "x-amz-security-token"
 EXPIRES_S_MAX: Final = 7 * 86_400
+
+
+class AwsAuth(StrEnum):
+    """Whether AWS's clients must prove who they are."""
+
+    VERIFY = "verify"  # by a signature of a key of ours, or by the key itself
+    NONE = "none"  # whatever they sign with; a key of ours still says whose project is meant
 
 
 class Flaw(StrEnum):
@@ -84,39 +101,58 @@ def read(request: SignedRequest) -> Signature | None:
     return None
 
 
-def verify(request: SignedRequest, signature: Signature, secret: str, *, now_unix_ms: int) -> None:
-    """Return if `secret` made `signature` over `request` in time; else raise `SignatureRejected`."""
+def verify(request: SignedRequest, signature: Signature, key: bytes, *, now_unix_ms: int) -> None:
+    """Return if `key` (`signing_key`) made `signature` over `request` in time; else `SignatureRejected`."""
     _check_time(signature, now_unix_ms // 1000)
     _check_coverage(request, signature)
-    canonical = canonical_request(request, signature)
-    to_sign = (
-        f"{ALGORITHM}\n{signature.signed_at}\n{signature.scope}\n{hashlib.sha256(canonical).hexdigest()}"
-    )
-    expected = hmac.new(_signing_key(signature, secret), to_sign.encode(), hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(expected.encode(), signature.digest.encode()):
-        raise SignatureRejected(
-            Flaw.MISMATCH,
-            "The request signature we calculated does not match the signature you provided. Check your AWS "
-            "Secret Access Key and signing method. Consult the service documentation for details.",
+    given = signature.digest.encode()
+    for canonical in _canonical_requests(request, signature):
+        to_sign = (
+            f"{ALGORITHM}\n{signature.signed_at}\n{signature.scope}\n{hashlib.sha256(canonical).hexdigest()}"
         )
+        expected = hmac.digest(key, to_sign.encode(), "sha256").hex()
+        if hmac.compare_digest(expected.encode(), given):
+            return
+    raise mismatch()
 
 
-def canonical_request(request: SignedRequest, signature: Signature) -> bytes:
-    """The bytes that both sides hash."""
+def mismatch() -> SignatureRejected:
+    """It was made with another secret, or over another request; AWS's words."""
+    return SignatureRejected(
+        Flaw.MISMATCH,
+        "The request signature we calculated does not match the signature you provided. Check your AWS "
+        "Secret Access Key and signing method. Consult the service documentation for details.",
+    )
+
+
+def signing_key(signature: Signature, secret: str) -> bytes:
+    """The key that `secret` signs with in the scope of `signature`: for a day, a region and a service."""
+    key = b"AWS4" + secret.encode()
+    for part in (signature.date, signature.region, signature.service, TERMINATOR):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+def claimed_hash(request: SignedRequest) -> str:
+    """What the client says of its body's hash, empty where it says nothing."""
+    return _header(request, b"x-amz-content-sha256").decode("latin-1")
+
+
+def _canonical_requests(request: SignedRequest, signature: Signature) -> Iterator[bytes]:
+    """The bytes that both sides hash. A signer that wrote the query in another way is understood, too."""
     values: dict[str, list[bytes]] = {name: [] for name in signature.signed_headers}
     for raw_name, value in request.headers:
         if (name := raw_name.decode("latin-1")) in values:
-            values[name].append(b" ".join(value.split()))
-    lines = [
-        request.method.upper().encode(),
-        _canonical_path(request.path, signature.service),
-        _canonical_query(request.query),
+            values[name].append(b" ".join(value.split()) if b" " in value or b"\t" in value else value)
+    head = f"{request.method.upper()}\n{_canonical_path(request.path, signature.service)}\n"
+    rest = [
         *(name.encode() + b":" + b",".join(found) for name, found in values.items()),
         b"",
         ";".join(signature.signed_headers).encode(),
-        _payload_hash(request, signature).encode(),
+        _payload_hash(request, signature).encode("latin-1"),
     ]
-    return b"\n".join(lines)
+    for query in _canonical_queries(request.query):
+        yield b"\n".join((head.encode("latin-1") + query.encode("latin-1"), *rest))
 
 
 def _from_header(request: SignedRequest, authorization: str) -> Signature:
@@ -124,11 +160,23 @@ def _from_header(request: SignedRequest, authorization: str) -> Signature:
     for field in authorization.removeprefix(ALGORITHM).split(","):
         name, _, value = field.strip().partition("=")
         fields[name] = value
+    signed_at = _signed_at(request)
+    missing = [
+        f"Authorization header requires '{name}' parameter."
+        for name in ("Credential", "Signature", "SignedHeaders")
+        if not fields.get(name)
+    ]
+    if not signed_at:
+        missing.append("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
+    if missing:
+        hashed = base64.b64encode(hashlib.sha256(authorization.encode("latin-1")).digest()).decode()
+        missing.append(f"(Hashed with SHA-256 and encoded with Base64) Authorization={hashed}")
+        raise _incomplete(" ".join(missing))
     return _signature(
-        credential=fields.get("Credential", ""),
-        signed_headers=fields.get("SignedHeaders", ""),
-        digest=fields.get("Signature", ""),
-        signed_at=_signed_at(request),
+        credential=fields["Credential"],
+        signed_headers=fields["SignedHeaders"],
+        digest=fields["Signature"],
+        signed_at=signed_at,
     )
 
 
@@ -153,15 +201,27 @@ def _signature(
     *, credential: str, signed_headers: str, digest: str, signed_at: str, expires_s: int | None = None
 ) -> Signature:
     parts = credential.split("/")
-    if len(parts) != 5 or parts[4] != "aws4_request" or not all(parts):
-        raise _incomplete("Credential must be KEY/DATE/REGION/SERVICE/aws4_request")
+    if len(parts) != 5 or not all(parts):
+        raise _incomplete(
+            "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, "
+            f"got '{credential}'"
+        )
+    if parts[4] != TERMINATOR:
+        raise _incomplete(
+            f"Credential should be scoped with a valid terminator: '{TERMINATOR}', not '{parts[4]}'."
+        )
     names = tuple(signed_headers.split(";"))
-    if "host" not in names or list(names) != sorted(set(names)):
-        raise _incomplete("SignedHeaders must be sorted and must include host")
+    if "host" not in names and ":authority" not in names:
+        raise _incomplete("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
+    if list(names) != sorted(set(names)):
+        raise _incomplete("SignedHeaders must be sorted, each name once and in lower case.")
     if not digest:
         raise _incomplete("Signature is missing")
     if signed_at[:8] != parts[1]:
-        raise _incomplete("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date")
+        raise _incomplete(
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+            f"'{parts[1]}' != '{signed_at[:8]}', from '{signed_at}'."
+        )
     return Signature(
         access_key_id=parts[0],
         date=parts[1],
@@ -175,7 +235,7 @@ def _signature(
 
 
 def _signed_at(request: SignedRequest) -> str:
-    """When it was signed: `X-Amz-Date`, else `Date`, in the basic form of ISO 8601."""
+    """When it was signed: `X-Amz-Date`, else `Date`, in the basic form of ISO 8601; empty for neither."""
     if stamp := _header(request, b"x-amz-date"):
         return stamp.decode("latin-1")
     try:
@@ -184,64 +244,74 @@ def _signed_at(request: SignedRequest) -> str:
             .astimezone(UTC)
             .strftime(TIMESTAMP)
         )
-    except (ValueError, TypeError):
-        raise _incomplete("a signed request needs an X-Amz-Date or a Date header") from None
+    except (ValueError, TypeError, OverflowError):
+        return ""
 
 
 def _check_time(signature: Signature, now_s: int) -> None:
-    try:
-        signed_s = int(datetime.strptime(signature.signed_at, TIMESTAMP).replace(tzinfo=UTC).timestamp())
-    except ValueError:
-        raise _incomplete(f"{signature.signed_at!r} is not a date as in 20261123T150000Z") from None
+    signed_s = _unix_s(signature.signed_at)
     life_s = SKEW_S_MAX if signature.expires_s is None else signature.expires_s
     if now_s > signed_s + life_s:
+        took = f"{SKEW_S_MAX // 60} min." if signature.expires_s is None else f"{life_s} s."
         raise SignatureRejected(
             Flaw.EXPIRED,
             f"Signature expired: {signature.signed_at} is now earlier than {_stamp(now_s - life_s)} "
-            f"({_stamp(now_s)} - {life_s} s)",
+            f"({_stamp(now_s)} - {took})",
         )
     if signed_s > now_s + SKEW_S_MAX:
         raise SignatureRejected(
             Flaw.EXPIRED,
-            f"Signature not yet current: {signature.signed_at} is still later than {_stamp(now_s)}",
+            f"Signature not yet current: {signature.signed_at} is still later than "
+            f"{_stamp(now_s + SKEW_S_MAX)} ({_stamp(now_s)} + {SKEW_S_MAX // 60} min.)",
         )
+
+
+def _unix_s(stamp: str) -> int:
+    # Not by strptime, which takes longer than the rest of the check.
+    match = STAMP.fullmatch(stamp)
+    try:
+        if match is not None:
+            year, month, day, hour, minute, second = map(int, match.groups())
+            return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp())
+    except (ValueError, OverflowError):
+        pass
+    raise _incomplete(
+        f"Date must be in ISO-8601 'basic format'. Got '{stamp}'. See http://en.wikipedia.org/wiki/ISO_8601"
+    )
 
 
 def _check_coverage(request: SignedRequest, signature: Signature) -> None:
     """Every `x-amz-` header changes what a request means, so each one present must be signed."""
     for raw_name, _ in request.headers:
+        if not raw_name.startswith(b"x-amz-"):
+            continue
         name = raw_name.decode("latin-1")
-        if name.startswith("x-amz-") and name not in signature.signed_headers:
+        if name not in signature.signed_headers and name != MAY_BE_UNSIGNED:
             raise SignatureRejected(
                 Flaw.MISMATCH, f"There were headers present in the request which were not signed: {name}"
             )
 
 
-def _signing_key(signature: Signature, secret: str) -> bytes:
-    key = b"AWS4" + secret.encode()
-    for part in (signature.date, signature.region, signature.service, "aws4_request"):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    return key
-
-
 def _payload_hash(request: SignedRequest, signature: Signature) -> str:
-    claimed = _header(request, b"x-amz-content-sha256").decode("latin-1")
+    claimed = claimed_hash(request)
     if claimed == UNSIGNED_PAYLOAD or (
         not claimed and signature.expires_s is not None and signature.service == "s3"
     ):
         return UNSIGNED_PAYLOAD
+    if claimed.startswith(STREAMING):
+        return claimed  # its chunks are looked at where they are put together
     actual = hashlib.sha256(request.body).hexdigest()
-    if claimed.startswith("STREAMING-"):
-        raise _incomplete(f"x-amz-content-sha256: {claimed} is not supported")
     if claimed and not hmac.compare_digest(claimed.encode("latin-1"), actual.encode()):
         raise SignatureRejected(Flaw.MISMATCH, "x-amz-content-sha256 is not the SHA-256 of the body")
     return actual
 
 
-def _canonical_path(path: bytes, service: str) -> bytes:
+def _canonical_path(path: bytes, service: str) -> str:
     if service == "s3":
-        return path or b"/"
-    return quote(_without_dots(path), safe="/~").encode()
+        return path.decode("latin-1") or "/"
+    if PLAIN_PATH.fullmatch(path):
+        return path.decode("ascii")
+    return quote(_without_dots(path), safe="/~")
 
 
 def _without_dots(path: bytes) -> bytes:
@@ -256,9 +326,20 @@ def _without_dots(path: bytes) -> bytes:
     return b"/" + b"/".join(kept) + last
 
 
-def _canonical_query(query: bytes) -> bytes:
+def _canonical_queries(query: bytes) -> Iterator[str]:
+    """As it was sent, in order; and as AWS writes it, where the client wrote it in another way."""
     pairs = [pair for pair in _pairs(query.decode("latin-1")) if pair[0] != "X-Amz-Signature"]
-    return "&".join(f"{name}={value}" for name, value in sorted(pairs)).encode("latin-1")
+    yield _joined(pairs)
+    if not PLAIN_QUERY.fullmatch(query):
+        yield _joined((_encoded(name), _encoded(value)) for name, value in pairs)
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> str:
+    return "&".join([f"{name}={value}" for name, value in sorted(pairs)])
+
+
+def _encoded(text: str) -> str:
+    return quote_from_bytes(unquote_to_bytes(text.encode("latin-1")), safe="-_.~")
 
 
 def _pairs(query: str) -> Iterable[tuple[str, str]]:

@@ -26,6 +26,7 @@ from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws.door import AwsDoor
 from lambent.gateway.protocols.aws.invoke import Invoke
 from lambent.gateway.protocols.aws.reading import Reading
+from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.metering.statements import Statements
@@ -58,7 +59,11 @@ def gateway(parts: Parts, clock: SystemClock) -> Gateway:
             bodies=bodies,
             body_bytes_max=parts.settings.body_bytes_max,
         ),
-        aws=AwsDoor(services=[_aws_lambda(parts, acceptance, clock)], keys=parts.keys, bodies=bodies),
+        aws=AwsDoor(
+            services=[_aws_lambda(parts, acceptance, clock)],
+            senders=Senders(parts.keys, auth=parts.settings.aws_auth, project=PROJECT),
+            bodies=bodies,
+        ),
         pages=Pages(
             keys=parts.keys,
             metrics=lambda: (parts.metrics.render(), metrics.CONTENT_TYPE),

@@ -24,6 +24,7 @@ from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws.door import AwsDoor
 from lambent.gateway.protocols.aws.invoke import Invoke
 from lambent.gateway.protocols.aws.reading import Reading
+from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.gateway.requests import PRESENCE, Message, Receive, Scope, Send
@@ -170,7 +171,9 @@ class House:
                 bodies=self.bodies,
                 body_bytes_max=BODY_BYTES_MAX,
             ),
-            aws=AwsDoor(services=[self._aws_lambda(acceptance)], keys=self.keys, bodies=self.bodies),
+            aws=AwsDoor(
+                services=[self._aws_lambda(acceptance)], senders=Senders(self.keys), bodies=self.bodies
+            ),
             pages=Pages(
                 keys=self.keys,
                 metrics=lambda: (b"lambent_up 1\n", "text/plain; version=0.0.4"),

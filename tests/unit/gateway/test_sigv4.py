@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,7 +81,8 @@ def signed_at_ms(request: SignedRequest) -> int:
 def verify(request: SignedRequest, *, secret: str = SECRET, after_s: float = 1) -> None:
     signature = sigv4.read(request)
     assert signature is not None
-    sigv4.verify(request, signature, secret, now_unix_ms=signed_at_ms(request) + int(after_s * 1000))
+    key = sigv4.signing_key(signature, secret)
+    sigv4.verify(request, signature, key, now_unix_ms=signed_at_ms(request) + int(after_s * 1000))
 
 
 def flaw_of(request: SignedRequest, *, secret: str = SECRET, after_s: float = 1) -> Flaw:
@@ -187,6 +188,99 @@ def test_what_is_not_a_signature_is_told_as_incomplete(old: str, new: str) -> No
     with pytest.raises(SignatureRejected) as caught:
         sigv4.read(msgspec.structs.replace(request, headers=headers))
     assert caught.value.flaw is Flaw.INCOMPLETE
+
+
+# The cases of AWS's published test suite for Signature Version 4, made anew by botocore's signer.
+PUBLISHED = [
+    pytest.param("GET", "/", {}, b"", id="get-vanilla"),
+    pytest.param("POST", "/", {}, b"", id="post-vanilla"),
+    pytest.param("GET", "/?", {}, b"", id="get-vanilla-empty-query"),
+    pytest.param("GET", "/?Param2=value2&Param1=value1", {}, b"", id="get-vanilla-query-order-key"),
+    pytest.param("GET", "/?Param1=value2&Param1=Value1", {}, b"", id="get-vanilla-query-order-value"),
+    pytest.param("GET", "/?Param-3=V3&Param=V2&%E1%88%B4=V1", {}, b"", id="get-vanilla-query-order-encoded"),
+    pytest.param(
+        "GET",
+        "/?-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ=-._~abcdefghijklmnopqrstuvwxyz",
+        {},
+        b"",
+        id="get-vanilla-query-unreserved",
+    ),
+    pytest.param("GET", "/?%E1%88%B4=bar", {}, b"", id="get-vanilla-utf8-query"),
+    pytest.param("GET", "/%E1%88%B4", {}, b"", id="get-utf8"),
+    pytest.param("GET", "/-._~0123456789abcdefghijklmnopqrstuvwxyz", {}, b"", id="get-unreserved"),
+    pytest.param("GET", "/example1/example2/../..", {}, b"", id="get-relative-relative"),
+    pytest.param("GET", "/example/..", {}, b"", id="get-relative"),
+    pytest.param("GET", "/./", {}, b"", id="get-slash-dot-slash"),
+    pytest.param("GET", "/./example", {}, b"", id="get-slash-pointless-dot"),
+    pytest.param("GET", "//", {}, b"", id="get-slash"),
+    pytest.param("GET", "//example//", {}, b"", id="get-slashes"),
+    pytest.param("GET", "/example%20space/", {}, b"", id="get-space"),
+    pytest.param("GET", "/", {"My-Header1": "value2,value2,value1"}, b"", id="get-header-key-duplicate"),
+    pytest.param(
+        "GET", "/", {"My-Header1": " value1", "My-Header2": ' "a   b   c"'}, b"", id="get-header-trim"
+    ),
+    pytest.param("POST", "/", {"My-Header1": "VALUE1"}, b"", id="post-header-value-case"),
+    pytest.param(
+        "POST",
+        "/",
+        {"Content-Type": "application/x-www-form-urlencoded; charset=utf8"},
+        b"Param1=value1",
+        id="post-x-www-form-urlencoded-parameters",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "target", "headers", "body"), PUBLISHED)
+def test_the_published_cases_are_believed_and_with_another_secret_they_are_not(
+    method: str, target: str, headers: dict[str, str], body: bytes
+) -> None:
+    request = signed(SigV4Auth, method, target, headers, body, service="service")
+    verify(request)
+    assert flaw_of(request, secret=SECRET + "x") is Flaw.MISMATCH
+
+
+@pytest.mark.parametrize("added", ["before", "after"])
+def test_a_session_token_may_be_added_before_or_after_the_signature(added: str) -> None:
+    request = signed(SigV4Auth, "POST", "/", {}, b"", token="token" if added == "before" else None)
+    if added == "after":
+        headers = [*request.headers, (b"x-amz-security-token", b"token")]
+        request = msgspec.structs.replace(request, headers=headers)
+    verify(request)
+
+
+def test_a_query_that_was_signed_encoded_and_sent_plain_is_believed() -> None:
+    request = signed(SigV4Auth, "GET", "/?Arn=arn%3Aaws%3Alambda", {}, b"")
+    verify(msgspec.structs.replace(request, query=b"Arn=arn:aws:lambda"))
+    assert flaw_of(msgspec.structs.replace(request, query=b"Arn=arn:aws:lambdb")) is Flaw.MISMATCH
+
+
+def test_the_words_of_a_refusal_are_those_of_aws() -> None:
+    request = signed(SigV4Auth, "POST", INVOKE, {}, b"{}")
+    stamp = datetime.fromtimestamp(signed_at_ms(request) / 1000, UTC)
+
+    def at(after_s: float) -> str:
+        return (stamp + timedelta(seconds=after_s)).strftime(sigv4.TIMESTAMP)
+
+    with pytest.raises(SignatureRejected) as late:
+        verify(request, after_s=1000)
+    assert late.value.message == (
+        f"Signature expired: {at(0)} is now earlier than {at(100)} ({at(1000)} - 15 min.)"
+    )
+    with pytest.raises(SignatureRejected) as early:
+        verify(request, after_s=-1000)
+    assert early.value.message == (
+        f"Signature not yet current: {at(0)} is still later than {at(-100)} ({at(-1000)} + 15 min.)"
+    )
+    bare = [(b"authorization", b"AWS4-HMAC-SHA256 "), (b"host", b"h")]
+    with pytest.raises(SignatureRejected) as none:
+        sigv4.read(msgspec.structs.replace(request, headers=bare))
+    assert none.value.message.startswith(
+        "Authorization header requires 'Credential' parameter. "
+        "Authorization header requires 'Signature' parameter. "
+        "Authorization header requires 'SignedHeaders' parameter. "
+        "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. "
+        "(Hashed with SHA-256 and encoded with Base64) Authorization="
+    )
 
 
 def test_a_request_without_a_signature_has_none() -> None:

@@ -8,25 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from lambent.core.errors import LambentError, PayloadTooLarge, Unauthenticated
-from lambent.core.invocation import Principal, new_id
-from lambent.gateway.auth import Keys
+from lambent.core.errors import LambentError, PayloadTooLarge
+from lambent.core.invocation import new_id
 from lambent.gateway.bodies import ANYBODY, Bodies, Hold
 from lambent.gateway.protocols.aws.asked import Asked, Operation
+from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import Service
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import Reply, headers_of
-from lambent.wire import sigv4
-from lambent.wire.aws.faults import Fault, fault_of, too_large
-from lambent.wire.aws.names import Place
+from lambent.wire.aws.faults import fault_of, too_large
 
 
 class AwsDoor:
     """Everything that AWS's clients send, whichever service they mean."""
 
-    def __init__(self, *, services: Sequence[Service], keys: Keys, bodies: Bodies) -> None:
+    def __init__(self, *, services: Sequence[Service], senders: Senders, bodies: Bodies) -> None:
         self._services: Final = services
-        self._keys: Final = keys
+        self._senders: Final = senders
         self._bodies: Final = bodies
 
     def claims(self, request: Request) -> bool:
@@ -41,9 +39,10 @@ class AwsDoor:
         operation = found.operation
         async with self._bodies.hold(ANYBODY) as hold:
             body = await self._body(request, operation, hold)
-            principal, place = await self._sender(request, body, service)
-            hold.pass_to(principal.project)
-            return await operation.run(Asked(request, principal, place, found.labels, body))
+            sender = await self._senders.of(request, body, service.scope)
+            hold.pass_to(sender.principal.project)
+            asked = Asked(request, sender.principal, sender.place, found.labels, sender.body)
+            return await operation.run(asked)
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """An error of ours in AWS's shape."""
@@ -59,35 +58,3 @@ class AwsDoor:
             return await request.body(operation.request_bytes_max, hold)
         except PayloadTooLarge as error:
             raise too_large(operation.request_bytes_max, operation.name) from error
-
-    async def _sender(self, request: Request, body: bytes, service: Service) -> tuple[Principal, Place]:
-        scope = request.scope
-        signed = sigv4.SignedRequest(
-            method=request.method,
-            path=scope["raw_path"],
-            query=scope["query_string"],
-            headers=scope["headers"],
-            body=body,
-        )
-        try:
-            signature = sigv4.read(signed)
-            if signature is None:
-                return await self._bearer(request), Place()
-            principal = await self._keys.authenticate_signed(signed, signature)
-        except sigv4.SignatureRejected as error:
-            kind = "IncompleteSignature" if error.flaw is sigv4.Flaw.INCOMPLETE else "InvalidSignature"
-            raise Fault(kind + "Exception", 403, error.message, extra={}) from error
-        if signature.service != service.scope:
-            text = f"Credential should be scoped to correct service: '{service.scope}'. "
-            raise Fault("InvalidSignatureException", 403, text, extra={})
-        return principal, Place(region=signature.region)
-
-    async def _bearer(self, request: Request) -> Principal:
-        if not (request.headers.get(b"authorization") or request.headers.get(b"x-api-key")):
-            text = "Missing Authentication Token"
-            raise Fault("MissingAuthenticationTokenException", 403, text, extra={})
-        try:
-            return await self._keys.authenticate(request.headers)
-        except Unauthenticated as error:
-            text = "The security token included in the request is invalid."
-            raise Fault("UnrecognizedClientException", 403, text, extra={}) from error
