@@ -13,8 +13,11 @@ from lambent.core.spec import (
     SIZE_UNITS,
     DeploymentSpec,
     ForkUnsafe,
+    Interface,
     Keep,
     Kind,
+    Program,
+    check_settings,
     checked,
     new_spec,
     parse_size,
@@ -111,11 +114,57 @@ def test_whether_an_unsafe_template_is_forked_is_one_of_two_words(word: ForkUnsa
             with_settings(SPEC, {"fork_unsafe": wrong})
 
 
+@pytest.mark.parametrize(
+    ("word", "program"),
+    [
+        ("native", Program.NATIVE),
+        ("provided", Program.PROVIDED),
+        ("provided.al2", Program.PROVIDED),
+        ("provided.al2023", Program.PROVIDED),
+        ("awslambdaric", Program.AWSLAMBDARIC),
+    ],
+)
+def test_what_runs_a_function_is_said_in_one_word(word: str, program: Program) -> None:
+    assert SPEC.runtime is Program.NATIVE
+    assert with_settings(SPEC, {"runtime": word}).runtime is program
+    for wrong in ("python3.12", "", "Provided", 1, None):
+        with pytest.raises(InvalidSpec, match=r"runtime=.* is none of native, provided, awslambdaric"):
+            with_settings(SPEC, {"runtime": wrong})
+
+
+@pytest.mark.parametrize("program", [Program.PROVIDED, Program.AWSLAMBDARIC])
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (new_spec("it", Kind.MODEL, entrypoint="app:It"), "'it' is a model that is called by event"),
+        (new_spec("it", Kind.JOB, entrypoint="app:it"), "'it' is a job that is called by event"),
+        (
+            new_spec("it", Kind.FUNCTION, interface=Interface.ASGI, entrypoint="app:it"),
+            "'it' is a function that is called by asgi",
+        ),
+        (with_settings(SPEC, {"fork_unsafe": "allow"}), "no fork of it would be one"),
+    ],
+)
+def test_a_process_of_its_own_runs_functions_of_events_alone(
+    spec: DeploymentSpec, said: str, program: Program
+) -> None:
+    with pytest.raises(InvalidSpec, match=said):
+        with_settings(spec, {"runtime": program.value})
+
+
+def test_settings_are_checked_before_it_is_known_what_they_are_of() -> None:
+    for settings in ({"max_batch": 8}, {"runtime": "provided"}, {}):
+        check_settings("it", settings)
+    for name, settings in (("it", {"runtime": "provided", "max_batch": 8}), ("It!", {}), ("it", {"x": 1})):
+        with pytest.raises(InvalidSpec):
+            check_settings(name, settings)
+
+
 KNOWN = (
     "async_age_max_s, async_running_max, concurrency, dead_keep_s, description, env.NAME, fork_unsafe, "
     "hold_s, keep, keep_alive_s, latency_target_ms, max_batch, memory, memory_bytes, parallel, "
-    "queue_depth_max, result_keep_s, retries, retry_first_s, socket_idle_s, socket_s, template_keep_s, "
-    "threads, timeout_s, webhook, workers_max, workers_min, workers_min_schedule"
+    "queue_depth_max, result_keep_s, retries, retry_first_s, runtime, socket_idle_s, socket_s, "
+    "template_keep_s, threads, timeout_s, webhook, workers_max, workers_min, workers_min_schedule"
 )
 
 

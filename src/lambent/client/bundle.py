@@ -10,9 +10,10 @@ import msgspec
 
 from lambent.client.archive import Archive, Member, member
 from lambent.client.errors import BundleError
-from lambent.client.folder import MANIFEST, flat, read_manifest, scan
+from lambent.client.folder import MANIFEST, flat, read_manifest, scan, within
 from lambent.client.imports import with_local_modules
-from lambent.core.spec import Setting
+from lambent.core.naming import kebab
+from lambent.core.spec import BOOTSTRAP, Setting
 
 BUNDLE_BYTES_MAX: Final = 4 * 2**30
 FILES_MAX: Final = 20_000
@@ -29,10 +30,11 @@ class Bundle(msgspec.Struct, frozen=True):
     target: str
     archive: Archive
     per_deployment: dict[str, dict[str, Setting]] = {}
+    name: str = ""  # what it is called where nobody says it, and it does not say it itself
 
 
 def pack(target: str | Path, *, bytes_max: int = BUNDLE_BYTES_MAX, files_max: int = FILES_MAX) -> Bundle:
-    """The bundle of `file.py`, `file.py:object`, a folder with `lambent.toml`, or a model file.
+    """The bundle of `file.py`, `file.py:object`, a folder with `lambent.toml` or `bootstrap`, or a model.
 
     Nothing of it is imported or run. Raises `BundleError` that names the file and what to do about it.
     """
@@ -41,6 +43,8 @@ def pack(target: str | Path, *, bytes_max: int = BUNDLE_BYTES_MAX, files_max: in
         raise BundleError(f"{path} is not there")
     if path.is_dir():
         bundle = _folder(path)
+    elif path.name == BOOTSTRAP:
+        bundle = Bundle(BOOTSTRAP, Archive([_executable(path)]), name=kebab(path.resolve().parent.name))
     elif path.suffix == ".py":
         bundle = _python(path.resolve() if path.is_symlink() else path, attribute)
     elif path.suffix in MODEL_SUFFIXES:
@@ -48,8 +52,8 @@ def pack(target: str | Path, *, bytes_max: int = BUNDLE_BYTES_MAX, files_max: in
     else:
         known = " ".join(MODEL_SUFFIXES)
         raise BundleError(
-            f"cannot deploy {path}: a target is file.py, file.py:object, a folder with {MANIFEST}, "
-            f"or a model file ({known})"
+            f"cannot deploy {path}: a target is file.py, file.py:object, a folder with {MANIFEST} "
+            f"or an executable {BOOTSTRAP}, that executable, or a model file ({known})"
         )
     if attribute and path.suffix != ".py":
         raise BundleError(f"cannot take {attribute!r} out of {path}: only a .py file has objects")
@@ -71,18 +75,30 @@ def _is_path_of_names(attribute: str) -> bool:
 
 
 def _folder(folder: Path) -> Bundle:
+    if not (folder / MANIFEST).exists() and (folder / BOOTSTRAP).is_file():
+        _executable(within(folder / BOOTSTRAP, folder))
+        return Bundle(BOOTSTRAP, Archive(_members(scan(folder, folder))), name=kebab(folder.resolve().name))
     manifest = read_manifest(folder)
     members = _members(scan(folder, folder, manifest.app.include, manifest.app.exclude))
     file, colon, attribute = manifest.app.target.partition(":")
     path = Path(file).as_posix()
     if path not in {one.path for one in members}:
         raise BundleError(f"{folder / MANIFEST} has target = {file!r}, which is not among the folder's files")
-    if colon and not _is_path_of_names(attribute):
+    if path == BOOTSTRAP:
+        _executable(within(folder / path, folder))
+    elif colon and not _is_path_of_names(attribute):
         raise BundleError(f"{folder / MANIFEST} has {attribute!r} in its target, not the name of an object")
     if path.endswith(".py"):
         with_local_modules(folder / path)  # for its complaints: everything goes along anyway
     settings = {name: flat(table) for name, table in manifest.deployments.items()}
     return Bundle(path + colon + attribute, Archive(members), settings)
+
+
+def _executable(file: Path) -> Member:
+    one = member(BOOTSTRAP, file)
+    if not one.executable:
+        raise BundleError(f"{file} is not executable: chmod +x {file}")
+    return one
 
 
 def _python(file: Path, attribute: str) -> Bundle:

@@ -18,7 +18,7 @@ from lambent.client.replies import Reply, encoded, reply_of
 from lambent.client.transport import Transport
 from lambent.core.errors import CallerFault, PlatformFault
 from lambent.core.invocation import JSON, Role
-from lambent.core.spec import DeploymentSpec, Kind, Setting, Temperature, with_settings
+from lambent.core.spec import Setting, Temperature, check_settings
 from lambent.wire.aliases import Canary
 from lambent.wire.api import (
     ArtifactReply,
@@ -85,15 +85,14 @@ class Client:
         canary: Canary | None = None,
         sent: Sent | None = None,
     ) -> DeployReply:
-        """Deploy `file.py`, `file.py:object`, a folder with `lambent.toml` or a model file.
+        """Deploy `file.py`, `file.py:object`, a folder with `lambent.toml` or `bootstrap`, or a model file.
 
         `settings` apply to all that it declares. With a `canary` it is tried beside what is active. Raises
         `BundleError` and `InvalidSpec` before anything is sent, `ApiError` where the code cannot be imported.
         """
         from lambent.client.bundle import pack  # a fifth of this module's load time, for deploys alone
 
-        # What it is, is not known yet; a model may have any setting.
-        with_settings(DeploymentSpec(name=name or "unnamed", kind=Kind.MODEL), settings or {})
+        check_settings(name or "unnamed", settings or {})
         bundle = pack(target)
         size_bytes = bundle.archive.size_bytes
         answer = self._transport.request(
@@ -106,7 +105,7 @@ class Client:
         request = DeployRequest(
             artifact=_read(answer.body, ArtifactReply).digest,
             target=bundle.target,
-            name=name,
+            name=name or bundle.name,
             settings=dict(settings or {}),
             per_deployment=bundle.per_deployment,
             canary=canary,

@@ -13,7 +13,7 @@ import msgspec
 
 from lambent.client.errors import BundleError
 from lambent.core.errors import InvalidSpec
-from lambent.core.spec import DeploymentSpec, Kind, Setting, with_settings
+from lambent.core.spec import Setting, check_settings
 from lambent.wire.typed import from_fields
 
 MANIFEST: Final = "lambent.toml"
@@ -50,7 +50,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{file} is not right: {error}") from error
     for name, settings in read.deployments.items():
         try:
-            with_settings(DeploymentSpec(name=name, kind=Kind.MODEL), flat(settings))  # it may have any
+            check_settings(name, flat(settings))
         except InvalidSpec as error:
             raise BundleError(f"{file} is not right: [deployments.{name}] {error}") from error
     return read

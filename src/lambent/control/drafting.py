@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -10,10 +11,18 @@ from typing import Final
 import msgspec
 
 from lambent.control.oneshots import OneShots
-from lambent.control.planning import Planned, inside, planned, planned_model, surroundings_of
+from lambent.control.planning import (
+    Planned,
+    inside,
+    planned,
+    planned_model,
+    planned_program,
+    surroundings_of,
+)
 from lambent.control.registry import PREPARE_MEMORY_BYTES, ReadyModel, Registry
+from lambent.core.errors import CallerFault
 from lambent.core.invocation import new_id
-from lambent.core.spec import Kind
+from lambent.core.spec import BOOTSTRAP, Kind
 from lambent.pool.routes import Routes
 from lambent.storage.base import Artifacts
 from lambent.wire.api import DeployRequest
@@ -53,6 +62,8 @@ class Drafting:
         """
         folder = await asyncio.to_thread(self._artifacts.path, request.artifact)
         file = await asyncio.to_thread(inside, folder, request.target)
+        if request.target.partition(":")[0] == BOOTSTRAP:
+            return [self._program(request, file)]
         if file.suffix != ".py":
             return [await self._model(project, request, folder)]
         description = await self._describe(project, request, folder)
@@ -62,6 +73,12 @@ class Drafting:
     async def _model(self, project: str, request: DeployRequest, folder: Path) -> Draft:
         ready = await self._registry.prepare(project, folder, str(PurePosixPath(request.target)))
         return Draft(planned_model(request, adapter=ready.adapter), "", ready)
+
+    def _program(self, request: DeployRequest, file: Path) -> Draft:
+        plan = planned_program(request)
+        if not os.access(file, os.X_OK):
+            raise CallerFault(f"{BOOTSTRAP!r} is not executable: chmod +x it before it is packed")
+        return Draft(plan, request.artifact)
 
     async def _describe(self, project: str, request: DeployRequest, folder: Path) -> Description:
         # What the code says of its memory is known only when it has been imported.

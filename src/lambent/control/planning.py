@@ -13,11 +13,13 @@ import msgspec
 from lambent.core.environments import preloads
 from lambent.core.errors import CallerFault, InvalidSpec
 from lambent.core.spec import (
+    BOOTSTRAP,
     DeploymentSpec,
     ForkUnsafe,
     Interface,
     Kind,
     Parallel,
+    Program,
     Setting,
     new_spec,
     with_settings,
@@ -34,6 +36,9 @@ RUNTIMES: Final[Mapping[Kind, Runtime]] = {
     Kind.MODEL: Runtime.MODEL,
     Kind.JOB: Runtime.JOB,
 }
+
+# What the worker of a program needs is imported once, in a template that all such workers share.
+PROGRAM_IMPORTS: Final = ("lambent.runtimes.runtime_api", "lambent.worker.concurrent")
 
 FILE_MAX_BATCH: Final = 64  # of a model file without code
 
@@ -60,7 +65,12 @@ def planned(description: Description, request: DeployRequest, *, jobs: frozenset
         raise InvalidSpec(f"{', '.join(twice)} is declared twice: give each its own name")
     _check_names(request.per_deployment, names)
     known_jobs = jobs | {one.name for one in declared if one.kind is Kind.JOB}
-    return tuple(Planned(_spec(one, description.imports, request, known_jobs), one.app) for one in declared)
+    plans = tuple(Planned(_spec(one, description.imports, request, known_jobs), one.app) for one in declared)
+    if wrong := [plan.spec.name for plan in plans if plan.spec.runtime is Program.PROVIDED]:
+        raise InvalidSpec(
+            f"runtime={Program.PROVIDED} runs an executable {BOOTSTRAP!r}; {wrong[0]} is in {request.target}"
+        )
+    return plans
 
 
 def planned_model(request: DeployRequest, *, adapter: str) -> Planned:
@@ -76,6 +86,22 @@ def planned_model(request: DeployRequest, *, adapter: str) -> Planned:
     told = {*request.settings, *request.per_deployment.get(name, {})}
     if "max_batch" not in told and spec.concurrency == 1:
         spec = msgspec.structs.replace(spec, max_batch=FILE_MAX_BATCH)
+    return Planned(spec)
+
+
+def planned_program(request: DeployRequest) -> Planned:
+    """The deployment of an executable `bootstrap`; `bootstrap:TEXT` as target tells it what its handler is.
+
+    Raises `InvalidSpec`.
+    """
+    if not request.name:
+        raise InvalidSpec(f"{request.target} does not say what it is called: give it a name")
+    _check_names(request.per_deployment, [request.name])
+    _, _, handler = request.target.partition(":")
+    spec = new_spec(request.name, Kind.FUNCTION, entrypoint=handler or BOOTSTRAP)
+    spec = _with_all(msgspec.structs.replace(spec, runtime=Program.PROVIDED), request, {})
+    if spec.runtime is not Program.PROVIDED:
+        raise InvalidSpec(f"{BOOTSTRAP!r} is an executable: runtime={spec.runtime} cannot run it")
     return Planned(spec)
 
 
@@ -104,13 +130,14 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         deployment=revision.deployment,
         project=revision.project,
         number=revision.number,
-        runtime=RUNTIMES[spec.kind] if spec.interface is Interface.EVENT else Runtime.ASGI,
+        runtime=_runtime(spec),
         interface=spec.interface,
+        program=spec.runtime,
         entrypoint=spec.entrypoint,
         adapter=spec.adapter,
         code_dir=_folder(artifacts, revision.code_digest),
         model_dir=model_dir,
-        imports=tuple(sorted({*spec.imports, *(name for each in serving for name in each.imports)})),
+        imports=_imports(spec, serving),
         env=spec.env,
         memory_bytes=spec.memory_bytes,
         mapped_bytes=sum(each.mapped_bytes for each in serving),
@@ -127,6 +154,18 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         log_group=f"/aws/lambda/{spec.name}",
         log_stream=f"{made:%Y/%m/%d}/[{revision.number}]{revision.id}",
     )
+
+
+def _runtime(spec: DeploymentSpec) -> Runtime:
+    if spec.runtime is not Program.NATIVE:
+        return Runtime.RUNTIME_API
+    return RUNTIMES[spec.kind] if spec.interface is Interface.EVENT else Runtime.ASGI
+
+
+def _imports(spec: DeploymentSpec, serving: Sequence[Serving]) -> tuple[str, ...]:
+    if spec.runtime is not Program.NATIVE:
+        return PROGRAM_IMPORTS  # the program imports its own
+    return tuple(sorted({*spec.imports, *(name for each in serving for name in each.imports)}))
 
 
 def needs_model(revision: Revision) -> bool:

@@ -63,6 +63,7 @@ class Interface(StrEnum):
     EVENT = "event"  # handler(event, context), or predict(inputs)
     ASGI = "asgi"  # HTTP and WebSockets, as an ASGI application
     WEBSOCKET = "websocket"  # an async function of one WebSocket
+    SAGEMAKER = "sagemaker"  # the functions of a model archive's inference.py
 
 
 class Parallel(StrEnum):
@@ -70,6 +71,14 @@ class Parallel(StrEnum):
 
     ASYNC = "async"  # on its event loop: the code must be async
     THREADS = "threads"  # each in a thread: its owner says that the code may run so
+
+
+class Program(StrEnum):
+    """What runs a function's code."""
+
+    NATIVE = "native"  # a worker that imports it, which can be forked once that is done
+    PROVIDED = "provided"  # the artifact's executable `bootstrap`, which polls AWS Lambda's Runtime API
+    AWSLAMBDARIC = "awslambdaric"  # AWS's own client of that API for Python, as a process
 
 
 CONCURRENCY_MAX: Final = 1000  # calls that one worker runs at once
@@ -83,13 +92,14 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Everything about a deployment but its bytes.
 
     `entrypoint` is `module:object` inside the code artifact, or empty where `adapter` serves a model file
-    alone. `train` names the job deployment that makes a model when there is none. A worker runs
-    `concurrency` calls at once, in the way of `parallel`. `threads` is how many a worker's frameworks may
-    use. Up to `max_batch` calls of a model run as one, as many as are in time for `latency_target_ms` after
-    their arrival; those that cannot be are refused. Without a target, 0, none is. `workers_min_schedule` is a
-    further minimum by the time of day, in the words of `core.schedule`. `keep` asks for a temperature that
-    memory's price does not move; `template_keep_s` is how long a template may outlive the last worker even
-    while memory is free.
+    alone. `train` names the job deployment that makes a model when there is none. A worker runs `concurrency`
+    calls at once, in the way of `parallel`. `runtime` says what runs it; where that is `provided`,
+    `entrypoint` is what the process is told of its handler, as it is. `threads` is how many a worker's
+    frameworks may use. Up to `max_batch` calls of a model run as one, as many as are in time for
+    `latency_target_ms` after their arrival; those that cannot be are refused. Without a target, 0, none is.
+    `workers_min_schedule` is a further minimum by the time of day, in the words of `core.schedule`. `keep`
+    asks for a temperature that memory's price does not move; `template_keep_s` is how long a template may
+    outlive the last worker even while memory is free.
     `fork_unsafe` says whether a template is forked in spite of what was found in it. A WebSocket ends after
     `socket_s`, or when it was silent for `socket_idle_s`.
 
@@ -120,6 +130,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     workers_max: int = 4
     concurrency: int = 1
     parallel: Parallel = Parallel.ASYNC
+    runtime: Program = Program.NATIVE
     max_batch: int = 1
     latency_target_ms: float = 0.0
     threads: int = 1
@@ -167,7 +178,15 @@ INTEGERS: Final = frozenset(
 
 
 # Settings that are one of a few words.
-WORDS: Final[Mapping[str, type[StrEnum]]] = {"keep": Keep, "fork_unsafe": ForkUnsafe, "parallel": Parallel}
+WORDS: Final[Mapping[str, type[StrEnum]]] = {
+    "keep": Keep,
+    "fork_unsafe": ForkUnsafe,
+    "parallel": Parallel,
+    "runtime": Program,
+}
+BOOTSTRAP: Final = "bootstrap"  # the executable at the root of an artifact that is `provided`
+# As AWS says of which system a `bootstrap` expects: here it is this one.
+PROVIDED_FOR: Final = f"{Program.PROVIDED}."
 
 # Where a kind's sensible values differ from the fields' own.
 KIND_DEFAULTS: Final[Mapping[Kind, Mapping[str, float]]] = {
@@ -190,7 +209,7 @@ def new_spec(
     spec = DeploymentSpec(
         name=name, kind=kind, interface=interface, entrypoint=entrypoint, adapter=adapter, train=train
     )
-    if interface is not Interface.EVENT:
+    if interface in (Interface.ASGI, Interface.WEBSOCKET):
         spec = msgspec.structs.replace(spec, concurrency=CONNECTIONS)
     return checked(msgspec.structs.replace(spec, **KIND_DEFAULTS[kind]))
 
@@ -239,6 +258,13 @@ def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> Deplo
     return checked(msgspec.structs.replace(spec, env=env, **changes))
 
 
+def check_settings(name: str, settings: Mapping[str, object]) -> None:
+    """Raise `InvalidSpec` for what no deployment of this name could have, while its kind is not known."""
+    # Some settings are for functions alone, others for models.
+    kind = Kind.FUNCTION if "runtime" in settings else Kind.MODEL
+    with_settings(DeploymentSpec(name=name, kind=kind), settings)
+
+
 def checked(spec: DeploymentSpec) -> DeploymentSpec:
     """`spec` itself, or `InvalidSpec` where its fields do not fit together."""
     if not NAME.fullmatch(spec.name):
@@ -251,6 +277,8 @@ def checked(spec: DeploymentSpec) -> DeploymentSpec:
             f"max_batch={spec.max_batch} is for models that run one call at a time; "
             f"{spec.name!r} is a {spec.kind} with concurrency={spec.concurrency}"
         )
+    if spec.runtime is not Program.NATIVE:
+        _check_process(spec)
     if spec.workers_min > spec.workers_max:
         raise InvalidSpec(f"workers_min={spec.workers_min} is above workers_max={spec.workers_max}")
     if spec.workers_min_schedule:
@@ -259,6 +287,19 @@ def checked(spec: DeploymentSpec) -> DeploymentSpec:
         if (most := most_workers(read_schedule(spec.workers_min_schedule))) > spec.workers_max:
             raise InvalidSpec(f"workers_min_schedule asks for {most}, workers_max is {spec.workers_max}")
     return spec
+
+
+def _check_process(spec: DeploymentSpec) -> None:
+    if spec.kind is not Kind.FUNCTION or spec.interface is not Interface.EVENT:
+        raise InvalidSpec(
+            f"runtime={spec.runtime} is for functions that are called with an event; "
+            f"{spec.name!r} is a {spec.kind} that is called by {spec.interface}"
+        )
+    if spec.fork_unsafe is ForkUnsafe.ALLOW:
+        raise InvalidSpec(
+            f"fork_unsafe={spec.fork_unsafe} says nothing of {spec.name!r}: what runs with "
+            f"runtime={spec.runtime} is a process of its own, and no fork of it would be one"
+        )
 
 
 def _memory_bytes(value: object) -> int:
@@ -275,6 +316,8 @@ def _memory_bytes(value: object) -> int:
 
 def _word(key: str, value: object) -> StrEnum:
     words = WORDS[key]
+    if key == "runtime" and str(value).startswith(PROVIDED_FOR):
+        value = Program.PROVIDED
     if value not in tuple(words):
         raise InvalidSpec(f"{key}={_shown(value)} is none of {', '.join(words)}")
     return words(str(value))

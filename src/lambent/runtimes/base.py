@@ -144,7 +144,9 @@ MODULES: Final[Mapping[Runtime, str]] = MappingProxyType(
     {
         Runtime.HANDLER: "lambent.runtimes.handler",
         Runtime.ASGI: "lambent.runtimes.asgi",
+        Runtime.RUNTIME_API: "lambent.runtimes.runtime_api",
         Runtime.MODEL: "lambent.runtimes.model",
+        Runtime.SAGEMAKER: "lambent.runtimes.sagemaker.model",
         Runtime.JOB: "lambent.runtimes.job",
         Runtime.DESCRIBE: "lambent.runtimes.describe",
         Runtime.PREPARE: "lambent.runtimes.prepare",

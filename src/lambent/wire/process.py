@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.invocation import FunctionError
-from lambent.core.spec import Interface
+from lambent.core.spec import Interface, Program
 
 PACKET_BYTES_MAX: Final = 160 * 1024
 
@@ -31,7 +31,9 @@ class Runtime(StrEnum):
 
     HANDLER = "handler"  # entrypoint(event, context)
     ASGI = "asgi"  # an ASGI application, or a function of a WebSocket
+    RUNTIME_API = "runtime_api"  # a program that polls AWS Lambda's Runtime API, which the worker serves
     MODEL = "model"  # a model class, or an adapter alone: predict(inputs)
+    SAGEMAKER = "sagemaker"  # a model archive by the functions of its inference.py
     JOB = "job"  # entrypoint(run)
     DESCRIBE = "describe"  # import the code and say what it declares
     PREPARE = "prepare"  # make a model artifact ready to be served: derive fork-safe forms, check them
@@ -63,6 +65,7 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     runtime: Runtime
     interface: Interface = Interface.EVENT
+    program: Program = Program.NATIVE
     entrypoint: str = ""
     adapter: str = ""
     code_dir: str = ""

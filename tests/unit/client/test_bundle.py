@@ -127,6 +127,40 @@ def test_a_folder_leaves_out_what_nobody_deploys(tmp_path: Path) -> None:
     assert names(pack(tmp_path)) == ["a/b.txt", "app.py", "lambent.toml"]
 
 
+def _bootstrap(folder: Path, mode: int = 0o755) -> Path:
+    write(folder, {"bootstrap": "#!/bin/sh\n", "lib/words.txt": "a"})
+    (folder / "bootstrap").chmod(mode)
+    return folder
+
+
+def test_a_folder_with_a_bootstrap_is_named_as_it_is(tmp_path: Path) -> None:
+    bundle = pack(_bootstrap(tmp_path / "OrderTotals"))
+    assert (bundle.target, bundle.name) == ("bootstrap", "order-totals")
+    assert names(bundle) == ["bootstrap", "lib/words.txt"]
+    assert [member.executable for member in bundle.archive.members] == [True, False]
+
+
+def test_a_bootstrap_alone_is_named_as_its_folder(tmp_path: Path) -> None:
+    bundle = pack(_bootstrap(tmp_path / "totals") / "bootstrap")
+    assert (bundle.target, bundle.name, names(bundle)) == ("bootstrap", "totals", ["bootstrap"])
+
+
+def test_a_manifest_may_say_what_a_bootstrap_is_told_of_its_handler(tmp_path: Path) -> None:
+    manifest = '[app]\ntarget = "bootstrap:Totals::Totals.Function::Sum"\n'
+    folder = _bootstrap(write(tmp_path / "totals", {"lambent.toml": manifest}))
+    assert pack(folder).target == "bootstrap:Totals::Totals.Function::Sum"
+
+
+@pytest.mark.parametrize("manifest", ["", '[app]\ntarget = "bootstrap"\n'])
+@pytest.mark.parametrize("alone", ["", "bootstrap"])
+def test_a_bootstrap_that_cannot_be_run_is_refused(tmp_path: Path, manifest: str, alone: str) -> None:
+    folder = _bootstrap(tmp_path, 0o644)
+    if manifest:
+        write(folder, {"lambent.toml": manifest})
+    with pytest.raises(BundleError, match=r"bootstrap is not executable: chmod \+x"):
+        pack(folder / alone)
+
+
 def test_a_model_file_needs_nothing_else(tmp_path: Path) -> None:
     write(tmp_path, {"model.onnx": "x", "app.py": ""})
     bundle = pack(tmp_path / "model.onnx")
@@ -195,7 +229,7 @@ def test_a_target_that_is_missing_is_named(tmp_path: Path, target: str) -> None:
     [
         ("app.py:not a name", "'not a name' is not the name of an object"),
         ("app.py:", "'' is not the name of an object"),
-        ("notes.txt", "a target is file.py, file.py:object, a folder with lambent.toml, or a model file"),
+        ("notes.txt", "a target is file.py, file.py:object, a folder with lambent.toml or an executable bootstrap"),
         ("model.onnx:handler", "only a .py file has objects"),
         ("empty", "has no lambent.toml"),
     ],
