@@ -37,6 +37,13 @@ class Aliases(Protocol):
     def put(self, alias: Alias) -> None:
         """Insert or replace. Raises `NotFound` where the deployment or one of the revisions is not there."""
 
+    def keep(self, wanted: Revision, alias: Alias) -> Revision:
+        """Store a revision without making it active, and an alias that names it, in one transaction.
+
+        Content equal to an existing revision's gives that one. Raises `NotFound` where the deployment is not
+        there.
+        """
+
     def try_out(self, wanted: Revision, alias: Alias) -> Revision:
         """Store a revision without making it active, and the alias that tries it, in one transaction.
 

@@ -38,6 +38,7 @@ from lambent.storage.artifacts_tree import (
     sync_folder,
 )
 from lambent.storage.artifacts_walk import OpenFile, files_in
+from lambent.storage.artifacts_zip import unpack_zip
 from lambent.storage.base import ArtifactFacts
 from lambent.wire.typed import from_json
 
@@ -80,6 +81,10 @@ class FileArtifacts:
         than `size_bytes_max` bytes unpacked, `StorageFull`; nothing is left of it then.
         """
         return self._ingest(partial(unpack, stream), size_bytes_max=size_bytes_max)
+
+    def ingest_zip(self, stream: BinaryIO, *, size_bytes_max: int) -> ArtifactFacts:
+        """The same of a zip, which must be seekable."""
+        return self._ingest(partial(unpack_zip, stream), size_bytes_max=size_bytes_max)
 
     def ingest_tree(self, folder: Path) -> ArtifactFacts:
         """Keep a copy of a folder. Raises `CallerFault` where it holds links or devices, `StorageFull`."""

@@ -198,6 +198,9 @@ class Artifacts(Protocol):
     def ingest_archive(self, stream: BinaryIO, *, size_bytes_max: int) -> ArtifactFacts:
         """Unpack a tar (gzip allowed) and keep it. Refuses paths that leave the tree, links and devices."""
 
+    def ingest_zip(self, stream: BinaryIO, *, size_bytes_max: int) -> ArtifactFacts:
+        """Unpack a zip and keep it, as `ingest_archive` does."""
+
     def ingest_tree(self, folder: Path) -> ArtifactFacts:
         """Keep a copy of a folder."""
 

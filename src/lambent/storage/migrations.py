@@ -130,7 +130,17 @@ TRACING: Final = Migration(
     statements=("ALTER TABLE tickets ADD COLUMN trace TEXT NOT NULL DEFAULT ''",),
 )
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL, ROUTING, TRACING)
+BESIDE: Final = Migration(
+    name="what AWS's API keeps beside deployments",
+    statements=(
+        """CREATE TABLE records (
+            project TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL,
+            body TEXT NOT NULL, changed_unix_ms BIGINT NOT NULL,
+            PRIMARY KEY (project, kind, name, key))""",
+    ),
+)
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL, ROUTING, TRACING, BESIDE)
 
 
 def migrate(

@@ -8,6 +8,7 @@ from typing import Final
 from lambent.clock import Clock
 from lambent.storage.migrations import migrate
 from lambent.storage.sql_aliases import SqlAliases
+from lambent.storage.sql_beside import SqlBeside
 from lambent.storage.sql_database import Database, path_of
 from lambent.storage.sql_deliveries import SqlDeliveries, SqlRotations
 from lambent.storage.sql_deployments import SqlDeployments, SqlModels
@@ -29,6 +30,7 @@ class SqlStore:
         self.dead_letters: Final = SqlDeadLetters(database)
         self.deliveries: Final = SqlDeliveries(database)
         self.rotations: Final = SqlRotations(database)
+        self.records: Final = SqlBeside(database)
 
     @classmethod
     def open(cls, location: str | Path, clock: Clock) -> SqlStore:

@@ -33,6 +33,19 @@ class SqlAliases:
                     raise NotFound(f"{alias.deployment!r} has no revision {revision!r}")
             _put(connection, alias)
 
+    def keep(self, wanted: Revision, alias: Alias) -> Revision:
+        """Store a revision without making it active, and an alias that names it, in one transaction.
+
+        Content equal to an existing revision's gives that one. Raises `NotFound` where the deployment is not
+        there.
+        """
+        with self._database.writing() as connection:
+            if find_deployment(connection, alias.project, alias.deployment) is None:
+                raise NotFound(f"there is no deployment {alias.deployment!r}")
+            made = find_revision(connection, wanted.id) or insert_next(connection, wanted)
+            _put(connection, alias)
+            return made
+
     def try_out(self, wanted: Revision, alias: Alias) -> Revision:
         """Store a revision without making it active, and the alias that tries it, in one transaction.
 

@@ -216,6 +216,18 @@ ROTATIONS: Final = Table(
     Column("overlap_until_unix_ms", BigInteger, nullable=False),
 )
 
+# What another system's API keeps beside deployments: functions' roles and tags, layers, and so on.
+RECORDS: Final = Table(
+    "records",
+    METADATA,
+    Column("project", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("body", Json, nullable=False),
+    Column("changed_unix_ms", BigInteger, nullable=False),
+)
+
 # How far each segment of the usage journal has been brought in, and what of it could not be read.
 USAGE_SEGMENTS: Final = Table(
     "usage_segments",

@@ -1,0 +1,42 @@
+"""What another system's API keeps beside our deployments, and its store.
+
+AWS's API has words for functions that mean nothing here (roles, tags, policies) and things of its own
+(layers, URL configurations). They are kept as it sent them, and given back. As in `base`, what a method
+returns from is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing of a `kind`, which `name` and `key` tell from others of its kind; `body` is plain JSON."""
+
+    project: str
+    kind: str
+    name: str
+    key: str = ""
+    body: dict[str, Any] = {}
+    changed_unix_ms: int = 0
+
+
+class Records(Protocol):
+    """Records of every project."""
+
+    def put(self, *records: Record) -> None:
+        """Insert or replace all of them, in one transaction."""
+
+    def find(self, project: str, kind: str, name: str, key: str = "") -> Record | None: ...
+
+    def all(self, project: str, kind: str, name: str | None = None) -> Sequence[Record]:
+        """Those of a kind, or of one name alone, by name and key."""
+
+    def remove(self, project: str, kind: str, name: str, key: str = "") -> bool:
+        """Forget one. Whether it was there."""
+
+    def forget(self, project: str, name: str, kinds: Sequence[str]) -> None:
+        """Forget everything of these kinds that goes by a name."""

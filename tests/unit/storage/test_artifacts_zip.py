@@ -1,0 +1,69 @@
+"""Zip archives that are not trusted."""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from lambent.core.errors import CallerFault, PayloadTooLarge
+from lambent.storage.artifacts import FileArtifacts
+
+
+def zip_of(files: dict[str, bytes], *, mode: int = 0o644) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = mode << 16
+            archive.writestr(entry, content)
+    return made.getvalue()
+
+
+def ingest(folder: Path, archive: bytes, size_bytes_max: int = 1 << 20) -> Path:
+    artifacts = FileArtifacts.open(folder)
+    return artifacts.path(artifacts.ingest_zip(io.BytesIO(archive), size_bytes_max=size_bytes_max).digest)
+
+
+def test_files_and_folders_are_taken(tmp_path: Path) -> None:
+    tree = ingest(tmp_path, zip_of({"app.py": b"x = 1", "lib/": b"", "lib/deep/m.py": b""}, mode=0o755))
+    assert (tree / "app.py").read_bytes() == b"x = 1"
+    assert (tree / "lib/deep/m.py").exists()
+    assert (tree / "app.py").stat().st_mode & stat.S_IXUSR
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.py", "/etc/evil.py", "a/../../evil.py", "a\\..\\..\\evil.py/../../../x"]
+)
+def test_a_path_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CallerFault):
+        ingest(tmp_path, zip_of({name: b"x"}))
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_a_link_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CallerFault, match="not a plain file"):
+        ingest(tmp_path, zip_of({"link": b"/etc/passwd"}, mode=stat.S_IFLNK | 0o777))
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    bomb = zip_of({f"{number}": bytes(900_000) for number in range(20)})
+    assert len(bomb) < 30_000
+    with pytest.raises(PayloadTooLarge):
+        ingest(tmp_path, bomb)
+
+
+def test_an_entry_that_is_longer_than_it_says_is_not_read_further(tmp_path: Path) -> None:
+    honest = zip_of({"a": bytes(500_000)})
+    lying = honest.replace((500_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    with pytest.raises(CallerFault):
+        ingest(tmp_path, lying)
+
+
+@pytest.mark.parametrize("archive", [b"", b"no zip", zip_of({"a": b"x" * 1000})[:-30], zip_of({})])
+def test_what_is_no_zip_or_empty_is_refused(tmp_path: Path, archive: bytes) -> None:
+    with pytest.raises(CallerFault):
+        ingest(tmp_path, archive)
