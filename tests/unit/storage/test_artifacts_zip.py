@@ -18,6 +18,7 @@ def zip_of(files: dict[str, bytes], *, mode: int = 0o644) -> bytes:
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             entry = zipfile.ZipInfo(name)
+            entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = mode << 16
             archive.writestr(entry, content)
     return made.getvalue()
