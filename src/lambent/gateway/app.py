@@ -16,7 +16,6 @@ from lambent.gateway.protocols.later import INVOCATIONS
 from lambent.gateway.protocols.native import INVOKE
 from lambent.gateway.requests import Message, Receive, Request, Scope, Send
 from lambent.gateway.responses import problem_reply, refusal, send
-from lambent.gateway.turnstile import Turnstile
 from lambent.wire import problem
 
 CONTROL: Final = "/api/v1/"
@@ -43,13 +42,10 @@ class Gateway:
         self._pages: Final = pages
         self._control_app: Final = control
         self._keys: Final = keys
-        self._turnstile: Final = Turnstile()
 
     async def __call__(self, scope: Scope, receive: Receive, send_message: Send) -> None:
         """One request, or the lifespan of the server."""
         if scope["type"] == "http":
-            if not self._turnstile.passes():
-                await self._turnstile.turn()
             path = scope["path"]
             if path.startswith(CONTROL):
                 await self._control(scope, receive, send_message)

@@ -9,11 +9,14 @@ import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from lambent.gateway.presence import Presence
 from lambent.gateway.requests import PRESENCE, WHOLE
+from lambent.gateway.turnstile import Turnstile
 from lambent.wire import problem
 from lambent.wire.api import Problem
 
@@ -34,54 +37,21 @@ class HeadTooLarge(Exception):
     """Ends the parser, which then has nothing more to say of this connection."""
 
 
-class Whole:
-    """The way of an answer that is complete onto the wire: checked and written once, in one piece.
-
-    uvicorn checks each header by itself, and writes the head and the body each for itself.
-    """
-
-    __slots__ = ("_cycle",)
-
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle: RequestResponseCycle | None = cycle
-
-    def write(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Write it, or say that it must go the ordinary way: a part is out, or the client does not read.
-
-        `headers` have names in lower case and say all there is to say about the body. Raises `ValueError` for
-        one that would end its line.
-        """
-        # Let go in any case: it knows the scope that knows us, and only the collector would part them.
-        cycle, self._cycle = self._cycle, None
-        if cycle is None or cycle.response_started or cycle.flow.write_paused:
-            return False
-        if cycle.disconnected:
-            return True
-        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
-        head = b"".join(lines)
-        if head.count(b"\r") + head.count(b"\n") != 2 * len(lines) or FORBIDDEN.search(head):
-            raise ValueError("a header holds a character that no header may hold")
-        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        cycle.response_started = cycle.response_complete = True
-        cycle.transport.write(b"".join((STATUS_LINE[status], head, end, body)))
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
-        return True
-
-
 class Connection(HttpToolsProtocol):
-    """Refuses what is over its bounds and closes itself."""
+    """Refuses what is over its bounds and closes itself. Its requests begin at the `turnstile`."""
 
-    def __init__(self, *args: Any, connections_max: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, turnstile: Turnstile, connections_max: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._turnstile: Final = turnstile
         self._connections_max: Final = connections_max
         self._head_bytes = 0  # since the parser last came to the end of something
         self._is_head_too_large = False
         self._progressed = False
         self._look_again: asyncio.TimerHandle | None = None
         self._presence: Final = Presence(self._drop)
+        self._extensions: Final = {WHOLE: self, PRESENCE: self._presence}
+        self._answering: RequestResponseCycle | None = None  # that of its requests whose turn it is
+        self._idle_s = 0.0  # for how long it has asked for nothing, as far as was looked
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
@@ -95,6 +65,7 @@ class Connection(HttpToolsProtocol):
             self._look_again.cancel()
         super().connection_lost(exc)
         self._presence.leave()
+        self._extensions.pop(WHOLE)  # this connection itself: only the collector would let go of it
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
@@ -113,12 +84,85 @@ class Connection(HttpToolsProtocol):
             self._is_head_too_large = True
             raise HeadTooLarge
         self._head_bytes, self._progressed = 0, True
-        super().on_headers_complete()
-        # In time: the application's task takes its first step in a later turn of the loop.
-        cast(dict[str, Any], self.scope)["extensions"] = {
-            WHOLE: Whole(self.cycle),
-            PRESENCE: self._presence,
-        }
+        if self.parser.should_upgrade() and self._should_upgrade():
+            super().on_headers_complete()
+            return
+        self._complete_scope()
+        before: RequestResponseCycle | None = self.cycle
+        self.cycle = cycle = self._cycle()
+        if before is None or before.response_complete:
+            self._enter(cycle)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+
+    def _complete_scope(self) -> None:
+        """What the parser knows of the head, into the scope that `on_message_begin` made."""
+        scope = cast(dict[str, Any], self.scope)
+        if (version := self.parser.get_http_version()) != "1.1":
+            scope["http_version"] = version
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        scope["extensions"] = self._extensions
+
+    def _cycle(self) -> RequestResponseCycle:
+        keep_alive = self.scope["http_version"] != "1.0" and self.parser.should_keep_alive()
+        return RequestResponseCycle(
+            self.scope, self.transport, self.flow, self.logger, self.access_logger, self.access_log,
+            self.server_state.default_headers, asyncio.Event(), self.expect_100_continue,
+            keep_alive, self.on_response_complete,
+        )  # fmt: skip
+
+    def _enter(self, cycle: RequestResponseCycle) -> None:
+        self._answering = cycle
+        self._turnstile.enter(self._begin)
+
+    def _begin(self) -> None:
+        """The application takes the request, unless nobody waits for its answer any more."""
+        cycle = self._answering
+        if cycle is None or cycle.disconnected:
+            return
+        task = self.loop.create_task(cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def write(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Answer as a whole, or say that it must go the ordinary way: a part is out, or nobody reads.
+
+        It is checked and written once, in one piece: uvicorn checks each header by itself, and writes the
+        head and the body each for itself. `headers` have names in lower case and say all there is to say
+        about the body. Raises `ValueError` for one that would end its line.
+        """
+        cycle = self._answering
+        if cycle is None or cycle.response_started or cycle.flow.write_paused:
+            return False
+        if cycle.disconnected:
+            return True
+        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
+        head = b"".join(lines)
+        if head.count(b"\r") + head.count(b"\n") != 2 * len(lines) or FORBIDDEN.search(head):
+            raise ValueError("a header holds a character that no header may hold")
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        cycle.response_started = cycle.response_complete = True
+        cycle.transport.write(b"".join((STATUS_LINE[status], head, end, body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+        return True
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        self._idle_s = 0.0  # uvicorn would set a timer, and take it back at the next request
+        if self.pipeline:
+            self._enter(self.pipeline.pop()[0])
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes, self._progressed = 0, True
@@ -157,6 +201,11 @@ class Connection(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         unfinished = self._head_bytes or cycle is None or cycle.more_body
         if unfinished and not self._progressed and not self.flow.read_paused:
+            self.transport.close()
+            return
+        asks = unfinished or self._progressed or not self.cycle.response_complete
+        self._idle_s = 0.0 if asks else self._idle_s + SILENCE_S_MAX
+        if self._idle_s >= self.timeout_keep_alive:
             self.transport.close()
             return
         self._progressed = False

@@ -14,6 +14,7 @@ import uvicorn
 
 from lambent.core.errors import PlatformFault
 from lambent.gateway.connection import Connection
+from lambent.gateway.turnstile import Turnstile
 
 BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 75
@@ -35,7 +36,10 @@ class Listener:
     ) -> None:
         config = uvicorn.Config(
             app,
-            http=cast(Any, functools.partial(Connection, connections_max=connections_max)),
+            http=cast(
+                Any,
+                functools.partial(Connection, turnstile=Turnstile(), connections_max=connections_max),
+            ),
             ws="websockets-sansio",
             ws_max_size=WEBSOCKET_BYTES_MAX,
             lifespan="off",

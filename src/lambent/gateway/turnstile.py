@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 # About as many as one worker is sent ahead of their turn: what begins in a turn replaces what ends in it.
@@ -16,38 +17,31 @@ BEGIN_PER_TURN: Final = 8
 
 
 class Turnstile:
-    """Lets requests through in the order in which they came."""
+    """Lets requests begin in the order in which they came."""
 
     __slots__ = ("_left", "_turning", "_waiting")
 
     def __init__(self) -> None:
         self._left = BEGIN_PER_TURN
         self._turning = False  # a next turn was asked for
-        self._waiting: Final[deque[asyncio.Future[None]]] = deque()
+        self._waiting: Final[deque[Callable[[], None]]] = deque()
 
-    def passes(self) -> bool:
-        """Whether a request may begin now; one that may not waits for its `turn`."""
+    def enter(self, begin: Callable[[], None]) -> None:
+        """Call `begin` now, or in a later turn of the loop, behind those who came before."""
         if not self._left:
-            return False
+            self._waiting.append(begin)
+            return
         self._left -= 1
         if not self._turning:
             self._turning = True
             asyncio.get_running_loop().call_soon(self._turn)
-        return True
-
-    async def turn(self) -> None:
-        """Wait until those before it have begun."""
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        await waiting
+        begin()
 
     def _turn(self) -> None:
         self._left = BEGIN_PER_TURN
         while self._left and self._waiting:
-            waiting = self._waiting.popleft()
-            if not waiting.done():  # else it was cancelled
-                waiting.set_result(None)
-                self._left -= 1
+            self._left -= 1
+            self._waiting.popleft()()
         self._turning = self._left < BEGIN_PER_TURN
         if self._turning:
             asyncio.get_running_loop().call_soon(self._turn)
