@@ -26,7 +26,7 @@ from lambent.core.spec import (
 )
 from lambent.storage.base import Artifacts, Revision
 from lambent.wire.api import Declaration, DeployRequest
-from lambent.wire.aws.names import Place
+from lambent.wire.aws.names import LATEST, Place
 from lambent.wire.oneshot import SERVING_FILE, Description, Serving
 from lambent.wire.process import RevisionPlan, Runtime
 from lambent.wire.typed import from_json
@@ -136,6 +136,8 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         entrypoint=spec.entrypoint,
         adapter=spec.adapter,
         code_dir=_folder(artifacts, revision.code_digest),
+        layer_dirs=tuple(_folder(artifacts, digest) for digest in reversed(spec.layers)),
+        version=spec.version,
         model_dir=model_dir,
         imports=_imports(spec, serving),
         env=spec.env,
@@ -150,15 +152,17 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         timeout_s=spec.timeout_s,
         socket_s=spec.socket_s,
         socket_idle_s=spec.socket_idle_s,
-        function_arn=Place().function_arn(spec.name),
+        function_arn=Place().function_arn(spec.name, "" if spec.version in ("", LATEST) else spec.version),
         log_group=f"/aws/lambda/{spec.name}",
-        log_stream=f"{made:%Y/%m/%d}/[{revision.number}]{revision.id}",
+        log_stream=f"{made:%Y/%m/%d}/[{spec.version or revision.number}]{revision.id}",
     )
 
 
 def _runtime(spec: DeploymentSpec) -> Runtime:
     if spec.runtime is not Program.NATIVE:
         return Runtime.RUNTIME_API
+    if spec.interface is Interface.SAGEMAKER:
+        return Runtime.SAGEMAKER
     return RUNTIMES[spec.kind] if spec.interface is Interface.EVENT else Runtime.ASGI
 
 

@@ -80,8 +80,8 @@ def check_alias(name: str) -> None:
     """Raise `InvalidSpec` unless it can be an alias: like a deployment's name, and no number."""
     if not NAME.fullmatch(name) or name.isdecimal():
         raise InvalidSpec(
-            f"{name[:60]!r} is not a name for an alias: use 1 to 63 of a-z, 0-9, '-' and '_', starting and "
-            "ending with a letter or digit, and not digits alone"
+            f"{name[:60]!r} is not a name for an alias: use 1 to 64 of A-Z, a-z, 0-9, '-' and '_', not "
+            "starting with '-', and not digits alone"
         )
 
 

@@ -13,7 +13,8 @@ import msgspec
 from lambent.core.errors import InvalidSpec
 
 MIB: Final = 1024 * 1024
-NAME: Final = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+# As AWS Lambda names functions, but for a first '-', which commands would take for an option.
+NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?")
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SHOWN_CHARACTERS_MAX: Final = 60
@@ -100,6 +101,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `workers_min_schedule` is a further minimum by the time of day, in the words of `core.schedule`. `keep`
     asks for a temperature that memory's price does not move; `template_keep_s` is how long a template may
     outlive the last worker even while memory is free.
+    `layers` are artifacts that are importable beside the code, the last one first. `version` is what user
+    code is told that it is: where it is empty, the revision's number.
     `fork_unsafe` says whether a template is forked in spite of what was found in it. A WebSocket ends after
     `socket_s`, or when it was silent for `socket_idle_s`.
 
@@ -115,6 +118,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     entrypoint: str = ""
     adapter: str = ""
     train: str = ""
+    layers: tuple[str, ...] = ()
+    version: str = ""
     imports: tuple[str, ...] = ()
     memory_bytes: int = 512 * MIB
     timeout_s: float = 60.0
@@ -269,8 +274,8 @@ def checked(spec: DeploymentSpec) -> DeploymentSpec:
     """`spec` itself, or `InvalidSpec` where its fields do not fit together."""
     if not NAME.fullmatch(spec.name):
         raise InvalidSpec(
-            f"{_shown(spec.name)} is not a name: use 1 to 63 of a-z, 0-9, '-' and '_', "
-            "starting and ending with a letter or digit"
+            f"{_shown(spec.name)} is not a name: use 1 to 64 of A-Z, a-z, 0-9, '-' and '_', "
+            "not starting with '-'"
         )
     if spec.max_batch > 1 and (spec.kind is not Kind.MODEL or spec.concurrency > 1):
         raise InvalidSpec(

@@ -51,8 +51,9 @@ class LambdaContext:
         """Raises `Fault` where the client context is not JSON of its shape."""
         self.aws_request_id = call.invocation_id
         self.function_name = plan.deployment
-        self.function_version = _version(plan)
-        self.invoked_function_arn = plan.function_arn
+        called = call.called
+        self.function_version = called.version if called else _version(plan)
+        self.invoked_function_arn = called.arn if called else plan.function_arn
         self.memory_limit_in_mb = _memory_mb(plan)
         self.log_group_name = plan.log_group
         self.log_stream_name = plan.log_stream
@@ -93,11 +94,20 @@ def environment(plan: RevisionPlan) -> Mapping[str, str]:
 
 
 def _version(plan: RevisionPlan) -> str:
-    return str(plan.number) if plan.number else LATEST
+    return plan.version or (str(plan.number) if plan.number else LATEST)
 
 
 def _memory_mb(plan: RevisionPlan) -> str:
     return str(plan.memory_bytes // MIB)
+
+
+def sent_beside(call: Call) -> Mapping[str, str]:
+    """What a door put beside the body as `custom`: headers that a protocol has for user code."""
+    if not call.client_context:
+        return {}
+    context = _client_context(call.client_context)
+    custom = context.custom if context else None
+    return {str(name): str(value) for name, value in custom.items()} if isinstance(custom, dict) else {}
 
 
 def _client_context(text: str) -> ClientContext | None:

@@ -69,6 +69,8 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     entrypoint: str = ""
     adapter: str = ""
     code_dir: str = ""
+    layer_dirs: tuple[str, ...] = ()  # importable beside the code, the first before the others
+    version: str = ""  # what user code is told of its version, unless it is the number
     model_dir: str = ""
     work_dir: str = ""  # DESCRIBE, PREPARE and JOB may write here
     imports: tuple[str, ...] = ()  # what the environment template imports

@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Final
@@ -94,7 +94,14 @@ def enter(plan: RevisionPlan) -> None:
     sys.dont_write_bytecode = True  # an artifact is what its digest says, and nothing is added to it
     if plan.code_dir:
         os.chdir(plan.code_dir)
-        sys.path.insert(0, plan.code_dir)
+        sys.path[:0] = [plan.code_dir, *layered_paths(plan.layer_dirs)]
+
+
+def layered_paths(folders: Iterable[str]) -> list[str]:
+    """Where AWS looks for Python in layers, as far as it is there."""
+    major, minor = sys.version_info[:2]
+    under = (f"python/lib/python{major}.{minor}/site-packages", "python")
+    return [str(path) for folder in folders for name in under if (path := Path(folder, name)).is_dir()]
 
 
 def limit_memory(plan: RevisionPlan, *, mapped_bytes: int, for_good: bool) -> None:
