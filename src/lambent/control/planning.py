@@ -163,6 +163,8 @@ def _runtime(spec: DeploymentSpec) -> Runtime:
         return Runtime.RUNTIME_API
     if spec.interface is Interface.SAGEMAKER:
         return Runtime.SAGEMAKER
+    if spec.interface is Interface.SAGEMAKER:
+        return Runtime.SAGEMAKER
     return RUNTIMES[spec.kind] if spec.interface is Interface.EVENT else Runtime.ASGI
 
 
