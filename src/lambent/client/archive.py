@@ -60,6 +60,20 @@ class Archive:
         yield bytes(2 * tarfile.BLOCKSIZE)
 
 
+class Packed:
+    """A tar that is there already, as it is: what a user packed for another platform."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises `BundleError` where it cannot be read."""
+        packed = member(file.name, file)
+        self.members: Final = (packed,)
+        self.size_bytes: Final = packed.size_bytes
+
+    def chunks(self) -> Iterator[bytes]:
+        """The file in pieces, as `Archive.chunks`."""
+        return _content(self.members[0])
+
+
 def _header(one: Member) -> bytes:
     entry = tarfile.TarInfo(one.path)  # its time and owners are zero from the start
     entry.size = one.size_bytes

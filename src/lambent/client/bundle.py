@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from lambent.client.archive import Archive, Member, member
+from lambent.client.archive import Archive, Member, Packed, member
 from lambent.client.errors import BundleError
 from lambent.client.folder import MANIFEST, flat, read_manifest, scan, within
 from lambent.client.imports import with_local_modules
 from lambent.core.naming import kebab
 from lambent.core.spec import BOOTSTRAP, Setting
+from lambent.wire.model_archive import CODE, PROGRAM_DEFAULT, SUFFIXES, WHOLE
 
 BUNDLE_BYTES_MAX: Final = 4 * 2**30
 FILES_MAX: Final = 20_000
 MODEL_SUFFIXES: Final = (
     ".gguf", ".h5", ".joblib", ".keras", ".onnx", ".pt", ".pt2", ".pth", ".safetensors", ".skops", ".tflite",
 )  # fmt: skip
+NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
 # Where a format keeps weights in a second file, what follows the model's name or its stem.
 COMPANIONS: Final = (".data", "_data")
 
@@ -28,7 +31,7 @@ class Bundle(msgspec.Struct, frozen=True):
     """What goes to the server. `target` is a path inside the archive, as `DeployRequest` has it."""
 
     target: str
-    archive: Archive
+    archive: Archive | Packed
     per_deployment: dict[str, dict[str, Setting]] = {}
     name: str = ""  # what it is called where nobody says it, and it does not say it itself
 
@@ -36,13 +39,16 @@ class Bundle(msgspec.Struct, frozen=True):
 def pack(target: str | Path, *, bytes_max: int = BUNDLE_BYTES_MAX, files_max: int = FILES_MAX) -> Bundle:
     """The bundle of `file.py`, `file.py:object`, a folder with `lambent.toml` or `bootstrap`, or a model.
 
+    SageMaker's `model.tar.gz` goes as it is; a folder that is laid out like one may be given in its place.
     Nothing of it is imported or run. Raises `BundleError` that names the file and what to do about it.
     """
     path, attribute = _split(str(target))
     if not path.exists():
         raise BundleError(f"{path} is not there")
     if path.is_dir():
-        bundle = _folder(path)
+        bundle = _unpacked(path) if _is_unpacked(path) else _folder(path)
+    elif path.name.endswith(SUFFIXES):
+        bundle = Bundle(WHOLE, Packed(path), name=_named_by(path))
     elif path.name == BOOTSTRAP:
         bundle = Bundle(BOOTSTRAP, Archive([_executable(path)]), name=kebab(path.resolve().parent.name))
     elif path.suffix == ".py":
@@ -53,7 +59,8 @@ def pack(target: str | Path, *, bytes_max: int = BUNDLE_BYTES_MAX, files_max: in
         known = " ".join(MODEL_SUFFIXES)
         raise BundleError(
             f"cannot deploy {path}: a target is file.py, file.py:object, a folder with {MANIFEST} "
-            f"or an executable {BOOTSTRAP}, that executable, or a model file ({known})"
+            f"or an executable {BOOTSTRAP}, that executable, a model file ({known}), "
+            "or SageMaker's model.tar.gz"
         )
     if attribute and path.suffix != ".py":
         raise BundleError(f"cannot take {attribute!r} out of {path}: only a .py file has objects")
@@ -101,6 +108,21 @@ def _executable(file: Path) -> Member:
     return one
 
 
+def _is_unpacked(folder: Path) -> bool:
+    return (folder / CODE / PROGRAM_DEFAULT).is_file() and not (folder / MANIFEST).exists()
+
+
+def _unpacked(folder: Path) -> Bundle:
+    return Bundle(WHOLE, Archive(_members(scan(folder, folder))), name=_named_by(folder.resolve()))
+
+
+def _named_by(path: Path) -> str:
+    """An archive's name says little, since most are called model.tar.gz; but nothing else is known."""
+    suffix = next((one for one in SUFFIXES if path.name.endswith(one)), "")
+    name = NOT_IN_A_NAME.sub("-", kebab(path.name.removesuffix(suffix)))
+    return name.strip("-")[:63].strip("-") or "model"
+
+
 def _python(file: Path, attribute: str) -> Bundle:
     members = _members(with_local_modules(file).items())
     return Bundle(f"{file.name}:{attribute}" if attribute else file.name, Archive(members))
@@ -116,7 +138,7 @@ def _members(files: Iterable[tuple[str, Path]]) -> list[Member]:
     return [member(path, source) for path, source in files]
 
 
-def _bounded(path: Path, archive: Archive, bytes_max: int, files_max: int) -> None:
+def _bounded(path: Path, archive: Archive | Packed, bytes_max: int, files_max: int) -> None:
     if len(archive.members) > files_max:
         raise BundleError(f"{path} has {len(archive.members)} files to deploy; the maximum is {files_max}")
     if archive.size_bytes > bytes_max:

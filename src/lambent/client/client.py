@@ -85,7 +85,7 @@ class Client:
         canary: Canary | None = None,
         sent: Sent | None = None,
     ) -> DeployReply:
-        """Deploy `file.py`, `file.py:object`, a folder with `lambent.toml` or `bootstrap`, or a model file.
+        """Deploy `file.py`, `file.py:object`, a folder with `lambent.toml` or `bootstrap`, or a model.
 
         `settings` apply to all that it declares. With a `canary` it is tried beside what is active. Raises
         `BundleError` and `InvalidSpec` before anything is sent, `ApiError` where the code cannot be imported.

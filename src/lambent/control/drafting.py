@@ -24,8 +24,9 @@ from lambent.core.errors import CallerFault
 from lambent.core.invocation import new_id
 from lambent.core.spec import BOOTSTRAP, Kind
 from lambent.pool.routes import Routes
-from lambent.storage.base import Artifacts
+from lambent.storage.base import ArtifactFacts, Artifacts
 from lambent.wire.api import DeployRequest
+from lambent.wire.model_archive import WHOLE, program_of
 from lambent.wire.oneshot import DescribeCall, Description
 from lambent.wire.process import RevisionPlan, Runtime
 
@@ -61,6 +62,8 @@ class Drafting:
         cannot be imported or the model not be read, `StorageFull`.
         """
         folder = await asyncio.to_thread(self._artifacts.path, request.artifact)
+        if request.target == WHOLE:
+            return [await self._archive(project, request, folder)]
         file = await asyncio.to_thread(inside, folder, request.target)
         if request.target.partition(":")[0] == BOOTSTRAP:
             return [self._program(request, file)]
@@ -69,6 +72,17 @@ class Drafting:
         description = await self._describe(project, request, folder)
         plans = planned(description, request, jobs=self._jobs(project))
         return [Draft(one, request.artifact) for one in plans]
+
+    async def _archive(self, project: str, request: DeployRequest, folder: Path) -> Draft:
+        """A model archive: by its program, or, where it has none, by the model file that is in it."""
+        program = program_of(surroundings_of(request, memory_bytes=PREPARE_MEMORY_BYTES).env)
+        if program and not await asyncio.to_thread((folder / program).is_file):
+            ready = await self._registry.prepare(project, folder, "")
+            return Draft(planned_model(request, adapter=ready.adapter), "", ready)
+        description = await self._describe(project, request, folder)
+        (plan,) = planned(description, request, jobs=frozenset())
+        facts = await asyncio.to_thread(_facts, request.artifact, folder)
+        return Draft(plan, "", ReadyModel(facts, ""))
 
     async def _model(self, project: str, request: DeployRequest, folder: Path) -> Draft:
         ready = await self._registry.prepare(project, folder, str(PurePosixPath(request.target)))
@@ -99,3 +113,8 @@ class Drafting:
     def _jobs(self, project: str) -> frozenset[str]:
         routes = (route for route in self._routes.all() if route.project == project)
         return frozenset(route.name for route in routes if route.spec.kind is Kind.JOB)
+
+
+def _facts(digest: str, folder: Path) -> ArtifactFacts:
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return ArtifactFacts(digest=digest, size_bytes=sum(sizes), files=len(sizes))

@@ -17,11 +17,16 @@ from lambent.core.invocation import new_id
 from lambent.core.spec import MIB
 from lambent.storage.base import ArtifactFacts, Artifacts, Model, Models
 from lambent.wire.api import ModelView
+from lambent.wire.model_archive import CODE, PROGRAM_DEFAULT
 from lambent.wire.oneshot import PrepareCall, Prepared
 from lambent.wire.process import RevisionPlan, Runtime
 
 # A conversion holds the framework and several copies of the model; too little falls back to a slower serving.
 PREPARE_MEMORY_BYTES: Final = 8192 * MIB
+
+NOTHING_IN_IT: Final = (
+    f"this archive: it has neither {CODE}/{PROGRAM_DEFAULT} nor a model file of a known kind"
+)
 
 
 class ReadyModel(msgspec.Struct, frozen=True):
@@ -41,7 +46,7 @@ class Registry:
         self._work_dir: Final = work_dir
 
     async def prepare(self, project: str, artifact: Path, file: str) -> ReadyModel:
-        """Make the model in `file` of an artifact ready to be served, and store that.
+        """Make the model in `file` of an artifact ready to be served, or all that are in it; store that.
 
         Raises `LoadFailed` where the file is no model or damaged, `CallerFault` where nothing can serve its
         kind, `StorageFull`.
@@ -60,12 +65,12 @@ class Registry:
             )
             prepared = await self._oneshots.ask(plan, PrepareCall(file), Prepared)
             if prepared.serving is None:
-                raise CallerFault(f"nothing here can serve {file}")
+                raise CallerFault(f"nothing here can serve {file or NOTHING_IN_IT}")
             if prepared.serving.needs_code:
                 raise CallerFault(
-                    f"{file} holds weights and no network, so it cannot be deployed alone: deploy a model "
-                    "class whose load(self, model) builds the network and calls model.load_into(network), "
-                    "with a job (train=...) that puts the file into run.model_dir"
+                    f"{prepared.serving.file} holds weights and no network, so it cannot be deployed alone: "
+                    "deploy a model class whose load(self, model) builds the network and calls "
+                    "model.load_into(network), with a job (train=...) that puts the file into run.model_dir"
                 )
             facts = await asyncio.to_thread(self._artifacts.ingest_tree, folder)
         finally:

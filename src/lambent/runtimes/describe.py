@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from types import ModuleType
@@ -19,6 +20,7 @@ from lambent.runtimes.bundle_imports import installed_imports
 from lambent.runtimes.entry import import_module
 from lambent.runtimes.faults import Fault
 from lambent.wire.api import Declaration
+from lambent.wire.model_archive import WHOLE
 from lambent.wire.oneshot import DescribeCall, Description
 from lambent.wire.process import RevisionPlan
 
@@ -58,6 +60,10 @@ class Describer:
     def __call__(self, request: Request, line: Line, /) -> Reply:
         """Describe one target. Raises `Fault`, `InvalidSpec`, and whatever the file raises when imported."""
         path, _, attribute = payload.asked(request.body, DescribeCall).target.partition(":")
+        if path == WHOLE:
+            from lambent.runtimes.sagemaker.layout import described
+
+            return Reply(msgspec.json.encode(described(Path(self._code_dir), os.environ)))
         module = import_module(_module_name(path, self._code_dir), self._code_dir)
         named = _Named(module, path)
         declarations = named.one(attribute) if attribute else named.everything()

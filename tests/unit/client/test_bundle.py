@@ -229,7 +229,7 @@ def test_a_target_that_is_missing_is_named(tmp_path: Path, target: str) -> None:
     [
         ("app.py:not a name", "'not a name' is not the name of an object"),
         ("app.py:", "'' is not the name of an object"),
-        ("notes.txt", "a target is file.py, file.py:object, a folder with lambent.toml or an executable bootstrap"),
+        ("notes.txt", "a target is file.py, file.py:object, a folder with lambent.toml or an executable"),
         ("model.onnx:handler", "only a .py file has objects"),
         ("empty", "has no lambent.toml"),
     ],
@@ -312,3 +312,22 @@ def test_too_many_files_are_refused(tmp_path: Path) -> None:
     write(tmp_path, {"lambent.toml": MANIFEST, "app.py": "", "a": "", "b": ""})
     with pytest.raises(BundleError, match="has 4 files to deploy; the maximum is 3"):
         pack(tmp_path, files_max=3)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("model.tar.gz", "model"), ("Iris_v2.tgz", "iris-v-2"), ("--.tar.gz", "model")],
+)
+def test_a_model_archive_goes_as_it_is(tmp_path: Path, file: str, name: str) -> None:
+    write(tmp_path, {file: "packed"})
+    bundle = pack(tmp_path / file)
+    assert (bundle.target, bundle.name) == (".", name)
+    assert b"".join(bundle.archive.chunks()) == b"packed"
+    assert bundle.archive.size_bytes == len("packed")
+
+
+def test_a_folder_that_is_laid_out_like_a_model_archive_goes_as_a_whole(tmp_path: Path) -> None:
+    folder = write(tmp_path / "iris", {"code/inference.py": "", "model.joblib": "", ".hidden": ""})
+    bundle = pack(folder)
+    assert (bundle.target, bundle.name) == (".", "iris")
+    assert names(bundle) == ["code/inference.py", "model.joblib"]
