@@ -92,6 +92,13 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class Called(msgspec.Struct, frozen=True, array_like=True):
+    """As what AWS's client called a function: by this ARN, which stood for this version of it."""
+
+    arn: str
+    version: str
+
+
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     """A request, freed of its protocol. `client_context` is JSON text.
 
@@ -100,7 +107,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     `more`: the body is only its beginning. `asked` is there where the deployment speaks HTTP itself.
     `chain` are the deployments that called each other until this one was called, the first first. After
     `deadline_s` (monotonic) its caller does not wait any more, neither for a slot nor for the answer.
-    It begins a trace where it comes with none.
+    It begins a trace where it comes with none. `called` is there where an AWS client asked for it.
     """
 
     id: str
@@ -117,6 +124,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     chain: tuple[str, ...] = ()
     deadline_s: float | None = None
     trace: Trace | None = None
+    called: Called | None = None
 
 
 class FunctionError(msgspec.Struct, frozen=True, rename="camel"):
@@ -126,6 +134,19 @@ class FunctionError(msgspec.Struct, frozen=True, rename="camel"):
     error_type: str
     request_id: str = ""
     stack_trace: tuple[str, ...] = ()
+
+
+_called: Final = msgspec.json.Decoder(Called)
+
+
+def called_as_text(called: Called | None) -> str:
+    """For a store; empty where there is none."""
+    return "" if called is None else msgspec.json.encode(called).decode()
+
+
+def called_from(text: str) -> Called | None:
+    """What `called_as_text` wrote."""
+    return _called.decode(text) if text else None
 
 
 def cancelled_error(request_id: str) -> FunctionError:

@@ -91,6 +91,7 @@ class Runner:
             invocation.more,
             invocation.asked,
             invocation.trace,
+            invocation.called,
         )
         heeds = client is not None or arrival.streams is not None
         try:
@@ -124,6 +125,7 @@ class Runner:
                 one.content_type,
                 one.client_context,
                 trace=one.trace,
+                called=one.called,
             )
             for one in asked
         )

@@ -19,7 +19,7 @@ import msgspec
 from lambent.clock import Clock, SteadyClock
 from lambent.core.deferral import Terms, running_max
 from lambent.core.errors import Conflict, LambentError, NotFound
-from lambent.core.invocation import Invocation, Outcome, Status, new_id
+from lambent.core.invocation import Invocation, Outcome, Status, called_as_text, called_from, new_id
 from lambent.core.sharing import places
 from lambent.core.spec import DeploymentSpec, Kind
 from lambent.core.tracing import trace_as_text, trace_from, trace_id_of
@@ -318,6 +318,7 @@ class AsyncQueue:
             trace=trace_from(ticket.trace),
             alias=ticket.alias,
             sticky=ticket.sticky,
+            called=called_from(ticket.called),
         )
         try:
             return await self._invoke(invocation)
@@ -374,6 +375,7 @@ class AsyncQueue:
             created_unix_ms=now_unix_ms,
             client_context=invocation.client_context,
             trace=trace_as_text(invocation.trace),
+            called=called_as_text(invocation.called),
             alias=invocation.alias,
             sticky=invocation.sticky,
             order_key=terms.order_key,

@@ -110,15 +110,6 @@ def sent_beside(call: Call) -> Mapping[str, str]:
     return {str(name): str(value) for name, value in custom.items()} if isinstance(custom, dict) else {}
 
 
-def sent_beside(call: Call) -> Mapping[str, str]:
-    """What a door put beside the body as `custom`: headers that a protocol has for user code."""
-    if not call.client_context:
-        return {}
-    context = _client_context(call.client_context)
-    custom = context.custom if context else None
-    return {str(name): str(value) for name, value in custom.items()} if isinstance(custom, dict) else {}
-
-
 def _client_context(text: str) -> ClientContext | None:
     if not text:
         return None

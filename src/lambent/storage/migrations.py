@@ -140,7 +140,12 @@ BESIDE: Final = Migration(
     ),
 )
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL, ROUTING, TRACING, BESIDE)
+CALLED: Final = Migration(
+    name="as what AWS's clients called an asynchronous invocation's function",
+    statements=("ALTER TABLE tickets ADD COLUMN called TEXT NOT NULL DEFAULT ''",),
+)
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL, ROUTING, TRACING, BESIDE, CALLED)
 
 
 def migrate(

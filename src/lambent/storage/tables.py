@@ -178,6 +178,7 @@ TICKETS: Final = Table(
     Column("alias", Text, nullable=False, server_default=text("''")),
     Column("sticky", Text, nullable=False, server_default=text("''")),
     Column("trace", Text, nullable=False, server_default=text("''")),
+    Column("called", Text, nullable=False, server_default=text("''")),
     Index("tickets_of", "project", "deployment", "state", "due_unix_ms"),
     Index("tickets_final", "state", "forget_unix_ms"),
     Index(

@@ -18,7 +18,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from lambent.core.invocation import JSON, Asked, FunctionError, Head, Status
+from lambent.core.invocation import JSON, Asked, Called, FunctionError, Head, Status
 from lambent.core.tracing import Trace
 from lambent.wire.typed import unpacker
 
@@ -43,7 +43,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True, tag="call"):
     """Server → worker: run this. `remaining_ms` is what is left of the timeout.
 
     `more`: the body is only its beginning, and `Input`s follow. `asked` is there where the revision speaks
-    HTTP itself, `trace` where it does not begin one.
+    HTTP itself, `trace` where it does not begin one, `called` where an AWS client called it.
     """
 
     call_id: int
@@ -54,6 +54,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True, tag="call"):
     more: bool = False
     asked: Asked | None = None
     trace: Trace | None = None
+    called: Called | None = None
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True, tag="batch"):
