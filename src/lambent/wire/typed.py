@@ -29,6 +29,12 @@ def from_fields(fields: Mapping[str, Any], kind: type[T]) -> T:
     return msgspec.convert(fields, kind)
 
 
+def from_texts(fields: Mapping[str, Any], kind: type[T]) -> T:
+    """Like `from_fields` where numbers and the like may be written as text."""
+    _met(kind)
+    return msgspec.convert(fields, kind, strict=False)
+
+
 def unpacker(kind: Any) -> msgspec.msgpack.Decoder[Any]:
     """Reads MessagePack as `kind`, a type or a union of types."""
     _met(kind)

@@ -1,0 +1,1 @@
+"""AWS SAM templates, read as far as functions and layers go."""

@@ -1,0 +1,221 @@
+"""A SAM template as what Lambent can make of it: functions, layers, and a list of what it leaves out.
+
+Source: AWS Serverless Application Model, "SAM resource and property reference" and "Globals section".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from lambent.client.errors import BundleError
+from lambent.client.sam.intrinsics import Resolver, Unresolved, load
+from lambent.client.sam.stack import Function, Ignored, Layer, LayerProperties, Properties, Stack
+from lambent.wire.typed import from_texts
+
+P = TypeVar("P", bound=msgspec.Struct)
+
+TEMPLATE_BYTES_MAX: Final = 1_000_000  # CloudFormation's own, for a template in a bucket
+SUFFIXES: Final = (".yaml", ".yml")
+FUNCTION: Final = "AWS::Serverless::Function"
+LAYER: Final = "AWS::Serverless::LayerVersion"
+PSEUDO: Final[Mapping[str, str]] = {
+    "AWS::AccountId": "000000000000",
+    "AWS::Partition": "aws",
+    "AWS::Region": "us-east-1",
+    "AWS::StackName": "lambent",
+    "AWS::URLSuffix": "amazonaws.com",
+}
+SECTIONS: Final = frozenset({
+    "AWSTemplateFormatVersion", "Conditions", "Description", "Globals", "Mappings", "Metadata", "Parameters",
+    "Resources", "Transform",
+})  # fmt: skip
+EVENTS: Final = frozenset({"Api", "HttpApi", "SQS"})
+# These say nothing that would change how a function runs here.
+NEEDLESS: Final = frozenset({"Architectures", "LicenseInfo", "RetentionPolicy", "Role"})
+WHY: Final[Mapping[str, str]] = {
+    "CodeSigningConfigArn": "code is not signed",
+    "DeadLetterQueue": "what failed for good is kept: see `lambent dlq`",
+    "DeploymentPreference": "try a revision on part of the traffic with `lambent deploy --canary`",
+    "Outputs": "nothing here reads a stack's outputs",
+    "Policies": "there is no IAM: a key's role and its project decide",
+    "PermissionsBoundary": "there is no IAM: a key's role and its project decide",
+    "Schedule": "schedules are not served yet",
+    "ScheduleV2": "schedules are not served yet",
+    "SnapStart": "every function is forked from a loaded template",
+    "Tracing": "traces are W3C's, and always on",
+    "VpcConfig": "functions use this machine's network",
+}
+
+
+def read(file: Path, parameters: Mapping[str, str] | None = None) -> Stack:
+    """What `file` describes. `parameters` go before its own defaults.
+
+    Raises `BundleError` for what is no SAM template, and for a function of it that cannot be known.
+    """
+    try:
+        if file.stat().st_size > TEMPLATE_BYTES_MAX:
+            raise BundleError(f"{file} is over the limit of {TEMPLATE_BYTES_MAX} bytes for a template")
+        template = load(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"cannot read {file}: {error}") from error
+    return _Reading(file, template, dict(parameters or {})).stack()
+
+
+class _Reading:
+    def __init__(self, file: Path, template: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
+        self._file: Final = file
+        self._template: Final = template
+        self._resources: Final = self._section("Resources")
+        self._ignored: Final[list[Ignored]] = []
+        known = {**dict.fromkeys(self._resources), **PSEUDO, **self._parameters(parameters)}
+        self._resolver: Final = Resolver(
+            known=known,
+            attributes=self._attribute,
+            mappings=self._section("Mappings"),
+            conditions=self._section("Conditions"),
+        )
+        known.update((logical_id, self._reference(logical_id)) for logical_id in self._resources)
+
+    def stack(self) -> Stack:
+        functions: list[Function] = []
+        layers: list[Layer] = []
+        for logical_id in self._resources:
+            match self._wanted(logical_id):
+                case None:
+                    continue
+                case "AWS::Serverless::Function":
+                    functions.append(self._function(logical_id))
+                case "AWS::Serverless::LayerVersion":
+                    layers.append(self._layer(logical_id))
+                case kind:
+                    self._ignored.append(Ignored(logical_id, f"{kind} is neither a function nor a layer"))
+        if not functions:
+            raise BundleError(f"{self._file} has no {FUNCTION} to deploy")
+        for name in sorted(self._template.keys() - SECTIONS):
+            self._ignored.append(
+                Ignored(name, WHY.get(name, "it is no part of a template that means something here"))
+            )
+        return Stack(tuple(functions), tuple(layers), tuple(self._ignored))
+
+    def _function(self, logical_id: str) -> Function:
+        told = self._told(logical_id, _merged(self._globals("Function"), self._properties(logical_id)))
+        properties = self._as(Properties, logical_id, told)
+        if properties.package_type != "Zip":
+            raise BundleError(f"{self._file}: {logical_id} is a container image; only code is deployed")
+        for name, event in properties.events.items():
+            if event.type not in EVENTS:
+                why = WHY.get(event.type, "nothing here sends such events")
+                self._ignored.append(Ignored(f"{logical_id}.Events.{name}", f"{event.type}: {why}"))
+        code = None if properties.inline_code else self._path(logical_id, properties.code_uri or ".")
+        return Function(logical_id, properties, code)
+
+    def _layer(self, logical_id: str) -> Layer:
+        told = self._told(logical_id, _merged(self._globals("LayerVersion"), self._properties(logical_id)))
+        properties = self._as(LayerProperties, logical_id, told)
+        return Layer(logical_id, properties, self._path(logical_id, properties.content_uri))
+
+    def _wanted(self, logical_id: str) -> str | None:
+        """The type of a resource, `None` where its condition does not hold."""
+        resource = self._resources[logical_id]
+        if not isinstance(resource, dict) or not isinstance(resource.get("Type"), str):
+            raise BundleError(f"{self._file}: {logical_id} has no Type")
+        condition = resource.get("Condition")
+        if condition is not None and not self._resolved(f"{logical_id}.Condition", {"Condition": condition}):
+            return None
+        return str(resource["Type"])
+
+    def _told(self, logical_id: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+        """The properties that mean something here, worked out; the others are noted."""
+        kinds = {FUNCTION: Properties, LAYER: LayerProperties}
+        kind = kinds[self._resources[logical_id]["Type"]]
+        meant = set(kind.__struct_encode_fields__)
+        for name in sorted(properties.keys() - meant - NEEDLESS):
+            why = WHY.get(name, "Lambent has nothing like it")
+            self._ignored.append(Ignored(f"{logical_id}.{name}", why))
+        told = {
+            name: self._resolved(f"{logical_id}.{name}", value)
+            for name, value in properties.items()
+            if name in meant
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+    def _as(self, kind: type[P], logical_id: str, told: Mapping[str, Any]) -> P:
+        try:
+            return from_texts(told, kind)
+        except msgspec.ValidationError as error:
+            raise BundleError(f"{self._file}: {logical_id} is not right: {error}") from error
+
+    def _resolved(self, where: str, value: Any) -> Any:
+        try:
+            return self._resolver.resolve(value)
+        except Unresolved as error:
+            raise BundleError(f"{self._file}: {where} needs {error}, which is not known here") from error
+
+    def _path(self, logical_id: str, uri: Any) -> Path:
+        if "://" in str(uri):
+            raise BundleError(f"{self._file}: {logical_id} has its code at {uri}; it has to be a path")
+        path = self._file.resolve().parent / str(uri)
+        if not path.exists():
+            raise BundleError(f"{self._file}: {logical_id} has its code at {path}, which is not there")
+        return path
+
+    def _properties(self, logical_id: str) -> dict[str, Any]:
+        properties = self._resources[logical_id].get("Properties", {})
+        if not isinstance(properties, dict):
+            raise BundleError(f"{self._file}: the Properties of {logical_id} are no mapping")
+        return properties
+
+    def _globals(self, kind: str) -> dict[str, Any]:
+        properties = self._section("Globals").get(kind) or {}
+        return properties if isinstance(properties, dict) else {}
+
+    def _section(self, name: str) -> dict[str, Any]:
+        section = self._template.get(name) or {}
+        if not isinstance(section, dict):
+            raise BundleError(f"{self._file}: {name} is no mapping")
+        return section
+
+    def _parameters(self, given: Mapping[str, str]) -> dict[str, Any]:
+        declared = self._section("Parameters")
+        if unknown := sorted(given.keys() - declared.keys()):
+            raise BundleError(f"{self._file} has no parameter {unknown[0]}")
+        values: dict[str, Any] = dict(given)
+        for name, about in declared.items():
+            if name not in values and isinstance(about, dict) and "Default" in about:
+                default = about["Default"]
+                listed = str(about.get("Type", "")).startswith(("CommaDelimitedList", "List<"))
+                values[name] = [one.strip() for one in str(default).split(",")] if listed else default
+        return values
+
+    def _reference(self, logical_id: str) -> str:
+        """What `!Ref` makes of a resource."""
+        resource = self._resources[logical_id]
+        if isinstance(resource, dict) and resource.get("Type") == LAYER:
+            return f"layer:{logical_id}"
+        name = self._properties(logical_id).get("FunctionName") if isinstance(resource, dict) else None
+        return str(self._resolved(f"{logical_id}.FunctionName", name)) if name else logical_id
+
+    def _attribute(self, logical_id: str, attribute: str) -> str:
+        resource = self._resources.get(logical_id)
+        if attribute == "Arn" and isinstance(resource, dict) and resource.get("Type") == FUNCTION:
+            region, account = PSEUDO["AWS::Region"], PSEUDO["AWS::AccountId"]
+            return f"arn:aws:lambda:{region}:{account}:function:{self._reference(logical_id)}"
+        raise Unresolved(f"!GetAtt {logical_id}.{attribute}")
+
+
+def _merged(above: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """As SAM merges globals: mappings key by key, lists one after the other, anything else replaced."""
+    merged = dict(above)
+    for name, value in own.items():
+        before = merged.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[name] = _merged(before, value)
+        elif isinstance(before, list) and isinstance(value, list):
+            merged[name] = [*before, *value]
+        else:
+            merged[name] = value
+    return merged
