@@ -30,6 +30,7 @@ from lambent.gateway.flow import Streams
 from lambent.gateway.lane import Lane
 from lambent.gateway.presence import Presence
 from lambent.gateway.queues import PROJECT_QUEUE_DEPTH_MAX, Queues, Refusals
+from lambent.gateway.reports import Reports
 from lambent.gateway.running import Arrival, Runner, Seat
 from lambent.gateway.stay import Moved, Stay
 from lambent.gateway.together import Together
@@ -65,6 +66,7 @@ class Dispatcher:
         training_hold_s: float,
         project_queue_depth_max: int = PROJECT_QUEUE_DEPTH_MAX,
         trials: Trials | None = None,
+        reports: Reports | None = None,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._pool = pool
@@ -77,7 +79,7 @@ class Dispatcher:
         self._queues: Final = Queues(pool, clock, project_queue_depth_max=project_queue_depth_max)
         self._refusals: Final = Refusals(clock)
         self._trials: Final = trials or Trials(clock)
-        self._runner: Final = Runner(pool, clock, meter, Asking(self.invoke, clock, tasks))
+        self._runner: Final = Runner(pool, clock, meter, Asking(self.invoke, clock, tasks), reports)
         self._together: Final = Together(pool, self._runner, clock, tasks, look=self._promote)
         self._draining = False
         self._cut_off = False

@@ -18,6 +18,7 @@ from lambent.core.spec import Kind, Temperature
 from lambent.gateway.asking import Asking
 from lambent.gateway.flow import Flow, Streams
 from lambent.gateway.presence import Presence
+from lambent.gateway.reports import Reports
 from lambent.metering.journal import UsageRecord
 from lambent.pool.member import Lease, Overtime, Ran
 from lambent.pool.pool import Pool
@@ -56,9 +57,15 @@ class Runner:
     """Runs accepted invocations, each once, and meters them."""
 
     def __init__(
-        self, pool: Pool, clock: Clock, meter: Callable[[UsageRecord], None], asking: Asking
+        self,
+        pool: Pool,
+        clock: Clock,
+        meter: Callable[[UsageRecord], None],
+        asking: Asking,
+        reports: Reports | None = None,
     ) -> None:
         self._asking: Final = asking
+        self._reports: Final = reports
         self._pool: Final = pool
         self._clock: Final = clock
         self._meter: Final = meter
@@ -94,6 +101,9 @@ class Runner:
             invocation.called,
         )
         heeds = client is not None or arrival.streams is not None
+        reports = self._reports if invocation.called is not None else None
+        if reports is not None and invocation.called is not None:
+            reports.began(lease, invocation.id, invocation.called)
         try:
             ran = await lease.run(
                 call,
@@ -110,7 +120,10 @@ class Runner:
         traffic.took(ran.run_us / 1e6, ran.cpu_us / 1e6 if plan.concurrency == 1 else None)
         if lease.wake is not None:
             self._pool.first_call(lease, arrived_s=arrival.arrived_s, started_s=started_s, run_us=ran.run_us)
-        return self._outcome(_whole(ran, flow, arrival), lease, arrival, started_s, flow=flow)
+        outcome = self._outcome(_whole(ran, flow, arrival), lease, arrival, started_s, flow=flow)
+        if reports is not None:
+            reports.ended(lease, invocation.id, outcome)
+        return outcome
 
     async def run_together(self, lease: Lease, arrivals: Sequence[Arrival], traffic: Traffic) -> Ends:
         """How each of a batch ended. Each is billed its share of the time. Raises `NotStarted`."""

@@ -52,7 +52,7 @@ class LambdaContext:
         self.aws_request_id = call.invocation_id
         self.function_name = plan.deployment
         called = call.called
-        self.function_version = called.version if called else _version(plan)
+        self.function_version = (called.version if called else "") or _version(plan)
         self.invoked_function_arn = called.arn if called else plan.function_arn
         self.memory_limit_in_mb = _memory_mb(plan)
         self.log_group_name = plan.log_group

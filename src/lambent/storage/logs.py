@@ -63,6 +63,14 @@ class DeploymentLogs:
                 (oldest, oldest_worker), joiner = self._joiners.popitem(last=False)
                 self._keep(oldest, oldest_worker, joiner.end())
 
+    def say(self, plan: RevisionPlan, worker_id: str, lines: Sequence[str]) -> None:
+        """Whole lines of ours among those that a worker printed; they end the one that it has begun."""
+        key = (plan.project, plan.deployment)
+        with self._lock:
+            joiner = self._joiners.pop((key, worker_id), None)
+            begun = joiner.end() if joiner is not None else []
+            self._keep(key, worker_id, [*begun, *lines] if begun else lines)
+
     def tail(self, project: str, name: str, lines: int) -> list[str]:
         """The last lines, at most `LINES_MAX`, oldest first, then those that are not finished. Blocks."""
         key = (project, name)

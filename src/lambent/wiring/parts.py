@@ -20,6 +20,7 @@ from lambent.engines.local import LocalEngine
 from lambent.engines.machine import memory_bytes
 from lambent.gateway.auth import Keys
 from lambent.gateway.dispatcher import Dispatcher
+from lambent.gateway.reports import Reports
 from lambent.jobs.queue import AsyncQueue
 from lambent.jobs.runner import Runner
 from lambent.jobs.training import Training
@@ -76,6 +77,7 @@ class Parts:
             self.pool, self.routes, clock,
             models=self.training, meter=self._meter, training_hold_s=settings.training_hold_s, tasks=tasks,
             project_queue_depth_max=settings.project_queue_depth_max, trials=self.trials,
+            reports=Reports(kept.logs, clock),
         )  # fmt: skip
         self.pool.listen(self.dispatcher)
         self.training.listen(self.dispatcher)

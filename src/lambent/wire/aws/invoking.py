@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -32,8 +33,35 @@ def response_too_large(limit_bytes: int) -> FunctionError:
     return FunctionError(text, "Function.ResponseSizeTooLarge")
 
 
-def log_result(request_id: str, version: str, outcome: Outcome) -> str:
+def start_line(request_id: str, version: str) -> str:
+    """What is in the log before a call."""
+    return f"START RequestId: {request_id} Version: {version}"
+
+
+def end_lines(request_id: str, outcome: Outcome, *, now_unix_ms: int) -> list[str]:
+    """What is in the log after it: how it ended where that was odd, and what it took."""
+    lines: list[str] = []
+    error = outcome.error
+    if error is not None and outcome.status is Status.TIMED_OUT:
+        now = datetime.fromtimestamp(now_unix_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        said = error.error_message.rpartition("Error: ")[2]
+        lines += [f"{now.removesuffix('+00:00')}Z {request_id} {said}", ""]
+    elif error is not None and outcome.status is Status.EXITED:
+        lines += [error.error_message, error.error_type]
+    return [*lines, f"END RequestId: {request_id}", _report(request_id, outcome)]
+
+
+def log_result(request_id: str, version: str, outcome: Outcome, *, now_unix_ms: int) -> str:
     """`X-Amz-Log-Result`: the last 4 KiB of what was printed, between AWS's own lines, in base64."""
+    printed = outcome.log_tail
+    if printed and not printed.endswith(b"\n"):
+        printed += b"\n"
+    end = "".join(f"{line}\n" for line in end_lines(request_id, outcome, now_unix_ms=now_unix_ms))
+    whole = f"{start_line(request_id, version)}\n".encode() + printed + end.encode()
+    return base64.b64encode(whole[-TAIL_BYTES_MAX:]).decode()
+
+
+def _report(request_id: str, outcome: Outcome) -> str:
     timing = outcome.timing
     report = (
         f"REPORT RequestId: {request_id}\tDuration: {timing.run_ms:.2f} ms\t"
@@ -42,9 +70,8 @@ def log_result(request_id: str, version: str, outcome: Outcome) -> str:
     )
     if timing.wake_ms:
         report += f"Init Duration: {sum(timing.wake_ms.values()):.2f} ms\t"
-    printed = outcome.log_tail
-    if printed and not printed.endswith(b"\n"):
-        printed += b"\n"
-    start = f"START RequestId: {request_id} Version: {version}\n".encode()
-    end = f"END RequestId: {request_id}\n{report}\n".encode()
-    return base64.b64encode((start + printed + end)[-TAIL_BYTES_MAX:]).decode()
+    if outcome.status is Status.TIMED_OUT:
+        report += "Status: timeout\t"
+    elif outcome.status is Status.EXITED and outcome.error is not None:
+        report += f"Status: error\tError Type: {outcome.error.error_type}\t"
+    return report

@@ -11,7 +11,7 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.core.errors import LoadFailed, UserFault
-from lambent.core.invocation import FunctionError, Invocation, Outcome, PrintTail, Role, Status
+from lambent.core.invocation import Called, FunctionError, Invocation, Outcome, PrintTail, Role, Status
 from lambent.core.routing import OWN
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.address import sticky_of
@@ -129,7 +129,8 @@ class Invoke:
         if outcome.trace is not None and outcome.trace.xray:
             headers.append((XRAY, outcome.trace.xray.encode("latin-1")))
         if asked.header(b"x-amz-log-type") == "Tail":
-            log = invoking.log_result(told, version.decode(), outcome)
+            now_unix_ms = self._clock.unix_ms()
+            log = invoking.log_result(told, version.decode(), outcome, now_unix_ms=now_unix_ms)
             headers.append((b"x-amz-log-result", log.encode()))
         error = outcome.error
         if outcome.status is Status.OK and len(outcome.body) > self._limits.response_bytes_max:
@@ -167,7 +168,16 @@ def _invocation(
         print_tail=PrintTail.KEPT if asked.header(b"x-amz-log-type") == "Tail" else PrintTail.DROPPED,
         deadline_s=deadline_s,
         trace=trace_of(asked.request.headers, asked.request.scope["headers"]),
+        called=_called(asked, function),
     )
+
+
+def _called(asked: Asked, function: FunctionName) -> Called:
+    """The version that an alias stands for is told by who runs it."""
+    arn = asked.place.function_arn(function.name, function.qualifier)
+    qualifier = function.qualifier or LATEST
+    is_version = qualifier == LATEST or qualifier.isdecimal()
+    return Called(arn, qualifier if is_version else "")
 
 
 def _client_context(header: str) -> str:
