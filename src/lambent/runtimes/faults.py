@@ -20,10 +20,16 @@ IMPORT_SYSTEM: Final = ("<frozen importlib", "importlib/__init__.py")
 
 
 class Fault(Exception):
-    """An error that Lambda has a name for, such as `Runtime.ImportModuleError`."""
+    """An error that Lambda has a name for, such as `Runtime.ImportModuleError`.
 
-    def __init__(self, error_type: str, message: str, trace: Sequence[str] = ()) -> None:
+    `status` is HTTP's where the user code's own protocol has one for it, 0 elsewhere.
+    """
+
+    def __init__(
+        self, error_type: str, message: str, trace: Sequence[str] = (), *, status: int = 0
+    ) -> None:
         super().__init__(message)
+        self.status: Final = status
         self.error_type: Final = error_type
         self.trace: Final = tuple(trace)
 
