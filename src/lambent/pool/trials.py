@@ -104,9 +104,9 @@ class Trials:
         trial = self._of(invocation)
         if trial is None or outcome.status is Status.CANCELLED:
             return
-        failed = outcome.status is not Status.OK or (
-            outcome.head is not None and outcome.head.status >= SERVER_ERROR
-        )
+        # Where user code has a status for what it says, that tells whose fault it was.
+        head = outcome.head
+        failed = outcome.status is not Status.OK if head is None else head.status >= SERVER_ERROR
         # Who waited for a wake waited for the thermostat: the old revision has been awake for long.
         timed = outcome.temperature is Temperature.HOT
         bound_ms = trial.terms.guard.max_p95_ms

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from lambent.core.errors import Cancelled
-from lambent.core.invocation import JSON, OCTETS, FunctionError, Status, cancelled_error
+from lambent.core.invocation import JSON, OCTETS, FunctionError, Head, Status, cancelled_error
 from lambent.runtimes.base import Reply, Request, Servable, Together
 from lambent.runtimes.calling import use
-from lambent.runtimes.faults import Fault, as_text, exit_code, function_error
+from lambent.runtimes.faults import Fault, Reported, as_text, exit_code, function_error
 from lambent.runtimes.forked import leave_if_forked
 from lambent.runtimes.outputs import say
 from lambent.wire.frames import BODY_BYTES_MAX, Answer, Batch, Call, Each
@@ -200,17 +200,18 @@ class Used(msgspec.Struct, frozen=True):
 
 
 class Meter:
-    """Measures from when it is made."""
+    """Measures from when it is made, the CPU time by `clock_ns`."""
 
-    __slots__ = ("_cpu_ns", "_ns")
+    __slots__ = ("_clock_ns", "_cpu_ns", "_ns")
 
-    def __init__(self) -> None:
-        self._ns, self._cpu_ns = time.perf_counter_ns(), time.process_time_ns()
+    def __init__(self, clock_ns: Callable[[], int] = time.process_time_ns) -> None:
+        self._clock_ns = clock_ns
+        self._ns, self._cpu_ns = time.perf_counter_ns(), clock_ns()
 
     def read(self) -> Used:
         """What was used until now."""
         return Used(
-            (time.perf_counter_ns() - self._ns) // 1000, (time.process_time_ns() - self._cpu_ns) // 1000
+            (time.perf_counter_ns() - self._ns) // 1000, max(0, self._clock_ns() - self._cpu_ns) // 1000
         )
 
 
@@ -218,6 +219,8 @@ def failed(error: BaseException, request_id: str) -> Verdict:
     """What an invocation came to whose code raised `error`."""
     if isinstance(error, Cancelled):
         return Verdict(Status.CANCELLED, Reply(msgspec.json.encode(cancelled_error(request_id))))
+    if isinstance(error, Reported):  # the program has logged it in its own way
+        return Verdict(Status.FAILED, Reply(error.body))
     if isinstance(error, MemoryError) and not isinstance(error, BodyTooLarge):
         # What it left cannot be known, and the next call would meet it.
         open_reserve()
@@ -226,7 +229,10 @@ def failed(error: BaseException, request_id: str) -> Verdict:
         if isinstance(error.code, str):
             say(f"{error.code}\n")  # as the interpreter does for sys.exit("message")
         return Verdict(Status.EXITED, _said(function_error(error, request_id)), exit_code=exit_code(error))
-    return Verdict(Status.FAILED, _said(function_error(error, request_id)))
+    said = _said(function_error(error, request_id))
+    if isinstance(error, Fault) and error.status:
+        said = msgspec.structs.replace(said, head=Head(error.status))
+    return Verdict(Status.FAILED, said)
 
 
 def _said(error: FunctionError) -> Reply:

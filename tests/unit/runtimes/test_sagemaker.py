@@ -105,9 +105,10 @@ def test_a_type_that_is_not_known_is_refused_with_the_toolkits_words(
     serve_archive: ServeArchive, call: dict[str, str], status: int, named: str
 ) -> None:
     answer, said = serve_archive(ARRAY_CODE).call(b"[[1, 2]]", **call)
-    assert answer.status is Status.OK
-    assert answer.head == Head(status)
-    assert said.decode().startswith(f"Content type {named} is not supported by this framework.")
+    assert (answer.status, answer.head) == (Status.FAILED, Head(status))
+    error = msgspec.json.decode(said, type=FunctionError)
+    assert error.error_type == "UnsupportedFormatError"
+    assert error.error_message.startswith(f"Content type {named} is not supported by this framework.")
 
 
 def test_a_pickle_in_an_array_is_not_read(serve_archive: ServeArchive) -> None:
@@ -187,7 +188,8 @@ def test_an_error_with_a_status_of_the_toolkit_keeps_it(serve_archive: ServeArch
     """
     worker = serve_archive(code)
     answer, said = worker.call(b"x")
-    assert (answer.head, said) == (Head(422), b"too long")
+    assert answer.head == Head(422)
+    assert msgspec.json.decode(said, type=FunctionError).error_message == "too long"
     assert worker.error(b"raise").error_type == "KeyError"
 
 

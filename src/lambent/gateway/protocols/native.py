@@ -14,6 +14,7 @@ from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Role, 
 from lambent.core.routing import OWN
 from lambent.gateway.acceptance import Acceptance, KeyReused
 from lambent.gateway.address import alias_of, sticky_of
+from lambent.gateway.apps import headers_of as head_headers
 from lambent.gateway.auth import Keys
 from lambent.gateway.bodies import Bodies, Hold
 from lambent.gateway.deadline import check_none, deadline_of
@@ -34,6 +35,8 @@ from lambent.gateway.responses import (
 from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Routes
 from lambent.wire import problem
+from lambent.wire.aws import sagemaker
+from lambent.wire.process import Runtime
 
 INVOKE: Final = "/invoke/"
 CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
@@ -138,9 +141,17 @@ class NativeDoor:
             alias=alias,
             sticky=sticky,
             content_type=_content_type(request.headers.get(b"content-type"), body),
+            client_context=self._beside(request, principal.project, name),
             deadline_s=deadline_s,
             trace=trace_of(request.headers, request.scope["headers"]),
         )
+
+    def _beside(self, request: Request, project: str, name: str) -> str:
+        """A model archive's functions are told what is accepted; others answer in their own way."""
+        route = self._routes.get(project, name)
+        if route is None or route.plan.runtime is not Runtime.SAGEMAKER:
+            return ""
+        return sagemaker.beside(request.headers)
 
     async def _answer_once(self, request: Request, invocation: Invocation, key: str) -> Reply:
         # The client may leave and come back for the answer, so nobody watches whether it is still there.
@@ -159,8 +170,10 @@ class NativeDoor:
 def _reply(invocation_id: str, outcome: Outcome) -> Reply:
     headers = outcome_headers(invocation_id, outcome)
     if outcome.status is Status.OK:
+        if outcome.head is not None:
+            headers.extend(head_headers(outcome.head))
         headers.append(type_header(outcome.content_type))
-        return Reply(200, headers, outcome.body)
+        return Reply(outcome.head.status if outcome.head else 200, headers, outcome.body)
     return problem_reply(problem.of_outcome(outcome), headers)
 
 

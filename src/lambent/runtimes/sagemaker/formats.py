@@ -30,12 +30,9 @@ UNSUPPORTED: Final = (
 )
 
 
-class Unsupported(Exception):
-    """A type that nobody here reads (415) or writes (406). The text is the toolkit's."""
-
-    def __init__(self, content_type: str, status: int) -> None:
-        super().__init__(UNSUPPORTED % content_type)
-        self.status: Final = status
+def unsupported(content_type: str, status: int) -> Fault:
+    """A type that nobody here reads (415) or writes (406). Its name and text are the toolkit's."""
+    return Fault("UnsupportedFormatError", UNSUPPORTED % content_type, status=status)
 
 
 def essence(content_type: str) -> str:
@@ -50,24 +47,25 @@ def as_given(content_type: str, body: bytes) -> str | bytes:
     try:
         return body.decode()
     except UnicodeDecodeError as error:
-        raise Fault("UnicodeDecodeError", f"the body is {content_type} and not UTF-8: {error}") from error
+        said = f"the body is {content_type} and not UTF-8: {error}"
+        raise Fault("UnicodeDecodeError", said, status=400) from error
 
 
 def decode(given: str | bytes, content_type: str) -> Any:
-    """An array, or a sparse matrix from NPZ. Raises `Unsupported`, and `ValueError` for a damaged body."""
+    """An array, or a sparse matrix from NPZ. Raises `Fault`, and `ValueError` for a damaged body."""
     reader = READERS.get(essence(content_type))
     if reader is None:
-        raise Unsupported(content_type, 415)
+        raise unsupported(content_type, 415)
     return reader(given)
 
 
 def encode(prediction: Any, accept: str) -> tuple[bytes, str]:
-    """A prediction as the first type of `accept` that can be written, and that type. Raises `Unsupported`."""
+    """A prediction as the first type of `accept` that can be written, and that type. Raises `Fault`."""
     for wanted in accept.replace(" ", "").split(","):
         kind = JSON if essence(wanted) == ANY else essence(wanted)
         if writer := WRITERS.get(kind):
             return writer(prediction), kind
-    raise Unsupported(accept, 406)
+    raise unsupported(accept, 406)
 
 
 def _from_json(given: Any) -> Any:
@@ -86,7 +84,7 @@ def _from_npz(given: bytes) -> Any:
     try:
         from scipy import sparse  # type: ignore[import-untyped, unused-ignore]  # where the user has it
     except ModuleNotFoundError as error:
-        raise Unsupported(NPZ, 415) from error
+        raise unsupported(NPZ, 415) from error
     return sparse.load_npz(io.BytesIO(given))
 
 

@@ -16,6 +16,7 @@ from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.context import sent_beside
 from lambent.runtimes.entry import import_module, parse
+from lambent.runtimes.faults import Fault
 from lambent.runtimes.sagemaker import formats
 from lambent.runtimes.sagemaker.context import Context
 from lambent.runtimes.sagemaker.functions import Asked, Functions
@@ -23,7 +24,6 @@ from lambent.runtimes.streaming import stream, yields
 from lambent.wire.model_archive import CODE
 from lambent.wire.process import RevisionPlan
 
-TEXT: Final = "text/plain; charset=utf-8"
 ACCEPT_DEFAULT: Final = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 TOOLKIT_ERROR: Final = "BaseInferenceToolkitError"
 
@@ -45,15 +45,13 @@ class SageMakerModel:
         headers = {"Content-Type": call.content_type, **sent_beside(call)}
         accept = _accept(headers)
         context = Context(self._plan.deployment, self._plan.model_dir, call.invocation_id, headers)
+        body = formats.as_given(call.content_type, bytes(request.body))
         try:
-            body = formats.as_given(call.content_type, bytes(request.body))
             result = self._functions.answer(self._model, Asked(body, call.content_type, accept, context))
             return self._reply(self._awaiter.settled(result), accept, context, line)
-        except formats.Unsupported as error:
-            return Reply(str(error).encode(), TEXT, Head(error.status))
         except Exception as error:
-            if (reply := _told_by_toolkit(error)) is not None:
-                return reply
+            if (fault := _of_toolkit(error)) is not None:
+                raise fault from error
             raise
 
     def practise(self, request: Request, line: Line, /) -> Reply:
@@ -108,10 +106,11 @@ def _bytes(result: Any) -> bytes | bytearray | memoryview:
     return payload.encode(result).body
 
 
-def _told_by_toolkit(error: Exception) -> Reply | None:
+def _of_toolkit(error: Exception) -> Fault | None:
     """An error of sagemaker-inference, which user code may raise, has a status for its caller."""
     if TOOLKIT_ERROR not in {each.__name__ for each in type(error).__mro__}:
         return None
-    status = getattr(error, "status_code", 500)
+    status = getattr(error, "status_code", None)
     said = str(getattr(error, "message", "") or error)
-    return Reply(said.encode(), TEXT, Head(status if isinstance(status, int) else 500))
+    is_status = isinstance(status, int) and 400 <= status <= 599
+    return Fault(type(error).__name__, said, status=status if is_status and status else 500)
