@@ -47,8 +47,8 @@ def put(store: SqlStore, *tickets: Ticket) -> None:
     assert all(store.tickets.change([Change(ticket=one, expects=None) for one in tickets]))
 
 
-def due(store: SqlStore, now_unix_ms: int = 100, limit: int = 10) -> list[str]:
-    found = store.tickets.due("default", "hello", now_unix_ms=now_unix_ms, limit=limit)
+def due(store: SqlStore, now_unix_ms: int = 100, limit: int = 10, bytes_max: int = 1 << 20) -> list[str]:
+    found = store.tickets.due("default", "hello", now_unix_ms=now_unix_ms, limit=limit, bytes_max=bytes_max)
     return [one.id for one in found]
 
 
@@ -94,6 +94,29 @@ def test_due_tickets_come_oldest_first_and_not_before_their_time(store: SqlStore
     put(store, ticket(5, due_unix_ms=1, state=TicketState.RUNNING), ticket(6, deployment="other"))
     assert due(store) == ["ticket-2", "ticket-3", "ticket-1"]
     assert due(store, limit=2) == ["ticket-2", "ticket-3"]
+
+
+def test_no_more_is_read_once_it_has_so_many_bytes(store: SqlStore) -> None:
+    put(store, *(ticket(n, body=b"12345") for n in range(4)))
+    assert due(store, bytes_max=6) == ["ticket-0", "ticket-1"]
+    assert due(store, bytes_max=1) == ["ticket-0"]
+
+
+def test_of_many_changes_each_is_made_or_not_by_itself(store: SqlStore) -> None:
+    put(store, *(ticket(n) for n in range(40)))
+    store.tickets.change([Change(ticket=ticket(7, state=TicketState.CANCELLED), expects=TicketState.QUEUED)])
+    ended = [
+        Change(
+            ticket=ticket(n, state=TicketState.SUCCEEDED, body=b"" if n % 2 else b"x"),
+            expects=TicketState.QUEUED,
+            delivery=delivery(n) if n % 3 == 1 else None,
+        )
+        for n in range(40)
+    ]
+    fresh = [Change(ticket=ticket(99), expects=None)]
+    assert store.tickets.change(ended + fresh) == [n != 7 for n in range(41)]
+    assert store.deliveries.waiting() == 12
+    assert due(store) == ["ticket-99"]
 
 
 def test_of_one_order_key_only_the_first_that_has_not_ended_is_due(store: SqlStore) -> None:

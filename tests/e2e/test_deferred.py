@@ -26,9 +26,16 @@ pytestmark = pytest.mark.timeout(300)
 
 CODE = """
 import os, time
+import lambent
 
 def handler(event, context):
-    time.sleep(event.get("s", 0))
+    try:
+        if event.get("begun"):
+            open(event["begun"], "w").close()
+        time.sleep(event.get("s", 0))
+    except lambent.Cancelled:
+        os.rename(event["begun"], event["begun"] + ".cancelled")
+        raise
     if event.get("log"):
         with open(event["log"], "a") as file:
             file.write(f"{event['n']}\\n")
@@ -86,6 +93,27 @@ def test_a_handle_waits_for_its_result_says_how_far_it_is_and_cancels(client: Cl
     again = client.submit("work", {"n": 3}, idempotency_key="once")
     assert client.submit("work", {"n": 3}, idempotency_key="once").id == again.id
     assert client.handle(again.id).result(PATIENT_S) == {"n": 3}
+
+
+def test_one_that_runs_is_cancelled_by_the_client_and_by_the_command(
+    server: RunningServer, client: Client, tmp_path: Path
+) -> None:
+    for place, cancel in enumerate((lambda one: one.cancel(), lambda one: cli(server, "cancel", one.id))):
+        begun = tmp_path / f"begun-{place}"
+        slow = client.submit("work", {"s": 600, "n": 1, "begun": str(begun)}, order_key="k")
+        behind = client.submit("work", {"n": 2}, order_key="k")
+        wait_until(begun.exists, "it to run")
+        assert cancel(slow)
+        with pytest.raises(lambent.FunctionFailed, match="cancelled while it ran"):
+            slow.result(PATIENT_S)
+        assert behind.result(PATIENT_S) == {"n": 2}
+        assert begun.with_name(begun.name + ".cancelled").exists()
+    total = cli(server, "usage")["total"]
+    assert (total["invocations"], total["failed"]) == (4, 2)
+    server.kill()
+    server.start()
+    with Client(server.url, server.about["api_key"]) as again, pytest.raises(lambent.FunctionFailed):
+        again.handle(slow.id).result(PATIENT_S)
 
 
 def test_map_gives_results_in_order_and_shows_what_failed(client: Client, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def result(invocation_id: str, *, wait: bool, as_json: bool) -> None:
 @click.argument("invocation_id", metavar="ID")
 @json_option
 def cancel(invocation_id: str, *, as_json: bool) -> None:
-    """Cancel an asynchronous invocation that still waits."""
+    """Cancel an asynchronous invocation that has not ended, whether it waits or runs."""
     with connect() as client, Progress("cancelling"):
         found = client.cancel(invocation_id)
     if as_json:

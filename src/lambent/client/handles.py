@@ -39,7 +39,7 @@ class Results(Protocol):
         """The outcome, or how far it is. Raises `FunctionFailed`."""
 
     def cancel(self, invocation_id: str) -> AsyncReply:
-        """Never run one that waits. Raises `ApiError` where it runs or has ended."""
+        """Let one that has not ended end now. Raises `ApiError` where it has ended."""
 
 
 class Handle:
@@ -74,7 +74,7 @@ class Handle:
         return self._results.result(self.id)
 
     def cancel(self) -> bool:
-        """Whether it was still waiting, and will never run."""
+        """Whether it had not ended, and now is cancelled: it is not tried again, what ran of it is told."""
         try:
             self._results.cancel(self.id)
         except ApiError as error:

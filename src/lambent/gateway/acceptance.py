@@ -38,7 +38,7 @@ class Queue(Protocol):
         """The ticket once it is final, or as it is when `wait_s` have passed."""
 
     async def cancel(self, project: str, ticket: str) -> Ticket:
-        """Never run one that waits. Raises `NotFound`, and `Conflict` where it runs or has ended."""
+        """Let one that has not ended end now. Raises `NotFound`, and `Conflict` where it has ended."""
 
 
 class Acceptance:
@@ -79,7 +79,7 @@ class Acceptance:
         return found
 
     async def cancel(self, project: str, ticket: str) -> Ticket:
-        """Never run one that waits. Raises `NotFound`, and `Conflict` where it runs or has ended."""
+        """Let one that has not ended end now. Raises `NotFound`, and `Conflict` where it has ended."""
         return await self._queue.cancel(project, ticket)
 
     async def _accept_once(self, invocation: Invocation, terms: Terms) -> Ticket:

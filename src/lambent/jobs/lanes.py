@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from math import inf
 from typing import Final
 
 import msgspec
@@ -17,6 +20,17 @@ OPEN_BYTES_MAX: Final = 8 << 30
 DEAD_MAX: Final = 10_000
 RETRY_AFTER_S: Final = 1.0
 DEAD_RETRY_AFTER_S: Final = 60.0  # somebody must look at them
+TOOK_WEIGHT: Final = 0.2  # of the last run in what a deployment's runs take
+
+
+class Turn(Enum):
+    """What is said to one that waits for a place."""
+
+    COME = "come"
+    LEAVE = "leave"
+
+
+Seat = asyncio.Future[Turn]
 
 
 class DeadLettersFull(QueueFull):
@@ -26,12 +40,17 @@ class DeadLettersFull(QueueFull):
 
 
 class Lane:
-    """One deployment's part. `running` has the ids of those that run, with their order keys.
+    """One deployment's part. `held` has the ids of those that are seen through, with their order keys.
 
-    `look`: there may be something to start.
+    `running` of them have a place, `ahead` are marked as running before they have one: in `waiting`, or being
+    written down. `ready` are due and were read. `look`: there may be more to read. `took_s` is how long a
+    place is taken, about.
     """
 
-    __slots__ = ("dead", "deployment", "look", "open", "project", "running")
+    __slots__ = (
+        "ahead", "dead", "deployment", "held", "look", "open", "project", "ready", "running", "took_s",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, project: str, deployment: str) -> None:
         self.project: Final = project
@@ -39,13 +58,36 @@ class Lane:
         self.open = 0
         self.dead = 0
         self.look = True
-        self.running: Final[dict[str, str]] = {}
+        self.running = 0
+        self.ahead = 0
+        self.took_s = inf
+        self.held: Final[dict[str, str]] = {}
+        self.ready: Final[deque[Ticket]] = deque()
+        self.waiting: Final[deque[Seat]] = deque()
 
     def bars(self, ticket: Ticket) -> bool:
-        """Whether it runs, or another with its order key does."""
-        if ticket.id in self.running:
+        """Whether it is seen through, or another with its order key is."""
+        if ticket.id in self.held:
             return True
-        return bool(ticket.order_key) and ticket.order_key in self.running.values()
+        return bool(ticket.order_key) and ticket.order_key in self.held.values()
+
+    def next_ready(self) -> Ticket | None:
+        """The next of those that were read ahead, or None."""
+        while self.ready:
+            ticket = self.ready.popleft()
+            if not self.bars(ticket):
+                return ticket
+        return None
+
+    def took(self, seconds: float) -> None:
+        """A place was taken for so long."""
+        before_s = seconds if self.took_s == inf else self.took_s
+        self.took_s = before_s + TOOK_WEIGHT * (seconds - before_s)
+
+    @property
+    def stirs(self) -> bool:
+        """Whether there may be something to start."""
+        return bool(self.look or self.ready or self.waiting)
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -126,8 +168,9 @@ class Lanes:
         }
 
     def look_everywhere(self) -> None:
-        """Time has passed: anything may be due."""
+        """Time has passed: anything may be due, before what was read ahead as well."""
         for lane in self._lanes.values():
+            lane.ready.clear()
             lane.look = True
 
     def in_turn(self) -> Iterator[Lane]:
@@ -137,7 +180,7 @@ class Lanes:
         """
         projects: dict[str, deque[tuple[tuple[str, str], Lane]]] = {}
         for key, lane in self._lanes.items():
-            if lane.open and lane.look:
+            if lane.open and lane.stirs:
                 projects.setdefault(lane.project, deque()).append((key, lane))
         while projects:
             project = min(projects, key=self.running)
@@ -149,17 +192,17 @@ class Lanes:
                 yield lane
 
     def running(self, project: str) -> int:
-        """How many of a project's run."""
+        """How many of a project's have a place."""
         return self._running.get(project, 0)
 
-    def began(self, lane: Lane, ticket: Ticket) -> None:
-        """It runs."""
-        lane.running[ticket.id] = ticket.order_key
+    def began(self, lane: Lane) -> None:
+        """One more has a place."""
+        lane.running += 1
         self._running[lane.project] = self.running(lane.project) + 1
 
-    def ended(self, lane: Lane, ticket: Ticket) -> None:
-        """It runs no more."""
-        del lane.running[ticket.id]
+    def ended(self, lane: Lane) -> None:
+        """One has given its place back."""
+        lane.running -= 1
         if left := self._running[lane.project] - 1:
             self._running[lane.project] = left
         else:
@@ -177,7 +220,7 @@ class Lanes:
 
     def drop_if_idle(self, lane: Lane) -> None:
         """Nothing is kept for a deployment that has nothing here."""
-        if not (lane.open or lane.dead or lane.running):
+        if not (lane.open or lane.dead or lane.held):
             self._lanes.pop((lane.project, lane.deployment), None)
 
 

@@ -7,24 +7,21 @@ start, what was running is queued again: the server stopped before it knew the o
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
-import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
-import msgspec
-
 from lambent.clock import Clock, SteadyClock
-from lambent.core.deferral import Terms, running_max
+from lambent.core.deferral import Terms
 from lambent.core.errors import Conflict, LambentError, NotFound
-from lambent.core.invocation import Invocation, Outcome, Status, called_as_text, called_from, new_id
-from lambent.core.sharing import places
-from lambent.core.spec import DeploymentSpec, Kind
+from lambent.core.invocation import Invocation, called_as_text, new_id
 from lambent.core.tracing import trace_as_text, trace_from, trace_id_of
 from lambent.jobs import endings
-from lambent.jobs.commits import PAUSE_S, Commits, Disk
+from lambent.jobs.attempts import Attempts, Invoke
+from lambent.jobs.commits import Commits, Disk
 from lambent.jobs.lanes import Lane, Lanes
 from lambent.pool.routes import Routes
 from lambent.storage.tickets import OPEN, Change, DeadLetters, Ticket, Tickets, TicketState
@@ -34,7 +31,7 @@ FORGET_EVERY_S: Final = 60.0
 RESULTS_BYTES_MAX: Final = 1 << 30
 # So much may come on top of `RESULTS_BYTES_MAX` before somebody looks.
 RESULTS_BYTES_SLACK: Final = RESULTS_BYTES_MAX // 8
-SETTLE_S_MAX: Final = 5.0
+CANCEL_TRIES_MAX: Final = 10  # it may begin, or come back to wait, in between
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +53,7 @@ class AsyncQueue:
         self,
         tickets: Tickets,
         dead_letters: DeadLetters,
-        invoke: Callable[[Invocation], Awaitable[Outcome]],
+        invoke: Invoke,
         routes: Routes,
         clock: Clock,
         tasks: asyncio.TaskGroup,
@@ -67,21 +64,19 @@ class AsyncQueue:
     ) -> None:
         self._tickets: Final = tickets
         self._dead_letters: Final = dead_letters
-        self._invoke: Final = invoke
-        self._routes: Final = routes
         self._clock: Final = SteadyClock(clock)  # or a jump would make what waits due never, or too old
-        self._tasks: Final = tasks
-        self._running_max: Final = running_max
         self._outbox: Final = outbox
         self._disk: Final = disk
         self._commits: Final = Commits(tickets, tasks, disk)
         self._lanes: Final = Lanes()
-        self._running = 0
-        self._stopping = False
         self._results_bytes = 0  # since the last look
         self._forget_at_s = self._looked_s = clock.now_s()
         self._poke: Final = asyncio.Event()
         self._ends: Final[WeakValueDictionary[str, asyncio.Event]] = WeakValueDictionary()
+        self._attempts: Final = Attempts(
+            tickets, self._commits, invoke, self._lanes, routes, self._clock, tasks,
+            running_max=running_max, disk=disk, store=self._store, stir=self._poke.set,
+        )  # fmt: skip
 
     # What the doors ask for.
 
@@ -129,19 +124,25 @@ class AsyncQueue:
         return await self.find(project, ticket)
 
     async def cancel(self, project: str, ticket: str) -> Ticket:
-        """Never run one that waits. Raises `NotFound`, and `Conflict` where it runs or has ended."""
+        """Let one that has not ended end now: it is never tried again, and what runs of it is told so.
+
+        Raises `NotFound`, and `Conflict` where it has ended.
+        """
         found = await self._found(project, ticket)
-        lane = self._lanes.of(project, found.deployment)
-        if found.state is TicketState.QUEUED and ticket not in lane.running:
-            now_unix_ms = self._clock.unix_ms()
-            gone = endings.cancelled(self._spec(lane), found, now_unix_ms=now_unix_ms)
-            if await self._commits.make(Change(ticket=gone, expects=TicketState.QUEUED)):
-                self._left(lane, found, gone)
+        for _ in range(CANCEL_TRIES_MAX):
+            if found.state is TicketState.CANCELLED:
+                return found
+            if found.state not in OPEN:
+                break
+            lane = self._lanes.of(project, found.deployment)
+            gone = endings.cancelled(self._attempts.spec(lane), found, now_unix_ms=self._clock.unix_ms())
+            made = self._commits.ask(Change(ticket=gone, expects=found.state))
+            # Also where the caller has left meanwhile.
+            made.add_done_callback(functools.partial(self._cancelled, lane, found, gone))
+            if await asyncio.shield(made):
                 return gone
             found = await self._found(project, ticket)
-        if found.state is TicketState.CANCELLED:
-            return found
-        raise Conflict(f"{ticket!r} is {found.state.value}: only one that waits can be cancelled")
+        raise Conflict(f"{ticket!r} is {found.state.value}: only one that has not ended can be cancelled")
 
     async def redrive(self, project: str, deployment: str, ticket: str = "") -> int:
         """Try a dead letter, or all of a deployment's, as if just accepted; returns how many."""
@@ -186,24 +187,18 @@ class AsyncQueue:
             try:
                 await self._forget()
                 self._tick()
-                await self._start_due()
+                await self._attempts.start_due()
             except LambentError as error:
                 log.warning("queue_stands", extra={"reason": error.message})
             await self._rest()
 
     def pause(self) -> None:
         """Start nothing more. For good: the server is about to stop."""
-        self._stopping = True
+        self._attempts.pause()
 
     async def settle(self) -> None:
         """Give what has run a moment to be stored, so that the next server does not run it once more."""
-        try:
-            async with asyncio.timeout(SETTLE_S_MAX):
-                while self._running:
-                    self._poke.clear()
-                    await self._poke.wait()
-        except TimeoutError:
-            log.warning("queue_not_settled", extra={"running": self._running})
+        await self._attempts.settle()
 
     async def _forget(self) -> None:
         now_s = self._clock.now_s()
@@ -219,40 +214,6 @@ class AsyncQueue:
         if forgotten:
             self._lanes.recount_dead(await self._disk(self._tickets.shares))
 
-    async def _start_due(self) -> None:
-        projects = len({route.project for route in self._routes.all()})
-        for lane in self._lanes.in_turn():
-            if self._running >= self._running_max or self._stopping:
-                return
-            room = min(
-                running_max(self._spec(lane)) - len(lane.running),
-                places(
-                    mine=self._lanes.running(lane.project),
-                    all_taken=self._running,
-                    places_max=self._running_max,
-                    projects=projects,
-                ),
-            )
-            if room > 0:
-                await self._start_of(lane, room)
-
-    async def _start_of(self, lane: Lane, room: int) -> None:
-        lane.look = False
-        # Those that run may be told once more, as long as the store has not heard that they do.
-        limit = room + len(lane.running)
-        due = await self._disk(
-            lambda: self._tickets.due(
-                lane.project, lane.deployment, now_unix_ms=self._clock.unix_ms(), limit=limit
-            )
-        )
-        for ticket in due:
-            if room and not lane.bars(ticket):
-                room -= 1
-                self._lanes.began(lane, ticket)
-                self._running += 1
-                self._tasks.create_task(self._see_through(lane, ticket), name=f"ticket {ticket.id}")
-        lane.look = lane.look or len(due) == limit
-
     async def _rest(self) -> None:
         try:
             async with asyncio.timeout(IDLE_S if self._lanes.open else FORGET_EVERY_S):
@@ -267,63 +228,7 @@ class AsyncQueue:
             self._looked_s = now_s
             self._lanes.look_everywhere()
 
-    # One ticket.
-
-    async def _see_through(self, lane: Lane, ticket: Ticket) -> None:
-        try:
-            spec, now_unix_ms = self._spec(lane), self._clock.unix_ms()
-            if expired := endings.too_old(spec, ticket, now_unix_ms=now_unix_ms):
-                await self._store(lane, ticket, expired, expects=TicketState.QUEUED)
-            elif begun := await self._begun(ticket):
-                outcome = await self._attempt(begun)
-                if self._cut_off(outcome):
-                    return
-                now_unix_ms = self._clock.unix_ms()
-                after = endings.after_try(
-                    spec, begun, outcome, jitter=random.random(), now_unix_ms=now_unix_ms
-                )
-                # It has run: what came of it waits for the store as long as the server lives, in the place
-                # of one that runs, so that at most `running_max` outcomes are held in memory.
-                await self._store(lane, ticket, after, expects=TicketState.RUNNING)
-        finally:
-            self._lanes.ended(lane, ticket)
-            self._running -= 1
-            lane.look = True
-            self._lanes.drop_if_idle(lane)
-            self._poke.set()
-
-    def _cut_off(self, outcome: Outcome | LambentError) -> bool:
-        """Whether it was we who ended it. It stays marked as running, and the next server takes it up."""
-        return self._stopping and isinstance(outcome, Outcome) and outcome.status is Status.EXITED
-
-    async def _begun(self, ticket: Ticket) -> Ticket | None:
-        """The ticket, marked as running; None where it was cancelled, or waits on: the store has no room."""
-        running = msgspec.structs.replace(ticket, state=TicketState.RUNNING, attempts=ticket.attempts + 1)
-        try:
-            made = await self._commits.make(Change(ticket=running, expects=TicketState.QUEUED))
-        except LambentError as error:
-            log.warning("not_begun", extra={"ticket": ticket.id, "reason": error.message})
-            await asyncio.sleep(PAUSE_S)
-            return None
-        return running if made else None
-
-    async def _attempt(self, ticket: Ticket) -> Outcome | LambentError:
-        invocation = Invocation(
-            id=ticket.id,
-            project=ticket.project,
-            deployment=ticket.deployment,
-            body=ticket.body,
-            content_type=ticket.content_type,
-            client_context=ticket.client_context,
-            trace=trace_from(ticket.trace),
-            alias=ticket.alias,
-            sticky=ticket.sticky,
-            called=called_from(ticket.called),
-        )
-        try:
-            return await self._invoke(invocation)
-        except LambentError as error:
-            return error
+    # The end of a try.
 
     async def _store(self, lane: Lane, before: Ticket, after: Ticket, *, expects: TicketState) -> None:
         delivery = endings.delivery_of(after, f"msg_{new_id()}", now_unix_ms=self._clock.unix_ms())
@@ -332,6 +237,11 @@ class AsyncQueue:
             self._left(lane, before, after)
             if delivery is not None:
                 self._outbox.enter()
+
+    def _cancelled(self, lane: Lane, before: Ticket, after: Ticket, made: asyncio.Future[bool]) -> None:
+        if not made.cancelled() and not made.exception() and made.result():
+            self._left(lane, before, after)
+            self._attempts.cancel(after.id)
 
     def _left(self, lane: Lane, before: Ticket, after: Ticket) -> None:
         if after.state is TicketState.DEAD:
@@ -355,11 +265,6 @@ class AsyncQueue:
         if found is None:
             raise NotFound(f"there is no asynchronous invocation {ticket!r}")
         return found
-
-    def _spec(self, lane: Lane) -> DeploymentSpec:
-        """The deployment's; where it was removed meanwhile, one with the usual settings."""
-        route = self._routes.get(lane.project, lane.deployment)
-        return route.spec if route else DeploymentSpec(name=lane.deployment, kind=Kind.FUNCTION)
 
     def _ticket(self, invocation: Invocation, terms: Terms, *, keyed: bool) -> Ticket:
         now_unix_ms = self._clock.unix_ms()

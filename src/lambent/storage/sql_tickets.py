@@ -10,7 +10,15 @@ from sqlalchemy.dialects.sqlite import insert
 
 from lambent.storage.sql_database import Database, columns, one
 from lambent.storage.tables import DELIVERIES, TICKETS
-from lambent.storage.tickets import KEY_KEPT_S, OPEN, Change, Moved, Share, Ticket, TicketState
+from lambent.storage.tickets import (
+    KEY_KEPT_S,
+    OPEN,
+    Change,
+    Moved,
+    Share,
+    Ticket,
+    TicketState,
+)
 
 FORGOTTEN_AT_A_TIME: Final = 1000
 # What changes in a ticket's life. Its body, which may be large, is not written again.
@@ -36,6 +44,29 @@ UPDATE: Final = (
     .values({name: bindparam(name) for name in CHANGING})
 )
 UPDATE_AND_EMPTY: Final = UPDATE.values(body=b"")  # its body is not needed any more
+TELL: Final = insert(DELIVERIES)
+EARLIER: Final = TICKETS.alias("earlier")
+BARRED: Final = exists().where(
+    EARLIER.c.project == TICKETS.c.project,
+    EARLIER.c.deployment == TICKETS.c.deployment,
+    EARLIER.c.order_key == TICKETS.c.order_key,
+    # As the partial index is written, so that SQLite uses it.
+    EARLIER.c.order_key != "",
+    EARLIER.c.state.in_(OPEN),
+    EARLIER.c.sequence < TICKETS.c.sequence,
+)
+DUE: Final = (
+    select(*(column for column in TICKETS.c if column.name != "sequence"))
+    .where(
+        TICKETS.c.project == bindparam("of_project"),
+        TICKETS.c.deployment == bindparam("of_deployment"),
+        TICKETS.c.state == TicketState.QUEUED,
+        TICKETS.c.due_unix_ms <= bindparam("now"),
+        or_(TICKETS.c.order_key == "", ~BARRED),
+    )
+    .order_by(TICKETS.c.due_unix_ms, TICKETS.c.sequence)
+    .limit(bindparam("most"))
+)
 
 
 class SqlTickets:
@@ -46,12 +77,13 @@ class SqlTickets:
 
     def change(self, changes: Sequence[Change]) -> Sequence[bool]:
         """Make changes in one transaction; which of them were made, as their tickets were as expected."""
-        # Ids that do not come from keys are random, and taken by nobody: they are inserted in one go.
-        fresh = [change.ticket for change in changes if _is_fresh(change)]
-        with self._database.writing() as connection:
-            if fresh:
-                connection.execute(INSERT, [columns(ticket) for ticket in fresh])
-            return [_is_fresh(change) or _change(connection, change) for change in changes]
+        try:
+            with self._database.writing() as connection:
+                _change_all(connection, changes)
+            return [True] * len(changes)
+        except _NotAll:
+            with self._database.writing() as connection:
+                return [_change(connection, change) for change in changes]
 
     def find(self, project: str, ticket: str) -> Ticket | None:
         """The ticket of that id, or None."""
@@ -60,30 +92,24 @@ class SqlTickets:
             row = connection.execute(query).mappings().first()
         return None if row is None else one(row, Ticket)
 
-    def due(self, project: str, deployment: str, *, now_unix_ms: int, limit: int) -> Sequence[Ticket]:
+    def due(
+        self, project: str, deployment: str, *, now_unix_ms: int, limit: int, bytes_max: int
+    ) -> Sequence[Ticket]:
         """Queued tickets whose time has come, longest due first, without those that another's order key bars.
 
-        Of those with one order key only the first that has not ended is told, when its own time has come.
+        Of those with one order key only the first that has not ended is told, when its own time has come. At
+        most `limit`, and none more once their bodies have `bytes_max`.
         """
-        earlier = TICKETS.alias("earlier")
-        barred = exists().where(
-            earlier.c.project == project,
-            earlier.c.deployment == deployment,
-            earlier.c.order_key == TICKETS.c.order_key,
-            # As the partial index is written, so that SQLite uses it.
-            earlier.c.order_key != "",
-            earlier.c.state.in_(OPEN),
-            earlier.c.sequence < TICKETS.c.sequence,
-        )
-        query = (
-            _tickets()
-            .where(*_of(project, deployment, TicketState.QUEUED), TICKETS.c.due_unix_ms <= now_unix_ms)
-            .where(or_(TICKETS.c.order_key == "", ~barred))
-            .order_by(TICKETS.c.due_unix_ms, TICKETS.c.sequence)
-            .limit(limit)
-        )
+        found: list[Ticket] = []
+        size_bytes = 0
+        which = {"of_project": project, "of_deployment": deployment, "now": now_unix_ms, "most": limit}
         with self._database.reading() as connection:
-            return [one(row, Ticket) for row in connection.execute(query).mappings()]
+            for row in connection.execute(DUE, which).mappings():
+                found.append(one(row, Ticket))
+                size_bytes += len(found[-1].body)
+                if size_bytes >= bytes_max:
+                    break
+        return found
 
     def restore(self, *, now_unix_ms: int) -> int:
         """At start: what was running is queued again; returns how many. What lies ahead is moved to now."""
@@ -177,22 +203,38 @@ class SqlDeadLetters:
             )
 
 
-def _is_fresh(change: Change) -> bool:
-    return change.expects is None and not change.ticket.keyed and change.delivery is None
+class _NotAll(Exception):
+    """Some tickets were not as expected."""
+
+
+def _change_all(connection: Connection, changes: Sequence[Change]) -> None:
+    """Each kind of change in one go, which costs a third. Raises `_NotAll`."""
+    kinds: dict[Any, list[dict[str, Any]]] = {}
+    for change in changes:
+        statement, values = _statement(change)
+        kinds.setdefault(statement, []).append(values)
+    for statement, rows in kinds.items():
+        if connection.execute(statement, rows).rowcount != len(rows):
+            raise _NotAll
+    told = [columns(change.delivery) for change in changes if change.delivery is not None]
+    if told:
+        connection.execute(TELL, told)
 
 
 def _change(connection: Connection, change: Change) -> bool:
+    made = connection.execute(*_statement(change)).rowcount == 1
+    if made and change.delivery is not None:
+        connection.execute(TELL, columns(change.delivery))
+    return made
+
+
+def _statement(change: Change) -> tuple[Any, dict[str, Any]]:
     ticket = change.ticket
     if change.expects is None:
-        made = connection.execute(INSERT, columns(ticket)).rowcount == 1
-    else:
-        values = {name: getattr(ticket, name) for name in CHANGING}
-        which = {"of_id": ticket.id, "of_project": ticket.project, "of_state": change.expects.value}
-        statement = UPDATE if ticket.body else UPDATE_AND_EMPTY
-        made = connection.execute(statement, {**values, **which}).rowcount == 1
-    if made and change.delivery is not None:
-        connection.execute(insert(DELIVERIES).values(columns(change.delivery)))
-    return made
+        return INSERT, columns(ticket)
+    values = {name: getattr(ticket, name) for name in CHANGING}
+    which = {"of_id": ticket.id, "of_project": ticket.project, "of_state": change.expects.value}
+    return UPDATE if ticket.body else UPDATE_AND_EMPTY, {**values, **which}
 
 
 def _newest(connection: Connection) -> int:

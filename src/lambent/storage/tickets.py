@@ -128,8 +128,13 @@ class Tickets(Protocol):
 
     def find(self, project: str, ticket: str) -> Ticket | None: ...
 
-    def due(self, project: str, deployment: str, *, now_unix_ms: int, limit: int) -> Sequence[Ticket]:
-        """Queued tickets whose time has come, longest due first, but those that an order key bars."""
+    def due(
+        self, project: str, deployment: str, *, now_unix_ms: int, limit: int, bytes_max: int
+    ) -> Sequence[Ticket]:
+        """Queued tickets whose time has come, longest due first, but those that an order key bars.
+
+        At most `limit`, and none more once their bodies have `bytes_max`.
+        """
 
     def restore(self, *, now_unix_ms: int) -> int:
         """At start: what was running is queued again; returns how many.

@@ -19,6 +19,7 @@ from lambent.control.registry import Registry
 from lambent.engines.local import LocalEngine
 from lambent.engines.machine import memory_bytes
 from lambent.gateway.auth import Keys
+from lambent.gateway.deferred import Deferred
 from lambent.gateway.dispatcher import Dispatcher
 from lambent.gateway.reports import Reports
 from lambent.jobs.queue import AsyncQueue
@@ -85,7 +86,8 @@ class Parts:
             kept.store.deliveries, kept.store.rotations, clock, tasks, master=kept.master
         )
         self.queue = AsyncQueue(
-            kept.store.tickets, kept.store.dead_letters, self.dispatcher.invoke, self.routes, clock, tasks,
+            kept.store.tickets, kept.store.dead_letters, Deferred(self.dispatcher.invoke), self.routes,
+            clock, tasks,
             running_max=settings.async_running_max, outbox=self.webhooks,
         )  # fmt: skip
         self.keys = Keys(kept.store.keys, kept.master, clock)

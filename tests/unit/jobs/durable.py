@@ -69,6 +69,26 @@ def sleeper(seconds: float) -> Invoke:
     return invoke
 
 
+CANCELLED = outcome(Status.CANCELLED, b'{"errorMessage": "cancelled"}')
+
+
+class Heeding:
+    """Runs an invoker as a server does: what is cancelled meanwhile is told so, and ends."""
+
+    def __init__(self, invoke: Invoke) -> None:
+        self._invoke = invoke
+
+    async def __call__(self, invocation: Invocation, cancelled: asyncio.Future[None], /) -> Outcome:
+        work = asyncio.ensure_future(self._invoke(invocation))
+        cancelled.add_done_callback(lambda _: work.cancel())
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if cancelled.done():
+                return CANCELLED
+            raise
+
+
 class Outbox:
     """Counts what it is told of."""
 
@@ -93,7 +113,7 @@ class House:
         self.outbox = Outbox()
         self.clock = VirtualClock()
         self.queue = AsyncQueue(
-            store.tickets, store.dead_letters, invoke, self.routes, self.clock, tasks,
+            store.tickets, store.dead_letters, Heeding(invoke), self.routes, self.clock, tasks,
             running_max=running_max, outbox=self.outbox, disk=here,
         )  # fmt: skip
 
@@ -149,6 +169,7 @@ async def working(store: SqlStore, invoke: Invoke, *, running_max: int = 16) -> 
         try:
             yield house
         finally:
+            house.queue.pause()
             loop.cancel()
 
 

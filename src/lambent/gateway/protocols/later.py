@@ -90,7 +90,8 @@ def _told(ticket: Ticket) -> Reply:
     if ticket.state is TicketState.SUCCEEDED and ticket.error:  # the result was too large to be kept
         raise Gone(ticket.error)
     if ticket.state is TicketState.CANCELLED:
-        error = FunctionError("it was cancelled before it ran", "Lambent.Cancelled")
+        when = "while it ran, or before it was tried again" if ticket.attempts else "before it ran"
+        error = FunctionError(f"it was cancelled {when}", "Lambent.Cancelled")
         body, content_type = msgspec.json.encode(error), JSON
     if ticket.state is TicketState.DEAD and not body:
         body, content_type = msgspec.json.encode(FunctionError(ticket.error, "Lambent.NotRun")), JSON
