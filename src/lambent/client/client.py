@@ -275,7 +275,7 @@ class Client:
         return _read(answer.body, AsyncReply) if answer.status == 202 else reply_of(answer)
 
     def cancel(self, invocation_id: str) -> AsyncReply:
-        """Never run one that waits. Raises `ApiError`, a conflict, where it runs or has ended."""
+        """Let one that has not ended end now. Raises `ApiError`, a conflict, where it has ended."""
         path = f"/invocations/{_segment(invocation_id)}"
         return _read(self._transport.request("DELETE", path, timeout_s=CONTROL_TIMEOUT_S).body, AsyncReply)
 
