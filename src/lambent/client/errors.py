@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -12,6 +14,13 @@ from lambent.wire.problem import CONTENT_TYPE as PROBLEM_TYPE
 from lambent.wire.typed import from_json
 
 EXCERPT_CHARS_MAX: Final = 200
+
+
+class AwsError(msgspec.Struct, frozen=True):
+    """A refusal as AWS's API words it: in one of two cases."""
+
+    message: str = ""
+    Message: str = ""
 
 
 class NoServer(PlatformFault):
@@ -58,21 +67,22 @@ class FunctionFailed(ApiError):
         return self.problem.stack_trace
 
 
-def error_of(status: int, content_type: str, body: bytes, retry_after: str | None = None) -> ApiError:
+def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     """The exception for an answer with an error status, whoever wrote it: the server or a proxy before it."""
-    problem = _problem(status, content_type, body)
+    problem = _problem(status, headers, body)
     kind = FunctionFailed if problem.error_type else ApiError
-    return kind(
-        problem, retry_after_s=float(retry_after) if retry_after and retry_after.isdecimal() else None
-    )
+    retry_after = headers.get("retry-after", "")
+    return kind(problem, retry_after_s=float(retry_after) if retry_after.isdecimal() else None)
 
 
-def _problem(status: int, content_type: str, body: bytes) -> Problem:
-    if content_type.startswith(PROBLEM_TYPE):
-        try:
+def _problem(status: int, headers: Mapping[str, str], body: bytes) -> Problem:
+    kind = headers.get("x-amzn-errortype", "")
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        if headers.get("content-type", "").startswith(PROBLEM_TYPE):
             return from_json(body, Problem)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            pass
-    said = " ".join(body[: EXCERPT_CHARS_MAX * 4].decode("utf-8", "replace").split())[:EXCERPT_CHARS_MAX]
-    detail = f"status {status} that is not from Lambent: {said or 'an empty answer'}"
+        if kind:
+            said = from_json(body, AwsError)
+            return Problem(title=kind, status=status, code=kind, detail=said.message or said.Message)
+    text = " ".join(body[: EXCERPT_CHARS_MAX * 4].decode("utf-8", "replace").split())[:EXCERPT_CHARS_MAX]
+    detail = f"status {status} that is not from Lambent: {text or 'an empty answer'}"
     return Problem(title="Unexpected answer", status=status, code="unexpected_answer", detail=detail)

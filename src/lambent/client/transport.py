@@ -126,10 +126,7 @@ class Transport:
                 decode_content=True,
             )
             if response.status >= 300:  # nothing of ours redirects
-                said = response.read()
-                retry_after = response.headers.get("retry-after")
-                kind = response.headers.get("content-type", "")
-                raise error_of(response.status, kind, said, retry_after)
+                raise error_of(response.status, _lower(response), response.read())
         except exceptions.HTTPError as error:
             raise self._broken(error, timeout_s) from error
         return response

@@ -252,7 +252,7 @@ def test_a_target_that_cannot_be_is_explained(tmp_path: Path, target: str, said:
         ('[app]\ntarget = "app.py"\nexclude = ["app.py"]\n', "not among the folder's files"),
         (MANIFEST + "[deployments.a]\nmemroy = 1\n", r"\[deployments.a\] unknown setting 'memroy'"),
         (MANIFEST + "[deployments.a]\nmemory = {x = 1}\n", "memory is a table: only env is one"),
-        (MANIFEST + "[deployments.A]\n", r"\[deployments.A\] 'A' is not a name"),
+        (MANIFEST + '[deployments."a b"]\n', r"\[deployments.a b\] 'a b' is not a name"),
         (MANIFEST + "[deployments.a]\nworkers_max = true\n", "Expected"),
     ],
 )
