@@ -12,6 +12,7 @@ from lambent.gateway.presence import ClientLeft
 from lambent.gateway.protocols import Door
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws.door import AwsDoor
+from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.later import INVOCATIONS
 from lambent.gateway.protocols.native import INVOKE
 from lambent.gateway.requests import Message, Receive, Request, Scope, Send
@@ -34,11 +35,20 @@ class Gateway:
     """
 
     def __init__(
-        self, *, native: Door, apps: AppsDoor, aws: AwsDoor, pages: Door, control: AsgiApp, keys: Keys
+        self,
+        *,
+        native: Door,
+        apps: AppsDoor,
+        aws: AwsDoor,
+        urls: UrlDoor,
+        pages: Door,
+        control: AsgiApp,
+        keys: Keys,
     ) -> None:
         self._native: Final = native
         self._apps: Final = apps
         self._aws: Final = aws
+        self._urls: Final = urls
         self._pages: Final = pages
         self._control_app: Final = control
         self._keys: Final = keys
@@ -46,12 +56,13 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send_message: Send) -> None:
         """One request, or the lifespan of the server."""
         if scope["type"] == "http":
-            path = scope["path"]
-            if path.startswith(CONTROL):
+            request = Request(scope, receive, send_message)
+            is_for_url = self._urls.claims(request)  # by its host, maybe, and then whatever its path is
+            if request.path.startswith(CONTROL) and not is_for_url:
                 await self._control(scope, receive, send_message)
             else:
-                request = Request(scope, receive, send_message)
-                await _through(self._door(request), request, send_message)
+                door = self._urls if is_for_url else self._door(request)
+                await _through(door, request, send_message)
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send_message)
         elif scope["type"] == "websocket":

@@ -24,10 +24,12 @@ from lambent.gateway.bodies import SMALL_BYTES, Bodies
 from lambent.gateway.pages import Pages
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws.door import AwsDoor
-from lambent.gateway.protocols.aws.invoke import Invoke
+from lambent.gateway.protocols.aws.invoke import Invoke, Limits
 from lambent.gateway.protocols.aws.reading import Reading
 from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService
+from lambent.gateway.protocols.aws.streaming import InvokeStreaming
+from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.metering.statements import Statements
 from lambent.observe import metrics
@@ -39,6 +41,7 @@ def gateway(parts: Parts, clock: SystemClock) -> Gateway:
     acceptance = Acceptance(parts.queue, parts.routes)
     bytes_max = parts.settings.bodies_bytes(memory_bytes())
     bodies = Bodies(clock, bytes_max=bytes_max, uncounted_bytes=SMALL_BYTES)
+    senders = Senders(parts.keys, auth=parts.settings.aws_auth, project=PROJECT)
     apps = AppsDoor(
         invoker=parts.dispatcher,
         routes=parts.routes,
@@ -59,10 +62,16 @@ def gateway(parts: Parts, clock: SystemClock) -> Gateway:
             bodies=bodies,
             body_bytes_max=parts.settings.body_bytes_max,
         ),
-        aws=AwsDoor(
-            services=[_aws_lambda(parts, acceptance, clock)],
-            senders=Senders(parts.keys, auth=parts.settings.aws_auth, project=PROJECT),
+        aws=AwsDoor(services=[_aws_lambda(parts, acceptance, clock)], senders=senders, bodies=bodies),
+        urls=UrlDoor(
+            invoker=parts.dispatcher,
+            urls=parts.function_urls,
+            routes=parts.routes,
+            reservations=parts.reservations,
+            senders=senders,
             bodies=bodies,
+            clock=clock,
+            limits=_limits(parts),
         ),
         pages=Pages(
             keys=parts.keys,
@@ -75,9 +84,34 @@ def gateway(parts: Parts, clock: SystemClock) -> Gateway:
 
 
 def _aws_lambda(parts: Parts, acceptance: Acceptance, clock: SystemClock) -> RestService:
-    invoke = Invoke(invoker=parts.dispatcher, acceptance=acceptance, routes=parts.routes, clock=clock)
+    invoke = Invoke(
+        invoker=parts.dispatcher,
+        acceptance=acceptance,
+        routes=parts.routes,
+        reservations=parts.reservations,
+        clock=clock,
+        limits=_limits(parts),
+    )
+    streaming = InvokeStreaming(
+        invoker=parts.dispatcher,
+        routes=parts.routes,
+        reservations=parts.reservations,
+        clock=clock,
+        limits=_limits(parts),
+    )
     reading = Reading(parts.routes)
-    return RestService("lambda", LAMBDA_PATH, [*invoke.operations(), *reading.operations()])
+    operations = [*invoke.operations(), *streaming.operations(), *reading.operations()]
+    return RestService("lambda", LAMBDA_PATH, operations)
+
+
+def _limits(parts: Parts) -> Limits:
+    settings = parts.settings
+    return Limits(
+        request_bytes_max=settings.aws_request_bytes_max,
+        response_bytes_max=settings.aws_response_bytes_max,
+        event_bytes_max=settings.aws_event_bytes_max,
+        stream_bytes_max=settings.aws_stream_bytes_max,
+    )
 
 
 def _control(parts: Parts, clock: SystemClock) -> Starlette:

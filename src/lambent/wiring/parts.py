@@ -30,8 +30,10 @@ from lambent.kept import Kept
 from lambent.metering.journal import UsageRecord
 from lambent.observe.metrics import Metrics
 from lambent.pool.autoscaler import Autoscaler
+from lambent.pool.function_urls import FunctionUrls
 from lambent.pool.notebook import Notebook
 from lambent.pool.pool import Pool
+from lambent.pool.reservations import Reservations
 from lambent.pool.routes import Routes
 from lambent.pool.sharing import Weigher
 from lambent.pool.thermostat import Thermostat
@@ -50,6 +52,8 @@ class Parts:
         self.kept = kept
         self.metrics = Metrics()
         self.routes = Routes()
+        self.function_urls = FunctionUrls()
+        self.reservations = Reservations()
         self._node(clock, tasks)
         self.oneshots = OneShots(self.engine, timeout_s=settings.load_timeout_s)
         self.registry = Registry(kept.store.models, kept.artifacts, self.oneshots, kept.work_dir)

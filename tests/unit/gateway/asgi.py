@@ -26,8 +26,11 @@ from lambent.gateway.protocols.aws.invoke import Invoke
 from lambent.gateway.protocols.aws.reading import Reading
 from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService
+from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.gateway.requests import PRESENCE, Message, Receive, Scope, Send
+from lambent.pool.function_urls import FunctionUrls
+from lambent.pool.reservations import Reservations
 from lambent.pool.routes import Route, Routes
 from lambent.storage.sql import SqlStore
 from lambent.storage.tickets import Ticket, TicketState
@@ -146,6 +149,8 @@ class House:
         self.store = SqlStore.open(folder / "keys.db", self.clock)
         self.keys = Keys(self.store.keys, b"m" * 32, self.clock)
         self.routes = Routes()
+        self.function_urls = FunctionUrls()
+        self.reservations = Reservations()
         self.invoker = Invoker()
         self.queue = Queue()
         self.accepting = True
@@ -174,6 +179,15 @@ class House:
             aws=AwsDoor(
                 services=[self._aws_lambda(acceptance)], senders=Senders(self.keys), bodies=self.bodies
             ),
+            urls=UrlDoor(
+                invoker=self.invoker,
+                urls=self.function_urls,
+                routes=self.routes,
+                reservations=self.reservations,
+                senders=Senders(self.keys),
+                bodies=self.bodies,
+                clock=self.clock,
+            ),
             pages=Pages(
                 keys=self.keys,
                 metrics=lambda: (b"lambent_up 1\n", "text/plain; version=0.0.4"),
@@ -185,7 +199,13 @@ class House:
         self.deploy("hello")
 
     def _aws_lambda(self, acceptance: Acceptance) -> RestService:
-        invoke = Invoke(invoker=self.invoker, acceptance=acceptance, routes=self.routes, clock=self.clock)
+        invoke = Invoke(
+            invoker=self.invoker,
+            acceptance=acceptance,
+            routes=self.routes,
+            reservations=self.reservations,
+            clock=self.clock,
+        )
         reading = Reading(self.routes)
         return RestService("lambda", LAMBDA_PATH, [*invoke.operations(), *reading.operations()])
 

@@ -48,17 +48,19 @@ def answer_of(result: bytes, content_type: str) -> HttpAnswer:
 
     JSON without a `statusCode` is itself the body; so is what is not JSON. Raises `Unanswerable`.
     """
-    if content_type != JSON:
-        return HttpAnswer(200, (("content-type", content_type or OCTETS),), result)
+    if content_type == JSON and says_status(result):
+        return head_of(result)
+    return HttpAnswer(200, (("content-type", content_type or OCTETS),), result)
+
+
+def says_status(result: bytes) -> bool:
+    """Whether it is JSON with a `statusCode`, and so a response."""
     if b'"statusCode"' not in result:
-        return HttpAnswer(200, (("content-type", JSON),), result)
+        return False
     try:
-        given = from_json(result, dict[str, msgspec.Raw])
+        return "statusCode" in from_json(result, dict[str, msgspec.Raw])
     except msgspec.DecodeError:  # a list or a string in which the word stands
-        return HttpAnswer(200, (("content-type", JSON),), result)
-    if "statusCode" not in given:
-        return HttpAnswer(200, (("content-type", JSON),), result)
-    return head_of(result)
+        return False
 
 
 def head_of(text: bytes, *, default_type: str = JSON) -> HttpAnswer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lambent.core.routing import OWN
 from lambent.gateway.protocols.aws.asked import Asked
 from lambent.pool.routes import Route, Routes
 from lambent.wire.aws.faults import not_found
@@ -22,3 +23,12 @@ def route_of(routes: Routes, asked: Asked, function: FunctionName) -> Route:
     if routes.split(route.project, route.name, function.qualifier) is None:
         raise not_found(arn)
     return routes.target(route.project, route.name, alias=function.qualifier, key="")
+
+
+def alias_of(routes: Routes, project: str, function: FunctionName) -> str:
+    """The alias under which a qualifier's invocations go; the active revision's is its number's, too."""
+    qualifier = function.qualifier
+    if qualifier in ("", LATEST):
+        return OWN
+    is_kept = not qualifier.isdecimal() or routes.split(project, function.name, qualifier) is not None
+    return qualifier if is_kept else OWN
