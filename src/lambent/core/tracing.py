@@ -75,6 +75,15 @@ def parent_from(invocation_id: str, trace: Trace | None) -> str:
     return f"00-{trace_id_of(invocation_id, trace)}-{span_of(invocation_id)}-{flags}"
 
 
+def xray_from(invocation_id: str, trace: Trace | None) -> str:
+    """The `X-Amzn-Trace-Id` that user code is told: the one that came, or what it would be."""
+    if trace is not None and trace.xray:
+        return trace.xray
+    trace_id = trace_id_of(invocation_id, trace)
+    sampled = int(FLAGS if trace is None else trace.flags, 16) & 1
+    return f"Root=1-{trace_id[:8]}-{trace_id[8:]};Parent={span_of(invocation_id)};Sampled={sampled}"
+
+
 def trace_id_of(invocation_id: str, trace: Trace | None) -> str:
     """The trace that an invocation belongs to."""
     return invocation_id.replace("-", "") if trace is None else trace.trace_id

@@ -10,6 +10,7 @@ from lambent.core.invocation import FunctionError
 from lambent.engines.base import Exit
 
 PRINTED_LINES_MAX: Final = 40
+EXITED: Final = "Runtime.ExitError"
 
 
 class KilledLoading(LoadFailed):
@@ -39,7 +40,7 @@ def died_loading(what: str, how: Exit, printed: bytes) -> LoadFailed:
     hint = "; somebody killed it, or the machine had no memory left" if killed else ""
     return (KilledLoading if killed else LoadFailed)(
         f"{what} ended with {describe(how)} before it was ready{hint}",
-        kind="Runtime.ExitError",
+        kind=EXITED,
         trace=last_lines(printed),
     )
 

@@ -28,12 +28,12 @@ from lambent.engines.local_worker import LocalWorker, fork_worker
 from lambent.engines.owed import StaysStopped
 from lambent.engines.parked import PARK_AGAIN_S, Parked
 from lambent.engines.probe import PROBE_TIMEOUT_S
-from lambent.engines.proc import memory_of
-from lambent.engines.revisions import TRIES_MAX, Check, Revisions, nothing_to_check
+from lambent.engines.proc import descendants_of, memory_of, total
+from lambent.engines.revisions import PROVEN_MAX, TRIES_MAX, Check, Revisions, nothing_to_check
 from lambent.engines.strays import Strays
 from lambent.engines.template import Template, TemplateGone
 from lambent.wire.frames import BODY_BYTES_MAX, Stop
-from lambent.wire.process import MARK, ONE_SHOT, ChildRole, RevisionPlan
+from lambent.wire.process import MARK, ONE_SHOT, PROGRAMS, ChildRole, RevisionPlan
 
 # From the killing of everything until `close` gives up: only a process stuck in the kernel lives so long.
 KILL_TIMEOUT_S: Final = 10.0
@@ -97,13 +97,14 @@ class LocalEngine:
         self._means: Final = weights.means()
         self._parked: Final = Parked(self._park, awake=self._awake)
         self._starting: Final[Counter[str]] = Counter()
+        self._tried: Final[dict[str, None]] = {}  # revisions whose program was seen to start, oldest first
         self._closed = False
 
     async def prime(self, plan: RevisionPlan) -> Primed:
         self._check_open()
-        primed = await self._revisions.prime(plan)
-        if primed.temperature is Temperature.PRIMED:
-            self._parked.keep(plan)
+        primed = await self._primed(plan)
+        if plan.runtime in PROGRAMS and plan.revision not in self._tried:
+            await self._try_out(plan)
         return primed
 
     async def start(self, plan: RevisionPlan) -> LocalWorker:
@@ -149,7 +150,12 @@ class LocalEngine:
             *((worker.pid, "parked", worker.plan.revision, ()) for worker in self._parked.all()),
             *((worker.pid, "worker", worker.plan.revision, ()) for worker in workers),
         ]
-        return [_facts(*one) for one in found if only is None or one[2] in only]
+        programs = {worker.pid for worker in workers if worker.plan.runtime in PROGRAMS}
+        return [
+            _facts(*one, descendants_of(one[0]) if one[0] in programs else ())
+            for one in found
+            if only is None or one[2] in only
+        ]
 
     async def close(self) -> None:
         self._closed = True
@@ -161,6 +167,26 @@ class LocalEngine:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(KILL_TIMEOUT_S):
                 await self._end_all()
+
+    async def _primed(self, plan: RevisionPlan) -> Primed:
+        primed = await self._revisions.prime(plan)
+        if primed.temperature is Temperature.PRIMED:
+            self._parked.keep(plan)
+        return primed
+
+    async def _try_out(self, plan: RevisionPlan) -> None:
+        """Start a worker that nobody needs: no template tells if a program starts. Raises `LoadFailed`."""
+        worker = await self.start(plan)
+        try:
+            worker.tell(Stop())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._close_grace_s):
+                    await worker.exited()
+        finally:
+            worker.kill()
+        if len(self._tried) >= PROVEN_MAX:
+            del self._tried[next(iter(self._tried))]
+        self._tried[plan.revision] = None
 
     async def _end_all(self) -> None:
         for worker in self._workers.values():
@@ -236,7 +262,7 @@ class LocalEngine:
     async def _parent(self, plan: RevisionPlan, worker_id: str) -> tuple[Template, dict[str, float]]:
         if plan.runtime in ONE_SHOT:
             return await self._environments.acquire(plan.imports, worker_id)
-        primed = await self.prime(plan)
+        primed = await self._primed(plan)
         source = self._revisions.source(plan.revision)
         if source is None:
             raise TemplateGone(plan.revision)
@@ -284,8 +310,11 @@ class LocalEngine:
             self._parked.keep(worker.plan, after_s=PARK_AGAIN_S)
 
 
-def _facts(pid: int, role: str, revision: str, imports: tuple[str, ...]) -> ProcessFacts:
-    memory = memory_of(pid)
+def _facts(
+    pid: int, role: str, revision: str, imports: tuple[str, ...], below: Sequence[int]
+) -> ProcessFacts:
+    """A process and, as one with it, what runs `below` it."""
+    memory = total(memory_of(each) for each in (pid, *below))
     return ProcessFacts(
         pid=pid,
         role=role,

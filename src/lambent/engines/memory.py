@@ -20,7 +20,7 @@ from lambent.engines.base import Exit, LogSink, Primed, ProcessFacts, Safety
 from lambent.engines.endings import died_loading, hung_loading
 from lambent.engines.flights import Flights
 from lambent.engines.memory_worker import Dies, MemoryWorker, Program, outcome_of
-from lambent.wire.process import ONE_SHOT, RevisionPlan
+from lambent.wire.process import NOT_FORKED, ONE_SHOT, PROGRAMS, RevisionPlan
 
 FIRST_PID: Final = 1000
 
@@ -179,7 +179,7 @@ class MemoryEngine:
         program = self._script(plan)
         await self._spend("fork", self._latencies.fork_s, parts)
         await self._load(plan, parts)
-        found = program.unsafe
+        found = (NOT_FORKED,) if plan.runtime in PROGRAMS else program.unsafe
         safety = Safety(overruled=found) if plan.unsafe_allowed else Safety(unsafe=found)
         self._found[plan.revision] = safety
         self._revisions[plan.revision] = _Known(

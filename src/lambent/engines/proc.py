@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -90,6 +91,16 @@ def memory_of(pid: int) -> Memory:
         return _from_rollup((PROC / str(pid) / "smaps_rollup").read_text())
     except OSError:
         return _from_statm(pid)
+
+
+def total(memories: Iterable[Memory]) -> Memory:
+    """The memory of several processes together. What two of them share counts twice in `shared_bytes`."""
+    each = tuple(memories)
+    return Memory(
+        pss_bytes=sum(one.pss_bytes for one in each),
+        private_bytes=sum(one.private_bytes for one in each),
+        shared_bytes=sum(one.shared_bytes for one in each),
+    )
 
 
 def _from_rollup(text: str) -> Memory:

@@ -21,7 +21,7 @@ from lambent.engines.flights import Flights
 from lambent.engines.logs import LogPipe
 from lambent.engines.probe import probe
 from lambent.engines.template import Template, TemplateGone
-from lambent.wire.process import ChildRole, Ready, RevisionPlan
+from lambent.wire.process import NOT_FORKED, PROGRAMS, ChildRole, Ready, RevisionPlan
 
 # How many revisions are remembered as proven; one that is forgotten is probed again.
 PROVEN_MAX: Final = 10_000
@@ -169,7 +169,10 @@ class Revisions:
     async def _try(self, plan: RevisionPlan) -> Primed:
         environment, parts = await self._environments.acquire(plan.imports, plan.revision)
         known = self._known.get(plan.revision)
-        if known is None or not known.safety.unsafe:
+        if plan.runtime in PROGRAMS:
+            known = self._known[plan.revision] = _Known(None, Safety(unsafe=(NOT_FORKED,)))
+            self._remember(plan.revision, known.safety)
+        elif known is None or not known.safety.unsafe:
             await asyncio.to_thread(self._check, plan)
             template, ready = await self._load(environment, plan, parts)
             try:

@@ -117,6 +117,17 @@ class Concurrent(Protocol):
         """Answer one request. Raises as `Servable` does."""
 
 
+@runtime_checkable
+class Accounting(Protocol):
+    """A servable whose code runs in a process beside the worker: what it uses, its calls have used."""
+
+    def cpu_ns(self) -> int:
+        """CPU time of that process until now."""
+
+    def rss_bytes_max(self) -> int:
+        """The most memory that it has had."""
+
+
 class Loading:
     """One load: the clock of the process, and how many milliseconds each named part of the load took."""
 

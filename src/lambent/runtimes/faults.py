@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from lambent.core.invocation import FunctionError
 MESSAGE_CHARS_MAX: Final = 8 * 1024
 TRACE_FRAMES_MAX: Final = 64
 TRACE_LINE_CHARS_MAX: Final = 1024
+SIGNALLED: Final = 128  # what a shell adds to a signal's number to make an exit status of it
 
 # The frames that lead from the process's first line to the user's own are of no use to the user.
 OURS: Final = (str(Path(__file__).parent.parent), str(Path(os.__file__).parent / "asyncio"))
@@ -25,27 +27,46 @@ class Fault(Exception):
     `status` is HTTP's where the user code's own protocol has one for it, 0 elsewhere.
     """
 
-    def __init__(
-        self, error_type: str, message: str, trace: Sequence[str] = (), *, status: int = 0
-    ) -> None:
+    def __init__(self, error_type: str, message: str, trace: Sequence[str] = (), *, status: int = 0) -> None:
         super().__init__(message)
         self.status: Final = status
         self.error_type: Final = error_type
         self.trace: Final = tuple(trace)
 
 
+class ProgramEnded(SystemExit):
+    """A program that ran beside the worker has ended: `status` is negative for a signal."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status if status >= 0 else SIGNALLED - status)
+        self.status: Final = status
+
+
+class Reported(Exception):
+    """An error that a program has reported of its invocation. `body` is JSON, as its caller gets it."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self.body: Final = body
+
+
 def function_error(error: BaseException, request_id: str = "") -> FunctionError:
     """`error` as the caller sees it: bounded in size, without our own frames. Never raises an `Exception`."""
     if isinstance(error, Fault):
         return FunctionError(_cut(str(error)), error.error_type, request_id, error.trace)
+    if isinstance(error, ProgramEnded):
+        return exit_error(error.status, request_id)
     if isinstance(error, SystemExit):
         return exit_error(exit_code(error), request_id)
     return FunctionError(_message(error), _name(error), request_id, _trace(error))
 
 
 def exit_error(code: int, request_id: str = "") -> FunctionError:
-    """What Lambda says of a function that ends its own process."""
+    """What Lambda says of a function that ends its own process. `code` is negative for a signal."""
     how = f"with error: exit status {code}" if code else "without providing a reason"
+    if code < 0:
+        name = signal.Signals(-code).name if -code in {*signal.Signals} else f"{-code}"
+        how = f"with error: signal {-code} ({name})"
     prefix = f"RequestId: {request_id} Error: " if request_id else ""
     return FunctionError(f"{prefix}Runtime exited {how}", "Runtime.ExitError", request_id)
 

@@ -209,7 +209,16 @@ def encode(header: ToWorker | ToServer, body: bytes = b"") -> bytes:
     return b"".join((PREFIX.pack(len(head), len(body)), head, body))
 
 
+class _Foreign(msgspec.Struct, frozen=True, rename="camel"):
+    """An error of a runtime that is not ours, which writes a stack, or an id, in its own way."""
+
+    error_message: str
+    error_type: str
+    stack_trace: object = ()
+
+
 _errors: Final = msgspec.json.Decoder(FunctionError)
+_foreign_errors: Final = msgspec.json.Decoder(_Foreign)
 
 
 def read_error(body: bytes) -> FunctionError:
@@ -217,7 +226,19 @@ def read_error(body: bytes) -> FunctionError:
     try:
         return _errors.decode(body)
     except msgspec.DecodeError:
+        pass
+    try:
+        error = _foreign_errors.decode(body)
+        return FunctionError(error.error_message, error.error_type, "", stack_lines(error.stack_trace))
+    except (msgspec.DecodeError, RecursionError):
         return FunctionError("the worker's error could not be read", "Runtime.Unknown")
+
+
+def stack_lines(stack: object) -> tuple[str, ...]:
+    """A stack of any shape as one text for each frame."""
+    if not isinstance(stack, list):
+        return ()
+    return tuple(one if isinstance(one, str) else msgspec.json.encode(one).decode() for one in stack)
 
 
 def unheard(ask: Ask) -> tuple[Told, bytes]:

@@ -43,6 +43,11 @@ class Runtime(StrEnum):
 ONE_SHOT: Final = frozenset({Runtime.JOB, Runtime.DESCRIBE, Runtime.PREPARE})
 
 
+# These run in a program of their own, which the worker starts: nothing of it is in a template.
+PROGRAMS: Final = frozenset({Runtime.RUNTIME_API})
+NOT_FORKED: Final = "it runs in a program of its own, and a program that has started cannot be forked"
+
+
 class ChildRole(StrEnum):
     """What a fork becomes. A template gets fds [control, log], all others [stream, log].
 

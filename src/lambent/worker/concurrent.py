@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from lambent.core.errors import Cancelled
 from lambent.core.invocation import Head, Status
-from lambent.runtimes.base import Body, Concurrent, More, Request
+from lambent.runtimes.base import Accounting, Body, Concurrent, More, Request
 from lambent.runtimes.calling import use
 from lambent.runtimes.forked import leave_if_forked
 from lambent.wire.frames import (
@@ -124,6 +124,7 @@ class ConcurrentLoop(asyncio.Protocol):
         self._concurrency: Final = concurrency
         self._waiting: Final[deque[tuple[Call, bytes, ConcurrentLine]]] = deque()
         self._servable: Final = servable
+        self._beside: Final = servable if isinstance(servable, Accounting) else None
         self._printing: Final = printing
         self._pid: Final = os.getpid()
         self._reader: Final[FrameReader[ToWorker]] = FrameReader(ToWorker)
@@ -203,7 +204,7 @@ class ConcurrentLoop(asyncio.Protocol):
             line.hear(header, body)
 
     async def _answered(self, call: Call, body: bytes, line: ConcurrentLine) -> None:
-        meter = Meter()
+        meter = Meter(self._beside.cpu_ns) if self._beside is not None else Meter()
         use(line.caller)
         verdict = await self._verdict(Request(call, body), line)
         line.close()
@@ -217,7 +218,7 @@ class ConcurrentLoop(asyncio.Protocol):
             content_type=verdict.reply.content_type,
             run_us=used.run_us,
             cpu_us=used.cpu_us,
-            rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            rss_bytes=self._rss_bytes(),
             retiring=code is not None or self._ending or self._stream.ending,
             head=verdict.reply.head,
         )
@@ -246,6 +247,11 @@ class ConcurrentLoop(asyncio.Protocol):
             return failed(error, request.call.invocation_id)
         leave_if_forked(self._pid)
         return Verdict(Status.OK, reply)
+
+    def _rss_bytes(self) -> int:
+        if self._beside is not None:
+            return self._beside.rss_bytes_max()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def _end(self) -> None:
         self._ending = True
