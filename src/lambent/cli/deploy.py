@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -10,9 +11,13 @@ from lambent.cli.canary import bounds
 from lambent.cli.options import connect, json_option, pairs
 from lambent.cli.output import emit_json, size
 from lambent.cli.progress import Progress
+from lambent.cli.sam import deploy_template
 
 if TYPE_CHECKING:
     from lambent.wire.aliases import Canary
+    from lambent.wire.api import DeployReply
+
+TEMPLATE_SUFFIXES: Final = (".yaml", ".yml")
 
 
 @click.command()
@@ -26,14 +31,30 @@ if TYPE_CHECKING:
     metavar="PERCENT",
     help="Try it on so much of the traffic, beside what is active.",
 )
+@click.option(
+    "--parameter",
+    "parameters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=pairs,
+    help="A parameter of a SAM template.",
+)
 @bounds
 @json_option
 def deploy(
-    target: str, name: str, settings: dict[str, str], percent: float | None, *, as_json: bool, **terms: Any
+    target: str,
+    name: str,
+    settings: dict[str, str],
+    percent: float | None,
+    parameters: dict[str, str],
+    *,
+    as_json: bool,
+    **terms: Any,
 ) -> None:
-    """Deploy a file, a folder or a model.
+    """Deploy a file, a folder, a model or a SAM template.
 
-    TARGET is file.py:object, a file.py with an App, a folder with lambent.toml, or a model file.
+    TARGET is file.py:object, a file.py with an App, a folder with lambent.toml, a model file, or a SAM
+    template (.yaml, .yml), whose functions and layers are deployed.
 
     A file.py takes along the modules beside it that it imports; for data files use a folder.
 
@@ -44,6 +65,15 @@ def deploy(
     unless --max-error-rate says otherwise, and the active one does not fail as often.
     """
     canary = _canary(percent, terms)
+    if target.endswith(TEMPLATE_SUFFIXES):
+        if name or settings or canary:
+            raise click.UsageError(
+                "--name, --set and --canary are not for a template: it says all that itself"
+            )
+        deploy_template(Path(target), parameters, as_json=as_json)
+        return
+    if parameters:
+        raise click.UsageError("--parameter is for a SAM template")
     with connect() as client, Progress(f"deploying {target}") as progress:
 
         def sent(done: int, total: int) -> None:
@@ -55,7 +85,11 @@ def deploy(
         reply = client.deploy(target, name=name, settings=settings, canary=canary, sent=sent)
     if as_json:
         emit_json(reply)
-        return
+    else:
+        _tell(reply, percent)
+
+
+def _tell(reply: DeployReply, percent: float | None) -> None:
     for one in reply.deployments:
         what = "deployed" if one.name in reply.changed else "unchanged"
         if one.name in reply.on_trial:

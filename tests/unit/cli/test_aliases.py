@@ -58,7 +58,7 @@ def test_an_alias_is_set_with_its_weights_and_bounds(control: FakeControl, lambe
         (["set", "prod=3:90,4:20"], "the percents add up to 110, not to 100"),
         (["set", "prod=x"], "neither a revision's number"),
         (["set", "prod=3", "--max-error-rate", "2"], "not in the range"),
-        (["set", "Prod=3"], "not a name for an alias"),
+        (["set", "a.b=3"], "not a name for an alias"),
         (["rm", "3"], "not a name for an alias"),
     ],
 )
