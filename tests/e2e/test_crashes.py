@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.support.patience import PATIENT_S
-from tests.support.server import RunningServer, wait_until
+from tests.support.server import RunningServer, wait_until, wait_until_ended
 
 LONG_S = 600  # longer than any test waits
 SLEEPER = """
@@ -166,8 +164,7 @@ def test_a_server_that_is_asked_to_stop_finishes_what_runs(server: RunningServer
         below = server.processes()[1:]
         assert server.stop() == 0
         assert running.result().json() == {"s": 1, "begun": str(begun)}
-    _, alive = psutil.wait_procs(below, timeout=PATIENT_S)
-    assert not alive
+    wait_until_ended(below)
     assert not (server.state_dir / "server.json").exists()
 
 

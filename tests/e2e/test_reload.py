@@ -16,7 +16,7 @@ import pytest
 
 from lambent.client.client import Client
 from tests.support.patience import PATIENT_S
-from tests.support.server import RunningServer, wait_until
+from tests.support.server import RunningServer, wait_until, wait_until_ended
 
 CODE = "def handler(event, context):\n    print('printed', {number})\n    return {number}\n"
 Write = Callable[[str, str], Path]
@@ -66,8 +66,7 @@ def lambent(state_dir: Path, *words: str) -> Iterator[Running]:
         if process.poll() is None:
             process.kill()
             process.wait(PATIENT_S)
-    _, alive = psutil.wait_procs(below, timeout=PATIENT_S)
-    assert not alive
+    wait_until_ended(below)
 
 
 def test_dev_deploys_each_save_shows_errors_and_prints_the_log(server: RunningServer, write: Write) -> None:

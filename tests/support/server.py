@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,7 @@ class RunningServer:
         below = self.processes()[1:]
         self.process.kill()
         self.process.wait(PATIENT_S)
-        _, alive = psutil.wait_procs(below, timeout=PATIENT_S)
-        assert not alive, f"these outlived the server: {alive}"
+        wait_until_ended(below)
 
 
 def is_running(pid: int) -> bool:
@@ -139,6 +139,17 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return stat[stat.rindex(")") + 2] != "Z"
+
+
+def wait_until_ended(processes: Sequence[psutil.Process]) -> None:
+    """Until none of them runs. A zombie has ended too: who would have to reap it differs between machines."""
+    wait_until(lambda: not any(map(_runs, processes)), f"the end of {processes}")
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def wait_until(true: Any, what: str) -> None:

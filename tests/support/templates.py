@@ -8,6 +8,7 @@
 Everything waits with a bound, and everything that was started is gone when the block ends.
 """
 
+import contextlib
 import itertools
 import os
 import select
@@ -141,7 +142,9 @@ class Worker:
         return self._frames.pop(0)
 
     def write(self, raw: bytes) -> None:
-        self._stream.sendall(raw)
+        """Send it. What is sent to a worker that has ended is lost, as it is for the server."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._stream.sendall(raw)
 
     def stop(self) -> None:
         self.write(encode(Stop()))

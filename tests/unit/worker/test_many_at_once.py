@@ -160,8 +160,10 @@ def test_a_worker_whose_outputs_are_damaged_finishes_what_runs_and_goes(
 
 def test_what_waits_at_a_worker_that_exits_is_not_started(serve: Serve) -> None:
     many = Many(serve(ASYNC, concurrency=1))
-    many.send(1, {"do": "sys.exit()"})
-    many.send(2)
+    both = [(Call(1, "first", 60_000.0), b'{"do": "sys.exit()"}'), (Call(2, "second", 60_000.0), b"{}")]
+    many.worker.write(
+        b"".join(encode(call, body) for call, body in both)
+    )  # at once: it is there when it exits
     assert many.status(1) is Status.EXITED
     with pytest.raises(Gone):
         many.answer(2)
