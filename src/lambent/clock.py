@@ -26,8 +26,7 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks."""
 
-    def now_s(self) -> float:
-        return time.monotonic()
+    now_s = staticmethod(time.monotonic)  # read a dozen times a call: no frame of ours around it
 
     def unix_ms(self) -> int:
         return time.time_ns() // 1_000_000

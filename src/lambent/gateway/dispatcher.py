@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
 
 from lambent.clock import Clock
@@ -26,6 +25,7 @@ from lambent.core.errors import (
 from lambent.core.invocation import Invocation, Outcome, PrintTail, Status
 from lambent.core.routing import OWN
 from lambent.gateway.asking import Asking
+from lambent.gateway.batching import Batching
 from lambent.gateway.flow import Streams
 from lambent.gateway.lane import Lane
 from lambent.gateway.presence import Presence
@@ -98,15 +98,6 @@ class Dispatcher:
         `streams`, or, without it, into the outcome as a whole. Raises NotFound, CallerFault, QueueFull,
         HoldExpired, DeadlinePassed, Draining, LoadFailed, TrainingFailed, ClientLeft.
         """
-        try:
-            return await self._invoke(invocation, client, streams)
-        except QueueFull:
-            await self._refusals.pause(invocation.project)
-            raise
-
-    async def _invoke(
-        self, invocation: Invocation, client: Presence | None, streams: Streams | None
-    ) -> Outcome:
         if self._draining and (self._cut_off or not invocation.chain):  # what runs may ask for more
             raise Draining(
                 "the server is stopping and accepts nothing new; try again in a moment", retry_after_s=1.0
@@ -116,19 +107,18 @@ class Dispatcher:
             spec = lane.route.spec
             slots_max = spec.workers_max * spec.concurrency
             check_depth(invocation.chain, spec.name, slots_max=slots_max)
-        since_s = self._clock.now_s()
+        lease = self._lease(lane, invocation)
+        if lease is None:
+            await self._admit(lane, invocation)
+        arrived_s = self._clock.now_s()
         arrival = Arrival(
-            invocation=invocation,
-            kind=lane.route.spec.kind,
-            arrived_s=since_s,
-            temperature=self._pool.temperature(lane.route.plan.revision),
-            client=client,
-            streams=streams,
-        )
-        stay = Stay(lane, since_s)
+            invocation, lane.route.spec.kind, arrived_s,
+            self._pool.temperature(lane.route.plan.revision), client, streams,
+        )  # fmt: skip
+        stay = Stay(lane, arrived_s)
         self._present += 1
         try:
-            outcome = await self._see_through(stay, arrival)
+            outcome = await self._see_through(stay, arrival, lease)
         except LambentError as error:
             self._trials.refused(invocation, stay.lane.route.plan.revision, error)
             raise
@@ -208,12 +198,18 @@ class Dispatcher:
             key=invocation.sticky or invocation.id,
         )
 
-    async def _see_through(self, stay: Stay, arrival: Arrival) -> Outcome:
+    async def _admit(self, lane: Lane, invocation: Invocation) -> None:
+        """Let it wait. Raises `QueueFull` where too many do, at a pace that leaves the loop to others."""
+        try:
+            self._queues.admit(lane, self._lanes.values())
+        except QueueFull as error:
+            self._trials.refused(invocation, lane.route.plan.revision, error)
+            await self._refusals.pause(invocation.project)
+            raise
+
+    async def _see_through(self, stay: Stay, arrival: Arrival, lease: Lease | Seat | None) -> Outcome:
         """Wait for a slot as often as it takes, and run it there."""
         invocation, since_s, starts = arrival.invocation, arrival.arrived_s, 0
-        lease: Lease | Seat | None = self._lease(stay.lane, invocation)
-        if lease is None:
-            self._queues.admit(stay.lane, self._lanes.values())
         while starts < STARTS_MAX:
             try:
                 if lease is None:
@@ -248,11 +244,15 @@ class Dispatcher:
         by_turns = plan.concurrency == 1 and lane.batching is None and invocation.deadline_s is None
         return self._pool.lease(plan.revision, ahead=lane.traffic.ahead if by_turns else 0)
 
-    async def _run(self, lane: Lane, lease: Lease, arrival: Arrival) -> Outcome:
+    def _run(self, lane: Lane, lease: Lease, arrival: Arrival) -> Awaitable[Outcome]:
         """By itself."""
-        batching, invocation = lane.batching, arrival.invocation
-        if batching is None:
-            return await self._runner.run(lease, arrival, lane.traffic)
+        if lane.batching is None:
+            return self._runner.run(lease, arrival, lane.traffic)
+        return self._run_timed(lane, lane.batching, lease, arrival)
+
+    async def _run_timed(self, lane: Lane, batching: Batching, lease: Lease, arrival: Arrival) -> Outcome:
+        """By itself, where others may run together: how long it took is told."""
+        invocation = arrival.invocation
         batching.began(lease, invocation, 1, self._clock.now_s())
         try:
             outcome = await self._runner.run(lease, arrival, lane.traffic)
@@ -266,17 +266,19 @@ class Dispatcher:
         """Wait as the `number`th that arrived, for as long as the deployment holds, from `since_s` on."""
         if self._cut_off:
             raise _stopped()
-        until_s, expired = self._until(lane, arrival.invocation, since_s)
-        batching = lane.batching
+        batching, invocation = lane.batching, arrival.invocation
+        hold_s = self._training_hold_s if lane.route.needs_model else lane.route.spec.hold_s
+        until_s, deadline_s = since_s + hold_s, invocation.deadline_s
+        is_short = deadline_s is not None and deadline_s < until_s
         turn = Turn(
             arrival,
             number=number,
-            item=batching.item(arrival.invocation, arrival.arrived_s) if batching else None,
-            rest_s=max(0.0, until_s - self._clock.now_s()),
-            expired=expired,
+            item=batching.item(invocation, arrival.arrived_s) if batching else None,
+            until_s=deadline_s if deadline_s is not None and is_short else until_s,
+            hold_s=None if is_short else hold_s,
         )
         lane.enqueue(turn)
-        self._queues.enter(arrival.invocation.project)
+        self._queues.enter(invocation.project)
         try:
             self._seek(lane)
             return await turn.lease
@@ -285,27 +287,19 @@ class Dispatcher:
             raise
         finally:
             turn.end()
-            self._queues.leave(arrival.invocation.project)
+            self._queues.leave(invocation.project)
 
-    def _until(
-        self, lane: Lane, invocation: Invocation, since_s: float
-    ) -> tuple[float, Callable[[], LambentError]]:
-        """Until when (monotonic) it may wait for a slot, and what makes what is said then."""
-        hold_s = self._training_hold_s if lane.route.needs_model else lane.route.spec.hold_s
-        deadline_s = invocation.deadline_s
-        if deadline_s is not None and deadline_s < since_s + hold_s:
-            return deadline_s, functools.partial(self._too_long, lane, None)
-        return since_s + hold_s, functools.partial(self._too_long, lane, hold_s)
-
-    def _too_long(self, lane: Lane, hold_s: float | None) -> LambentError:
-        """What is said to one who waited for as long as the deployment holds, or until its own deadline."""
+    def _expired(self, lane: Lane, turn: Turn) -> None:
+        """It has waited for as long as the deployment holds, or until its own deadline."""
+        if turn.lease.done():
+            return
         retry_after_s = self._queues.retry_after_s(lane)
         what = f"no worker of {lane.route.name!r} was free"
-        if hold_s is None:
-            return DeadlinePassed(
-                f"{what} before the caller's deadline: nothing ran", retry_after_s=retry_after_s
-            )
-        return HoldExpired(f"{what} within {hold_s:g} s", retry_after_s=retry_after_s)
+        if turn.hold_s is None:
+            said = f"{what} before the caller's deadline: nothing ran"
+            turn.give_up(DeadlinePassed(said, retry_after_s=retry_after_s))
+        else:
+            turn.give_up(HoldExpired(f"{what} within {turn.hold_s:g} s", retry_after_s=retry_after_s))
 
     async def _seated(self, seat: Seat, invocation: Invocation) -> Outcome:
         """Wait for one that runs in a batch. The batch goes on where this one's time is over."""
@@ -369,7 +363,9 @@ class Dispatcher:
                     self._refuse(lane, NotFound(f"the deployment {before.name!r} was removed"))
                 self._send_away(lane, lane.waiters)
             return
-        lane = self._lanes.get(after.lane) or Lane(after, self._pool.traffic(*after.lane))
+        lane = self._lanes.get(after.lane) or Lane(
+            after, self._pool.traffic(*after.lane), self._clock, expired=self._expired
+        )
         lane.reroute(after)
         self._lanes[after.lane] = self._by_revision[after.plan.revision] = lane
         if lane.waiters:

@@ -6,14 +6,14 @@ import asyncio
 import base64
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
 import msgspec
 
-from lambent.core.invocation import JSON, OCTETS, Head
+from lambent.core.invocation import JSON, OCTETS, Head, Invocation
 from lambent.core.spec import Temperature
-from lambent.gateway.asking import Asks
+from lambent.gateway.asking import Asking, Asks
 from lambent.gateway.presence import Presence
 from lambent.pool.member import Lease
 from lambent.wire.frames import (
@@ -55,6 +55,7 @@ class Flow:
         "_asking",
         "_asks",
         "_call_id",
+        "_caller",
         "_client",
         "_collected_bytes",
         "_lease",
@@ -77,10 +78,14 @@ class Flow:
         call_id: int,
         lease: Lease,
         temperature: Temperature,
+        client: Presence | None,
         streams: Streams | None,
-        asking: Callable[[], Asks],
+        *,
+        caller: Invocation,
+        asking: Asking,
     ) -> None:
         self._asking: Final = asking
+        self._caller: Final = caller
         self._asks: Asks | None = None  # once it asks for others
         self._call_id: Final = call_id
         self._lease: Final = lease
@@ -91,7 +96,7 @@ class Flow:
         self._wake: asyncio.Event | None = None
         self.temperature: Final = temperature
         self.head: Head | None = None
-        self._client: Presence | None = None
+        self._client = client
         self.begun = False
         self.whole = False  # all of the answer has come, though the call may go on
         self.ended = False
@@ -104,9 +109,9 @@ class Flow:
         """Whose answer it is."""
         return self._lease.plan.revision
 
-    def start(self, client: Presence | None) -> None:
+    def start(self) -> None:
         """The call was sent. A client that leaves cancels it from now on."""
-        self._client = client
+        client = self._client
         if self._streams is not None:
             self._streams.started(self)
         if client is not None:
@@ -130,7 +135,7 @@ class Flow:
                 self._room += size_bytes
             case Ask() | Drop():
                 if self._asks is None:
-                    self._asks = self._asking()
+                    self._asks = self._asking.by((self._caller,), self._lease.tell)
                 self._asks.hear(said, body)
         self._stir()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil, inf
 from typing import Final
@@ -28,7 +27,7 @@ from lambent.wire.frames import Batch, Call, read_error
 INIT_PARTS: Final = ("exec", "import", "load", "init")  # the parts of a wake that AWS bills as the INIT phase
 
 
-class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+class Arrival(msgspec.Struct, frozen=True):
     """An invocation that was accepted, and what was so when it came.
 
     `client` is there where user code shall hear that it has left, `streams` where its door can stream.
@@ -73,7 +72,7 @@ class Runner:
 
     async def run(self, lease: Lease, arrival: Arrival, traffic: Traffic) -> Outcome:
         """How it ended. Raises `NotStarted` where its worker ended before its turn."""
-        plan, invocation, client = lease.plan, arrival.invocation, arrival.client
+        plan, invocation = lease.plan, arrival.invocation
         is_socket = invocation.asked is not None and invocation.asked.is_socket
         timeout_s = plan.socket_s if is_socket else plan.timeout_s
         started_s = self._clock.now_s()
@@ -83,12 +82,9 @@ class Runner:
             raise DeadlinePassed(f"the caller's deadline was over before {plan.deployment!r} could begin")
         self._call_id += 1
         flow = Flow(
-            self._call_id,
-            lease,
-            arrival.temperature,
-            arrival.streams,
-            functools.partial(self._asking.by, (invocation,), lease.tell),
-        )
+            self._call_id, lease, arrival.temperature, arrival.client, arrival.streams,
+            caller=invocation, asking=self._asking,
+        )  # fmt: skip
         call = Call(
             self._call_id,
             invocation.id,
@@ -100,7 +96,6 @@ class Runner:
             invocation.trace,
             invocation.called,
         )
-        heeds = client is not None or arrival.streams is not None
         reports = self._reports if invocation.called is not None else None
         if reports is not None and invocation.called is not None:
             reports.began(lease, invocation.id, invocation.called)
@@ -112,7 +107,7 @@ class Runner:
                 overtime=Overtime.ASK if rest_s < timeout_s else Overtime.END,
                 print_tail=invocation.print_tail,
                 hears=flow.hear,
-                on_sent=functools.partial(flow.start, client) if heeds else None,
+                on_sent=flow.start,
             )
         finally:
             flow.end()
@@ -180,7 +175,9 @@ class Runner:
         took_us = ran.run_us if ran_us is None else ran_us
         started_unix_ms = self._clock.unix_ms() - took_us // 1000
         usage = _usage(ran, lease, arrival, wake_ms, billed_ms=billed_ms, started_unix_ms=started_unix_ms)
-        self._meter(usage if flow is None else _with_streams(usage, flow))
+        if flow is not None and (flow.heard_bytes or flow.said_bytes):
+            usage = _with_streams(usage, flow)
+        self._meter(usage)
         return Outcome(
             status=ran.status,
             body=ran.body,
@@ -289,8 +286,6 @@ def _usage(
 
 
 def _with_streams(usage: UsageRecord, flow: Flow) -> UsageRecord:
-    if not (flow.heard_bytes or flow.said_bytes):
-        return usage
     return msgspec.structs.replace(
         usage,
         request_bytes=usage.request_bytes + flow.heard_bytes,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 from lambent.core.batching import Item
-from lambent.core.errors import LambentError
 from lambent.gateway.presence import ClientLeft
 from lambent.gateway.running import Arrival, Seat
 from lambent.pool.member import Lease
@@ -16,28 +14,22 @@ from lambent.pool.member import Lease
 class Turn:
     """Awaited through `lease`; `end` must be called once it is over, however it ended.
 
-    `number` is its place in the order of arrival, `item` what it is for batches. `expired` makes what is
-    said after `rest_s` seconds.
+    `number` is its place in the order of arrival, `item` what it is for batches. It waits until `until_s`
+    (monotonic): for as long as its deployment holds it, `hold_s`, or, where that is None, until its caller's
+    deadline.
     """
 
-    __slots__ = ("_client", "_expired", "_timer", "arrival", "item", "lease", "number")
+    __slots__ = ("_client", "arrival", "hold_s", "item", "lease", "number", "until_s")
 
     def __init__(
-        self,
-        arrival: Arrival,
-        *,
-        number: int,
-        item: Item | None,
-        rest_s: float,
-        expired: Callable[[], LambentError],
+        self, arrival: Arrival, *, number: int, item: Item | None, until_s: float, hold_s: float | None
     ) -> None:
         self.arrival: Final = arrival
         self.number: Final = number
         self.item: Final = item
-        loop = asyncio.get_running_loop()
-        self.lease: Final[asyncio.Future[Lease | Seat]] = loop.create_future()
-        self._expired = expired
-        self._timer = loop.call_later(rest_s, self._expire)
+        self.until_s: Final = until_s
+        self.hold_s: Final = hold_s
+        self.lease: Final[asyncio.Future[Lease | Seat]] = asyncio.get_running_loop().create_future()
         self._client = client = arrival.client
         if client is not None:
             client.when_left(self._leave)
@@ -55,13 +47,8 @@ class Turn:
 
     def end(self) -> None:
         """Nobody waits any more."""
-        self._timer.cancel()
         if self._client is not None:
             self._client.forget()
 
     def _leave(self) -> None:
         self.give_up(ClientLeft())
-
-    def _expire(self) -> None:
-        if not self.lease.done():
-            self.give_up(self._expired())

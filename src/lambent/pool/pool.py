@@ -61,6 +61,7 @@ class Pool:
         self.wakes: Final = Wakes(routes, witness)
         self._routes = routes
         self._clock = clock
+        self.now_s: Final = clock.now_s
         self._tasks = tasks
         self._listener: Listener | None = None
         self._press: Callable[[Crew], None] | None = None
@@ -78,10 +79,6 @@ class Pool:
     def on_pressure(self, press: Callable[[Crew], None]) -> None:
         """Hear of crews whose workers leave somebody waiting: once, until their `pressed` is taken back."""
         self._press = press
-
-    def now_s(self) -> float:
-        """The pool's time."""
-        return self._clock.now_s()
 
     # What the request path asks.
 
