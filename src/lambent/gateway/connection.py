@@ -51,6 +51,7 @@ class Connection(HttpToolsProtocol):
         self._presence: Final = Presence(self._drop)
         self._extensions: Final = {WHOLE: self, PRESENCE: self._presence}
         self._answering: RequestResponseCycle | None = None  # that of its requests whose turn it is
+        self._awaited: asyncio.Future[RequestResponseCycle | None] | None = None  # its next request
         self._idle_s = 0.0  # for how long it has asked for nothing, as far as was looked
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -65,6 +66,7 @@ class Connection(HttpToolsProtocol):
             self._look_again.cancel()
         super().connection_lost(exc)
         self._presence.leave()
+        self._let_go()
         self._extensions.pop(WHOLE)  # this connection itself: only the collector would let go of it
 
     def data_received(self, data: bytes) -> None:
@@ -76,6 +78,7 @@ class Connection(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         if self._look_again is not None:
             self._look_again.cancel()  # one that is open may be silent for as long as its deployment says
+        self._let_go()
         super().handle_websocket_upgrade()
 
     def on_headers_complete(self) -> None:
@@ -126,9 +129,29 @@ class Connection(HttpToolsProtocol):
         cycle = self._answering
         if cycle is None or cycle.disconnected:
             return
-        task = self.loop.create_task(cycle.run_asgi(self.app))
+        awaited, self._awaited = self._awaited, None
+        if awaited is not None:
+            awaited.set_result(cycle)
+            return
+        task = self.loop.create_task(self._serve(cycle))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
+
+    async def _serve(self, first: RequestResponseCycle) -> None:
+        """Have this request answered, and the next ones: a task for each costs more than to wait for one."""
+        cycle: RequestResponseCycle | None = first
+        while cycle is not None:
+            await cycle.run_asgi(self.app)
+            if self._awaited is not None or self.transport.is_closing():
+                return
+            self._awaited = self.loop.create_future()
+            cycle = await self._awaited
+
+    def _let_go(self) -> None:
+        """No more requests come: who waits for one ends."""
+        awaited, self._awaited = self._awaited, None
+        if awaited is not None:
+            awaited.set_result(None)
 
     def write(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
         """Answer as a whole, or say that it must go the ordinary way: a part is out, or nobody reads.
