@@ -244,9 +244,3 @@ def test_what_is_deployed_can_be_read(client: Any) -> None:
     assert (configuration["Handler"], configuration["Timeout"]) == ("app.lambda_handler", 90)
     assert configuration["FunctionArn"] == ARN
     client.get_waiter("function_active_v2").wait(FunctionName="hello")
-
-
-def test_an_operation_that_is_not_here_yet(client: Any) -> None:
-    response = failure_of(client.delete_function, FunctionName="hello")
-    assert response["ResponseMetadata"]["HTTPStatusCode"] == 501
-    assert response["Error"]["Code"] == "UnknownOperationException"

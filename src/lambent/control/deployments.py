@@ -58,14 +58,14 @@ class Deployments:
         registry: Registry,
         activation: Activation,
         names: Names,
-        forget_logs: Callable[[str, str], None],
+        forget: Callable[[str, str], None],
     ) -> None:
         self._store: Final = store
         self._drafting: Final = drafting
         self._registry: Final = registry
         self._activation: Final = activation
         self._names: Final = names
-        self._forget_logs: Final = forget_logs
+        self._forget: Final = forget
 
     async def restore(self) -> None:
         """At start: let every deployment's active revision answer. One whose files are lost is logged."""
@@ -121,7 +121,7 @@ class Deployments:
         async with self._names.held(project, [name]):
             await asyncio.to_thread(self._store.remove, project, name)
             self._activation.unroute(project, name)
-            await asyncio.to_thread(self._forget_logs, project, name)
+            await asyncio.to_thread(self._forget, project, name)
         log.info("removed", extra={"deployment": name})
 
     async def promote_model(self, project: str, name: str, model: Model) -> Revision:

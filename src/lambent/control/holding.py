@@ -17,6 +17,11 @@ class Names:
     def __init__(self) -> None:
         self._locks: Final[WeakValueDictionary[tuple[str, str], asyncio.Lock]] = WeakValueDictionary()
 
+    def busy(self, project: str, name: str) -> bool:
+        """Whether somebody changes it now."""
+        lock = self._locks.get((project, name))
+        return lock is not None and lock.locked()
+
     @asynccontextmanager
     async def held(self, project: str, names: Iterable[str]) -> AsyncIterator[None]:
         """Nobody else changes these names meanwhile.

@@ -207,6 +207,9 @@ class Artifacts(Protocol):
     def path(self, digest: str) -> Path:
         """The folder of an artifact; read-only to everybody. Raises `NotFound`."""
 
+    def size_bytes(self, digest: str) -> int:
+        """Of all its files. Raises `NotFound`, `StorageBroken`."""
+
 
 class ArtifactFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a stored artifact."""

@@ -23,9 +23,9 @@ from lambent.gateway.app import Gateway
 from lambent.gateway.bodies import SMALL_BYTES, Bodies
 from lambent.gateway.pages import Pages
 from lambent.gateway.protocols.apps import AppsDoor
+from lambent.gateway.protocols.aws.control import served
 from lambent.gateway.protocols.aws.door import AwsDoor
 from lambent.gateway.protocols.aws.invoke import Invoke, Limits
-from lambent.gateway.protocols.aws.reading import Reading
 from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService
 from lambent.gateway.protocols.aws.streaming import InvokeStreaming
@@ -33,6 +33,7 @@ from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.metering.statements import Statements
 from lambent.observe import metrics
+from lambent.wiring.aws import AwsControl
 from lambent.wiring.parts import PROJECT, Parts
 
 
@@ -99,8 +100,8 @@ def _aws_lambda(parts: Parts, acceptance: Acceptance, clock: SystemClock) -> Res
         clock=clock,
         limits=_limits(parts),
     )
-    reading = Reading(parts.routes)
-    operations = [*invoke.operations(), *streaming.operations(), *reading.operations()]
+    control = served(AwsControl(parts, clock).operations())
+    operations = [*invoke.operations(), *streaming.operations(), *control]
     return RestService("lambda", LAMBDA_PATH, operations)
 
 

@@ -11,6 +11,7 @@ from lambent import settings as settings_of
 from lambent.clock import SystemClock
 from lambent.control.activation import Activation
 from lambent.control.aliases import Aliasing
+from lambent.control.aws.state import OF_FUNCTIONS
 from lambent.control.deployments import Deployments
 from lambent.control.drafting import Drafting
 from lambent.control.holding import Names
@@ -62,7 +63,8 @@ class Parts:
             store=kept.store.deployments, aliases=kept.store.aliases, artifacts=kept.artifacts,
             routes=self.routes, trials=self.trials, engine=self.engine, clock=clock,
         )  # fmt: skip
-        names = Names()
+        self.tasks = tasks
+        self.names = names = Names()
         self.deployments = self._deployments(names)
         self.aliasing = Aliasing(
             store=kept.store.deployments, aliases=kept.store.aliases, activation=self.activation,
@@ -133,8 +135,13 @@ class Parts:
             registry=self.registry,
             activation=self.activation,
             names=names,
-            forget_logs=kept.logs.remove,
+            forget=self._forget,
         )
+
+    def _forget(self, project: str, name: str) -> None:
+        """What is kept of a deployment beside itself. Blocks."""
+        self.kept.logs.remove(project, name)
+        self.kept.store.records.forget(project, name, OF_FUNCTIONS)
 
     def _meter(self, record: UsageRecord) -> None:
         self.kept.journal.append(record)

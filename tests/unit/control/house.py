@@ -264,7 +264,7 @@ class House:
             registry=self.registry,
             activation=activation,
             names=self.names,
-            forget_logs=self.logs.forget,
+            forget=self.logs.forget,
         )
 
     def artifact(self, files: Mapping[str, bytes]) -> str:

@@ -23,7 +23,6 @@ from lambent.gateway.presence import Presence
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws.door import AwsDoor
 from lambent.gateway.protocols.aws.invoke import Invoke
-from lambent.gateway.protocols.aws.reading import Reading
 from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService
 from lambent.gateway.protocols.aws.urls import UrlDoor
@@ -206,8 +205,7 @@ class House:
             reservations=self.reservations,
             clock=self.clock,
         )
-        reading = Reading(self.routes)
-        return RestService("lambda", LAMBDA_PATH, [*invoke.operations(), *reading.operations()])
+        return RestService("lambda", LAMBDA_PATH, [*invoke.operations()])
 
     def deploy(
         self, name: str, *, kind: Kind = Kind.FUNCTION, project: str = PROJECT, number: int = 3

@@ -56,7 +56,8 @@ def not_found(arn: str) -> Fault:
 def too_large(limit_bytes: int, operation: str = "InvokeFunction") -> Fault:
     """The payload is over the limit."""
     text = f"Request must be smaller than {limit_bytes} bytes for the {operation} operation"
-    return Fault("RequestTooLargeException", 413, text)
+    kind = "RequestTooLarge" if operation.startswith("Invoke") else "RequestEntityTooLarge"
+    return Fault(kind + "Exception", 413, text)
 
 
 def unparsable(why: str) -> Fault:
@@ -93,3 +94,27 @@ def fault_of(error: LambentError) -> Fault:
         case CallerFault():
             return Fault("InvalidParameterValueException", 400, error.message)
     return Fault("ServiceException", error.status, error.message, key="Message", extra={"Type": "Service"})
+
+
+def bad_parameter(text: str) -> Fault:
+    """What fits the model, and still cannot be."""
+    return Fault("InvalidParameterValueException", 400, text)
+
+
+def conflict(text: str) -> Fault:
+    """What is there already, or is being changed."""
+    return Fault("ResourceConflictException", 409, text)
+
+
+def gone(text: str) -> Fault:
+    """Something that is not there, in the operation's own words."""
+    return Fault("ResourceNotFoundException", 404, text, key="Message")
+
+
+def outdated(*, of: str = "GetFunction/GetAlias", what: str = "Revision Id") -> Fault:
+    """Somebody else has changed it meanwhile."""
+    text = (
+        f"The {what} provided does not match the latest {what}. "
+        f"Call the {of} API to retrieve the latest {what}"
+    )
+    return Fault("PreconditionFailedException", 412, text)

@@ -2,83 +2,133 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from datetime import UTC, datetime
+from collections.abc import Sequence
 
-import msgspec
+from msgspec import field
 
-from lambent.core.spec import MIB, DeploymentSpec
-from lambent.wire.aws.names import LATEST, Place
-
-
-class TracingConfig(msgspec.Struct, frozen=True, rename="pascal"):
-    """Whether calls are traced by AWS's own tracer: not here."""
-
-    mode: str = "PassThrough"
-
-
-class EphemeralStorage(msgspec.Struct, frozen=True, rename="pascal"):
-    """MiB of private temporary files; AWS's default."""
-
-    size: int = 512
+from lambent.wire.aws.shapes import (
+    CodeLocation,
+    DeadLetterConfig,
+    EphemeralStorage,
+    FileSystemConfig,
+    ImageConfig,
+    LoggingConfig,
+    Shape,
+    SnapStart,
+    Tags,
+    TracingConfig,
+    VpcConfig,
+)
 
 
-class SnapStart(msgspec.Struct, frozen=True, rename="pascal"):
-    """AWS's snapshots, which its clients switch on and off; ours are always there."""
+class EnvironmentResponse(Shape, frozen=True, kw_only=True):
+    """Environment variables."""
 
-    apply_on: str = "None"
-    optimization_status: str = "Off"
+    variables: dict[str, str]
 
 
-class FunctionConfiguration(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """A function as AWS describes it, with every member that AWS always sends."""
+class SnapStartResponse(Shape, frozen=True, kw_only=True):
+    """What was asked of AWS's snapshots, and whether they are used."""
+
+    apply_on: str = field(name="ApplyOn")
+    optimization_status: str = field(name="OptimizationStatus")
+
+
+class RuntimeVersionConfig(Shape, frozen=True, kw_only=True):
+    """Which build of a runtime runs."""
+
+    runtime_version_arn: str
+
+
+class ImageConfigResponse(Shape, frozen=True, kw_only=True):
+    """What overrides a container image's own."""
+
+    image_config: ImageConfig
+
+
+class LayerReference(Shape, frozen=True, kw_only=True):
+    """A layer that a function uses."""
+
+    arn: str
+    code_size: int
+
+
+class FunctionConfiguration(Shape, frozen=True, kw_only=True):
+    """A function or one version of it, with every member that AWS always sends."""
 
     function_name: str
     function_arn: str
     runtime: str
     role: str
     handler: str
+    code_size: int
     description: str
     timeout: int
     memory_size: int
     last_modified: str
     code_sha256: str
     version: str
-    environment: dict[str, dict[str, str]]
+    tracing_config: TracingConfig
     revision_id: str
-    logging_config: dict[str, str]
-    code_size: int = 0
-    tracing_config: TracingConfig = TracingConfig()
-    state: str = "Active"
-    last_update_status: str = "Successful"
-    package_type: str = "Zip"
-    architectures: tuple[str, ...] = ("x86_64",)
-    ephemeral_storage: EphemeralStorage = EphemeralStorage()
-    snap_start: SnapStart = SnapStart()
+    package_type: str
+    architectures: Sequence[str]
+    ephemeral_storage: EphemeralStorage
+    snap_start: SnapStartResponse
+    runtime_version_config: RuntimeVersionConfig
+    logging_config: LoggingConfig
+    environment: EnvironmentResponse | None = None
+    vpc_config: VpcConfig | None = None
+    dead_letter_config: DeadLetterConfig | None = None
+    kms_key_arn: str | None = field(default=None, name="KMSKeyArn")
+    layers: Sequence[LayerReference] | None = None
+    file_system_configs: Sequence[FileSystemConfig] | None = None
+    image_config_response: ImageConfigResponse | None = None
+    state: str | None = None
+    state_reason: str | None = None
+    state_reason_code: str | None = None
+    last_update_status: str | None = None
+    last_update_status_reason: str | None = None
 
 
-def configuration(
-    spec: DeploymentSpec, *, place: Place, revision: str, version: str, modified_unix_ms: int, runtime: str
-) -> FunctionConfiguration:
-    """What AWS's clients see of a deployment.
+class Concurrency(Shape, frozen=True, kw_only=True):
+    """How many calls are reserved for a function."""
 
-    `CodeSha256` stands for the whole revision: code, model and settings.
-    """
-    modified = datetime.fromtimestamp(modified_unix_ms / 1000, UTC)
-    return FunctionConfiguration(
-        function_name=spec.name,
-        function_arn=place.function_arn(spec.name, "" if version == LATEST else version),
-        runtime=runtime,
-        role=f"arn:aws:iam::{place.account}:role/lambent",
-        handler=spec.entrypoint.replace(":", "."),
-        description=spec.description,
-        timeout=max(1, round(spec.timeout_s)),
-        memory_size=spec.memory_bytes // MIB,
-        last_modified=modified.isoformat(timespec="milliseconds").replace("+00:00", "+0000"),
-        code_sha256=base64.b64encode(hashlib.sha256(revision.encode()).digest()).decode(),
-        version=version,
-        environment={"Variables": dict(spec.env)},
-        revision_id=revision,
-        logging_config={"LogFormat": "Text", "LogGroup": f"/aws/lambda/{spec.name}"},
-    )
+    reserved_concurrent_executions: int | None = None
+
+
+class GetFunctionResponse(Shape, frozen=True, kw_only=True):
+    """GetFunction."""
+
+    configuration: FunctionConfiguration
+    code: CodeLocation
+    tags: Tags | None = None
+    concurrency: Concurrency | None = None
+
+
+class ListFunctionsResponse(Shape, frozen=True, kw_only=True):
+    """ListFunctions."""
+
+    functions: Sequence[FunctionConfiguration]
+    next_marker: str | None = None
+
+
+class ListVersionsResponse(Shape, frozen=True, kw_only=True):
+    """ListVersionsByFunction."""
+
+    versions: Sequence[FunctionConfiguration]
+    next_marker: str | None = None
+
+
+class Settings(Shape, frozen=True, kw_only=True):
+    """What AWS's clients set and nothing here acts on: kept, and given back."""
+
+    vpc_config: VpcConfig | None = None
+    dead_letter_config: DeadLetterConfig | None = None
+    kms_key_arn: str | None = field(default=None, name="KMSKeyArn")
+    tracing_config: TracingConfig | None = None
+    file_system_configs: Sequence[FileSystemConfig] | None = None
+    image_config: ImageConfig | None = None
+    ephemeral_storage: EphemeralStorage | None = None
+    snap_start: SnapStart | None = None
+    logging_config: LoggingConfig | None = None
+    architectures: Sequence[str] | None = None

@@ -113,6 +113,6 @@ def _unknown(what: str) -> Found:
     """Refuses when it is run: what there is, is told to those who have proved themselves."""
 
     async def refuse(_: Asked) -> Reply:
-        raise Fault("UnknownOperationException", 501, f"{what} is not supported here")
+        raise Fault("UnknownOperationException", 404, f"{what} is not supported here")
 
     return Found(Operation(name=what, run=refuse))

@@ -1,0 +1,166 @@
+"""Aliases of functions: ours, under AWS's rules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from lambent.control.aws.books import Books
+from lambent.control.aws.calls import named
+from lambent.control.aws.found import Finder, Function, cannot_find_alias
+from lambent.control.aws.making import Maker, new_revision_id
+from lambent.control.aws.state import AliasBook, Kind
+from lambent.core.errors import NotFound
+from lambent.core.invocation import Role
+from lambent.storage.aliases import Aliases
+from lambent.wire.aws.control import Answer, Call, ControlOperation
+from lambent.wire.aws.faults import bad_parameter, conflict, not_found, outdated
+from lambent.wire.aws.function_requests import (
+    AliasConfiguration,
+    CreateAliasRequest,
+    ListAliasesResponse,
+    RoutingConfig,
+    UpdateAliasRequest,
+)
+from lambent.wire.aws.names import LATEST, FunctionName, Place
+from lambent.wire.aws.reading import Query, page, read
+
+ALIASES: Final = "/2015-03-31/functions/{FunctionName}/aliases"
+ONE: Final = f"{ALIASES}/{{Name}}"
+PAGE_MAX: Final = 50
+
+
+class AliasVerbs:
+    """Create, get, update, delete and list."""
+
+    def __init__(self, *, finder: Finder, maker: Maker, books: Books, aliases: Aliases) -> None:
+        self._finder: Final = finder
+        self._maker: Final = maker
+        self._books: Final = books
+        self._aliases: Final = aliases
+
+    def operations(self) -> Iterator[ControlOperation]:
+        """What AWS calls them."""
+        for name, method, path, run in (
+            ("CreateAlias", "POST", ALIASES, self._create),
+            ("GetAlias", "GET", ONE, self._get),
+            ("UpdateAlias", "PUT", ONE, self._update),
+            ("DeleteAlias", "DELETE", ONE, self._delete),
+            ("ListAliases", "GET", ALIASES, self._list),
+        ):
+            yield ControlOperation(name=name, method=method, path=path, run=run)
+
+    async def _create(self, call: Call) -> Answer:
+        name, project = named(call, Role.DEPLOY), call.principal.project
+        request = read(call.body, CreateAliasRequest)
+        async with self._maker.names.held(project, [name.name]):
+            function = await self._finder.function(project, call.place, FunctionName(name.name))
+            if await self._books.find(AliasBook, project, Kind.ALIAS, name.name, request.name) is not None:
+                arn = call.place.function_arn(name.name, request.name)
+                raise conflict(f"Alias already exists: {arn}")
+            book = AliasBook(
+                function_version=request.function_version,
+                description=request.description or "",
+                revision_id=new_revision_id(),
+                routing=request.routing_config or RoutingConfig(),
+            )
+            await self._keep(call.place, function, request.name, book)
+        return Answer(201, _told(call.place, name.name, request.name, book))
+
+    async def _update(self, call: Call) -> Answer:
+        name, project, alias = named(call, Role.DEPLOY), call.principal.project, call.labels[1]
+        request = read(call.body, UpdateAliasRequest)
+        async with self._maker.names.held(project, [name.name]):
+            function = await self._finder.function(project, call.place, FunctionName(name.name))
+            before = await self._book(call, name, alias)
+            if request.revision_id is not None and request.revision_id != before.revision_id:
+                raise outdated()
+            book = msgspec.structs.replace(
+                before,
+                function_version=request.function_version or before.function_version,
+                description=before.description if request.description is None else request.description,
+                revision_id=new_revision_id(),
+                routing=before.routing if request.routing_config is None else request.routing_config,
+            )
+            await self._keep(call.place, function, alias, book)
+        return Answer(200, _told(call.place, name.name, alias, book))
+
+    async def _get(self, call: Call) -> Answer:
+        name, alias = named(call, Role.READ), call.labels[1]
+        await self._finder.function(call.principal.project, call.place, FunctionName(name.name))
+        return Answer(200, _told(call.place, name.name, alias, await self._book(call, name, alias)))
+
+    async def _delete(self, call: Call) -> Answer:
+        name, project, alias = named(call, Role.DEPLOY), call.principal.project, call.labels[1]
+        async with self._maker.names.held(project, [name.name]):
+            await self._finder.function(project, call.place, FunctionName(name.name))
+            if await self._books.remove(project, Kind.ALIAS, name.name, alias):
+                for kind in (Kind.PROVISIONED, Kind.POLICY, Kind.EVENT_INVOKE):
+                    await self._books.remove(project, kind, name.name, alias)
+                try:
+                    await asyncio.to_thread(self._aliases.remove, project, name.name, alias)
+                except NotFound:
+                    return Answer(204)
+                await self._maker.reroute(project, name.name)
+        return Answer(204)
+
+    async def _list(self, call: Call) -> Answer:
+        name, project = named(call, Role.READ), call.principal.project
+        query = Query(call.query)
+        await self._finder.function(project, call.place, FunctionName(name.name))
+        books = await self._books.all(AliasBook, project, Kind.ALIAS, name.name)
+        if version := query.text("FunctionVersion"):
+            books = {alias: book for alias, book in books.items() if book.function_version == version}
+        part, marker = page(sorted(books), query, key=str, most=PAGE_MAX)
+        listed = [_told(call.place, name.name, alias, books[alias]) for alias in part]
+        return Answer(200, ListAliasesResponse(aliases=listed, next_marker=marker))
+
+    async def _book(self, call: Call, name: FunctionName, alias: str) -> AliasBook:
+        found = await self._books.find(AliasBook, call.principal.project, Kind.ALIAS, name.name, alias)
+        if found is None:
+            raise cannot_find_alias(call.place.function_arn(name.name, alias))
+        return found
+
+    async def _keep(self, place: Place, function: Function, alias: str, book: AliasBook) -> None:
+        """Let an alias stand for its versions. Raises `Fault` for what cannot be. The name is held."""
+        project, name = function.deployment.project, function.name
+        versions = {LATEST: function, **await self._finder.versions(function)}
+        weights = book.routing.additional_version_weights or {}
+        _check_weights(book.function_version, weights)
+        for version in (book.function_version, *weights):
+            if version not in versions:
+                raise not_found(place.function_arn(name, version))
+        put = self._maker.alias(function.deployment, alias, versions[book.function_version].revision.id)
+        for version, weight in weights.items():
+            candidate = versions[version].revision.id
+            put = msgspec.structs.replace(put, candidate=candidate, percent=weight * 100)
+        await asyncio.to_thread(self._aliases.put, put)
+        await self._books.put(project, Kind.ALIAS, name, book, key=alias)
+        await self._maker.reroute(project, name)
+
+
+def _check_weights(version: str, weights: Mapping[str, float]) -> None:
+    if len(weights) > 1:
+        raise bad_parameter("Number of items in AdditionalVersionWeights cannot be greater than 1")
+    if version in weights:
+        raise bad_parameter(
+            f"Invalid function version {version}. Function version {version} is already included in routing "
+            "configuration."
+        )
+    if weights and version == LATEST:
+        raise bad_parameter("$LATEST is not supported for an alias pointing to more than 1 version")
+
+
+def _told(place: Place, name: str, alias: str, book: AliasBook) -> AliasConfiguration:
+    weighted = bool(book.routing.additional_version_weights)
+    return AliasConfiguration(
+        alias_arn=place.function_arn(name, alias),
+        name=alias,
+        function_version=book.function_version,
+        description=book.description,
+        revision_id=book.revision_id,
+        routing_config=book.routing if weighted else None,
+    )

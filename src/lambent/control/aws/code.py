@@ -1,0 +1,98 @@
+"""Uploaded code: a zip in base64, or, as an extension, a folder of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+from pathlib import Path
+from typing import Final, Protocol
+
+from lambent.control.aws.state import CodeBook
+from lambent.core.errors import CallerFault, NotFound, PayloadTooLarge
+from lambent.storage.base import ArtifactFacts, Artifacts
+from lambent.wire.aws.faults import Fault, bad_parameter
+
+UNZIPPED_BYTES_MAX: Final = 262_144_000
+# As the bucket: the key is then the path of a folder on the server's machine, which is copied.
+FOLDER_BUCKET: Final = "lambent-directory"
+
+
+class Source(Protocol):
+    """Where code comes from, as requests say it."""
+
+    @property
+    def zip_file(self) -> bytes | None: ...
+
+    @property
+    def s3_bucket(self) -> str | None: ...
+
+    @property
+    def s3_key(self) -> str | None: ...
+
+
+class CodeStore:
+    """Keeps code that is uploaded."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts: Final = artifacts
+
+    async def keep(self, source: Source) -> CodeBook:
+        """Unpack and keep it. Raises `Fault` for what cannot be unpacked, is too large or is not there."""
+        if source.zip_file is not None:
+            return await self._zip(source.zip_file)
+        if source.s3_bucket == FOLDER_BUCKET and source.s3_key:
+            return await self._folder(Path(source.s3_key))
+        if source.s3_bucket and source.s3_key:
+            raise bad_parameter(
+                "Error occurred while GetObject. S3 Error Code: NoSuchBucket. S3 Error Message: "
+                "The specified bucket does not exist"
+            )
+        raise bad_parameter("Please provide a source for function code.")
+
+    def folder(self, code: CodeBook) -> Path:
+        """Where it lies unpacked. Raises `NotFound`."""
+        return self._artifacts.path(code.digest)
+
+    async def _zip(self, content: bytes) -> CodeBook:
+        if not content:
+            raise bad_parameter("Uploaded file must be a non-empty zip")
+        facts = await asyncio.to_thread(self._ingest, content)
+        sha256 = base64.b64encode(hashlib.sha256(content).digest()).decode()
+        return CodeBook(sha256=sha256, size_bytes=len(content), digest=facts.digest)
+
+    def _ingest(self, content: bytes) -> ArtifactFacts:
+        try:
+            return self._artifacts.ingest_zip(io.BytesIO(content), size_bytes_max=UNZIPPED_BYTES_MAX)
+        except PayloadTooLarge as error:
+            text = f"Unzipped size must be smaller than {UNZIPPED_BYTES_MAX} bytes"
+            raise bad_parameter(text) from error
+        except CallerFault as error:
+            if error.message == "it holds no files":
+                raise bad_parameter("Uploaded file must be a non-empty zip") from error
+            text = "Could not unzip uploaded file. Please check your file, then try to upload again."
+            raise bad_parameter(text) from error
+
+    async def _folder(self, folder: Path) -> CodeBook:
+        if not folder.is_absolute() or not await asyncio.to_thread(folder.is_dir):
+            raise bad_parameter(
+                "Error occurred while GetObject. S3 Error Code: NoSuchKey. S3 Error Message: "
+                "The specified key does not exist."
+            )
+        try:
+            facts = await asyncio.to_thread(self._artifacts.ingest_tree, folder)
+        except (CallerFault, NotFound) as error:
+            raise bad_parameter(f"The folder {folder} cannot be taken: {error.message}") from error
+        sha256 = base64.b64encode(bytes.fromhex(facts.digest)).decode()
+        return CodeBook(sha256=sha256, size_bytes=facts.size_bytes, digest=facts.digest)
+
+
+def check_no_image(image: str | None) -> None:
+    """Raise `Fault` for a container image: nothing here runs one."""
+    if image is not None:
+        raise Fault(
+            "InvalidParameterValueException",
+            400,
+            "Container images are not run here: give the function's code as a zip",
+        )

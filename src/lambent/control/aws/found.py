@@ -1,0 +1,248 @@
+"""Functions and their versions as they are found, and as AWS's clients see them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import platform
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from lambent.control.aws.books import Books
+from lambent.control.aws.state import AliasBook, CodeBook, FunctionBook, Kind, VersionBook
+from lambent.core.errors import NotFound
+from lambent.core.spec import MIB, DeploymentSpec
+from lambent.core.spec import Kind as DeploymentKind
+from lambent.storage.base import Artifacts, Deployment, Deployments, Revision
+from lambent.wire.aws.faults import Fault, not_found
+from lambent.wire.aws.functions import (
+    EnvironmentResponse,
+    FunctionConfiguration,
+    ImageConfigResponse,
+    LayerReference,
+    RuntimeVersionConfig,
+    SnapStartResponse,
+)
+from lambent.wire.aws.names import LATEST, FunctionName, Place
+from lambent.wire.aws.shapes import EphemeralStorage, LoggingConfig, TracingConfig
+
+ROLE: Final = "arn:aws:iam::{account}:role/lambent"
+BUILD: Final = hashlib.sha256(platform.python_version().encode()).hexdigest()
+OWN_RUNTIME: Final = "python" + ".".join(platform.python_version_tuple()[:2])
+
+
+class Function(msgspec.Struct, frozen=True, kw_only=True):
+    """A function or one version of it. `deployment` is its own, whichever version this is."""
+
+    deployment: Deployment
+    revision: Revision
+    book: FunctionBook
+    version: str = LATEST
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.deployment.name
+
+    @property
+    def spec(self) -> DeploymentSpec:
+        """How it runs."""
+        return self.revision.spec
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What is told of a function that is made or changed. Nothing is told in lists."""
+
+    state: str | None = "Active"
+    state_reason: str | None = None
+    state_reason_code: str | None = None
+    last_update_status: str | None = "Successful"
+    last_update_status_reason: str | None = None
+
+
+UNTOLD: Final = Status(state=None, last_update_status=None)
+READY: Final = Status()
+PENDING: Final = Status(
+    state="Pending",
+    state_reason="The function is being created.",
+    state_reason_code="Creating",
+    last_update_status=None,
+)
+UPDATING: Final = Status(
+    last_update_status="InProgress", last_update_status_reason="The function is being created."
+)
+
+
+class Finder:
+    """Looks functions up."""
+
+    def __init__(self, store: Deployments, books: Books, artifacts: Artifacts) -> None:
+        self._store: Final = store
+        self._books: Final = books
+        self._artifacts: Final = artifacts
+
+    async def find(self, project: str, name: str) -> Function | None:
+        """The function of that name as it is now, or None. A job is none."""
+        deployment = await asyncio.to_thread(self._store.find, project, name)
+        if deployment is None:
+            return None
+        book = await self._books.find(FunctionBook, project, Kind.FUNCTION, name)
+        return await asyncio.to_thread(self._latest, deployment, book)
+
+    async def function(self, project: str, place: Place, name: FunctionName) -> Function:
+        """The same, where it must be there. Raises `Fault`."""
+        found = await self.find(project, name.name)
+        if found is None:
+            raise not_found(place.function_arn(name.name, name.qualifier))
+        return found
+
+    async def version(self, project: str, place: Place, name: FunctionName) -> Function:
+        """What a name with its qualifier stands for: $LATEST, a version, or an alias' version.
+
+        Raises `Fault`.
+        """
+        found = await self.function(project, place, name)
+        if name.qualifier in ("", LATEST):
+            return found
+        versions = await self.versions(found)
+        wanted = name.qualifier
+        if not wanted.isdecimal():
+            wanted = await self.alias_version(project, place, name)
+        if wanted == LATEST:
+            return found
+        if wanted not in versions:
+            raise not_found(place.function_arn(name.name, name.qualifier))
+        return versions[wanted]
+
+    async def alias_version(self, project: str, place: Place, name: FunctionName) -> str:
+        """The version that an alias stands for. Raises `Fault`."""
+        alias = await self._books.find(AliasBook, project, Kind.ALIAS, name.name, name.qualifier)
+        if alias is None:
+            raise cannot_find_alias(place.function_arn(name.name, name.qualifier))
+        return alias.function_version
+
+    async def versions(self, function: Function) -> Mapping[str, Function]:
+        """The published versions by their numbers, in order."""
+        project, name = function.deployment.project, function.name
+        books = await self._books.all(VersionBook, project, Kind.VERSION, name)
+        return await asyncio.to_thread(self._versions, function.deployment, books)
+
+    async def all(self, project: str) -> Sequence[Function]:
+        """Every function of a project, by name."""
+        books = await self._books.of_kind(FunctionBook, project, Kind.FUNCTION)
+        return await asyncio.to_thread(self._all, project, books)
+
+    def _all(self, project: str, books: Mapping[tuple[str, str], FunctionBook]) -> Sequence[Function]:
+        found = (self._latest(one, books.get((one.name, ""))) for one in self._store.all(project))
+        return sorted((one for one in found if one is not None), key=lambda one: one.name)
+
+    def _latest(self, deployment: Deployment, book: FunctionBook | None) -> Function | None:
+        revision = self._store.revision(deployment.active_revision)
+        if revision.spec.kind is DeploymentKind.JOB:
+            return None
+        return Function(deployment=deployment, revision=revision, book=self._fitting(book, revision))
+
+    def _versions(self, deployment: Deployment, books: Mapping[str, VersionBook]) -> Mapping[str, Function]:
+        found: dict[str, Function] = {}
+        for number in sorted(books, key=int):
+            try:
+                revision = self._store.revision(books[number].revision)
+            except NotFound:
+                continue
+            found[number] = Function(
+                deployment=deployment, revision=revision, book=books[number].function, version=number
+            )
+        return found
+
+    def _fitting(self, book: FunctionBook | None, revision: Revision) -> FunctionBook:
+        """The book, corrected where the function was changed by other ways than AWS's API."""
+        spec, digest = revision.spec, revision.code_digest or revision.model_digest
+        if book is not None and book.code.digest == digest:
+            return book
+        code = CodeBook(
+            sha256=base64.b64encode(hashlib.sha256(revision.id.encode()).digest()).decode(),
+            size_bytes=self._artifacts.size_bytes(digest) if digest else 0,
+            digest=digest,
+        )
+        own = FunctionBook(
+            role=ROLE.format(account=Place().account),
+            runtime=OWN_RUNTIME,
+            handler=spec.entrypoint.replace(":", ".") or spec.adapter or "model",
+            code=code,
+            revision_id=str(uuid.uuid5(uuid.NAMESPACE_OID, revision.id)),
+            modified_unix_ms=revision.created_unix_ms,
+        )
+        if book is None:
+            return own
+        return msgspec.structs.replace(
+            book, handler=own.handler, code=code, revision_id=own.revision_id,
+            modified_unix_ms=own.modified_unix_ms,
+        )  # fmt: skip
+
+
+def described(function: Function, place: Place, status: Status) -> FunctionConfiguration:
+    """A function as AWS's clients see it."""
+    spec, book = function.spec, function.book
+    settings = book.settings
+    snap_start = settings.snap_start.apply_on if settings.snap_start else None
+    return FunctionConfiguration(
+        function_name=function.name,
+        function_arn=place.function_arn(
+            function.name, "" if function.version == LATEST else function.version
+        ),
+        runtime=book.runtime,
+        role=book.role,
+        handler=book.handler,
+        code_size=book.code.size_bytes,
+        description=spec.description[:256],
+        timeout=max(1, min(5400, round(spec.timeout_s))),
+        memory_size=max(128, min(32_768, spec.memory_bytes // MIB)),
+        last_modified=aws_time(book.modified_unix_ms),
+        code_sha256=book.code.sha256,
+        version=function.version,
+        tracing_config=settings.tracing_config or TracingConfig(mode="PassThrough"),
+        revision_id=book.revision_id,
+        package_type="Zip",
+        architectures=settings.architectures or ["x86_64"],
+        ephemeral_storage=settings.ephemeral_storage or EphemeralStorage(size=512),
+        snap_start=SnapStartResponse(apply_on=snap_start or "None", optimization_status="Off"),
+        runtime_version_config=RuntimeVersionConfig(
+            runtime_version_arn=f"arn:aws:lambda:{place.region}::runtime:{BUILD}"
+        ),
+        logging_config=_logging(settings.logging_config, function.name),
+        environment=EnvironmentResponse(variables=spec.env) if spec.env else None,
+        vpc_config=settings.vpc_config,
+        dead_letter_config=settings.dead_letter_config,
+        kms_key_arn=settings.kms_key_arn or None,
+        layers=[LayerReference(arn=one.arn, code_size=one.code_size) for one in book.layers] or None,
+        file_system_configs=settings.file_system_configs or None,
+        image_config_response=(
+            ImageConfigResponse(image_config=settings.image_config) if settings.image_config else None
+        ),
+        **msgspec.structs.asdict(status),
+    )
+
+
+def aws_time(unix_ms: int) -> str:
+    """A time as AWS Lambda writes it."""
+    moment = datetime.fromtimestamp(unix_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "+0000")
+
+
+def cannot_find_alias(arn: str) -> Fault:
+    """No alias of this ARN."""
+    return Fault("ResourceNotFoundException", 404, f"Cannot find alias arn: {arn}", key="Message")
+
+
+def _logging(asked: LoggingConfig | None, name: str) -> LoggingConfig:
+    asked = asked or LoggingConfig()
+    return msgspec.structs.replace(
+        asked,
+        log_format=asked.log_format or "Text",
+        log_group=asked.log_group or f"/aws/lambda/{name}",
+    )

@@ -1,0 +1,228 @@
+"""CreateFunction and what reads, changes and deletes functions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from lambent.clock import Clock
+from lambent.control.aws.calls import named
+from lambent.control.aws.code import CodeStore, check_no_image
+from lambent.control.aws.found import READY, UNTOLD, Finder, Function, described
+from lambent.control.aws.layers_used import LayersUsed
+from lambent.control.aws.making import Maker, new_revision_id
+from lambent.control.aws.publishing import Publishing
+from lambent.control.aws.specs import changed, fresh, grounded
+from lambent.control.aws.state import FunctionBook
+from lambent.control.deployments import Deployments
+from lambent.core.invocation import Role
+from lambent.core.spec import DeploymentSpec
+from lambent.wire.aws.control import Answer, Call, ControlOperation
+from lambent.wire.aws.faults import bad_parameter, conflict
+from lambent.wire.aws.function_requests import (
+    CreateFunctionRequest,
+    UpdateCodeRequest,
+    UpdateConfigurationRequest,
+)
+from lambent.wire.aws.functions import (
+    Concurrency,
+    FunctionConfiguration,
+    GetFunctionResponse,
+    ListFunctionsResponse,
+    Settings,
+)
+from lambent.wire.aws.names import LATEST, FunctionName, read_name
+from lambent.wire.aws.reading import Query, page, read
+from lambent.wire.aws.shapes import CodeLocation
+
+FUNCTIONS: Final = "/2015-03-31/functions"
+ONE: Final = f"{FUNCTIONS}/{{FunctionName}}"
+# Of a request with a zip in base64, as AWS says it.
+UPLOAD_BYTES_MAX: Final = 70_167_211
+NO_ZIP_FIELDS: Final = (
+    "Runtime and Handler are mandatory parameters for functions created with deployment packages."
+)
+PAGE_MAX: Final = 50
+
+
+class FunctionVerbs:
+    """Functions, but for their versions."""
+
+    def __init__(
+        self,
+        *,
+        finder: Finder,
+        maker: Maker,
+        code: CodeStore,
+        layers: LayersUsed,
+        publishing: Publishing,
+        deployments: Deployments,
+        clock: Clock,
+    ) -> None:
+        self._finder: Final = finder
+        self._maker: Final = maker
+        self._code: Final = code
+        self._layers: Final = layers
+        self._publishing: Final = publishing
+        self._deployments: Final = deployments
+        self._clock: Final = clock
+
+    def operations(self) -> Iterator[ControlOperation]:
+        """What AWS calls them."""
+        for name, method, path, run in (
+            ("GetFunction", "GET", ONE, self._get),
+            ("GetFunctionConfiguration", "GET", f"{ONE}/configuration", self._get_configuration),
+            ("UpdateFunctionConfiguration", "PUT", f"{ONE}/configuration", self._update_configuration),
+            ("DeleteFunction", "DELETE", ONE, self._delete),
+            ("ListFunctions", "GET", FUNCTIONS, self._list),
+        ):
+            yield ControlOperation(name=name, method=method, path=path, run=run)
+        for name, method, path, run in (
+            ("CreateFunction", "POST", FUNCTIONS, self._create),
+            ("UpdateFunctionCode", "PUT", f"{ONE}/code", self._update_code),
+        ):
+            yield ControlOperation(
+                name=name, method=method, path=path, run=run, request_bytes_max=UPLOAD_BYTES_MAX
+            )
+
+    async def _create(self, call: Call) -> Answer:
+        call.principal.require(Role.DEPLOY)
+        request = read(call.body, CreateFunctionRequest)
+        name = read_name(request.function_name, "")
+        check_no_image(request.code.image_uri)
+        if request.package_type == "Image":
+            check_no_image("")
+        if request.runtime is None or request.handler is None:
+            raise bad_parameter(NO_ZIP_FIELDS)
+        project = call.principal.project
+        spec = changed(fresh(name.name), request)
+        layers = await self._layers.resolve(project, call.place, request.layers or ())
+        book = FunctionBook(
+            role=request.role,
+            runtime=request.runtime,
+            handler=request.handler,
+            code=await self._code.keep(request.code),
+            revision_id=new_revision_id(),
+            modified_unix_ms=self._clock.unix_ms(),
+            settings=_settings(Settings(), request),
+            layers=layers,
+            tags=request.tags or {},
+        )
+        if self._maker.names.busy(project, name.name):
+            raise conflict(f"Function already exist: {name.name}")
+        async with self._maker.names.held(project, [name.name]):
+            made = await self._maker.create(project, await self._grounded(spec, book), book)
+            status = self._maker.status(project, made.name)
+            if request.publish:
+                made = await self._publishing.publish(made, description=None)
+        return Answer(201, described(made, call.place, status))
+
+    async def _update_code(self, call: Call) -> Answer:
+        name, project = named(call, Role.DEPLOY), call.principal.project
+        request = read(call.body, UpdateCodeRequest)
+        check_no_image(request.image_uri)
+        await self._finder.function(project, call.place, name)
+        code = await self._code.keep(request)
+
+        async def change(before: Function) -> tuple[DeploymentSpec, FunctionBook]:
+            settings = before.book.settings
+            if request.architectures:
+                settings = msgspec.structs.replace(settings, architectures=request.architectures)
+            book = msgspec.structs.replace(before.book, code=code, settings=settings)
+            return await self._grounded(msgspec.structs.replace(before.spec, version=LATEST), book), book
+
+        if request.dry_run:
+            before = await self._finder.function(project, call.place, name)
+            _, book = await change(before)
+            return Answer(200, described(msgspec.structs.replace(before, book=book), call.place, READY))
+        made = await self._maker.change(project, call.place, name, change, request.revision_id)
+        status = self._maker.status(project, made.name)
+        if request.publish:
+            async with self._maker.names.held(project, [made.name]):
+                made = await self._publishing.publish(made, description=None)
+        return Answer(200, described(made, call.place, status))
+
+    async def _update_configuration(self, call: Call) -> Answer:
+        name, project = named(call, Role.DEPLOY), call.principal.project
+        request = read(call.body, UpdateConfigurationRequest)
+        layers = None
+        if request.layers is not None:
+            layers = await self._layers.resolve(project, call.place, request.layers)
+
+        async def change(before: Function) -> tuple[DeploymentSpec, FunctionBook]:
+            book = before.book
+            book = msgspec.structs.replace(
+                book,
+                role=request.role or book.role,
+                runtime=request.runtime or book.runtime,
+                handler=request.handler or book.handler,
+                layers=book.layers if layers is None else layers,
+                settings=_settings(book.settings, request),
+            )
+            spec = changed(msgspec.structs.replace(before.spec, version=LATEST), request)
+            return await self._grounded(spec, book), book
+
+        made = await self._maker.change(project, call.place, name, change, request.revision_id)
+        return Answer(200, described(made, call.place, self._maker.status(project, made.name)))
+
+    async def _get(self, call: Call) -> Answer:
+        name = named(call, Role.READ)
+        found = await self._finder.version(call.principal.project, call.place, name)
+        latest = await self._finder.function(call.principal.project, call.place, name)
+        reserved = latest.book.reserved
+        response = GetFunctionResponse(
+            configuration=self._told(call, found),
+            code=CodeLocation(),
+            tags=latest.book.tags or None,
+            concurrency=None if reserved is None else Concurrency(reserved_concurrent_executions=reserved),
+        )
+        return Answer(200, response)
+
+    async def _get_configuration(self, call: Call) -> Answer:
+        name = named(call, Role.READ)
+        found = await self._finder.version(call.principal.project, call.place, name)
+        return Answer(200, self._told(call, found))
+
+    async def _list(self, call: Call) -> Answer:
+        call.principal.require(Role.READ)
+        query = Query(call.query)
+        every = query.word("FunctionVersion", ("ALL",))
+        found: Sequence[Function] = await self._finder.all(call.principal.project)
+        if every:
+            found = [one for each in found for one in (each, *(await self._finder.versions(each)).values())]
+        part, marker = page(found, query, key=_key, most=PAGE_MAX)
+        listed = [described(one, call.place, UNTOLD) for one in part]
+        return Answer(200, ListFunctionsResponse(functions=listed, next_marker=marker))
+
+    async def _delete(self, call: Call) -> Answer:
+        name = named(call, Role.DEPLOY)
+        project = call.principal.project
+        if name.qualifier == LATEST:
+            raise bad_parameter("$LATEST version cannot be deleted without deleting the function.")
+        if name.qualifier and not name.qualifier.isdecimal():
+            raise bad_parameter("Deletion of aliases is not currently supported.")
+        await self._finder.function(project, call.place, FunctionName(name.name))
+        if name.qualifier:
+            await self._publishing.delete(project, call.place, name)
+        else:
+            self._maker.forget(project, name.name)
+            await self._deployments.remove(project, name.name)
+        return Answer(204)
+
+    async def _grounded(self, spec: DeploymentSpec, book: FunctionBook) -> DeploymentSpec:
+        return await asyncio.to_thread(grounded, spec, self._code.folder(book.code), book.layers)
+
+    def _told(self, call: Call, function: Function) -> FunctionConfiguration:
+        return described(function, call.place, self._maker.status(call.principal.project, function.name))
+
+
+def _settings(before: Settings, request: CreateFunctionRequest | UpdateConfigurationRequest) -> Settings:
+    said = {name: getattr(request, name, None) for name in Settings.__struct_fields__}
+    return msgspec.structs.replace(before, **{name: one for name, one in said.items() if one is not None})
+
+
+def _key(function: Function) -> str:
+    return function.name if function.version == LATEST else f"{function.name}:{function.version:>10}"

@@ -1,0 +1,190 @@
+"""Requests of AWS's clients into types, and what does not fit into AWS's words.
+
+msgspec says what is wrong and where; AWS says it in sentences that programs match on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from lambent.wire.aws.faults import Fault
+from lambent.wire.typed import from_json
+
+T = TypeVar("T")
+
+AT: Final = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`\Z")
+STEP: Final = re.compile(r"\.(?P<name>\w+)|\[(?P<place>\d+|\.\.\.)\]")
+NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
+# What msgspec says of a bound, and what AWS does.
+BOUNDS: Final[Sequence[tuple[re.Pattern[str], str]]] = (
+    (re.compile(r"Expected `\w+` >= (.+)"), "Member must have value greater than or equal to {}"),
+    (re.compile(r"Expected `\w+` <= (.+)"), "Member must have value less than or equal to {}"),
+    (re.compile(r"Expected `\w+` of length >= (\d+)"), "Member must have length greater than or equal to {}"),
+    (re.compile(r"Expected `\w+` of length <= (\d+)"), "Member must have length less than or equal to {}"),
+)
+PATTERN: Final = re.compile(r"Expected `str` matching regex (['\"])(?P<pattern>.*)\1", re.DOTALL)
+MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+VALUE_SHOWN_MAX: Final = 1000
+
+
+def read(body: bytes, kind: type[T]) -> T:
+    """The request in a body, which may be empty. Raises `Fault` that says what does not fit."""
+    try:
+        return from_json(body or b"{}", kind)
+    except msgspec.ValidationError as error:
+        raise _misfit(str(error), body, kind) from error
+    except UNREADABLE as error:
+        raise unserialised(f"Could not parse request body into json: {error}") from error
+
+
+def unserialised(what: str) -> Fault:
+    """What is no JSON, or JSON of another type."""
+    return Fault("SerializationException", 400, what)
+
+
+def violated(member: str, value: object, constraint: str) -> Fault:
+    """One value that is outside of its bounds. Also known as `invalid`, for values that are not text."""
+    shown = "null" if value is None else f"'{_shown(value)}'"
+    what = f"Value {shown} at '{member}' failed to satisfy constraint: {constraint}"
+    return Fault("ValidationException", 400, f"1 validation error detected: {what}", extra={})
+
+
+class Query:
+    """The values of a query. What does not fit raises `Fault`."""
+
+    def __init__(self, query: Mapping[str, Sequence[str]]) -> None:
+        self._query: Final = query
+
+    def text(self, name: str, pattern: re.Pattern[str] | None = None) -> str:
+        """A value, empty where there is none."""
+        value = self._query.get(name, ("",))[-1]
+        if value and pattern and not pattern.fullmatch(value):
+            said = f"Member must satisfy regular expression pattern: {pattern.pattern}"
+            raise violated(_camel(name), value, said)
+        return value
+
+    def word(self, name: str, words: Sequence[str]) -> str:
+        """One of a few words, or nothing."""
+        value = self.text(name)
+        if value and value not in words:
+            raise violated(_camel(name), value, _one_of(words))
+        return value
+
+    def number(self, name: str, default: int, *, most: int) -> int:
+        """A whole number from 1 to `most`."""
+        text = self.text(name)
+        if not text:
+            return default
+        if not NUMBER.fullmatch(text):
+            raise unserialised(f"'{text[:100]}' can not be converted to an Integer")
+        number = int(text)
+        if number < 1:
+            raise violated(_camel(name), number, "Member must have value greater than or equal to 1")
+        if number > most:
+            raise violated(_camel(name), number, f"Member must have value less than or equal to {most}")
+        return number
+
+    def all(self, name: str) -> Sequence[str]:
+        """Every value of a name."""
+        return self._query.get(name, ())
+
+
+def page(
+    items: Sequence[T], query: Query, *, key: Callable[[T], str], most: int = 50, asked_most: int = 10_000
+) -> tuple[Sequence[T], str | None]:
+    """The part of `items` that a list operation was asked for, and the marker of the next, if there is one.
+
+    A marker is the key of the last item of the page before: what is made or removed meanwhile moves nothing.
+    """
+    size = min(query.number("MaxItems", most, most=asked_most), most)
+    marker = query.text("Marker")
+    keys = [key(item) for item in items]
+    start = keys.index(marker) + 1 if marker in keys else sum(one <= marker for one in keys)
+    part = items[start : start + size]
+    return part, keys[start + size - 1] if start + size < len(items) else None
+
+
+def _misfit(said: str, body: bytes, kind: type) -> Fault:
+    found = AT.search(said)
+    steps = list(STEP.finditer(found["path"])) if found else []
+    what = said[: found.start()] if found else said
+    try:
+        sent = msgspec.json.decode(body or b"{}")
+    except UNREADABLE as error:  # msgspec stops at the first that does not fit, and reads no further
+        return unserialised(f"Could not parse request body into json: {error}")
+    at = _member(steps)
+    if missing := MISSING.match(what):
+        return violated(_joined(at, missing[1]), None, "Member must not be null")
+    if constraint := _constraint(what, kind, steps):
+        if steps and steps[-1]["place"]:
+            steps = steps[:-1]
+            constraint = f"Member must satisfy constraint: [{constraint}, Member must not be null]"
+        return violated(at, _value(sent, steps), constraint)
+    return unserialised(what.replace("`", "") + (f" at '{at}'" if at else ""))
+
+
+def _constraint(what: str, kind: type, steps: Sequence[re.Match[str]]) -> str:
+    for pattern, text in BOUNDS:
+        if bound := pattern.fullmatch(what):
+            return text.format(bound[1])
+    if wanted := PATTERN.fullmatch(what):
+        pattern_text = wanted["pattern"].encode().decode("unicode_escape")
+        return "Member must satisfy regular expression pattern: " + pattern_text[4:-3]
+    if what.startswith("Invalid enum value"):
+        return _one_of(_words(kind, steps))
+    return ""
+
+
+def _words(kind: Any, steps: Sequence[re.Match[str]]) -> Sequence[str]:
+    """The words of an enum, in their order, found by following a path through the type."""
+    inner = get_args(kind)
+    if get_origin(kind) is Literal:
+        return [str(word) for word in inner]
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        names = {field.encode_name: field.name for field in msgspec.structs.fields(kind)}
+        name = names.get(steps[0]["name"] or "") if steps else None
+        return _words(get_type_hints(kind)[name], steps[1:]) if name else ()
+    if steps and get_origin(kind) in (list, dict):
+        return _words(inner[-1], steps[1:])
+    return next((words for one in inner if (words := _words(one, steps))), ())
+
+
+def _value(value: Any, steps: Sequence[re.Match[str]]) -> object:
+    for step in steps:
+        if step["name"] and isinstance(value, dict):
+            value = value.get(step["name"])
+        elif step["place"] and step["place"] != "..." and isinstance(value, list):
+            value = value[int(step["place"])]
+    return value
+
+
+def _member(steps: Sequence[re.Match[str]]) -> str:
+    return ".".join(_camel(step["name"]) for step in steps if step["name"])
+
+
+def _joined(above: str, name: str) -> str:
+    return f"{above}.{_camel(name)}" if above else _camel(name)
+
+
+def _camel(name: str) -> str:
+    return name[:1].lower() + name[1:]
+
+
+def _one_of(words: Sequence[str]) -> str:
+    return f"Member must satisfy enum value set: [{', '.join(words)}]"
+
+
+def _shown(value: object) -> str:
+    match value:
+        case list():
+            text = f"[{', '.join(_shown(one) for one in value)}]"
+        case dict():
+            text = "{" + ", ".join(f"{key}={_shown(one)}" for key, one in value.items()) + "}"
+        case _:
+            text = str(value)
+    return text[:VALUE_SHOWN_MAX]
