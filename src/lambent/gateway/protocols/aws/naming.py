@@ -18,7 +18,9 @@ def route_of(routes: Routes, asked: Asked, function: FunctionName) -> Route:
     if routes.get(asked.principal.project, function.name) is None:
         raise not_found(arn)
     route = routes.invocable(asked.principal.project, function.name)
-    if function.qualifier in ("", LATEST, str(route.plan.number)):
+    # What AWS's operations made has versions that were published; anything else is known by its number.
+    own = route.spec.version or str(route.plan.number)
+    if function.qualifier in ("", LATEST, own):
         return route
     if routes.split(route.project, route.name, function.qualifier) is None:
         raise not_found(arn)
