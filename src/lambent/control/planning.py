@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -154,15 +155,18 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         socket_idle_s=spec.socket_idle_s,
         function_arn=Place().function_arn(spec.name, "" if spec.version in ("", LATEST) else spec.version),
         log_group=f"/aws/lambda/{spec.name}",
-        log_stream=f"{made:%Y/%m/%d}/[{spec.version or revision.number}]{revision.id}",
+        # A worker adds its own 12 digits, and there are 32, as on AWS.
+        log_stream=f"{made:%Y/%m/%d}/[{spec.version or revision.number}]{_digits(revision.id)}",
     )
+
+
+def _digits(revision: str) -> str:
+    return hashlib.sha256(revision.encode()).hexdigest()[:20]
 
 
 def _runtime(spec: DeploymentSpec) -> Runtime:
     if spec.runtime is not Program.NATIVE:
         return Runtime.RUNTIME_API
-    if spec.interface is Interface.SAGEMAKER:
-        return Runtime.SAGEMAKER
     if spec.interface is Interface.SAGEMAKER:
         return Runtime.SAGEMAKER
     return RUNTIMES[spec.kind] if spec.interface is Interface.EVENT else Runtime.ASGI

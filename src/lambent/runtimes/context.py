@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Final
@@ -16,6 +17,11 @@ from lambent.wire.process import RevisionPlan
 from lambent.wire.typed import from_json
 
 REGION: Final = "us-east-1"
+SHOWN: Final = (
+    "aws_request_id", "log_group_name", "log_stream_name", "function_name", "memory_limit_in_mb",
+    "function_version", "invoked_function_arn", "client_context", "identity",
+)  # fmt: skip
+LOG_STREAM: Final = "AWS_LAMBDA_LOG_STREAM_NAME"
 LATEST: Final = "$LATEST"
 
 
@@ -56,11 +62,16 @@ class LambdaContext:
         self.invoked_function_arn = called.arn if called else plan.function_arn
         self.memory_limit_in_mb = _memory_mb(plan)
         self.log_group_name = plan.log_group
-        self.log_stream_name = plan.log_stream
         self.client_context = _client_context(call.client_context)
         self.identity = Identity()
+        self._log_stream = plan.log_stream
         self._clock = clock
         self._deadline_s = clock.now_s() + call.remaining_ms / 1e3
+
+    @property
+    def log_stream_name(self) -> str:
+        """What this worker prints is called so; its template did not know it yet."""
+        return os.environ.get(LOG_STREAM) or self._log_stream
 
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until the invocation times out, 0 when they are over."""
@@ -71,7 +82,7 @@ class LambdaContext:
         sys.stdout.write(str(message))
 
     def __repr__(self) -> str:
-        shown = (f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))
+        shown = (f"{name}={getattr(self, name)!r}" for name in SHOWN)
         return f"LambdaContext([{','.join(shown)}])"
 
 
@@ -85,7 +96,7 @@ def environment(plan: RevisionPlan) -> Mapping[str, str]:
         "AWS_LAMBDA_FUNCTION_VERSION": _version(plan),
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "AWS_LAMBDA_LOG_GROUP_NAME": plan.log_group,
-        "AWS_LAMBDA_LOG_STREAM_NAME": plan.log_stream,
+        LOG_STREAM: plan.log_stream,
         "AWS_REGION": REGION,
         "LAMBDA_TASK_ROOT": plan.code_dir,
         "_HANDLER": plan.entrypoint,

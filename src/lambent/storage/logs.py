@@ -19,12 +19,13 @@ from lambent.core.spec import NAME
 from lambent.storage.logs_file import LogFile, Snapshot, old_file
 from lambent.storage.logs_lines import LineJoiner
 from lambent.storage.logs_reader import Reader
-from lambent.wire.process import RevisionPlan
+from lambent.wire.process import RevisionPlan, log_stream_of
 
 FILE_BYTES_MAX: Final = 8 << 20
 FILES_OPEN_MAX: Final = 64
 # Workers with a line begun. Of one more, the line that has waited longest is ended where it is.
 UNFINISHED_MAX: Final = 256
+STREAMS_MAX: Final = 10_000  # workers whose part of a log has its proper name
 LINES_MAX: Final = 10_000
 
 Key = tuple[str, str]  # project, deployment
@@ -41,6 +42,7 @@ class DeploymentLogs:
         self._files: Final[OrderedDict[Key, LogFile]] = OrderedDict()
         self._joiners: Final[OrderedDict[tuple[Key, str], LineJoiner]] = OrderedDict()
         self._readers: Final[defaultdict[Key, list[Reader]]] = defaultdict(list)
+        self._streams: Final[OrderedDict[tuple[Key, str], str]] = OrderedDict()
         self._lost_lines = 0
 
     @property
@@ -55,6 +57,7 @@ class DeploymentLogs:
         """
         key = (plan.project, plan.deployment)
         with self._lock:
+            self._name(key, worker_id, plan)
             joiner = self._joiners.pop((key, worker_id), None) or LineJoiner()
             self._keep(key, worker_id, joiner.feed(chunk) if chunk else joiner.end())
             if joiner.has_rest:
@@ -67,6 +70,7 @@ class DeploymentLogs:
         """Whole lines of ours among those that a worker printed; they end the one that it has begun."""
         key = (plan.project, plan.deployment)
         with self._lock:
+            self._name(key, worker_id, plan)
             joiner = self._joiners.pop((key, worker_id), None)
             begun = joiner.end() if joiner is not None else []
             self._keep(key, worker_id, [*begun, *lines] if begun else lines)
@@ -86,6 +90,29 @@ class DeploymentLogs:
             ]
         with snapshot:
             return [*snapshot.last_lines(count), *unfinished][-count:]
+
+    def since(self, project: str, name: str, stamp: str = "") -> list[str]:
+        """Every finished line that begins with `stamp` or what sorts after it, oldest first. Blocks."""
+        key = (project, name)
+        if not _known(key):
+            return []
+        with self._lock:
+            snapshot = Snapshot(self._path(key))
+        with snapshot:
+            return snapshot.lines_since(stamp)
+
+    def size_bytes(self, project: str, name: str) -> int:
+        """What a deployment's log takes on disk."""
+        key = (project, name)
+        if not _known(key):
+            return 0
+        with Snapshot(self._path(key)) as snapshot:
+            return snapshot.size_bytes()
+
+    def streams(self, project: str, name: str) -> dict[str, str]:
+        """What AWS's clients call what each worker printed, as far as this server saw them."""
+        with self._lock:
+            return {worker: name_ for (of, worker), name_ in self._streams.items() if of == (project, name)}
 
     async def follow(self, project: str, name: str, from_lines: int) -> AsyncGenerator[str, None]:
         """The last `from_lines` lines, then each line when it is printed, until the log is removed.
@@ -144,6 +171,12 @@ class DeploymentLogs:
             for readers in self._readers.values():
                 for reader in readers:
                     reader.end()
+
+    def _name(self, key: Key, worker_id: str, plan: RevisionPlan) -> None:
+        if (key, worker_id) not in self._streams and plan.log_stream:
+            self._streams[key, worker_id] = log_stream_of(plan, worker_id)
+            if len(self._streams) > STREAMS_MAX:
+                self._streams.popitem(last=False)
 
     def _keep(self, key: Key, worker_id: str, lines: Sequence[str]) -> None:
         if not lines:

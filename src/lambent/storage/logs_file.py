@@ -71,12 +71,37 @@ class Snapshot:
         text = b"".join(reversed(blocks)).decode("utf-8", errors="replace")
         return text.split("\n")[:-1][-count:] if count > 0 else []
 
+    def lines_since(self, stamp: str) -> list[str]:
+        """Every line from the first that begins with `stamp` or what sorts after it; all for an empty one."""
+        blocks: list[bytes] = []
+        first = stamp.encode()
+        for file, size_bytes in self._files:
+            end = size_bytes
+            while end > 0 and not _reaches(blocks, first):
+                start = max(0, end - BLOCK_BYTES)
+                blocks.append(os.pread(file, end - start, start))
+                end = start
+        lines = b"".join(reversed(blocks)).decode("utf-8", errors="replace").split("\n")[:-1]
+        return [line for line in lines if line >= stamp]
+
+    def size_bytes(self) -> int:
+        """What it takes on disk."""
+        return sum(size_bytes for _, size_bytes in self._files)
+
     def __enter__(self) -> Snapshot:
         return self
 
     def __exit__(self, *_: object) -> None:
         for file, _size in self._files:
             os.close(file)
+
+
+def _reaches(blocks: list[bytes], first: bytes) -> bool:
+    """Whether the block that was read last has a line from before `first`: those before it are, too."""
+    if not blocks or not first:
+        return False
+    _, newline, line = blocks[-1].partition(b"\n")
+    return bool(newline) and line[: len(first)] < first
 
 
 def old_file(path: Path) -> Path:

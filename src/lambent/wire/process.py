@@ -96,6 +96,16 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     log_stream: str = ""
 
 
+def log_stream_of(plan: RevisionPlan, worker: str) -> str:
+    """What AWS's clients call the part of a log that one worker prints, and user code hears of."""
+    return plan.log_stream + worker_mark(worker) if plan.log_stream else ""
+
+
+def worker_mark(name: str) -> str:
+    """What a worker's id and the name of its stream have in common: the end of both."""
+    return name[-12:]
+
+
 class Fork(msgspec.Struct, frozen=True, tag="fork"):
     """Server → template: fork a child. A template that has not loaded `plan` leaves that to the child."""
 

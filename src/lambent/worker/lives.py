@@ -16,11 +16,12 @@ import msgspec
 from lambent.clock import Clock
 from lambent.runtimes import threads
 from lambent.runtimes.base import Concurrent, Loading, Servable, load
+from lambent.runtimes.context import LOG_STREAM
 from lambent.runtimes.faults import as_text, function_error
 from lambent.runtimes.forked import leave_if_forked
 from lambent.runtimes.outputs import flush
 from lambent.wire.frames import Hello, LoadError
-from lambent.wire.process import CANCEL_SIGNAL, ONE_SHOT, ChildRole, Failed, Ready
+from lambent.wire.process import CANCEL_SIGNAL, ONE_SHOT, ChildRole, Failed, Ready, log_stream_of
 from lambent.worker import forksafety, sandbox
 from lambent.worker.channel import Channel
 from lambent.worker.loop import Loop
@@ -162,9 +163,11 @@ def _restored(birth: Birth, loading: Loading) -> Servable:
     """What the template loaded, made this worker's own; or loaded here, where the template could not."""
     with loading.part("restore"):
         birth.loaded.renewal.renew()
+        if birth.servable is None:
+            sandbox.enter(birth.plan)
+        os.environ[LOG_STREAM] = log_stream_of(birth.plan, birth.name)
         if birth.servable is not None:
             return birth.servable
-        sandbox.enter(birth.plan)
     servable = load(birth.plan, loading)
     gc.freeze()  # what lives as long as the worker need not be looked at by each collection
     return servable

@@ -31,6 +31,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     """A fresh fork, as it finds itself. `endpoint_fd` is its control socket or its stream, by its role."""
 
     role: ChildRole
+    name: str
     plan: RevisionPlan
     endpoint_fd: int
     log_fd: int
@@ -106,6 +107,7 @@ class Template:
         endpoint_fd, log_fd = order.fds
         return Birth(
             role=order.message.role,
+            name=order.message.child,
             plan=order.message.plan,
             endpoint_fd=endpoint_fd,
             log_fd=log_fd,

@@ -88,6 +88,7 @@ def test_the_context_is_lambdas(serve: Serve) -> None:
     seen = worker.value([*names, "log_group_name", "log_stream_name", "client_context"], remaining_ms=2500.0)
     assert 0 < seen.pop("left") <= 2500
     assert seen.pop("shown").startswith("LambdaContext([aws_request_id='11111111-")
+    assert seen.pop("log_stream_name").startswith("2026/12/01/[3]abc")
     assert seen == {
         "aws_request_id": "11111111-2222-4333-8444-555555555555",
         "function_name": "hello",
@@ -95,7 +96,6 @@ def test_the_context_is_lambdas(serve: Serve) -> None:
         "invoked_function_arn": "arn:aws:lambda:us-east-1:000000000000:function:hello",
         "memory_limit_in_mb": "256",
         "log_group_name": "/aws/lambda/hello",
-        "log_stream_name": "2026/12/01/[3]abc",
         "client_context": None,
     }
     assert worker.log.text() == "to the log"

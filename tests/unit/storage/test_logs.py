@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import given
 
@@ -367,3 +368,31 @@ def logs_file(logs: DeploymentLogs) -> Path:
 
 def logs_readers(logs: DeploymentLogs) -> int:
     return sum(map(len, logs._readers.values()))  # noqa: SLF001  # nobody else can see that one is left over
+
+
+def test_lines_from_a_time_on(tmp_path: Path, clock: ManualClock) -> None:
+    logs = DeploymentLogs(tmp_path / "logs", clock, file_bytes_max=200_000)
+    for number in range(5000):  # it turns over in the middle, and is longer than a block
+        logs.write(plan(), "w-000000000001", f"line {number}\n".encode())
+        clock.advance(0.001)
+    everything = logs.since("default", "hello")
+    assert texts(everything)[-1] == "line 4999"
+    for number in (len(everything) - 1, len(everything) // 2, 1, 0):
+        line = everything[number]
+        assert logs.since("default", "hello", line[:23])[0] == line
+    assert logs.since("default", "hello", "9") == []
+    assert logs.since("default", "nobody") == []
+    assert logs.size_bytes("default", "hello") > 200_000
+
+
+def test_our_own_lines_end_what_a_worker_has_begun(logs: DeploymentLogs) -> None:
+    logs.write(plan(), "w1", b"begun")
+    logs.say(plan(), "w1", ["END", "REPORT"])
+    logs.write(plan(), "w1", b"next\n")
+    assert texts(logs.tail("default", "hello", 10)) == ["begun", "END", "REPORT", "next"]
+
+
+def test_a_workers_part_has_the_name_that_it_is_told(logs: DeploymentLogs) -> None:
+    named = msgspec.structs.replace(plan(), log_stream="2026/11/23/[3]abc")
+    logs.write(named, "w-0123456789ab", b"x\n")
+    assert logs.streams("default", "hello") == {"w-0123456789ab": "2026/11/23/[3]abc0123456789ab"}

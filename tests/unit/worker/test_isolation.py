@@ -126,7 +126,6 @@ def test_the_surroundings_are_the_revisions(serve: Serve, tmp_path: Path) -> Non
         "AWS_LAMBDA_FUNCTION_VERSION": "3",
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/hello",
-        "AWS_LAMBDA_LOG_STREAM_NAME": "2026/12/01/[3]abc",
         "AWS_REGION": "eu-west-1",
         "LAMBDA_TASK_ROOT": code,
         "MODE": "test",
