@@ -7,6 +7,9 @@ queue, the oldest may be refused instead (early drop: Nexus, SOSP'19, section 6.
 foretold, and a refusal is better than a late answer: Clockwork, OSDI'20). Without it the oldest, who are
 always nearly too late, keep the batches small, and a model whose cost is that of a batch and not of its rows
 collapses (docs/decisions/0017).
+
+A worker that is about to be free is sent its next batch a little before, so that it need not stand idle while
+its answer and what follows are on their way.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from lambent.core.latency import KNOTS, STALE_BATCHES, TRIES, LatencyTable, Late
 
 GAIN_MIN: Final = 1.02  # a larger batch must get so much more done in a second than a smaller one
 WAIT_S_MIN: Final = 0.001  # a refusal may be so much late: who asks again at once would never end
+ASIDE_SHARE: Final = 0.25  # of the target, that each part of `Aside` counts at most: more, and all seem late
+COMFORT: Final = (0.3, 0.15)  # of the target: what is refused anyway had better be who is nearly late
 HOPE: Final = 1.1  # a size that was hardly tried may be so many times better than it looks
 
 
@@ -76,10 +81,31 @@ class Reason(StrEnum):
     EMPTY = "empty"  # nothing waits, or nothing that anybody still wants
 
 
+class Aside(msgspec.Struct, frozen=True, kw_only=True):
+    """What passes beside the runs, in seconds.
+
+    `hop_s` is the way to an idle worker and back: so much sooner a busy one may be sent its next batch.
+    `tell_s` passes from a worker's answer until the last of its callers has his own.
+    """
+
+    hop_s: float = 0.0
+    tell_s: float = 0.0
+
+    def within(self, target_s: float | None) -> Aside:
+        """No more of either than leaves room for a run."""
+        most_s = ASIDE_SHARE * target_s if target_s is not None else inf
+        if self.hop_s <= most_s and self.tell_s <= most_s:
+            return self
+        return Aside(hop_s=min(self.hop_s, most_s), tell_s=min(self.tell_s, most_s))
+
+
+NOTHING: Final = Aside()
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The places in `waiting` to send now as one batch and those to refuse, both ascending, and why.
 
-    After a batch has been sent, ask again at once: there may be another worker. Else ask again when something
+    Where no worker is idle, the batch is for the one that will be free first, to be run next. After a batch has been sent, ask again at once: there may be another worker. Else ask again when something
     arrives or ends, and after `wait_s` at the latest, unless it is `None`.
     """
 
@@ -96,25 +122,31 @@ def due(
     *,
     idle_workers: int,
     busy_until_s: Sequence[float] = (),
+    aside: Aside = NOTHING,
     now_s: float,
 ) -> Decision:
     """What to do with those who wait, in the order of their arrival. Linear in their number.
 
-    `busy_until_s` says of each worker that runs a batch when it will probably have ended.
+    `busy_until_s` says of each worker that runs something when the answer to all of it will probably be here.
     """
     if not waiting:
         return Decision(reason=Reason.EMPTY)
-    soonest_s = max(now_s, min(busy_until_s, default=now_s))
-    lane, late = _sift(waiting, tables, policy, now_s if idle_workers else soonest_s)
-    if lane is None and idle_workers:
+    aside = aside.within(policy.latency_target_s)
+    free_s = sorted([max(now_s, until_s) for until_s in busy_until_s])
+    free_s[:0] = [now_s + aside.hop_s] * idle_workers
+    # Until then nothing is decided: who comes meanwhile may go along.
+    rest_s = 0.0 if idle_workers else free_s[0] - aside.hop_s - now_s if free_s and aside.hop_s else inf
+    start_s = (free_s[0] if free_s else now_s) + aside.tell_s
+    lane, late = _sift(waiting, tables, policy, start_s)
+    if lane is None and rest_s <= 0:
         return _late_batch(waiting, tables, policy, now_s)
-    if lane is None or not (idle_workers or busy_until_s):
+    if lane is None or not free_s:
         # To refuse them would help nobody, and a deployment that wakes is not overloaded.
         late = [place for place in late if waiting[place].deadline_s <= now_s]
-    if lane is None or not idle_workers:
-        return Decision(drop=late, wait_s=_patience_s(lane, now_s), reason=Reason.BUSY)
-    lane.start_s = now_s
-    lane.next_s = now_s if idle_workers > 1 else soonest_s if busy_until_s else inf
+    if lane is None or rest_s > 0:
+        return Decision(drop=late, wait_s=_wait_s(lane, rest_s, aside.tell_s, now_s), reason=Reason.BUSY)
+    lane.start_s = start_s
+    lane.next_s = free_s[1] + aside.tell_s if len(free_s) > 1 else inf
     taken, reason = _batch(lane, policy)
     if isinstance(taken, range):
         take = lane.places[taken.start : taken.stop]
@@ -247,11 +279,11 @@ def _first(upto: Sequence[int], rows: int) -> int:
     return max(1, bisect_right(upto, rows) - 1)
 
 
-def _patience_s(lane: _Lane | None, now_s: float) -> float | None:
-    """How long until the first of them can no longer be in time, even alone."""
-    if lane is None:
-        return None
-    left_s = min(lane.dues_s) - lane.table.mid_s(1) - now_s
+def _wait_s(lane: _Lane | None, rest_s: float, tell_s: float, now_s: float) -> float | None:
+    """Until a worker may be sent more, or the first of them can no longer be in time, even alone."""
+    left_s = rest_s
+    if lane is not None:
+        left_s = min(left_s, min(lane.dues_s) - lane.table.mid_s(1) - tell_s - now_s)
     return max(WAIT_S_MIN, left_s) if left_s < inf else None
 
 
@@ -270,10 +302,10 @@ def _batch(lane: _Lane, policy: BatchPolicy) -> tuple[Sequence[int], Reason]:
     if rows >= wanted:
         reason = Reason.BEST if rows < limit else Reason.ALL if rows == waiting_rows else Reason.FULL
         return range(count), reason
-    if instead := _without_the_oldest(lane, rows, wanted):
-        others = lane.packed(instead, wanted)
-        if _in_time(lane, others, wanted) > _in_time(lane, range(count), wanted):
-            return others, Reason.EARLY_DROP
+    if others := _without_the_oldest(lane, rows, wanted):
+        in_time = _in_time(lane, others, wanted)
+        if in_time > _in_time(lane, range(count), wanted):
+            return _in_comfort(lane, policy, others, in_time, wanted), Reason.EARLY_DROP
     return range(count), Reason.TARGET
 
 
@@ -293,6 +325,19 @@ def _without_the_oldest(lane: _Lane, rows: int, wanted: int) -> Sequence[int]:
             if able_rows == size:  # `wanted` is best, and what is nearest to it next
                 break
     return best
+
+
+def _in_comfort(
+    lane: _Lane, policy: BatchPolicy, batch: Sequence[int], in_time: int, wanted: int
+) -> Sequence[int]:
+    """As large a batch of those who have more time, where as many are answered in time: not all goes to plan."""
+    rows, target_s = lane.rows(batch), policy.latency_target_s or 0.0
+    for share in COMFORT:
+        finish_s = lane.start_s + lane.table.tail_s(rows) + share * target_s
+        others = lane.packed(lane.able(0, finish_s), rows)
+        if lane.rows(others) == rows and _in_time(lane, others, wanted) >= in_time:
+            return others
+    return batch
 
 
 def _in_time(lane: _Lane, batch: Sequence[int], wanted: int) -> int:

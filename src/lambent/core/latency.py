@@ -31,6 +31,7 @@ RUN_LENGTH: Final = 9  # batches on one side of their medians that are a change 
 SPEED_RATIO: Final = 1.2  # less than that is left to the walks
 STALE_BATCHES: Final = 400  # a size that was not tried for so many batches is learnt anew
 GROUPS_MAX: Final = 64
+SHORTEST_S: Final = 1e-6  # what is less was not measured
 
 
 class LatencyTable:
@@ -175,6 +176,32 @@ class LatencyTable:
         if not 1 / SPEED_RATIO < factor < SPEED_RATIO:
             self._mids = [value * factor for value in self._mids]
             self._tails = [value * factor for value in self._tails]
+
+
+class Tail:
+    """What nine of ten of some times keep within; 0 until one was seen. Walks as the knots of a table do."""
+
+    __slots__ = ("_seen", "_tail_s")
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._tail_s = 0.0
+
+    @property
+    def tail_s(self) -> float:
+        """Seconds."""
+        return self._tail_s
+
+    def observe(self, took_s: float) -> None:
+        """It took so long once more; times that are no times at all are passed over."""
+        if not SHORTEST_S < took_s < inf:
+            return
+        self._seen += 1
+        if self._seen <= TRIES:
+            self._tail_s = min(self._tail_s or inf, took_s)
+        else:
+            step = max(STEP_MIN, STEP_FIRST / (self._seen - TRIES))
+            self._tail_s *= exp(step * (QUANTILE if took_s > self._tail_s else QUANTILE - 1))
 
 
 class LatencyTables:

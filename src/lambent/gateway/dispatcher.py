@@ -253,14 +253,12 @@ class Dispatcher:
     async def _run_timed(self, lane: Lane, batching: Batching, lease: Lease, arrival: Arrival) -> Outcome:
         """By itself, where others may run together: how long it took is told."""
         invocation = arrival.invocation
-        batching.began(lease, invocation, 1, self._clock.now_s())
-        try:
-            outcome = await self._runner.run(lease, arrival, lane.traffic)
-            if outcome.status is Status.OK and not invocation.more:
-                batching.ended(invocation, 1, outcome.timing.run_ms / 1e3)
-            return outcome
-        finally:
-            batching.over(lease)
+        sent = batching.began(lease, invocation, 1, self._clock.now_s())
+        outcome = await self._runner.run(lease, arrival, lane.traffic)
+        if outcome.status is Status.OK and not invocation.more:
+            run_s = outcome.timing.run_ms / 1e3
+            batching.ended(sent, invocation, 1, run_s=run_s, now_s=self._clock.now_s())
+        return outcome
 
     async def _wait(self, lane: Lane, arrival: Arrival, *, number: int, since_s: float) -> Lease | Seat:
         """Wait as the `number`th that arrived, for as long as the deployment holds, from `since_s` on."""
@@ -280,7 +278,10 @@ class Dispatcher:
         lane.enqueue(turn)
         self._queues.enter(invocation.project)
         try:
-            self._seek(lane)
+            if batching and len(lane.waiters) == 1:
+                self._promote(lane)  # it may go behind what runs, or at a time that must be known
+            else:
+                self._seek(lane)
             return await turn.lease
         except BaseException:
             self._abandon(lane, turn)
@@ -288,6 +289,9 @@ class Dispatcher:
         finally:
             turn.end()
             self._queues.leave(invocation.project)
+            # It holds the error that was raised by it, whose traceback holds this frame: in overload the
+            # collector of cycles would have all of these to find, and everybody would wait for it.
+            del turn
 
     def _expired(self, lane: Lane, turn: Turn) -> None:
         """It has waited for as long as the deployment holds, or until its own deadline."""

@@ -56,7 +56,7 @@ class Together:
             dropped = [waiting[place] for place in decision.drop]
             for turn in dropped:
                 turn.give_up(too_late(lane.route.spec, turn.arrival, now_s=now_s))
-            lease = self._pool.lease(revision) if decision.take else None
+            lease = self._lease(batching, revision, now_s) if decision.take else None
             turns = [waiting[place] for place in decision.take] if lease else []
             del turns[batching.fitting([turn.arrival.invocation for turn in turns]) :]
             gone = {*turns, *dropped}
@@ -65,7 +65,12 @@ class Together:
                 if decision.wait_s is not None:
                     lane.look_in(decision.wait_s, self._look)
                 return
+            batching.began(lease, turns[0].arrival.invocation, len(turns), now_s)
             self._seat(lane, batching, lease, turns)
+
+    def _lease(self, batching: Batching, revision: str, now_s: float) -> Lease | None:
+        """A slot of an idle worker, else a place behind what runs on the one that will be free first."""
+        return self._pool.lease(revision) or batching.behind(revision, now_s)
 
     def _seat(self, lane: Lane, batching: Batching, lease: Lease, turns: Sequence[Turn]) -> None:
         if len(turns) == 1:
@@ -88,22 +93,27 @@ class Together:
             return
         arrivals = [turn.arrival for turn, _ in here]
         first, seats = arrivals[0].invocation, [seat for _, seat in here if not seat.done()]
-        batching.began(lease, first, len(here), self._clock.now_s())
+        sent = batching.began(lease, first, len(here), self._clock.now_s())
         try:
             outcomes = await self._runner.run_together(lease, arrivals, lane.traffic)
-            batching.ended(first, len(here), outcomes.run_s)
+            now_s = self._clock.now_s()
+            batching.ended(sent, first, len(here), run_s=outcomes.run_s, now_s=now_s)
             for seat, outcome in zip(seats, outcomes.each, strict=True):
                 if not seat.done():
                     seat.set_result(outcome)
+            # Each of them is answered in a step of its own task, and these are next.
+            asyncio.get_running_loop().call_soon(self._told, batching, now_s)
         except NotStarted:
             _fail(seats, NotStarted)
         except Exception:  # the top of a task: a fault of ours must not end the server
             log.exception("batch_crashed", extra={"deployment": lane.route.name})
             _fail(seats, lambda: PlatformFault(f"a batch of {lane.route.name!r} could not be run"))
         finally:
-            batching.over(lease)
             for seat in seats:
                 seat.cancel()  # where the server ends; harmless for those that were told
+
+    def _told(self, batching: Batching, since_s: float) -> None:
+        batching.told(self._clock.now_s() - since_s)
 
 
 def _item(batching: Batching, turn: Turn, awake_s: float) -> Item:

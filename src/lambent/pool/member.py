@@ -213,6 +213,7 @@ class Lease:
         "begun",
         "due_s",
         "member",
+        "over",
         "overtime",
         "plan",
         "started_s",
@@ -226,6 +227,7 @@ class Lease:
         self.plan = member.plan  # of the worker's own revision: the route may have moved on since
         self.wake = member.wake
         self.begun = False  # its turn has come
+        self.over = False  # it has ended, in whatever way
         self.timed_out = False
         self.abandoned = False  # nobody waits for it any more; its worker runs it all the same
         self.started_s = 0.0
@@ -238,8 +240,16 @@ class Lease:
 
     def give_back(self) -> None:
         """Nobody wants the slot after all."""
+        self.over = True
         self.member.wake = self.wake
         self.member.returned(Event.RETURNED)
+
+    def behind(self, ahead: int) -> Lease | None:
+        """The right to run another call on its worker, behind it; None where that takes no more.
+
+        Up to `ahead` calls may be sent there ahead of their turn.
+        """
+        return Lease(self.member) if self.member.takes(ahead) else None
 
     def tell(self, header: ToCall, body: bytes = b"") -> None:
         """Say something to the call that runs."""
@@ -297,6 +307,7 @@ class Lease:
                 raise NotStarted from None
             return self._without_answer(call, gone.exit)
         finally:
+            self.over = True
             member.ended(self, event)
 
     def _without_answer(self, call: Call | Batch, end: Exit) -> Ran:
