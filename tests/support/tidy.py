@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, TypeVar
 
 FILE_LINES_MAX: Final = 400
 FILE_LINES_MEDIAN_MAX: Final = 120
@@ -39,7 +39,10 @@ NOQA: Final = re.compile(r"#\s*noqa\b(?P<codes>:\s*[A-Z]+\d+(?:\s*,\s*[A-Z]+\d+)
 TYPE_IGNORE: Final = re.compile(r"#\s*type:\s*ignore\b(?P<codes>\[[\w\-, ]+\])?(?P<reason>.*)")
 REASON: Final = re.compile(r"[A-Za-z]{2,}\W+[A-Za-z]+")
 
+IMPORTS: Final = (ast.Import, ast.ImportFrom)
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+N = TypeVar("N", bound=ast.AST)
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,20 @@ class Source:
     def tree(self) -> ast.Module:
         return ast.parse(self.text, self.path)
 
-    @cached_property
-    def nodes(self) -> Sequence[ast.AST]:
-        return tuple(ast.walk(self.tree))
+    def nodes(self, *kinds: type[N]) -> Sequence[N]:
+        """The nodes of some kinds, each kind in the order of `ast.walk`."""
+        return [node for kind in kinds for node in self._by_kind.get(kind, ())]  # type: ignore[misc]  # by kind
 
     @cached_property
+    def _by_kind(self) -> Mapping[type[ast.AST], Sequence[ast.AST]]:
+        found: dict[type[ast.AST], list[ast.AST]] = {}
+        for node in ast.walk(self.tree):
+            found.setdefault(type(node), []).append(node)
+        return found
+
+    @property
     def functions(self) -> Sequence[Function]:
-        return tuple(node for node in self.nodes if isinstance(node, Function))
+        return self.nodes(ast.FunctionDef, ast.AsyncFunctionDef)
 
     @cached_property
     def comments(self) -> Sequence[tuple[int, str]]:
@@ -99,7 +109,7 @@ def read(root: Path, *patterns: str) -> Sequence[Source]:
 
 def unparsable(source: Source) -> Iterator[Finding]:
     try:
-        ast.parse(source.text, source.path)
+        _ = source.tree
     except SyntaxError as error:
         yield source.finding(error.lineno or 1, f"does not parse: {error.msg}")
 
@@ -122,8 +132,8 @@ def missing_docstrings(source: Source) -> Iterator[Finding]:
 
 
 def wide_protocols(source: Source) -> Iterator[Finding]:
-    for node in source.nodes:
-        if not isinstance(node, ast.ClassDef) or not any(map(_is_protocol, node.bases)):
+    for node in source.nodes(ast.ClassDef):
+        if not any(map(_is_protocol, node.bases)):
             continue
         methods = sum(isinstance(statement, Function) for statement in node.body)
         if methods > PROTOCOL_METHODS_MAX:
@@ -139,41 +149,39 @@ def _is_protocol(base: ast.expr) -> bool:
 def time_readers(source: Source) -> Iterator[Finding]:
     if not source.path.startswith(PACKAGE) or source.path.startswith(READS_TIME):
         return
-    for node in source.nodes:
+    for node in source.nodes(*IMPORTS):
         if "time" in _imported_modules(node):
             yield source.finding(
                 node, "only clock.py and the worker read time: take a Clock in the constructor"
             )
-        if (
-            isinstance(node, ast.Attribute)
-            and node.attr in NOW_READERS
-            and _name(node.value) in {"datetime", "date"}
-        ):
-            yield source.finding(node, f"{_name(node.value)}.{node.attr} reads time: take a Clock instead")
+    for reader in source.nodes(ast.Attribute):
+        if reader.attr in NOW_READERS and _name(reader.value) in {"datetime", "date"}:
+            yield source.finding(
+                reader, f"{_name(reader.value)}.{reader.attr} reads time: take a Clock instead"
+            )
 
 
 def sleeps_in_tests(source: Source) -> Iterator[Finding]:
     if not source.path.startswith(RUNS_ON_VIRTUAL_TIME):
         return
-    for node in source.nodes:
-        if isinstance(node, ast.Attribute) and node.attr == "sleep" and _name(node.value) == "time":
+    for node in source.nodes(ast.Attribute):
+        if node.attr == "sleep" and _name(node.value) == "time":
             yield source.finding(node, "no test sleeps here: use tests.support.virtual_time")
 
 
 def prints(source: Source) -> Iterator[Finding]:
     if not source.path.startswith(PACKAGE) or source.path.startswith(MAY_PRINT):
         return
-    for node in source.nodes:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+    for node in source.nodes(ast.Call):
+        if isinstance(node.func, ast.Name) and node.func.id == "print":
             yield source.finding(node, "a server logs an event with fields; it does not print")
 
 
 def module_state(source: Source) -> Iterator[Finding]:
     if not source.path.startswith(PACKAGE):
         return
-    for node in source.nodes:
-        if isinstance(node, ast.Global):
-            yield source.finding(node, f"global {', '.join(node.names)}: no module-level state")
+    for node in source.nodes(ast.Global):
+        yield source.finding(node, f"global {', '.join(node.names)}: no module-level state")
     for statement in source.tree.body:
         if isinstance(statement, ast.Assign) and _is_mutable(statement.value):
             names = ", ".join(map(_name, statement.targets))
@@ -189,12 +197,16 @@ def module_state(source: Source) -> Iterator[Finding]:
 
 
 def unfinished_work(source: Source) -> Iterator[Finding]:
+    if not UNFINISHED.search(source.text):  # to look for comments takes ten times as long
+        return
     for line, comment in source.comments:
         if found := UNFINISHED.search(comment):
             yield source.finding(line, f"{found[0]}: finish it, or open an issue and say why in plain words")
 
 
 def unreasoned_exemptions(source: Source) -> Iterator[Finding]:
+    if not NOQA.search(source.text) and not TYPE_IGNORE.search(source.text):
+        return
     for line, comment in source.comments:
         for name, pattern in (("noqa", NOQA), ("type: ignore", TYPE_IGNORE)):
             found = pattern.search(comment)
@@ -205,8 +217,8 @@ def unreasoned_exemptions(source: Source) -> Iterator[Finding]:
 def empty_words(source: Source) -> Iterator[Finding]:
     if words := EMPTY_WORDS & _words(PurePosixPath(source.path).stem):
         yield source.finding(1, f"`{', '.join(words)}` in the file's name says nothing about its subject")
-    for node in source.nodes:
-        if isinstance(node, ast.ClassDef) and (words := EMPTY_WORDS & _words(node.name)):
+    for node in source.nodes(ast.ClassDef):
+        if words := EMPTY_WORDS & _words(node.name):
             yield source.finding(node, f"`{', '.join(words)}` in {node.name} says nothing about what it is")
 
 
@@ -232,7 +244,7 @@ def import_graph(sources: Sequence[Source]) -> Mapping[str, frozenset[str]]:
     return {
         source.module: frozenset(
             target
-            for node in source.nodes
+            for node in source.nodes(*IMPORTS)
             for name in _imported_names(node)
             if (target := _nearest(name, modules)) and target != source.module
         )
