@@ -23,16 +23,18 @@ from lambent.gateway.app import Gateway
 from lambent.gateway.bodies import SMALL_BYTES, Bodies
 from lambent.gateway.pages import Pages
 from lambent.gateway.protocols.apps import AppsDoor
+from lambent.gateway.protocols.aws import logs
 from lambent.gateway.protocols.aws.control import served
 from lambent.gateway.protocols.aws.door import AwsDoor
 from lambent.gateway.protocols.aws.invoke import Invoke, Limits
 from lambent.gateway.protocols.aws.sender import Senders
-from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService
+from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService, TargetService
 from lambent.gateway.protocols.aws.streaming import InvokeStreaming
 from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.metering.statements import Statements
 from lambent.observe import metrics
+from lambent.wiring import sagemaker
 from lambent.wiring.aws import AwsControl
 from lambent.wiring.parts import PROJECT, Parts
 
@@ -63,7 +65,15 @@ def gateway(parts: Parts, clock: SystemClock) -> Gateway:
             bodies=bodies,
             body_bytes_max=parts.settings.body_bytes_max,
         ),
-        aws=AwsDoor(services=[_aws_lambda(parts, acceptance, clock)], senders=senders, bodies=bodies),
+        aws=AwsDoor(
+            services=[
+                _aws_lambda(parts, acceptance, clock),
+                _aws_logs(parts),
+                *sagemaker.services(parts, acceptance, clock),
+            ],
+            senders=senders,
+            bodies=bodies,
+        ),
         urls=UrlDoor(
             invoker=parts.dispatcher,
             urls=parts.function_urls,
@@ -103,6 +113,10 @@ def _aws_lambda(parts: Parts, acceptance: Acceptance, clock: SystemClock) -> Res
     control = served(AwsControl(parts, clock).operations())
     operations = [*invoke.operations(), *streaming.operations(), *control]
     return RestService("lambda", LAMBDA_PATH, operations)
+
+
+def _aws_logs(parts: Parts) -> TargetService:
+    return TargetService("logs", logs.MODEL, logs.Logs(parts.kept.logs, parts.routes).operations())
 
 
 def _limits(parts: Parts) -> Limits:
