@@ -156,15 +156,16 @@ class Webhooks:
             busy = frozenset(
                 url for url, count in Counter(self._sending.values()).items() if count >= TO_ONE_MAX
             )
-            limit = SENDING_MAX + len(self._sending)  # the store does not know which ones are being sent
+            # The store does not know which ones are being sent, nor, when it is asked, that they have arrived.
+            known = frozenset(self._sending)
+            limit = SENDING_MAX + len(known)
             due = await self._disk(
                 lambda busy=busy, limit=limit: self._deliveries.due(  # type: ignore[misc]  # of this turn
                     self._clock.unix_ms(), limit=limit, but_to=busy
                 )
             )
-            if not sum(
-                self._begin(delivery) for delivery in due
-            ):  # each is asked, not only the first that goes
+            fresh = [delivery for delivery in due if delivery.id not in known]
+            if not sum([self._begin(delivery) for delivery in fresh]):
                 return
 
     def _begin(self, delivery: Delivery) -> bool:

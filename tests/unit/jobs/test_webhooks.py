@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -15,6 +16,7 @@ from lambent.core.deferral import Reach
 from lambent.core.errors import InvalidSpec, QueueFull
 from lambent.core.signing import secret_of, signed_headers
 from lambent.core.urls import checked_url, is_public
+from lambent.jobs.commits import Disk
 from lambent.jobs.posting import Answer, post
 from lambent.jobs.webhooks import TO_ONE_MAX, Webhooks
 from lambent.storage.sql import SqlStore
@@ -23,6 +25,7 @@ from tests.support.receiver import Receiver
 from tests.support.virtual_time import VirtualClock, run
 from tests.unit.jobs.durable import PROJECT, here
 
+T = TypeVar("T")
 MASTER = b"m" * 32
 SECRET = secret_of(MASTER, PROJECT, 0)
 
@@ -55,10 +58,10 @@ class Poster:
 
 
 @contextlib.asynccontextmanager
-async def delivering(store: SqlStore, poster: Poster) -> AsyncIterator[Webhooks]:
+async def delivering(store: SqlStore, poster: Poster, disk: Disk = here) -> AsyncIterator[Webhooks]:
     async with asyncio.TaskGroup() as tasks:
         webhooks = Webhooks(
-            store.deliveries, store.rotations, VirtualClock(), tasks, master=MASTER, poster=poster, disk=here
+            store.deliveries, store.rotations, VirtualClock(), tasks, master=MASTER, poster=poster, disk=disk
         )
         await webhooks.restore()
         loop = tasks.create_task(webhooks.run())
@@ -85,6 +88,27 @@ def test_a_message_is_sent_until_it_is_taken_under_one_id(store: SqlStore) -> No
         assert (state(store).state, state(store).attempts, state(store).error) == (
             DeliveryState.DELIVERED, 4, "",
         )  # fmt: skip
+
+    run(story())
+
+
+def test_what_arrives_while_the_store_is_read_is_not_sent_again_nor_counted_twice(store: SqlStore) -> None:
+    async def late(work: Callable[[], T], /) -> T:
+        read = work()
+        if isinstance(read, list):  # what is due takes longer to come back than to change
+            await asyncio.sleep(1)
+        return read
+
+    async def story() -> None:
+        poster = Poster(OK)
+        async with delivering(store, poster, late) as webhooks:
+            for number in range(1, 6):
+                store.deliveries.put(delivery(number))
+                webhooks.enter()
+                await asyncio.sleep(0.7)
+            await asyncio.sleep(100)
+        assert len(poster.sent_s) == 5
+        assert store.deliveries.waiting() == 0
 
     run(story())
 
