@@ -42,6 +42,21 @@ def invoke_complete(*, error_code: str = "", error_details: str = "", log_result
     return event("InvokeComplete", JSON, msgspec.json.encode(body))
 
 
+def payload_part(payload: bytes) -> bytes:
+    """A piece of a SageMaker model's answer that streams."""
+    return event("PayloadPart", OCTETS, payload)
+
+
+def model_stream_error(message: str, error_code: str) -> bytes:
+    """The end of such an answer whose model failed in the middle."""
+    headers = (
+        (":exception-type", "ModelStreamError"),
+        (":content-type", JSON),
+        (":message-type", "exception"),
+    )
+    return frame(headers, msgspec.json.encode({"Message": message, "ErrorCode": error_code}))
+
+
 def frame(headers: Sequence[tuple[str, str]], payload: bytes) -> bytes:
     """Headers and payload with their lengths and checksums."""
     head = b"".join(_header(name.encode(), value.encode()) for name, value in headers)

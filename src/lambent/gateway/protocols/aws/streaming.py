@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -36,11 +36,24 @@ EVENTS: Final[Header] = (b"content-type", eventstream.CONTENT_TYPE.encode())
 
 
 class Frames:
-    """Passes one stream on, each piece in a frame. See `flow.Streams`."""
+    """Passes one stream on, each piece in a frame. See `flow.Streams`.
 
-    def __init__(self, request: Request, headers: list[Header], *, bytes_max: int) -> None:
+    `told` are headers that are known when the stream begins.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        headers: list[Header],
+        *,
+        bytes_max: int,
+        frame: Callable[[bytes], bytes] = eventstream.payload_chunk,
+        told: Callable[[Flow], list[Header]] = lambda _: [],
+    ) -> None:
         self._request: Final = request
         self._headers: Final = headers
+        self._frame: Final = frame
+        self._told: Final = told
         self._room_bytes = bytes_max
         self._passing: asyncio.Task[None] | None = None
         self.too_long = False
@@ -65,8 +78,8 @@ class Frames:
 
     async def _pass(self, flow: Flow) -> None:
         try:
-            start = {"type": "http.response.start", "status": 200, "headers": [EVENTS, *self._headers]}
-            await self._request.send(start)
+            headers = [EVENTS, *self._headers, *self._told(flow)]
+            await self._request.send({"type": "http.response.start", "status": 200, "headers": headers})
             async for form, body in flow.pieces():
                 piece = as_is(form, body)
                 self._room_bytes -= len(piece)
@@ -75,7 +88,7 @@ class Frames:
                     flow.cancel()
                     return
                 if piece:
-                    await self._send(eventstream.payload_chunk(piece))
+                    await self._send(self._frame(piece))
         except BaseException:
             flow.cancel()
             raise
