@@ -12,10 +12,11 @@ from lambent.cli.options import connect, json_option, pairs
 from lambent.cli.output import emit_json, size
 from lambent.cli.progress import Progress
 from lambent.cli.sam import deploy_template
+from lambent.wire.process import NOT_FORKED
 
 if TYPE_CHECKING:
     from lambent.wire.aliases import Canary
-    from lambent.wire.api import DeployReply
+    from lambent.wire.api import DeploymentView, DeployReply
 
 TEMPLATE_SUFFIXES: Final = (".yaml", ".yml")
 
@@ -53,13 +54,14 @@ def deploy(
 ) -> None:
     """Deploy a file, a folder, a model or a SAM template.
 
-    TARGET is file.py:object, a file.py with an App, a folder with lambent.toml, a model file, or a SAM
-    template (.yaml, .yml), whose functions and layers are deployed.
+    TARGET is file.py:object, a file.py with an App, a folder with lambent.toml or an executable bootstrap,
+    a model file, or a SAM template (.yaml, .yml), whose functions and layers are deployed.
 
     A file.py takes along the modules beside it that it imports; for data files use a folder.
 
-    Settings: memory, timeout_s, hold_s, keep_alive_s, template_keep_s, keep, fork_unsafe, workers_min,
-    workers_min_schedule, workers_max, concurrency, threads, queue_depth_max, description, env.NAME.
+    Settings: memory, timeout_s, hold_s, keep_alive_s, template_keep_s, keep, fork_unsafe, runtime,
+    workers_min, workers_min_schedule, workers_max, concurrency, threads, queue_depth_max, description,
+    env.NAME.
 
     With --canary the new revision is tried: it goes back by itself when more than 5 % of its calls fail,
     unless --max-error-rate says otherwise, and the active one does not fail as often.
@@ -89,15 +91,20 @@ def deploy(
         _tell(reply, percent)
 
 
+def _odd(one: DeploymentView) -> bool:
+    """Whether its owner may want to know why it cannot be primed: a program never can."""
+    return bool(one.unsafe) and NOT_FORKED not in one.unsafe
+
+
 def _tell(reply: DeployReply, percent: float | None) -> None:
     for one in reply.deployments:
         what = "deployed" if one.name in reply.changed else "unchanged"
         if one.name in reply.on_trial:
             what = f"on trial with {percent:g} %"
-        note = ", has no model yet" if one.needs_model else ", cannot be primed" if one.unsafe else ""
+        note = ", has no model yet" if one.needs_model else ", cannot be primed" if _odd(one) else ""
         click.echo(f"{what}  {one.name}  ({one.kind}, revision {one.number}{note})  {one.url}")
     for one in reply.deployments:
-        if one.unsafe:
+        if _odd(one):
             click.echo(f"`lambent show {one.name}` tells why it cannot be primed and what to do")
     for name in reply.on_trial:
         click.echo(f"`lambent promote {name}` lets it take over, `lambent rollback {name}` ends the trial")

@@ -13,6 +13,7 @@ from lambent.cli.progress import Progress
 from lambent.cli.wakes import in_short, show_wakes
 from lambent.clock import SystemClock
 from lambent.core.spec import Keep, Kind
+from lambent.wire.process import NOT_FORKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lambent.wire.api import DeploymentDetail, DeploymentView, RevisionView
 
 UNSAFE_HINT: Final = "Each worker loads by itself. If this is harmless, deploy with --set fork_unsafe=allow."
+PROGRAM_HINT: Final = "Each worker starts it. What it takes to wake is in `lambent show NAME --wakes`."
 OVERRULED_HINT: Final = (
     "It may be forked nevertheless: fork_unsafe=allow, and a fork of it was seen to serve."
 )
@@ -155,7 +157,7 @@ def _show_now(detail: DeploymentDetail) -> None:
             ("because", detail.kept_because),
             ("keep policy", detail.keep_policy),
             ("keep", _pin(one)),
-            *_listed("not primed", one.unsafe, UNSAFE_HINT),
+            *_listed("not primed", one.unsafe, PROGRAM_HINT if NOT_FORKED in one.unsafe else UNSAFE_HINT),
             *_listed("overruled", one.overruled, OVERRULED_HINT),
             (
                 "workers",
@@ -237,7 +239,7 @@ def _note(one: DeploymentView) -> str:
         return f"failed to load: {one.last_error}"
     if one.needs_model:
         return "no model yet: the first invocation starts its training"
-    if one.unsafe:
+    if one.unsafe and NOT_FORKED not in one.unsafe:
         return f"cannot be primed: {'; '.join(one.unsafe)}"
     if one.overruled:
         return f"may be forked although {'; '.join(one.overruled)}"

@@ -11,7 +11,9 @@ from lambent.cli.output import emit_json
 from lambent.cli.progress import Progress
 from lambent.core.spec import Keep, Temperature
 from lambent.wire.api import DeploymentView
+from lambent.wire.process import NOT_FORKED
 
+LOADS: Final = "workers loads by itself; if this is harmless, deploy it with --set fork_unsafe=allow"
 COLDEST_FIRST: Final = tuple(Temperature)
 READY: Final = frozenset({Temperature.PRIMED, Temperature.HOT})
 
@@ -51,7 +53,7 @@ def prime(name: str, *, as_json: bool) -> None:
     if view.unsafe:
         raise click.ClickException(
             f"{name} cannot be primed: {'; '.join(view.unsafe)}. It is {view.temperature}, and each of its "
-            "workers loads by itself; if this is harmless, deploy it with --set fork_unsafe=allow"
+            + ("workers starts it" if NOT_FORKED in view.unsafe else LOADS)
         )
     if view.temperature not in READY:
         raise click.ClickException(f"{name} was primed, and has been let go again: it is {view.temperature}")

@@ -17,7 +17,7 @@ COLUMNS: Final[Mapping[str, tuple[Part, ...]]] = {
     "EXEC": (P.EXEC,),
     "IMPORT": (P.IMPORT,),
     "FORK": (P.FORK,),
-    "LOAD/INIT": (P.LOAD, P.INIT, P.PRACTICE),
+    "LOAD/INIT": (P.LOAD, P.SPAWN, P.INIT, P.PRACTICE),
     "PROBE": (P.PROBE,),
     "RESTORE": (P.RESTORE,),
     "OTHER": (P.OTHER,),

@@ -17,6 +17,7 @@ from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes
 from lambent.pool.thermostat import Standing
 from lambent.wire.api import CheckState, CheckView
+from lambent.wire.process import NOT_FORKED
 
 OK, DEGRADED, FAILED = CheckState
 
@@ -121,7 +122,8 @@ class Doctor:
         crew = self._pool.crew(route.plan.revision)
         if crew is not None and crew.last_error:
             return CheckView(name, FAILED, f"cannot be woken: {crew.last_error}")
-        if unsafe := self._pool.engine.safety(route.plan.revision).unsafe:
+        unsafe = self._pool.engine.safety(route.plan.revision).unsafe
+        if unsafe and NOT_FORKED not in unsafe:
             why = "; ".join((*route.plan.remarks, *unsafe))
             return CheckView(name, DEGRADED, f"cannot be primed: {why}")
         if route.needs_model:

@@ -21,7 +21,8 @@ class Part(StrEnum):
     IMPORT = "import"  # its packages were imported
     FORK = "fork"  # a template, a worker, or both were forked
     LOAD = "load"  # a model's files were read, its `load` ran
-    INIT = "init"  # the code was imported
+    SPAWN = "spawn"  # a program of its own was started
+    INIT = "init"  # the code was imported; a program came to ask for its first invocation
     PRACTICE = "practice"  # the template ran what no user code sees
     PROBE = "probe"  # a fork of the template was tried, once in a revision's life
     RESTORE = "restore"  # a fork was made a worker: random numbers, hooks, limits

@@ -27,7 +27,7 @@ Shape = Callable[[Form, bytes], bytes]
 class Relay:
     """Passes one stream on to the client that asked. See `flow.Streams`.
 
-    What user code yields tells the type: bytes, text, or one JSON value a line; for a client that accepts
+    What user code yields tells the type, unless it says it: bytes, text, or one JSON value a line; for a client that accepts
     `text/event-stream`, each piece is an event. The head goes out with the first piece.
     """
 
@@ -83,7 +83,7 @@ class Relay:
             return
         self._opened = True
         headers: list[Header] = [
-            (b"content-type", (EVENTS if self._events else TYPES[form]).encode()),
+            (b"content-type", (EVENTS if self._events else _said(flow) or TYPES[form]).encode("latin-1")),
             (b"cache-control", b"no-cache"),
             (b"lambent-invocation-id", self._invocation.id.encode()),
             (b"traceresponse", parent_from(self._invocation.id, self._invocation.trace).encode()),
@@ -91,6 +91,11 @@ class Relay:
             (b"lambent-temperature", TEMPERATURES[flow.temperature]),
         ]
         await self._request.send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+def _said(flow: Flow) -> str:
+    """The type that a program said of its own stream."""
+    return dict(flow.head.headers).get("content-type", "") if flow.head is not None else ""
 
 
 async def break_off(client: Presence | None) -> None:

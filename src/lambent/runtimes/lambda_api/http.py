@@ -58,23 +58,29 @@ Error = Callable[[int, str], bytes]  # an error's body, by its status and what t
 
 
 class Connections:
-    """Those that are open, at most `count_max`."""
+    """Those that are open, at most `count_max`: one more takes the place of one that asks nothing."""
 
     def __init__(self, count_max: int) -> None:
         self.count_max: Final = count_max
-        self._open: Final[set[Connection]] = set()
+        self._open: Final[dict[Connection, None]] = {}  # in the order in which they came
         self._none: Final = asyncio.Event()
         self._none.set()
 
     def add(self, connection: Connection) -> bool:
         """One more; False where that is one too many."""
-        self._open.add(connection)
+        if len(self._open) >= self.count_max:
+            idle = next((one for one in self._open if one.is_idle), None)
+            if idle is None:
+                return False
+            del self._open[idle]
+            idle.close()
+        self._open[connection] = None
         self._none.clear()
-        return len(self._open) <= self.count_max
+        return True
 
     def discard(self, connection: Connection) -> None:
         """One less."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         if not self._open:
             self._none.set()
 
@@ -107,6 +113,11 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._keeps = True
         self._bad = ""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a request."""
+        return not self._owed
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

@@ -34,7 +34,10 @@ def as_payload(body: bytes, error_type: str, request_id: str) -> bytes:
         )
     if report.error_type and "errorMessage" in fields:
         return body
-    named = {"errorMessage": report.error_message, "errorType": report.error_type or error_type or UNNAMED}
+    named = {
+        "errorMessage": report.error_message or _cut(body.decode()),
+        "errorType": report.error_type or error_type or UNNAMED,
+    }
     return _encoded({**fields, **named})
 
 
