@@ -27,8 +27,8 @@ Shape = Callable[[Form, bytes], bytes]
 class Relay:
     """Passes one stream on to the client that asked. See `flow.Streams`.
 
-    What user code yields tells the type, unless it says it: bytes, text, or one JSON value a line; for a client that accepts
-    `text/event-stream`, each piece is an event. The head goes out with the first piece.
+    What user code yields tells the type, unless it says it: bytes, text, or one JSON value a line; for a
+    client that accepts `text/event-stream`, each piece is an event. The head goes out with the first piece.
     """
 
     def __init__(self, request: Request, invocation: Invocation) -> None:
