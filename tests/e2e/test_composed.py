@@ -86,9 +86,24 @@ class Doubles:
     def predict(self, inputs):
         return {"y": lambent.call("back", {"x": inputs["x"]}).result()["x"] * 2}
 
-@app.job()
+@app.job(timeout_s=300)
 def asking(run):
-    lambent.call("back").result()
+    trace = lambent.trace().trace_id
+    inner = lambent.call("traced", {}).result()
+    try:
+        lambent.call(run.params["name"]).result()
+        said = ""
+    except lambent.CallFailed as error:
+        said = error.kind
+    run.log(message=f"{trace == inner} {said}")
+
+@app.function()
+def raises(event, context):
+    raise KeyError("no")
+
+@app.function()
+def traced(event, context):
+    return lambent.trace().trace_id
 """
 
 
@@ -221,7 +236,17 @@ def test_a_stream_is_collected_and_a_model_may_call(composed: RunningServer) -> 
     assert [reply.json() for reply in replies] == [{"y": 2 * x} for x in range(64)]
 
 
-def test_a_job_that_calls_is_told_at_once_that_it_may_not(composed: RunningServer) -> None:
-    run = composed.cli("run", "many-asking")
-    assert run.returncode != 0
-    assert "only functions and model" in run.stdout + run.stderr
+def test_a_job_calls_others_in_its_own_trace(composed: RunningServer) -> None:
+    before = usage(composed)
+    done = composed.cli("run", "many-asking", "-p", "name=raises", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["message"] == "True KeyError"
+    wait_until(
+        lambda: usage(composed) - before == Counter({"many-asking": 1, "traced": 1, "raises": 1}),
+        "the ledger to read the journal",
+    )
+
+
+def test_a_job_that_calls_a_job_is_told_that_those_are_run(composed: RunningServer) -> None:
+    done = composed.cli("run", "many-asking", "-p", "name=many-asking", "--json")
+    assert json.loads(done.stdout)["message"] == "True Lambent.CallerFault"

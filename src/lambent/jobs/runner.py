@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
@@ -14,16 +14,16 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.core.errors import CallerFault, LambentError, NotFound, TrainingFailed, UserFault
-from lambent.core.invocation import Status, new_id
+from lambent.core.invocation import Invocation, Status, new_id
 from lambent.core.pricing import OWN_METER
 from lambent.core.spec import Kind, Setting, Temperature
-from lambent.engines.base import Engine, Exit, WorkerGone
+from lambent.engines.base import Engine, Exit, Worker, WorkerGone
 from lambent.engines.endings import ended
 from lambent.jobs.storing import stored
 from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route, Routes
 from lambent.storage.base import Artifacts, Model, Models, Run, Runs, RunState
-from lambent.wire.frames import Answer, Ask, Call, FromCall, read_error, unheard
+from lambent.wire.frames import Answer, Ask, Call, Drop, FromCall, Told, read_error, unheard
 from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
 from lambent.wire.typed import from_json
 
@@ -41,6 +41,23 @@ class Promote(Protocol):
     """Who makes a registered model the one that serves."""
 
     def __call__(self, project: str, name: str, model: Model) -> Awaitable[object]: ...
+
+
+class Asks(Protocol):
+    """What one run asks of other deployments."""
+
+    def hear(self, said: FromCall, body: bytes, /) -> None:
+        """It asks for one more, or does not want one any more."""
+
+    def end(self) -> None:
+        """It is over: nobody waits for the rest."""
+
+
+class Asking(Protocol):
+    """Who runs what is asked for."""
+
+    def by(self, callers: Sequence[Invocation], tell: Callable[[Told, bytes], None], /) -> Asks:
+        """What one call asks for, within its project, its time and its trace."""
 
 
 class Runner:
@@ -70,6 +87,11 @@ class Runner:
         self._runs_dir = runs_dir
         self._promote = promote
         self._meter = meter
+        self._asking: Asking | None = None
+
+    def listen(self, asking: Asking) -> None:
+        """Let runs call other deployments by this way; until then they are told that they may not."""
+        self._asking = asking
 
     async def start(
         self,
@@ -142,15 +164,18 @@ class Runner:
         body = msgspec.json.encode(JobCall(run=run.id, params=run.params, work_dir=str(work_dir)))
         call = Call(1, run.id, route.spec.timeout_s * 1e3)
         started_s, status = self._clock.now_s(), Status.EXITED
+        asks = self._asks(route, run, worker)
+
+        def hears(said: FromCall, news: bytes) -> None:
+            if asks is not None and isinstance(said, Ask | Drop):
+                asks.hear(said, news)
+            elif isinstance(said, Ask):
+                worker.tell(*unheard(said))
+            else:
+                diary.hear(said, news)
+
         try:
             async with asyncio.timeout(route.spec.timeout_s):
-
-                def hears(said: FromCall, news: bytes) -> None:
-                    if isinstance(said, Ask):
-                        worker.tell(*unheard(said))
-                    else:
-                        diary.hear(said, news)
-
                 answer, result = await worker.call(call, body, hears)
             status = answer.status
         except TimeoutError:
@@ -159,10 +184,25 @@ class Runner:
         except WorkerGone as gone:
             raise TrainingFailed(f"the job's process {ended(gone.exit, worker.printed())}") from None
         finally:
+            if asks is not None:
+                asks.end()
             wall_s = self._clock.now_s() - started_s
             worker.kill()
             self._bill(route, run, status, await worker.exited(), wall_s=wall_s)
         return _result(answer, result)
+
+    def _asks(self, route: Route, run: Run, worker: Worker) -> Asks | None:
+        """What the run asks for is asked for by an invocation of its job, which has as much time."""
+        if self._asking is None:
+            return None
+        caller = Invocation(
+            id=run.id,
+            project=run.project,
+            deployment=run.job,
+            body=b"",
+            deadline_s=self._clock.now_s() + route.spec.timeout_s,
+        )
+        return self._asking.by((caller,), worker.tell)
 
     async def _register(self, run: Run, result: JobResult, folder: Path) -> Model | None:
         if not run.for_deployment:

@@ -156,7 +156,7 @@ class Webhooks:
             busy = frozenset(
                 url for url, count in Counter(self._sending.values()).items() if count >= TO_ONE_MAX
             )
-            # The store does not know which ones are being sent, nor, when it is asked, that they have arrived.
+            # The store does not know which ones are being sent, nor which have arrived since it was asked.
             known = frozenset(self._sending)
             limit = SENDING_MAX + len(known)
             due = await self._disk(

@@ -242,9 +242,9 @@ def stack_lines(stack: object) -> tuple[str, ...]:
 
 
 def unheard(ask: Ask) -> tuple[Told, bytes]:
-    """What is told where nobody runs what a call asks for: the run of a job is no invocation."""
+    """What is told where nobody runs what a call asks for."""
     error = FunctionError(
-        "only functions and models may call others, while they answer", "Lambent.CallerFault"
+        "only functions, models and jobs may call others, while they run", "Lambent.CallerFault"
     )
     return Told(ask.call_id, ask.ask_id, Status.FAILED, JSON), msgspec.json.encode(error)
 

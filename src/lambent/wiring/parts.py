@@ -19,6 +19,7 @@ from lambent.control.oneshots import OneShots
 from lambent.control.registry import Registry
 from lambent.engines.local import LocalEngine
 from lambent.engines.machine import memory_bytes
+from lambent.gateway.asking import Asking
 from lambent.gateway.auth import Keys
 from lambent.gateway.deferred import Deferred
 from lambent.gateway.dispatcher import Dispatcher
@@ -88,6 +89,7 @@ class Parts:
         )  # fmt: skip
         self.pool.listen(self.dispatcher)
         self.training.listen(self.dispatcher)
+        self.runner.listen(Asking(self.dispatcher.invoke, clock, tasks))
         self.webhooks = Webhooks(
             kept.store.deliveries, kept.store.rotations, clock, tasks, master=kept.master
         )

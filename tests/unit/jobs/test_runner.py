@@ -12,10 +12,12 @@ import pytest
 
 from lambent.clock import SystemClock
 from lambent.core.errors import LoadFailed
-from lambent.core.invocation import Status
+from lambent.core.invocation import Invocation, Outcome, Status
 from lambent.core.spec import DeploymentSpec, Kind
 from lambent.engines.memory import Latencies, MemoryEngine
 from lambent.engines.memory_worker import Dies, Program, Scene
+from lambent.gateway.asking import Asking, Invoke
+from lambent.gateway.presence import ClientLeft, Presence
 from lambent.jobs.runner import Runner
 from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route, Routes
@@ -26,7 +28,9 @@ from lambent.storage.sql_database import Database
 from lambent.wire.frames import Progress
 from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
 from lambent.wire.process import RevisionPlan, Runtime
+from tests.support.asking import asks, error_of
 from tests.support.patience import PATIENT_S
+from tests.unit.jobs.durable import outcome
 
 AT_ONCE = Latencies(exec_s=0, import_s=0, load_s=0, fork_s=0, restore_s=0, exit_s=0)
 Job = Callable[[JobCall, Scene], JobResult]
@@ -47,7 +51,14 @@ class House:
             raise LoadFailed("the model does not load")
         self.promoted.append(model)
 
-    def run(self, job: Program, *, for_deployment: str = "", timeout_s: float = 60.0) -> Run:
+    def run(
+        self,
+        job: Program,
+        *,
+        for_deployment: str = "",
+        timeout_s: float = 60.0,
+        invoke: Invoke | None = None,
+    ) -> Run:
         """One run, seen to its end."""
 
         async def story() -> Run:
@@ -59,6 +70,8 @@ class House:
                     runs=self.store.runs, models=self.store.models, artifacts=FileArtifacts.open(self.folder),
                     runs_dir=self.folder / "runs", promote=self.promote, meter=self.usage.append,
                 )  # fmt: skip
+                if invoke is not None:
+                    runner.listen(Asking(invoke, SystemClock(), tasks))
                 await runner.start(
                     "default", "fit", {}, for_deployment=for_deployment, on_end=ended.set_result
                 )
@@ -189,3 +202,53 @@ def test_a_store_that_takes_nothing_for_a_while_stops_nobody_and_learns_the_end_
     other.close()
     assert end.state is RunState.SUCCEEDED
     assert house.store.runs.find(end.id) == end
+
+
+def test_what_a_run_asks_for_has_its_project_its_time_and_its_trace(house: House) -> None:
+    seen: list[Invocation] = []
+
+    async def invoke(one: Invocation, *, client: Presence | None = None) -> Outcome:
+        seen.append(one)
+        return outcome(body=b"7")
+
+    async def work(body: bytes, scene: Scene) -> bytes:
+        _, result = await asks(scene, "inner", b"{}")
+        return msgspec.json.encode(JobResult({"answer": float(result)}))
+
+    began_s = SystemClock().now_s()
+    end = house.run(Program(run=work), timeout_s=600, invoke=invoke)
+    assert (end.state, end.metrics) == (RunState.SUCCEEDED, {"answer": 7.0})
+    [asked] = seen
+    assert (asked.project, asked.deployment, asked.chain) == ("default", "inner", ("fit",))
+    assert asked.deadline_s is not None
+    assert 600 <= asked.deadline_s - began_s < 600 + PATIENT_S
+    assert asked.trace is not None
+    assert asked.trace.parent_id == end.id.replace("-", "")[16:]
+
+
+def test_a_run_that_is_over_its_time_takes_along_what_it_waits_for(house: House) -> None:
+    left: list[str] = []
+
+    async def invoke(one: Invocation, *, client: Presence | None = None) -> Outcome:
+        gone = asyncio.Event()
+        assert client is not None
+        client.when_left(gone.set)
+        await gone.wait()
+        left.append(one.deployment)
+        raise ClientLeft
+
+    async def work(body: bytes, scene: Scene) -> bytes:
+        await asks(scene, "inner", b"{}")
+        return b"{}"
+
+    end = house.run(Program(run=work), timeout_s=0.2, invoke=invoke)
+    assert (end.state, "over its timeout_s" in end.reason) == (RunState.FAILED, True)
+    assert left == ["inner"]
+
+
+def test_where_nobody_answers_a_run_is_told_so(house: House) -> None:
+    async def work(body: bytes, scene: Scene) -> bytes:
+        _, result = await asks(scene, "inner", b"{}")
+        raise RuntimeError(error_of(result).error_message)
+
+    assert "only functions, models and jobs" in house.run(Program(run=work)).reason
