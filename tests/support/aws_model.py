@@ -19,6 +19,7 @@ STATUSES: Final = {
     "DeleteFunction": {200, 204},
     "Invoke": {200, 202, 204},
     "InvokeAsync": {202},
+    "InvokeWithResponseStream": {200, 204},
     "InvokeEndpointAsync": {202},
 }
 # Errors that any operation may answer; the model does not list them with each.

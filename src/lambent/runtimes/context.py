@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -98,7 +99,9 @@ def environment(plan: RevisionPlan) -> Mapping[str, str]:
         "AWS_LAMBDA_LOG_GROUP_NAME": plan.log_group,
         LOG_STREAM: plan.log_stream,
         "AWS_REGION": REGION,
+        "LAMBDA_RUNTIME_DIR": str(Path(__file__).parent),
         "LAMBDA_TASK_ROOT": plan.code_dir,
+        "TZ": ":UTC",
         "_HANDLER": plan.entrypoint,
         **plan.env,
     }

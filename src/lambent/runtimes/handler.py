@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from lambent.clock import Clock
+from lambent.core.tracing import xray_from
 from lambent.runtimes import logs, payload
 from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import AsyncLine, Line, Loading, Reply, Request
@@ -92,8 +93,11 @@ class Handler:
 
     def _show_xray(self, request: Request) -> None:
         """Where calls run one after another the environment can say it, as on Lambda."""
-        trace = request.call.trace
-        xray = trace.xray if trace is not None else ""
+        call = request.call
+        if call.called is not None:
+            xray = xray_from(call.invocation_id, call.trace)
+        else:
+            xray = call.trace.xray if call.trace is not None else ""
         if xray == self._xray:
             return
         self._xray = xray

@@ -87,6 +87,7 @@ def own(fd: int) -> int:
 def enter(plan: RevisionPlan) -> None:
     """Make the revision's surroundings this process's: variables, folder, import path."""
     os.environ.update(environment(plan))
+    time.tzset()  # times are local ones, as on AWS: in UTC, unless its owner says otherwise
     if plan.work_dir and "TMPDIR" not in plan.env:
         os.environ["TMPDIR"] = plan.work_dir
     if tempfile := sys.modules.get("tempfile"):
