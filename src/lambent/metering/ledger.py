@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,10 @@ from lambent.storage.tables import USAGE_HOURS, USAGE_SEGMENTS
 from lambent.wire.typed import from_fields, unpacker
 
 IMPORT_EVERY_S: Final = 5.0
+# In the background it computes for less than a millisecond at a time: a request needs the interpreter several
+# times, and would wait for it each time that it comes back from the kernel.
+BREATH_RECORDS: Final = 64
+BREATH_S: Final = 0.004
 HOUR_MS: Final = 3_600_000
 # A gibibyte of journal that has been imported is kept for those who want to see single invocations.
 SEGMENTS_KEPT_MAX: Final = 128
@@ -80,22 +85,35 @@ class Ledger:
         self._folder = folder
         self._segments_kept_max = segments_kept_max
         self._decoder: Final[msgspec.msgpack.Decoder[Entry]] = unpacker(Entry)
+        self._stopping: Final = threading.Event()
 
     async def run(self, *, every_s: float = IMPORT_EVERY_S) -> None:
         """Import again and again until cancelled. What fails is logged, and tried again."""
-        while True:
-            try:
-                imported = await asyncio.to_thread(self.catch_up)
-                if imported.torn_records:
-                    log.warning("usage_unreadable", extra={"records": imported.torn_records})
-            except LambentError as error:
-                log.warning("usage_import_failed", extra={"reason": error.message})
-            except Exception:
-                log.exception("usage_import_failed")
-            await asyncio.sleep(every_s)
+        try:
+            while True:
+                await self._import()
+                await asyncio.sleep(every_s)
+        finally:
+            self._stopping.set()
 
-    def catch_up(self) -> Imported:
-        """Bring in whatever has been appended since the last time. Raises `StorageFull`, `PlatformFault`."""
+    async def _import(self) -> None:
+        try:
+            imported = await asyncio.to_thread(self.catch_up, self._breathe)
+            if imported.torn_records:
+                log.warning("usage_unreadable", extra={"records": imported.torn_records})
+        except LambentError as error:
+            log.warning("usage_import_failed", extra={"reason": error.message})
+        except Exception:
+            log.exception("usage_import_failed")
+
+    def _breathe(self) -> None:
+        self._stopping.wait(BREATH_S)
+
+    def catch_up(self, breathe: Callable[[], object] | None = None) -> Imported:
+        """Bring in whatever has been appended since the last time. Raises `StorageFull`, `PlatformFault`.
+
+        `breathe` is called after every few records, for who has time.
+        """
         segments = segments_in(self._folder) if self._folder.is_dir() else []
         offsets = self._offsets()
         records = torn_records = 0
@@ -103,7 +121,7 @@ class Ledger:
             offset = offsets.get(segment.name, 0)
             if segment.stat().st_size <= offset:
                 continue
-            stretch = self._read(segment, offset)
+            stretch = self._read(segment, offset, breathe)
             if segment != segments[-1]:
                 stretch = stretch.closed()
             if self._store(segment, offset, stretch):
@@ -152,7 +170,7 @@ class Ledger:
             query = select(USAGE_SEGMENTS.c.segment, USAGE_SEGMENTS.c.offset_bytes)
             return {row.segment: row.offset_bytes for row in connection.execute(query)}
 
-    def _read(self, segment: Path, offset: int) -> _Stretch:
+    def _read(self, segment: Path, offset: int, breathe: Callable[[], object] | None) -> _Stretch:
         content = _durable(segment, offset)
         end = len(MAGIC) if offset == 0 and content.startswith(MAGIC) else 0
         tallies: dict[tuple[str, str, int, int], _Tally] = {}
@@ -160,6 +178,8 @@ class Ledger:
         for frame in frames(content, end):
             end = frame.end
             torn_records += frame.after_damage
+            if breathe is not None and records % BREATH_RECORDS == 0:
+                breathe()
             match self._entry(frame.payload):
                 case UsageRecord() as record:
                     key = _key(record)

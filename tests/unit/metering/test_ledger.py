@@ -19,7 +19,7 @@ from lambent.core.invocation import Status
 from lambent.core.pricing import METERS
 from lambent.core.spec import Kind, Temperature
 from lambent.metering.journal import Journal, UsageRecord
-from lambent.metering.ledger import Imported, Ledger, UsageHour
+from lambent.metering.ledger import BREATH_RECORDS, Imported, Ledger, UsageHour
 from lambent.metering.segment import framed, segments_in
 from lambent.storage.sql import SqlStore
 from lambent.storage.sql_database import Database
@@ -125,6 +125,14 @@ def test_importing_again_changes_nothing(ledger: Ledger, write: Write, store: Sq
     assert Ledger(store.database, folder).catch_up() == Imported()
     assert all_hours(ledger) == before
     assert before[0].invocations == 40
+
+
+def test_an_import_in_the_background_gives_way_after_every_few_records(ledger: Ledger, write: Write) -> None:
+    write(*[used(invocation=str(number)) for number in range(3 * BREATH_RECORDS)])
+    breaths: list[None] = []
+    assert ledger.catch_up(lambda: breaths.append(None)) == Imported(records=3 * BREATH_RECORDS)
+    assert len(breaths) == 3
+    assert all_hours(ledger)[0].invocations == 3 * BREATH_RECORDS
 
 
 def test_what_is_appended_later_is_added(ledger: Ledger, folder: Path) -> None:
