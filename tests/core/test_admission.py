@@ -105,7 +105,7 @@ def test_greedy_projects_never_hold_more_than_there_is_and_leave_some_to_a_new_o
 
 def test_a_few_refusals_are_said_at_once_and_many_at_their_pace() -> None:
     next_s, said = 0.0, []
-    for _ in range(1000):
+    for _ in range(2000):
         next_s = refusal_due_s(next_s, 1000.0)
         said.append(max(0.0, next_s - 1000.0))
     assert said[: int(REFUSALS_BURST)] == pytest.approx([0.0] * int(REFUSALS_BURST))

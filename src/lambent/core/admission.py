@@ -19,7 +19,7 @@ AHEAD_S_MAX: Final = 0.002  # what all calls that were sent ahead to one worker 
 PEAK_DECAY: Final = 0.999  # a run forgets: half of a peak is left after 700 runs
 REFUSALS_PER_S: Final = 500.0  # of one project: said without haste they take 5 % of the event loop
 REFUSALS_BURST: Final = 100.0
-REFUSAL_S_MAX: Final = 0.25
+REFUSAL_S_MAX: Final = 2.0
 RUN_S_WEIGHT: Final = 0.125  # of a new measurement, as in TCP's round-trip estimate (RFC 6298, section 2)
 
 
@@ -94,8 +94,9 @@ def retry_after_s(*, queued: float, per_s: float) -> float:
 def refusal_due_s(next_s: float, now_s: float) -> float:
     """When (monotonic) one more refusal of a project may be said; `next_s` is the last answer, 0 at first.
 
-    A client that asks again as soon as it is refused takes the time of those who are served. `REFUSALS_BURST`
-    are said at once, the rest at `REFUSALS_PER_S`, none later than `REFUSAL_S_MAX`. Source: the virtual
+    A client that asks again as soon as it is refused takes the time of those who are served: a refusal costs
+    half of an answer. `REFUSALS_BURST` are said at once, the rest at `REFUSALS_PER_S`, none later than
+    `REFUSAL_S_MAX`, which is what a thousand clients who ask without end make of it. Source: the virtual
     scheduling algorithm of ITU-T I.371, annex A.
     """
     due_s = max(next_s, now_s - REFUSALS_BURST / REFUSALS_PER_S) + 1 / REFUSALS_PER_S

@@ -165,6 +165,8 @@ class Connection(HttpToolsProtocol):
             return False
         if cycle.disconnected:
             return True
+        if cycle.waiting_for_100_continue:
+            cycle.keep_alive = False  # whether the body that it announced still comes is not known
         lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
         head = b"".join(lines)
         if head.count(b"\r") + head.count(b"\n") != 2 * len(lines) or FORBIDDEN.search(head):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Awaitable, Callable, Iterable
+from math import inf
 from typing import Final, Protocol
 
 from lambent.clock import Clock
@@ -16,11 +17,9 @@ from lambent.core.composing import check_depth
 from lambent.core.errors import (
     DeadlinePassed,
     Draining,
-    HoldExpired,
     LambentError,
     NotFound,
     PlatformFault,
-    QueueFull,
 )
 from lambent.core.invocation import Invocation, Outcome, PrintTail, Status
 from lambent.core.routing import OWN
@@ -108,8 +107,10 @@ class Dispatcher:
             slots_max = spec.workers_max * spec.concurrency
             check_depth(invocation.chain, spec.name, slots_max=slots_max)
         lease = self._lease(lane, invocation)
-        if lease is None:
-            await self._admit(lane, invocation)
+        if lease is None and (refused := self._queues.refusal(lane, self._lanes.values())):
+            self._trials.refused(invocation, lane.route.plan.revision, refused)
+            await self._refusals.pause(invocation.project, until_s=invocation.deadline_s or inf)
+            raise refused
         arrived_s = self._clock.now_s()
         arrival = Arrival(
             invocation, lane.route.spec.kind, arrived_s,
@@ -129,6 +130,18 @@ class Dispatcher:
                 self._quiet.set()
         self._trials.answered(invocation, outcome)
         return outcome
+
+    async def check_room(self, project: str, name: str) -> None:
+        """Raise `QueueFull` where an invocation of a deployment would be refused now.
+
+        So that nobody reads what nobody could take. Where its traffic is split, that is not foreseen.
+        """
+        lane = self._lanes.get((project, name))
+        if lane is None or not lane.waiters or self._routes.split(project, name, OWN) is not None:
+            return
+        if (refused := self._queues.refusal(lane, self._lanes.values())) is not None:
+            await self._refusals.pause(project)
+            raise refused
 
     @property
     def accepting(self) -> bool:
@@ -197,15 +210,6 @@ class Dispatcher:
             alias=invocation.alias,
             key=invocation.sticky or invocation.id,
         )
-
-    async def _admit(self, lane: Lane, invocation: Invocation) -> None:
-        """Let it wait. Raises `QueueFull` where too many do, at a pace that leaves the loop to others."""
-        try:
-            self._queues.admit(lane, self._lanes.values())
-        except QueueFull as error:
-            self._trials.refused(invocation, lane.route.plan.revision, error)
-            await self._refusals.pause(invocation.project)
-            raise
 
     async def _see_through(self, stay: Stay, arrival: Arrival, lease: Lease | Seat | None) -> Outcome:
         """Wait for a slot as often as it takes, and run it there."""
@@ -294,16 +298,8 @@ class Dispatcher:
             del turn
 
     def _expired(self, lane: Lane, turn: Turn) -> None:
-        """It has waited for as long as the deployment holds, or until its own deadline."""
-        if turn.lease.done():
-            return
-        retry_after_s = self._queues.retry_after_s(lane)
-        what = f"no worker of {lane.route.name!r} was free"
-        if turn.hold_s is None:
-            said = f"{what} before the caller's deadline: nothing ran"
-            turn.give_up(DeadlinePassed(said, retry_after_s=retry_after_s))
-        else:
-            turn.give_up(HoldExpired(f"{what} within {turn.hold_s:g} s", retry_after_s=retry_after_s))
+        if not turn.lease.done():
+            turn.give_up(self._queues.too_long(lane, turn))
 
     async def _seated(self, seat: Seat, invocation: Invocation) -> Outcome:
         """Wait for one that runs in a batch. The batch goes on where this one's time is over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from math import inf
 from typing import Final
 
 from lambent.clock import Clock
@@ -16,8 +17,9 @@ from lambent.core.admission import (
     retry_after_s,
     served_per_s,
 )
-from lambent.core.errors import ProjectQueueFull, QueueFull
+from lambent.core.errors import DeadlinePassed, HoldExpired, LambentError, ProjectQueueFull, QueueFull
 from lambent.gateway.lane import Lane
+from lambent.gateway.turn import Turn
 from lambent.pool.pool import Pool
 
 PROJECT_QUEUE_DEPTH_MAX: Final = 5000
@@ -48,24 +50,32 @@ class Queues:
         else:
             del self._waiting[project]
 
-    def admit(self, lane: Lane, lanes: Iterable[Lane]) -> None:
-        """Raise `QueueFull` where one more of `lane` is too much. `lanes` are those of every deployment."""
+    def refusal(self, lane: Lane, lanes: Iterable[Lane]) -> QueueFull | None:
+        """What is said where one more of `lane` is too much. `lanes` are those of every deployment."""
         spec, project = lane.route.spec, lane.route.project
         waiting = self.waiting(project)
         offered = offer(Depth(len(lane.waiters), spec.queue_depth_max), Depth(waiting, self._project_max))
         if offered.verdict is Verdict.WAIT:
-            return
+            return None
         if offered.bound is Bound.DEPLOYMENT:
-            raise QueueFull(
+            return QueueFull(
                 f"{spec.name!r} has {len(lane.waiters)} invocations waiting, its maximum (queue_depth_max)",
                 retry_after_s=self.retry_after_s(lane),
             )
         per_s = sum(self._per_s(one) for one in lanes if one.waiters and one.route.project == project)
-        raise ProjectQueueFull(
+        return ProjectQueueFull(
             f"the project {project!r} has {waiting} invocations waiting, the maximum of all its deployments "
             "together (LAMBENT_PROJECT_QUEUE_DEPTH_MAX)",
             retry_after_s=retry_after_s(queued=waiting, per_s=per_s),
         )
+
+    def too_long(self, lane: Lane, turn: Turn) -> LambentError:
+        """What is said to one who waited as long as its deployment holds, or until its own deadline."""
+        what, retry_after_s = f"no worker of {lane.route.name!r} was free", self.retry_after_s(lane)
+        if turn.hold_s is None:
+            said = f"{what} before the caller's deadline: nothing ran"
+            return DeadlinePassed(said, retry_after_s=retry_after_s)
+        return HoldExpired(f"{what} within {turn.hold_s:g} s", retry_after_s=retry_after_s)
 
     def retry_after_s(self, lane: Lane) -> float:
         """Seconds until those who wait there now will have been served."""
@@ -89,12 +99,13 @@ class Refusals:
         self._clock: Final = clock
         self._next_s: Final[dict[str, float]] = {}
 
-    async def pause(self, project: str) -> None:
-        """Return when one more may be said: at once, or after a quarter of a second at most."""
+    async def pause(self, project: str, *, until_s: float = inf) -> None:
+        """Return when one more may be said: at once, or after two seconds or at `until_s` at the latest."""
         now_s = self._clock.now_s()
         due_s = refusal_due_s(self._next_s.pop(project, 0.0), now_s)
         self._next_s[project] = due_s
         if len(self._next_s) > PROJECTS_TOLD_MAX:
             del self._next_s[next(iter(self._next_s))]
+        due_s = min(due_s, until_s)
         if due_s > now_s:
             await asyncio.sleep(due_s - now_s)

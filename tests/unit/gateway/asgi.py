@@ -76,6 +76,7 @@ class Invoker:
         self.asked: list[Invocation] = []
         self.watched = 0
         self.called = asyncio.Event()
+        self.full: Exception | None = None
         self.next: Callable[[Invocation], Awaitable[Outcome]] | Outcome | Exception = outcome()
 
     async def invoke(
@@ -87,6 +88,10 @@ class Invoker:
         if isinstance(self.next, Exception):
             raise self.next
         return self.next if isinstance(self.next, Outcome) else await self.next(invocation)
+
+    async def check_room(self, project: str, name: str) -> None:
+        if self.full is not None:
+            raise self.full
 
 
 class Queue:

@@ -149,6 +149,20 @@ def test_a_refusal_says_whether_trying_again_helps(
     assert answer.headers["lambent-invocation-id"] == house.invoker.asked[0].id
 
 
+def test_a_body_that_nobody_could_take_is_not_read(house: House) -> None:
+    house.invoker.full = QueueFull("full", retry_after_s=3.0)
+    answer = asyncio.run(house.call("POST", "/invoke/hello", b"{ this is no JSON"))
+    assert (answer.status, answer.headers["retry-after"]) == (429, "3")
+    assert house.invoker.asked == []
+
+
+@pytest.mark.parametrize("header", ["idempotency-key", "prefer"])
+def test_what_may_need_no_slot_is_not_refused_for_want_of_one(house: House, header: str) -> None:
+    house.invoker.full = QueueFull("full", retry_after_s=3.0)
+    said = {"prefer": "respond-async", "idempotency-key": "k"}[header]
+    assert asyncio.run(house.call("POST", "/invoke/hello", b"{}", **{header: said})).status in (200, 202)
+
+
 def test_code_that_does_not_load_shows_the_users_own_error(house: House) -> None:
     house.invoker.next = LoadFailed(
         "No module named 'x'", kind="Runtime.ImportModuleError", trace=("line 1",)

@@ -32,3 +32,6 @@ class Invoker(Protocol):
         self, invocation: Invocation, *, client: Presence | None = None, streams: Streams | None = None
     ) -> Outcome:
         """Run it and say how it ended. An answer that streams goes to `streams`, where there is one."""
+
+    async def check_room(self, project: str, name: str) -> None:
+        """Raise `QueueFull` where an invocation of a deployment would be refused now."""

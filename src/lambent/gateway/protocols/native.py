@@ -41,6 +41,7 @@ from lambent.wire.process import Runtime
 INVOKE: Final = "/invoke/"
 CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
 KEY_CHARACTERS_MAX: Final = 255
+PERHAPS_UNRUN: Final = frozenset({b"idempotency-key", b"prefer"})  # it may need no slot, now or ever
 ANSWERS: Final = Bounds(keep_s=86_400.0)
 
 # What curl says of anything given with -d.
@@ -97,6 +98,8 @@ class NativeDoor:
             return await self._apps.answer(request, principal, root_path=INVOKE + name, name=name)
         if request.method not in ("POST", "PUT"):
             return not_allowed(request.method, request.path, ("POST", "PUT"))
+        if alias == OWN and not request.headers.keys() & PERHAPS_UNRUN:
+            await self._invoker.check_room(principal.project, name)
         async with self._bodies.hold(principal.project) as hold:
             return await self._invoke(request, principal, hold, alias)
 
