@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from lambent.clock import SystemClock
 from lambent.control.aws.aliases import AliasVerbs
 from lambent.control.aws.books import Books
 from lambent.control.aws.code import CodeStore
+from lambent.control.aws.concurrency import ConcurrencyVerbs
+from lambent.control.aws.event_invoke import EventInvokeVerbs
 from lambent.control.aws.found import Finder
 from lambent.control.aws.functions import FunctionVerbs
 from lambent.control.aws.layers_used import LayersUsed
 from lambent.control.aws.making import Maker
 from lambent.control.aws.publishing import Publishing
+from lambent.control.aws.standing import Standing
+from lambent.control.aws.urls import UrlVerbs
+from lambent.pool.routes import Route
 from lambent.wire.aws.control import ControlOperation
-from lambent.wiring.parts import Parts
+from lambent.wiring.parts import PROJECT, Parts
 
 
 class AwsControl:
@@ -22,30 +27,52 @@ class AwsControl:
 
     def __init__(self, parts: Parts, clock: SystemClock) -> None:
         kept = parts.kept
-        self.books = Books(kept.store.records, clock)
-        self.finder = Finder(kept.store.deployments, self.books, kept.artifacts)
-        self.maker = Maker(
-            finder=self.finder,
-            books=self.books,
-            aliases=kept.store.aliases,
+        self._parts = parts
+        self._clock = clock
+        self.books = books = Books(kept.store.records, clock)
+        self.finder = finder = Finder(kept.store.deployments, books, kept.artifacts)
+        aliases = kept.store.aliases
+        self.maker = maker = Maker(
+            finder=finder,
+            books=books,
+            aliases=aliases,
             activation=parts.activation,
             names=parts.names,
             clock=clock,
             tasks=parts.tasks,
         )
-        self._parts = parts
-        self._clock = clock
+        self._standing = Standing(finder=finder, maker=maker, books=books, aliases=aliases)
+        self._urls = UrlVerbs(finder=finder, maker=maker, books=books, urls=parts.function_urls, clock=clock)
+        self._concurrency = ConcurrencyVerbs(
+            finder=finder, maker=maker, books=books, standing=self._standing,
+            reservations=parts.reservations, pool=parts.pool, clock=clock,
+        )  # fmt: skip
+        parts.routes.subscribe(self._forget)
+
+    async def restore(self) -> None:
+        """At start: what is kept takes effect."""
+        await self._urls.restore(PROJECT)
+        await self._concurrency.restore(PROJECT)
 
     def operations(self) -> Iterator[ControlOperation]:
         """All of them."""
-        for verbs in self._verbs():
-            yield from verbs.operations()
+        finder, maker, books, standing = self.finder, self.maker, self.books, self._standing
+        aliases = self._parts.kept.store.aliases
+        yield from self._functions()
+        yield from AliasVerbs(
+            finder=finder, maker=maker, books=books, aliases=aliases, standing=standing
+        ).operations()
+        yield from self._urls.operations()
+        yield from self._concurrency.operations()
+        yield from EventInvokeVerbs(
+            finder=finder, maker=maker, books=books, standing=standing, clock=self._clock
+        ).operations()
 
-    def _verbs(self) -> Sequence[FunctionVerbs | Publishing | AliasVerbs]:
+    def _functions(self) -> Iterator[ControlOperation]:
         parts, finder, maker, books = self._parts, self.finder, self.maker, self.books
-        aliases = parts.kept.store.aliases
-        publishing = Publishing(finder=finder, maker=maker, books=books, aliases=aliases)
-        functions = FunctionVerbs(
+        publishing = Publishing(finder=finder, maker=maker, books=books, aliases=parts.kept.store.aliases)
+        yield from publishing.operations()
+        yield from FunctionVerbs(
             finder=finder,
             maker=maker,
             code=CodeStore(parts.kept.artifacts),
@@ -53,9 +80,10 @@ class AwsControl:
             publishing=publishing,
             deployments=parts.deployments,
             clock=self._clock,
-        )
-        return (
-            functions,
-            publishing,
-            AliasVerbs(finder=finder, maker=maker, books=books, aliases=aliases),
-        )
+        ).operations()
+
+    def _forget(self, before: Route | None, after: Route | None) -> None:
+        """A deployment that is gone has neither URLs nor limits."""
+        if before is not None and after is None and not before.beside:
+            self._parts.function_urls.forget(before.project, before.name)
+            self._parts.reservations.limit(before.project, before.name, None)

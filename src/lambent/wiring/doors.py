@@ -39,7 +39,7 @@ from lambent.wiring.aws import AwsControl
 from lambent.wiring.parts import PROJECT, Parts
 
 
-def gateway(parts: Parts, clock: SystemClock) -> Gateway:
+def gateway(parts: Parts, aws: AwsControl, clock: SystemClock) -> Gateway:
     """All that is answered on the server's port."""
     acceptance = Acceptance(parts.queue, parts.routes)
     bytes_max = parts.settings.bodies_bytes(memory_bytes())
@@ -67,7 +67,7 @@ def gateway(parts: Parts, clock: SystemClock) -> Gateway:
         ),
         aws=AwsDoor(
             services=[
-                _aws_lambda(parts, acceptance, clock),
+                _aws_lambda(parts, aws, acceptance, clock),
                 _aws_logs(parts),
                 *sagemaker.services(parts, acceptance, clock),
             ],
@@ -94,7 +94,7 @@ def gateway(parts: Parts, clock: SystemClock) -> Gateway:
     )
 
 
-def _aws_lambda(parts: Parts, acceptance: Acceptance, clock: SystemClock) -> RestService:
+def _aws_lambda(parts: Parts, aws: AwsControl, acceptance: Acceptance, clock: SystemClock) -> RestService:
     invoke = Invoke(
         invoker=parts.dispatcher,
         acceptance=acceptance,
@@ -110,7 +110,7 @@ def _aws_lambda(parts: Parts, acceptance: Acceptance, clock: SystemClock) -> Res
         clock=clock,
         limits=_limits(parts),
     )
-    control = served(AwsControl(parts, clock).operations())
+    control = served(aws.operations())
     operations = [*invoke.operations(), *streaming.operations(), *control]
     return RestService("lambda", LAMBDA_PATH, operations)
 

@@ -16,6 +16,7 @@ from lambent.observe.metrics import MemoryLevel
 from lambent.settings import Settings
 from lambent.storage.statedir import announced
 from lambent.wire.api import ServerFile
+from lambent.wiring.aws import AwsControl
 from lambent.wiring.doors import gateway
 from lambent.wiring.parts import PROJECT, Parts
 
@@ -25,13 +26,15 @@ class Server:
 
     def __init__(self, settings: Settings, kept: Kept, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:
         self._parts: Final = Parts(settings, kept, clock, tasks)
-        self._gateway: Final = gateway(self._parts, clock)
+        self._aws: Final = AwsControl(self._parts, clock)
+        self._gateway: Final = gateway(self._parts, self._aws, clock)
         self._parts.metrics.watch(self)
 
     async def run(self, listening: socket.socket, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
         """Serve until `stop`, then finish what was accepted."""
         parts = self._parts
         await parts.deployments.restore()
+        await self._aws.restore()
         await parts.webhooks.restore()
         await parts.queue.restore()
         await asyncio.to_thread(parts.notebook.load)

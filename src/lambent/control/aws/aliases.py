@@ -12,12 +12,13 @@ from lambent.control.aws.books import Books
 from lambent.control.aws.calls import named
 from lambent.control.aws.found import Finder, Function, cannot_find_alias
 from lambent.control.aws.making import Maker, new_revision_id
+from lambent.control.aws.standing import Standing
 from lambent.control.aws.state import AliasBook, Kind
 from lambent.core.errors import NotFound
 from lambent.core.invocation import Role
 from lambent.storage.aliases import Aliases
 from lambent.wire.aws.control import Answer, Call, ControlOperation
-from lambent.wire.aws.faults import bad_parameter, conflict, not_found, outdated
+from lambent.wire.aws.faults import bad_parameter, conflict, outdated
 from lambent.wire.aws.function_requests import (
     AliasConfiguration,
     CreateAliasRequest,
@@ -36,11 +37,14 @@ PAGE_MAX: Final = 50
 class AliasVerbs:
     """Create, get, update, delete and list."""
 
-    def __init__(self, *, finder: Finder, maker: Maker, books: Books, aliases: Aliases) -> None:
+    def __init__(
+        self, *, finder: Finder, maker: Maker, books: Books, aliases: Aliases, standing: Standing
+    ) -> None:
         self._finder: Final = finder
         self._maker: Final = maker
         self._books: Final = books
         self._aliases: Final = aliases
+        self._standing: Final = standing
 
     def operations(self) -> Iterator[ControlOperation]:
         """What AWS calls them."""
@@ -125,21 +129,8 @@ class AliasVerbs:
         return found
 
     async def _keep(self, place: Place, function: Function, alias: str, book: AliasBook) -> None:
-        """Let an alias stand for its versions. Raises `Fault` for what cannot be. The name is held."""
-        project, name = function.deployment.project, function.name
-        versions = {LATEST: function, **await self._finder.versions(function)}
-        weights = book.routing.additional_version_weights or {}
-        _check_weights(book.function_version, weights)
-        for version in (book.function_version, *weights):
-            if version not in versions:
-                raise not_found(place.function_arn(name, version))
-        put = self._maker.alias(function.deployment, alias, versions[book.function_version].revision.id)
-        for version, weight in weights.items():
-            candidate = versions[version].revision.id
-            put = msgspec.structs.replace(put, candidate=candidate, percent=weight * 100)
-        await asyncio.to_thread(self._aliases.put, put)
-        await self._books.put(project, Kind.ALIAS, name, book, key=alias)
-        await self._maker.reroute(project, name)
+        _check_weights(book.function_version, book.routing.additional_version_weights or {})
+        await self._standing.point(place, function, alias, book)
 
 
 def _check_weights(version: str, weights: Mapping[str, float]) -> None:

@@ -97,6 +97,14 @@ class Maker:
             self._prepare(made, UPDATING)
             return made
 
+    async def retune(self, function: Function, spec: DeploymentSpec) -> None:
+        """Let what is $LATEST run as `spec` says, without telling of a change. Its name is held."""
+        project, model = function.deployment.project, None
+        wanted = await self._activation.wanted(project, spec, function.revision.code_digest, model)
+        made = await self._activation.commit(wanted, app=function.deployment.app, model=model)
+        await self._follow(made)
+        self._prepare(msgspec.structs.replace(function, revision=made), READY)
+
     def check_settled(self, project: str, place: Place, name: str) -> None:
         """Raise `Fault` while a function is being made or changed."""
         if (status := self.status(project, name)) is READY:

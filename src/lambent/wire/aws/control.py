@@ -21,6 +21,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     labels: Sequence[str] = ()
     query: Mapping[str, Sequence[str]] = {}
     body: bytes = b""
+    base_url: str = ""  # the server as this client reaches it, without a slash at the end
 
 
 class Answer(msgspec.Struct, frozen=True):

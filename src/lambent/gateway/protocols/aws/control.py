@@ -42,6 +42,12 @@ def _call(asked: Asked) -> Call:
         query = parse_qs(text, keep_blank_values=True, max_num_fields=QUERY_FIELDS_MAX)
     except ValueError as error:
         raise CallerFault(f"the query has more than {QUERY_FIELDS_MAX} fields") from error
+    host = asked.header(b"host") or "127.0.0.1"
     return Call(
-        principal=asked.principal, place=asked.place, labels=asked.labels, query=query, body=asked.body
+        principal=asked.principal,
+        place=asked.place,
+        labels=asked.labels,
+        query=query,
+        body=asked.body,
+        base_url=f"{asked.request.scope['scheme']}://{host}",
     )
