@@ -112,7 +112,8 @@ class Runner:
         finally:
             flow.end()
         # Calls that run side by side would each be told of the CPU time of all.
-        traffic.took(ran.run_us / 1e6, ran.cpu_us / 1e6 if plan.concurrency == 1 else None)
+        cpu_s = ran.cpu_us / 1e6 if plan.concurrency == 1 else None
+        traffic.took(ran.run_us / 1e6, cpu_s, own_s=ran.own_us / 1e6)
         if lease.wake is not None:
             self._pool.first_call(lease, arrived_s=arrival.arrived_s, started_s=started_s, run_us=ran.run_us)
         outcome = self._outcome(_whole(ran, flow, arrival), lease, arrival, started_s, flow=flow)

@@ -35,6 +35,7 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     printed: bytes
     each: tuple[Each, ...] = ()
     head: Head | None = None
+    own_us: int = 0  # as in `Answer`
 
 
 class Overtime(Enum):
@@ -300,6 +301,7 @@ class Lease:
                 printed=worker.printed() if print_tail is PrintTail.KEPT else b"",
                 each=answer.each,
                 head=answer.head,
+                own_us=answer.own_us,
             )
         except WorkerGone as gone:
             event = Event.EXITED

@@ -54,10 +54,14 @@ class Traffic:
         self.quiet_since_s = self.moved_s = now_s
         self.level.set(self.present, now_s)
 
-    def took(self, run_s: float, cpu_s: float | None = None) -> None:
-        """One run was measured, and the CPU time of its worker in it where that is known."""
+    def took(self, run_s: float, cpu_s: float | None = None, *, own_s: float = 0.0) -> None:
+        """One run was measured, and the CPU time of its worker in it where that is known.
+
+        `own_s` is what other processes have not taken from it, 0 where that is not known. What they took says
+        nothing about the next.
+        """
         self.run_s = smoothed_run_s(self.run_s, run_s)
-        self.peak_s = peak_run_s(self.peak_s, run_s)
+        self.peak_s = peak_run_s(self.peak_s, own_s or run_s)
         self.ahead = calls_ahead(self.peak_s)
         self._worked_s += run_s
         if cpu_s is not None and self.run_s > 0:

@@ -127,6 +127,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     `run_us` is the time in user code, `cpu_us` the CPU time of the process meanwhile, `rss_bytes` its peak
     memory. `retiring`: the worker will exit after this answer and takes no more calls. To a batch, `each`
     says what the body is made of, in the order of its calls. After a `Begin` the body is empty, or the error.
+    `own_us` is what of `run_us` other processes have not taken from it, as far as that is known: 0 where not.
     """
 
     call_id: int
@@ -138,6 +139,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     retiring: bool = False
     each: tuple[Each, ...] = ()
     head: Head | None = None
+    own_us: int = 0
 
 
 class Begin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):

@@ -74,11 +74,12 @@ class Loop:
 
     def _call(self, call: Call, body: bytearray) -> int | None:
         """Run one call and answer it. Returns an exit status where it was the last."""
+        waits = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
         meter = Meter()
         line = self._line(call)
         verdict = self._verdict(Request(call, body), line)
         line.close()
-        return self._answer(call.call_id, verdict, meter.read())
+        return self._answer(call.call_id, verdict, meter.read(), waits=waits)
 
     def _batch(self, batch: Batch, body: bytearray) -> int | None:
         meter = Meter()
@@ -148,21 +149,26 @@ class Loop:
             whole = Reply(b"".join(end.reply.body for end in ends))
             self._answer(header.call_id, Verdict(Status.OK, whole), Used(), each)
 
-    def _answer(self, call_id: int, verdict: Verdict, used: Used, each: tuple[Each, ...] = ()) -> int | None:
+    def _answer(
+        self, call_id: int, verdict: Verdict, used: Used, each: tuple[Each, ...] = (), *, waits: int = -1
+    ) -> int | None:
+        """Answer a call, before which this process had given up its core so many times."""
         code = verdict.exit_code
         last = self._printing.settle() or self._one_shot or self._stream.ending
         if last and code is None:
             code = 0
+        usage = resource.getrusage(resource.RUSAGE_SELF)
         answer = Answer(
             call_id=call_id,
             status=verdict.status,
             content_type=verdict.reply.content_type,
             run_us=used.run_us,
             cpu_us=used.cpu_us,
-            rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            rss_bytes=usage.ru_maxrss * 1024,
             retiring=code is not None,
             each=each,
             head=verdict.reply.head,
+            own_us=used.cpu_us if usage.ru_nvcsw == waits else used.run_us,
         )
         self._stream.send(answer, verdict.reply.body)
         return code

@@ -14,6 +14,7 @@ from lambent.core.admission import AHEAD_MAX
 from lambent.core.errors import Draining
 from lambent.core.invocation import Outcome, PrintTail, Status
 from lambent.engines.memory_worker import Dies, Program, Scene
+from lambent.pool.traffic import Traffic
 from lambent.wire.process import RevisionPlan
 from tests.support.node import Node, node
 from tests.support.virtual_time import run
@@ -294,3 +295,18 @@ def test_a_call_that_is_cancelled_before_its_turn_harms_none_of_those_around_it(
             assert [body for body in worked.begun if body != b"hang"] == [b"first", b"n 0", b"n 1", b"n 2"]
 
     run(story(), tick_s=TICK_S)
+
+
+@pytest.mark.parametrize(
+    ("own_s", "ahead"),
+    [
+        pytest.param(SHORT_S, AHEAD_MAX, id="another process had its core meanwhile"),
+        pytest.param(0.01, 0, id="it took so long"),
+        pytest.param(0.0, 0, id="it cannot be told"),
+    ],
+)
+def test_what_other_processes_take_of_a_run_says_nothing_of_the_next(own_s: float, ahead: int) -> None:
+    traffic = Traffic(0.0)
+    traffic.took(SHORT_S, own_s=SHORT_S)
+    traffic.took(0.01, own_s=own_s)
+    assert traffic.ahead == ahead

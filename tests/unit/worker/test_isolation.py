@@ -190,6 +190,26 @@ def test_a_template_has_one_thread_although_its_libraries_like_more(environment:
     assert len(list(tasks.iterdir())) == 1
 
 
+def test_a_run_that_waits_for_something_is_as_long_as_it_lasts(serve: Serve) -> None:
+    worker = serve("""
+        import time
+        def handler(event, context):
+            time.sleep(0.02)
+    """)
+    answer, _ = worker.call(None)
+    assert answer.own_us == answer.run_us >= 20_000
+
+
+def test_what_other_processes_take_of_a_run_is_told_apart(serve: Serve) -> None:
+    worker = serve("""
+        def handler(event, context):
+            return sum(range(200_000))
+    """)
+    answers = [worker.call(None)[0] for _ in range(20)]
+    assert min(answer.own_us for answer in answers) > 0
+    assert all(answer.own_us in (answer.cpu_us, answer.run_us) for answer in answers)
+
+
 def test_peak_memory_and_cpu_time_are_told_with_the_answer(serve: Serve) -> None:
     worker = serve("def handler(event, context): return len(b'x' * (event << 20)) + sum(range(200_000))")
     small, _ = worker.call(1)
