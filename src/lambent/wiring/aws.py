@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lambent.clock import SystemClock
+from lambent.control.aws.account import AccountVerbs
 from lambent.control.aws.aliases import AliasVerbs
 from lambent.control.aws.books import Books
 from lambent.control.aws.code import CodeStore
@@ -12,10 +13,14 @@ from lambent.control.aws.concurrency import ConcurrencyVerbs
 from lambent.control.aws.event_invoke import EventInvokeVerbs
 from lambent.control.aws.found import Finder
 from lambent.control.aws.functions import FunctionVerbs
+from lambent.control.aws.layer_policy import LayerPolicyVerbs
+from lambent.control.aws.layers import LayerVerbs
 from lambent.control.aws.layers_used import LayersUsed
 from lambent.control.aws.making import Maker
+from lambent.control.aws.policy import PolicyVerbs
 from lambent.control.aws.publishing import Publishing
 from lambent.control.aws.standing import Standing
+from lambent.control.aws.tags import TagVerbs
 from lambent.control.aws.urls import UrlVerbs
 from lambent.pool.routes import Route
 from lambent.wire.aws.control import ControlOperation
@@ -67,6 +72,13 @@ class AwsControl:
         yield from EventInvokeVerbs(
             finder=finder, maker=maker, books=books, standing=standing, clock=self._clock
         ).operations()
+
+        yield from TagVerbs(finder=finder, maker=maker, books=books).operations()
+        yield from PolicyVerbs(finder=finder, maker=maker, books=books).operations()
+        yield from AccountVerbs(finder=finder, concurrency=self._concurrency).operations()
+        code = CodeStore(self._parts.kept.artifacts)
+        yield from LayerVerbs(maker=maker, books=books, code=code, clock=self._clock).operations()
+        yield from LayerPolicyVerbs(maker=maker, books=books).operations()
 
     def _functions(self) -> Iterator[ControlOperation]:
         parts, finder, maker, books = self._parts, self.finder, self.maker, self.books
