@@ -1,6 +1,6 @@
 """One client's connection: uvicorn's, with bounds on what a client may send and on how long it may be silent.
 
-uvicorn reads a head of any size, and waits for the rest of a request for ever.
+uvicorn reads a head of any size, and waits for ever for the rest of a request, and for who reads no answer.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from lambent.gateway.presence import Presence
+from lambent.gateway.progress import cut_off, taken_bytes
 from lambent.gateway.requests import PRESENCE, WHOLE
 from lambent.gateway.turnstile import Turnstile
 from lambent.wire import problem
@@ -24,6 +25,7 @@ from lambent.wire.api import Problem
 # it in memory, and what one read brings on top, 256 KiB at the most.
 HEAD_BYTES_MAX: Final = 128 * 1024
 # A client that owes bytes and sends none that matter is cut off after this time, at the latest after twice.
+# So is one that takes nothing of its answer.
 SILENCE_S_MAX: Final = 30.0
 FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # all but text, tabs and line ends
 
@@ -52,6 +54,7 @@ class Connection(HttpToolsProtocol):
         self._extensions: Final = {WHOLE: self, PRESENCE: self._presence}
         self._answering: RequestResponseCycle | None = None  # that of its requests whose turn it is
         self._awaited: asyncio.Future[RequestResponseCycle | None] | None = None  # its next request
+        self._taken_bytes: int | None = None  # while there is more for it than the kernel takes
         self._idle_s = 0.0  # for how long it has asked for nothing, as far as was looked
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -228,6 +231,9 @@ class Connection(HttpToolsProtocol):
         if unfinished and not self._progressed and not self.flow.read_paused:
             self.transport.close()
             return
+        if self._takes_nothing():
+            cut_off(self.transport)
+            return
         asks = unfinished or self._progressed or not self.cycle.response_complete
         self._idle_s = 0.0 if asks else self._idle_s + SILENCE_S_MAX
         if self._idle_s >= self.timeout_keep_alive:
@@ -235,6 +241,12 @@ class Connection(HttpToolsProtocol):
             return
         self._progressed = False
         self._look_again = self.loop.call_later(SILENCE_S_MAX, self._look)
+
+    def _takes_nothing(self) -> bool:
+        """Whether it has taken nothing since the last look of what has waited for it since then."""
+        before = self._taken_bytes
+        self._taken_bytes = taken_bytes(self.transport) if self.transport.get_write_buffer_size() else None
+        return before is not None and before == self._taken_bytes
 
     def _refuse(self, why: Problem) -> None:
         if self._answers_another():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import socket
 from collections.abc import AsyncIterator
@@ -169,6 +170,64 @@ def test_a_client_that_waits_for_its_answer_may_be_silent(monkeypatch: pytest.Mo
             return await answer(address, GET)
 
     assert asyncio.run(story()).startswith(b"HTTP/1.1 204 ")
+
+
+async def pours(_: Scope, receive: Receive, send: Send) -> None:
+    """Answer without an end, until the client has left."""
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    leaving = asyncio.ensure_future(receive())
+    while not leaving.done():
+        await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+        await asyncio.sleep(0)
+
+
+async def at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with more than a kernel keeps for who does not read."""
+    await answer_with(Reply(200, [(b"content-type", b"text/plain")], PIECE * 512), scope, send)
+
+
+@pytest.mark.parametrize("app", [pours, at_once])
+def test_who_takes_nothing_of_its_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch, app: Any) -> None:
+    monkeypatch.setattr(connection, "SILENCE_S_MAX", 0.1)
+
+    async def story() -> None:
+        over = asyncio.Event()
+
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            await app(scope, receive, send)
+            over.set()
+
+        async with listening(watched) as address:
+            with socket.create_connection(address) as client:
+                client.sendall(GET)
+                async with asyncio.timeout(PATIENT_S):
+                    await over.wait()
+                    seen = 0  # without reading of it
+                    while seen != errno.ECONNRESET:
+                        await asyncio.sleep(0.02)
+                        seen = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    asyncio.run(story())
+
+
+def test_who_takes_its_answer_slowly_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SILENCE_S_MAX", 0.02)
+    pieces = 2000
+
+    async def long(_: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        head = [(b"content-length", b"%d" % (pieces * len(PIECE)))]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        for _ in range(pieces):
+            await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def story() -> int:
+        async with listening(long) as address:
+            return len(await everything(address, LAST))
+
+    assert asyncio.run(story()) > pieces * len(PIECE)
 
 
 def test_a_certificate_that_is_none_is_named_as_the_reason(tmp_path: Path) -> None:
