@@ -19,6 +19,7 @@ from lambent.core.tracing import (
     trace_as_text,
     trace_from,
     trace_id_of,
+    xray_from,
 )
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -132,3 +133,13 @@ def test_a_chain_of_calls_is_one_trace_of_spans_that_each_name_the_one_before(
         trace, parent = asked_by(one, trace), span_of(one)
         assert trace_from(trace_as_text(trace)) == trace
     assert trace_from(trace_as_text(None)) is None
+
+
+def test_user_code_is_told_the_xray_header_that_came_or_what_it_would_be() -> None:
+    invocation = "01234567-89ab-4def-a123-456789abcdef"
+    came = "Root=1-58406520-a006649127e371903a2de979;Parent=4c721bf33e3caf8f;Sampled=1"
+    assert xray_from(invocation, read_parent("", xray=came)) == came
+    own = "Root=1-01234567-89ab4defa123456789abcdef;Parent=a123456789abcdef;Sampled=1"
+    assert xray_from(invocation, None) == own
+    asked = read_parent(f"00-{'a' * 32}-{'b' * 16}-00")
+    assert xray_from(invocation, asked) == f"Root=1-{'a' * 8}-{'a' * 24};Parent=a123456789abcdef;Sampled=0"

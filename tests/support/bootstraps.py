@@ -19,12 +19,14 @@ def call(method, path, body=None, headers={}):
     answer = connection.getresponse()
     return answer.status, dict(answer.headers), answer.read()
 
-def raw(data, shut=False, wait=True):
-    """Send bytes as they are; what came back until the end."""
+def raw(data, shut=False):
+    """Send bytes as they are, and nothing after them where it is `shut`; what came back until the end."""
     with socket.create_connection((HOST, int(PORT))) as sock:
         sock.sendall(data)
+        if shut:
+            sock.shutdown(socket.SHUT_WR)
         got = b""
-        while wait and (chunk := sock.recv(65536)):
+        while (chunk := sock.recv(65536)):
             got += chunk
         return got
 
@@ -114,10 +116,10 @@ def hostile_poll_again(request_id, event):
     return respond(request_id, [status, json.loads(body)["errorType"]])
 
 def hostile_half_body(request_id, event):
-    raw(post(request_id, "response", b'{"half":', "Content-Length: 1000"), wait=False)
+    raw(post(request_id, "response", b'{"half":', "Content-Length: 1000"), shut=True)
 
 def hostile_half_error(request_id, event):
-    raw(post(request_id, "error", b'{"half":', "Content-Length: 1000"), wait=False)
+    raw(post(request_id, "error", b'{"half":', "Content-Length: 1000"), shut=True)
 
 def hostile_paths(request_id, event):
     tried = [("GET", "invocation/next/"), ("GET", ""), ("POST", "invocation/next"), ("GET", "init/error"),

@@ -53,6 +53,11 @@ class InvocationApi:
         """Whether an invocation waits for the program, or for its answer."""
         return bool(self._running or self._waiting)
 
+    @property
+    def polled(self) -> int:
+        """How many polls wait for an invocation."""
+        return len(self._pollers)
+
     def offer(self, work: Work) -> None:
         """Give an invocation to the program when it polls next."""
         if self._over is not None:

@@ -10,6 +10,8 @@ from typing import Final, Protocol, cast
 import httptools
 import msgspec
 
+from lambent.runtimes.lambda_api.peers import is_stranger
+
 # awslambdaric sends up to 1 MiB of a trace in a header.
 HEAD_BYTES_MAX: Final = 2 * 1024 * 1024
 HEADERS_MAX: Final = 256
@@ -121,7 +123,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if not self._connections.add(self):
+        if is_stranger(transport.get_extra_info("sockname"), transport.get_extra_info("peername")):
+            self._transport.abort()
+        elif not self._connections.add(self):
             self._refuse(503, f"more than {self._connections.count_max} connections are open")
 
     def data_received(self, data: bytes) -> None:
@@ -133,12 +137,11 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # An offer that need not be taken (RFC 9110 section 7.8), but what follows would not be read as
-            # HTTP: a body would be lost.
-            if self._parser.get_method() == b"GET":
-                self._parser = httptools.HttpRequestParser(self)
+            # An offer that need not be taken (RFC 9110 section 7.8). The parser is of no more use after it.
+            if self._in_body:
+                self._refuse(400, "the protocol cannot be changed here")
             else:
-                self._refuse(400, "a request with a body cannot offer another protocol")
+                self._parser = httptools.HttpRequestParser(self)
         except httptools.HttpParserError as error:
             self._refuse(400, self._bad or f"this is no HTTP/1.1 request: {error}")
 
