@@ -11,6 +11,7 @@ from lambent.control.aws.books import Books
 from lambent.control.aws.code import CodeStore
 from lambent.control.aws.concurrency import ConcurrencyVerbs
 from lambent.control.aws.event_invoke import EventInvokeVerbs
+from lambent.control.aws.event_source_mappings import MappingVerbs
 from lambent.control.aws.found import Finder
 from lambent.control.aws.functions import FunctionVerbs
 from lambent.control.aws.layer_policy import LayerPolicyVerbs
@@ -79,6 +80,8 @@ class AwsControl:
         code = CodeStore(self._parts.kept.artifacts)
         yield from LayerVerbs(maker=maker, books=books, code=code, clock=self._clock).operations()
         yield from LayerPolicyVerbs(maker=maker, books=books).operations()
+
+        yield from MappingVerbs(finder=finder, books=books, clock=self._clock).operations()
 
     def _functions(self) -> Iterator[ControlOperation]:
         parts, finder, maker, books = self._parts, self.finder, self.maker, self.books

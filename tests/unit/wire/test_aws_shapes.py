@@ -15,6 +15,7 @@ from lambent.wire.aws import beside_requests as beside
 from lambent.wire.aws import function_requests as functions
 from lambent.wire.aws import functions as answers
 from lambent.wire.aws import layer_requests as layers
+from lambent.wire.aws import mapping_requests as mappings
 
 MODEL = botocore.session.get_session().get_service_model("lambda")
 REQUESTS: dict[str, type[msgspec.Struct]] = {
@@ -30,6 +31,8 @@ REQUESTS: dict[str, type[msgspec.Struct]] = {
     "PutProvisionedConcurrencyConfig": beside.PutProvisionedRequest,
     "PutFunctionEventInvokeConfig": beside.EventInvokeRequest,
     "TagResource": beside.TagRequest,
+    "CreateEventSourceMapping": mappings.CreateMappingRequest,
+    "UpdateEventSourceMapping": mappings.UpdateMappingRequest,
     "AddPermission": beside.AddPermissionRequest,
     "PublishLayerVersion": layers.PublishLayerRequest,
     "AddLayerVersionPermission": layers.LayerPermissionRequest,
@@ -47,6 +50,7 @@ ANSWERS: dict[str, type[msgspec.Struct]] = {
     "ListProvisionedConcurrencyConfigs": beside.ListProvisionedResponse,
     "ListFunctionEventInvokeConfigs": beside.ListEventInvokeResponse,
     "ListTags": beside.ListTagsResponse,
+    "ListEventSourceMappings": mappings.ListMappingsResponse,
     "AddLayerVersionPermission": beside.StatementResponse,
     "GetPolicy": beside.PolicyResponse,
     "GetAccountSettings": beside.AccountSettings,

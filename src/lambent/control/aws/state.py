@@ -9,6 +9,7 @@ import msgspec
 
 from lambent.wire.aws.function_requests import RoutingConfig
 from lambent.wire.aws.functions import Settings
+from lambent.wire.aws.mapping_requests import CreateMappingRequest
 from lambent.wire.aws.shapes import Cors, DestinationConfig
 
 
@@ -113,6 +114,13 @@ class PolicyBook(msgspec.Struct, frozen=True, kw_only=True):
 
     revision_id: str
     statements: tuple[dict[str, Any], ...] = ()
+
+
+class MappingBook(msgspec.Struct, frozen=True, kw_only=True):
+    """An event source mapping, as it was asked for and changed."""
+
+    request: CreateMappingRequest
+    modified_unix_ms: int
 
 
 class LayerBook(msgspec.Struct, frozen=True, kw_only=True):
