@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 @pytest.fixture(scope="module")
-def client(server: RunningServer) -> Any:
-    return client_of(server, "sagemaker-runtime")
+def client(server: RunningServer) -> Iterator[Any]:
+    with closing(client_of(server, "sagemaker-runtime")) as made:
+        yield made
 
 
 def test_an_archive_answers_what_is_accepted(client: Any) -> None:

@@ -34,12 +34,12 @@ from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.metering.statements import Statements
 from lambent.observe import metrics
-from lambent.wiring import sagemaker
 from lambent.wiring.aws import AwsControl
 from lambent.wiring.parts import PROJECT, Parts
+from lambent.wiring.sagemaker import SageMaker
 
 
-def gateway(parts: Parts, aws: AwsControl, clock: SystemClock) -> Gateway:
+def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemClock) -> Gateway:
     """All that is answered on the server's port."""
     acceptance = Acceptance(parts.queue, parts.routes)
     bytes_max = parts.settings.bodies_bytes(memory_bytes())
@@ -69,7 +69,7 @@ def gateway(parts: Parts, aws: AwsControl, clock: SystemClock) -> Gateway:
             services=[
                 _aws_lambda(parts, aws, acceptance, clock),
                 _aws_logs(parts),
-                *sagemaker.services(parts, acceptance, clock),
+                *sagemaker.services(acceptance),
             ],
             senders=senders,
             bodies=bodies,

@@ -19,6 +19,7 @@ from lambent.wire.api import ServerFile
 from lambent.wiring.aws import AwsControl
 from lambent.wiring.doors import gateway
 from lambent.wiring.parts import PROJECT, Parts
+from lambent.wiring.sagemaker import SageMaker
 
 
 class Server:
@@ -27,7 +28,8 @@ class Server:
     def __init__(self, settings: Settings, kept: Kept, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:
         self._parts: Final = Parts(settings, kept, clock, tasks)
         self._aws: Final = AwsControl(self._parts, clock)
-        self._gateway: Final = gateway(self._parts, self._aws, clock)
+        self._sagemaker: Final = SageMaker(self._parts, clock)
+        self._gateway: Final = gateway(self._parts, self._aws, self._sagemaker, clock)
         self._parts.metrics.watch(self)
 
     async def run(self, listening: socket.socket, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
@@ -35,6 +37,7 @@ class Server:
         parts = self._parts
         await parts.deployments.restore()
         await self._aws.restore()
+        await self._sagemaker.restore()
         await parts.webhooks.restore()
         await parts.queue.restore()
         await asyncio.to_thread(parts.notebook.load)

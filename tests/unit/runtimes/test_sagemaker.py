@@ -134,14 +134,15 @@ def test_each_function_gets_the_context_where_it_has_a_parameter_more(serve_arch
         """
         import json
         def model_fn(model_dir, context): return context.system_properties["model_dir"] == model_dir
-        def input_fn(body, content_type, context): return context.get_request_header(0, "x-amzn-sagemaker-custom-attributes")
+        def input_fn(body, content_type, context):
+            return context.get_request_header(0, "x-amzn-sagemaker-custom-attributes")
         def predict_fn(data, model, context): return [data, model, context.get_request_id(0)]
         def output_fn(prediction, accept, context):
             context.set_response_header(0, "X-Amzn-SageMaker-Custom-Attributes", "told")
             context.set_response_status(code=202, phrase="fine")
             context.set_response_content_type(0, "application/vnd.me+json")
             return json.dumps(prediction)
-        """  # noqa: E501
+        """
     )
     custom = beside(X_Amzn_SageMaker_Custom_Attributes="asked")
     answer, said = worker.call(b"{}", client_context=custom)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qs
 
+import msgspec
+
 from lambent.core.errors import CallerFault
-from lambent.gateway.protocols.aws.asked import Asked, Operation, Run, json_of, request_id
+from lambent.gateway.protocols.aws.asked import Asked, Operation, Run, request_id
+from lambent.gateway.protocols.aws.services import JSON_1_1
 from lambent.gateway.requests import QUERY_FIELDS_MAX
-from lambent.gateway.responses import Reply
+from lambent.gateway.responses import JSON_HEADER, Header, Reply
 from lambent.wire.aws.control import Call, ControlOperation
 
 
@@ -26,12 +29,25 @@ def served(operations: Iterable[ControlOperation]) -> Iterator[tuple[str, str, O
         )
 
 
-def _run(operation: ControlOperation) -> Run:
+def served_by_name(operations: Iterable[ControlOperation]) -> dict[str, Operation]:
+    """The same by their names, for services that tell them so."""
+    return {
+        operation.name: Operation(
+            name=operation.name,
+            run=_run(operation, content_type=JSON_1_1),
+            request_bytes_max=operation.request_bytes_max,
+        )
+        for operation in operations
+    }
+
+
+def _run(operation: ControlOperation, *, content_type: Header = JSON_HEADER) -> Run:
     async def run(asked: Asked) -> Reply:
         answer = await operation.run(_call(asked))
         if answer.value is None:
             return Reply(answer.status, [*request_id(asked.request.invocation_id)])
-        return json_of(asked, answer.value, status=answer.status)
+        headers = [content_type, *request_id(asked.request.invocation_id)]
+        return Reply(answer.status, headers, msgspec.json.encode(answer.value))
 
     return run
 

@@ -29,14 +29,12 @@ from lambent.gateway.flow import Flow
 from lambent.gateway.once import Once, size_of
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.protocols.aws.asked import Asked, Operation, request_id
-from lambent.gateway.protocols.aws.services import RestService
 from lambent.gateway.protocols.aws.streaming import EVENTS, Frames
-from lambent.gateway.requests import Request, check_json
+from lambent.gateway.requests import check_json
 from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_headers, type_header
 from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Route, Routes
 from lambent.wire.aws import eventstream, sagemaker
-from lambent.wire.aws.faults import Fault
 from lambent.wire.process import Runtime
 
 PATH: Final = re.compile(
@@ -60,20 +58,6 @@ class Answered(msgspec.Struct, frozen=True):
 
     invocation_id: str
     outcome: Outcome
-
-
-class EndpointService:
-    """The service as the door asks it: its paths, and its own words for faults."""
-
-    def __init__(self, rest: RestService) -> None:
-        self.scope: Final = rest.scope
-        self.claims: Final = rest.claims
-        self.find: Final = rest.find
-        self._rest: Final = rest
-
-    def refuse(self, request: Request, fault: Fault) -> Reply:
-        """A fault as this service calls it."""
-        return self._rest.refuse(request, sagemaker.in_its_words(fault))
 
 
 class Endpoints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 from urllib.parse import unquote
 
@@ -107,6 +107,21 @@ class TargetService:
         body = {"__type": fault.kind, **fault.extra, "message": fault.message}
         headers = [JSON_1_1, kind, *request_id(request.invocation_id)]
         return Reply(fault.http_status, headers, msgspec.json.encode(body))
+
+
+class InItsWords:
+    """A service that calls faults by other names than those of functions."""
+
+    def __init__(self, service: Service, words: Callable[[Fault], Fault]) -> None:
+        self.scope: Final = service.scope
+        self.claims: Final = service.claims
+        self.find: Final = service.find
+        self._service: Final = service
+        self._words: Final = words
+
+    def refuse(self, request: Request, fault: Fault) -> Reply:
+        """A fault as this service calls it."""
+        return self._service.refuse(request, self._words(fault))
 
 
 def _unknown(what: str) -> Found:

@@ -1,0 +1,1 @@
+"""SageMaker's models, endpoint configurations and endpoints, made of our deployments."""
