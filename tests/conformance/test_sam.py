@@ -1,0 +1,121 @@
+"""A SAM application, as `sam init` lays it out, deployed by the command and called as on AWS."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.patience import PATIENT_S
+from tests.support.server import RunningServer
+
+TEMPLATE = """
+AWSTemplateFormatVersion: '2010-09-09'
+Transform: AWS::Serverless-2016-10-31
+Parameters:
+  Stage: {Type: String, Default: dev}
+Globals:
+  Function: {Runtime: python3.11, Timeout: 5, Environment: {Variables: {STAGE: !Ref Stage}}}
+Resources:
+  Hello:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: hello/
+      Handler: app.lambda_handler
+      MemorySize: 256
+      AutoPublishAlias: live
+      Layers: [!Ref Common]
+      Policies: [AWSLambdaBasicExecutionRole]
+      Events:
+        Get: {Type: HttpApi, Properties: {Path: /hello, Method: get}}
+        Nightly: {Type: Schedule, Properties: {Schedule: rate(1 day)}}
+  Inline:
+    Type: AWS::Serverless::Function
+    Properties:
+      InlineCode: |
+        def handler(event, context):
+            return {"memory": context.memory_limit_in_mb, "event": event}
+      Handler: index.handler
+      ReservedConcurrentExecutions: 3
+  Common:
+    Type: AWS::Serverless::LayerVersion
+    Properties: {ContentUri: layer, CompatibleRuntimes: [python3.11]}
+"""
+HANDLER = """
+import json, os
+import common
+
+def lambda_handler(event, context):
+    said = {"from": common.NAME, "stage": os.environ["STAGE"], "path": event.get("rawPath")}
+    return {"statusCode": 200, "body": json.dumps(said)}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sam")
+    (folder / "hello").mkdir()
+    (folder / "layer" / "python").mkdir(parents=True)
+    (folder / "hello" / "app.py").write_text(HANDLER)
+    (folder / "layer" / "python" / "common.py").write_text("NAME = 'the layer'\n")
+    (folder / "template.yaml").write_text(TEMPLATE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[RunningServer]:
+    running = RunningServer(folder / "state").start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def deployed(server: RunningServer, folder: Path, *words: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(server.deploy(folder / "template.yaml", "--json", *words))
+    return told
+
+
+def test_a_sam_application_runs_as_it_is(server: RunningServer, folder: Path) -> None:
+    told = deployed(server, folder)
+    hello, inline = told["functions"]
+    assert [one["what"] for one in told["ignored"]] == ["Hello.Policies", "Hello.Events.Nightly"]
+    with urllib.request.urlopen(hello["url"] + "hello", timeout=PATIENT_S) as answer:
+        assert json.load(answer) == {"from": "the layer", "stage": "dev", "path": "/hello"}
+    assert server.invoke("Inline", {"a": 1}).json() == {"memory": "128", "event": {"a": 1}}
+    assert [(one["name"], one["changed"]) for one in (hello, inline)] == [("Hello", True), ("Inline", True)]
+
+    again = deployed(server, folder)
+    assert [(one["version"], one["changed"]) for one in again["functions"]] == [
+        ("1", False),
+        ("$LATEST", False),
+    ]
+
+    live = deployed(server, folder, "--parameter", "Stage=live")
+    assert [(one["name"], one["version"]) for one in live["functions"]] == [
+        ("Hello", "2"),
+        ("Inline", "$LATEST"),
+    ]
+    body = json.loads(server.invoke("Hello", {}, Lambent_Alias="live").json()["body"])
+    assert body["stage"] == "live"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--name", "x"], "are not for a template"),
+        (["--set", "memory=1GiB"], "are not for a template"),
+        (["--parameter", "Stagee=x"], "has no parameter Stagee"),
+    ],
+)
+def test_what_a_template_cannot_take_is_one_clear_line(
+    server: RunningServer, folder: Path, words: list[str], said: str
+) -> None:
+    done = server.cli("deploy", str(folder / "template.yaml"), *words)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
