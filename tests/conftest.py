@@ -1,5 +1,6 @@
 """What holds for every test: no settings of the developer's own shell, and repeatable examples."""
 
+import gc
 import os
 
 import pytest
@@ -10,6 +11,12 @@ from hypothesis import settings
 settings.register_profile("local", deadline=None, print_blob=True)
 settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_collection_finish() -> None:
+    """Take what is there for the whole run, thousands of tests, out of each look of the garbage collector."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
