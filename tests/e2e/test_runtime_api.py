@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,23 @@ def test_an_error_is_its_callers_as_it_was_reported(server: RunningServer, actor
     assert told(do(server, "error", body="[]", type="Own.Type")) == ("Own.Type", "[]")
     assert told(do(server, "error", body='{"errorMessage": 3}', type="Own.Type"))[0] == "Own.Type"
     assert told(do(server, "error", body='{"a": 1}', type="")) == ("Runtime.Unknown", '{"a": 1}')
+
+
+def test_at_lambdas_own_door_an_error_has_all_that_its_runtime_says(
+    server: RunningServer, actor: Path
+) -> None:
+    error = {
+        "errorType": "TypeError",
+        "errorMessage": "no",
+        "trace": ["TypeError: no", "    at index.js:1:1"],
+    }
+    reply = server.request(
+        "POST",
+        "/2015-03-31/functions/actor/invocations",
+        json.dumps({"do": "error", "body": json.dumps(error)}).encode(),
+    )
+    assert (reply.status, reply.headers["x-amz-function-error"]) == (200, "Unhandled")
+    assert reply.json() == error
 
 
 @pytest.mark.parametrize(
@@ -217,10 +235,67 @@ def test_a_stream_waits_for_a_reader_that_does_not_read(
     server.deploy(actor, "--name", "flood", "--set", "memory=256MiB")
     sent = tmp_path / "sent"
     with Raw(server) as raw:
-        raw.ask("POST", "/invoke/flood", {"do": "flood", "sent": str(sent), "for_s": 1})
+        raw.ask("POST", "/invoke/flood", {"do": "flood", "sent": str(sent), "for_s": 0.5})
         assert raw.answered()[0] == 200
-        assert do(server, "echo", "flood").status == 200  # by another worker, or when it has given up
+        wait_until(sent.exists, "the program to give up")
         assert int(sent.read_text()) < 64 * MIB
+
+
+def test_all_that_it_is_made_of_ends_with_the_server(tmp_path: Path) -> None:
+    server = RunningServer(tmp_path / "state").start()
+    server.deploy(write_bootstrap(tmp_path / "orphan"))
+    program = psutil.Process(do(server, "echo", "orphan").json()["pid"])
+    server.kill()
+    wait_until_ended([program])
+
+
+NATIVE = """
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char text[65536];
+
+static int ask(int fd, const char *what) {
+    int size = 0, got;
+    write(fd, what, strlen(what));
+    while (!strstr(text, "\\r\\n\\r\\n")) {
+        if ((got = read(fd, text + size, sizeof text - 1 - size)) <= 0) exit(1);
+        text[size += got] = 0;
+    }
+    return size;
+}
+
+int main(void) {
+    char *api = strdup(getenv("AWS_LAMBDA_RUNTIME_API")), *port = strchr(api, ':'), id[64], out[512];
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    for (*port++ = 0, at.sin_port = htons(atoi(port)), inet_aton(api, &at.sin_addr);;) {
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        if (connect(fd, (struct sockaddr *)&at, sizeof at)) return 1;
+        text[0] = 0;
+        ask(fd, "GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n");
+        sscanf(strstr(text, "Request-Id: ") + 12, "%63s", id);
+        sprintf(out, "POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\\r\\n"
+                     "Content-Length: 10\\r\\n\\r\\n\\"compiled\\"", id);
+        text[0] = 0;
+        ask(fd, out);
+        close(fd);
+    }
+}
+"""
+
+
+def test_a_compiled_program_will_do(server: RunningServer, tmp_path: Path) -> None:
+    if (compiler := shutil.which("gcc") or shutil.which("cc")) is None:
+        pytest.skip("there is no C compiler here")
+    (tmp_path / "compiled").mkdir()
+    source, program = tmp_path / "main.c", tmp_path / "compiled" / "bootstrap"
+    source.write_text(NATIVE)
+    subprocess.run([compiler, "-D_GNU_SOURCE", "-w", "-o", str(program), str(source)], check=True)
+    server.deploy(program)
+    assert [server.invoke("compiled", {}).json() for _ in range(3)] == ["compiled"] * 3
 
 
 def test_a_shell_with_curl_will_do(server: RunningServer, tmp_path: Path) -> None:

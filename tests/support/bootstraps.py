@@ -96,10 +96,12 @@ def act(request_id, event, headers):
                 while time.monotonic() < end:
                     sock.sendall(chunk(b"x" * 65536))
                     sent += 65536
-                    with open(event["sent"], "w") as file:
-                        file.write(str(sent))
             except TimeoutError:
-                return None
+                pass
+            with open(event["sent"] + ".new", "w") as file:
+                file.write(str(sent))
+            os.rename(event["sent"] + ".new", event["sent"])
+            return None
     return HOSTILE[do](request_id, event)
 
 def hostile_wrong_id(request_id, event):

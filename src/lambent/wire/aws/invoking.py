@@ -10,6 +10,7 @@ import msgspec
 
 from lambent.core.invocation import FunctionError, Outcome, Status
 from lambent.core.spec import MIB
+from lambent.wire.typed import from_json
 
 TAIL_BYTES_MAX: Final = 4096
 
@@ -25,6 +26,20 @@ def error_payload(request_id: str, status: Status, error: FunctionError) -> byte
     if not message.startswith("RequestId:"):
         message = f"RequestId: {request_id} Error: {message}"
     return msgspec.json.encode({"errorType": error.error_type, "errorMessage": message})
+
+
+def as_reported(outcome: Outcome) -> bytes:
+    """A failure in the very bytes in which it was reported; empty where there are none that can be given on.
+
+    Runtimes add members of their own, such as Node's `trace`, which their users know.
+    """
+    if outcome.status is not Status.FAILED:
+        return b""
+    try:
+        from_json(outcome.body, dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return b""
+    return outcome.body
 
 
 def response_too_large(limit_bytes: int) -> FunctionError:

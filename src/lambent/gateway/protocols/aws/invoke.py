@@ -154,5 +154,5 @@ class Invoke:
         if error is None:
             return Reply(200, [type_header(outcome.content_type), *headers], outcome.body)
         status = Status.FAILED if outcome.status is Status.OK else outcome.status
-        body = invoking.error_payload(told, status, error)
+        body = invoking.as_reported(outcome) or invoking.error_payload(told, status, error)
         return Reply(200, [JSON_HEADER, UNHANDLED, *headers], body)
