@@ -53,20 +53,18 @@ class Gateway:
         self._control_app: Final = control
         self._keys: Final = keys
 
-    async def __call__(self, scope: Scope, receive: Receive, send_message: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send_message: Send) -> Awaitable[None]:
         """One request, or the lifespan of the server."""
         if scope["type"] == "http":
             request = Request(scope, receive, send_message)
             is_for_url = self._urls.claims(request)  # by its host, maybe, and then whatever its path is
             if request.path.startswith(CONTROL) and not is_for_url:
-                await self._control(scope, receive, send_message)
-            else:
-                door = self._urls if is_for_url else self._door(request)
-                await _through(door, request, send_message)
-        elif scope["type"] == "lifespan":
-            await _lifespan(receive, send_message)
-        elif scope["type"] == "websocket":
-            await self._apps.connect(scope, receive, send_message, prefix=INVOKE)
+                return self._control(scope, receive, send_message)
+            door = self._urls if is_for_url else self._door(request)
+            return _through(door, request, send_message)
+        if scope["type"] == "websocket":
+            return self._apps.connect(scope, receive, send_message, prefix=INVOKE)
+        return _lifespan(receive, send_message)
 
     def go_away(self) -> None:
         """The server stops: end what would not end by itself."""

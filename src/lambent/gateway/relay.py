@@ -34,9 +34,13 @@ class Relay:
     def __init__(self, request: Request, invocation: Invocation) -> None:
         self._request: Final = request
         self._invocation: Final = invocation
-        self._events: Final = EVENTS in request.headers.get(b"accept", b"").decode("latin-1").lower()
         self._passing: asyncio.Task[None] | None = None
         self._opened = False
+
+    @property
+    def _events(self) -> bool:
+        """Whether its client wants events: asked once it streams, as few do."""
+        return EVENTS in self._request.headers.get(b"accept", b"").decode("latin-1").lower()
 
     @property
     def is_used(self) -> bool:

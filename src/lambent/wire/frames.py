@@ -289,28 +289,25 @@ class FrameReader(Generic[H]):
         if kept:
             kept += chunk
         frames: list[tuple[H, bytes]] = []
-        start = 0
-        with memoryview(kept or chunk) as view:
-            while len(view) - start >= PREFIX.size:
-                head_bytes, body_bytes = PREFIX.unpack_from(view, start)
-                if head_bytes > HEADER_BYTES_MAX or body_bytes > self._body_bytes_max:
-                    raise FrameError(f"a frame of {head_bytes} + {body_bytes} bytes is over the maximum")
-                head_start = start + PREFIX.size
-                body_start = head_start + head_bytes
-                end = body_start + body_bytes
-                if end > len(view):
-                    break
-                frames.append((self._header(view[head_start:body_start]), bytes(view[body_start:end])))
-                start = end
-        if kept:
-            del kept[:start]
-        else:
-            kept += chunk[start:]
-        return frames
-
-    def _header(self, head: memoryview) -> H:
-        with head:
+        view = memoryview(kept) if kept else chunk
+        start, whole = 0, len(view)
+        while whole - start >= PREFIX.size:
+            head_bytes, body_bytes = PREFIX.unpack_from(view, start)
+            if head_bytes > HEADER_BYTES_MAX or body_bytes > self._body_bytes_max:
+                raise FrameError(f"a frame of {head_bytes} + {body_bytes} bytes is over the maximum")
+            body_start = start + PREFIX.size + head_bytes
+            end = body_start + body_bytes
+            if end > whole:
+                break
             try:
-                return self._decoder.decode(head)
+                header = self._decoder.decode(view[start + PREFIX.size : body_start])
             except msgspec.DecodeError as error:
                 raise FrameError(f"a frame's header cannot be read: {error}") from error
+            frames.append((header, bytes(view[body_start:end])))
+            start = end
+        if isinstance(view, memoryview) and kept:
+            view.release()
+            del kept[:start]
+        elif start < whole:
+            kept += view[start:]
+        return frames

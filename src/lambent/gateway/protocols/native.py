@@ -104,7 +104,9 @@ class NativeDoor:
             return await self._invoke(request, principal, hold, alias)
 
     async def _invoke(self, request: Request, principal: Principal, hold: Hold, alias: str) -> Reply | None:
-        invocation = await self._invocation(request, principal, hold, alias)
+        arrived_s = self._clock.now_s()
+        body = await request.body(self._body_bytes_max, hold)
+        invocation = self._invocation(request, principal, body, alias, arrived_s=arrived_s)
         key = _idempotency_key(request.headers)
         if wants_async(request.headers):
             check_none(request.headers)
@@ -130,11 +132,10 @@ class NativeDoor:
             return alias
         return request.query.get("alias", OWN)
 
-    async def _invocation(self, request: Request, principal: Principal, hold: Hold, alias: str) -> Invocation:
+    def _invocation(
+        self, request: Request, principal: Principal, body: bytes, alias: str, *, arrived_s: float
+    ) -> Invocation:
         name = request.path[len(INVOKE) :].partition("/")[0]
-        sticky = sticky_of(request.headers, self._routes, principal.project, name, alias)
-        deadline_s = deadline_of(request.headers, self._clock.now_s())
-        body = await request.body(self._body_bytes_max, hold)
         request.invocation_id = new_id()
         return Invocation(
             id=request.invocation_id,
@@ -142,10 +143,10 @@ class NativeDoor:
             deployment=name,
             body=body,
             alias=alias,
-            sticky=sticky,
+            sticky=sticky_of(request.headers, self._routes, principal.project, name, alias),
             content_type=_content_type(request.headers.get(b"content-type"), body),
             client_context=self._beside(request, principal.project, name),
-            deadline_s=deadline_s,
+            deadline_s=deadline_of(request.headers, arrived_s),
             trace=trace_of(request.headers, request.scope["headers"]),
         )
 
