@@ -22,7 +22,7 @@ WIDTH = 2048  # 16 MiB of weights each
 BUDGET_MIB = 140
 # A call may wake a model before another has gone, and a plan looks at memory every two seconds.
 TOLERANCE_MIB = 40
-CALLERS, CALLS_EACH = 2, 60
+CALLERS, CALLS_EACH = 2, 30
 
 
 @pytest.fixture(scope="module")

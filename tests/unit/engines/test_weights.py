@@ -77,10 +77,10 @@ def test_three_that_are_nice_leave_one_as_much_as_they_have_together(
     watched = [psutil.Process(process.pid) for process in spinning]
     before, began_s = [_cpu_s(one) for one in watched], time.monotonic()
     used: list[float] = [0.0]
-    while sum(used) < 3 and time.monotonic() < began_s + PATIENT_S:
+    while sum(used) < 1.2 and time.monotonic() < began_s + PATIENT_S:
         watched[0].children()  # takes a moment, and is what there is to do meanwhile
         used = [_cpu_s(one) - start for one, start in zip(watched, before, strict=True)]
-    assert sum(used) >= 3
+    assert sum(used) >= 1.2
     # In equal parts it would have a quarter; weighed, a half.
     assert used[3] >= 0.35 * sum(used)
 
