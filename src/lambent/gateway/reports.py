@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -11,12 +12,18 @@ from lambent.pool.member import Lease
 from lambent.wire.aws import invoking
 from lambent.wire.process import RevisionPlan
 
+# Lines of many calls are written at once: to write costs more than to make them.
+FLUSH_S: Final = 0.02
+
 
 class Log(Protocol):
     """The logs of deployments."""
 
     def say(self, plan: RevisionPlan, worker_id: str, lines: Sequence[str]) -> None:
         """Whole lines of ours among those that a worker printed. Never blocks, never raises."""
+
+    def flush(self) -> None:
+        """Write them, if what was printed since has not. Never blocks, never raises."""
 
 
 class Reports:
@@ -25,6 +32,7 @@ class Reports:
     def __init__(self, log: Log, clock: Clock) -> None:
         self._log: Final = log
         self._clock: Final = clock
+        self._flushes = False
 
     def began(self, lease: Lease, invocation_id: str, called: Called) -> None:
         """A call goes to its worker."""
@@ -38,3 +46,10 @@ class Reports:
 
     def _say(self, lease: Lease, lines: Sequence[str]) -> None:
         self._log.say(lease.plan, lease.member.worker.worker_id, lines)
+        if not self._flushes:
+            self._flushes = True
+            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        self._flushes = False
+        self._log.flush()

@@ -43,6 +43,8 @@ class DeploymentLogs:
         self._joiners: Final[OrderedDict[tuple[Key, str], LineJoiner]] = OrderedDict()
         self._readers: Final[defaultdict[Key, list[Reader]]] = defaultdict(list)
         self._streams: Final[OrderedDict[tuple[Key, str], str]] = OrderedDict()
+        self._said: Final[defaultdict[Key, list[str]]] = defaultdict(list)  # to be written
+        self._second = (0, "")  # as text: most lines are of the same as the one before
         self._lost_lines = 0
 
     @property
@@ -67,13 +69,23 @@ class DeploymentLogs:
                 self._keep(oldest, oldest_worker, joiner.end())
 
     def say(self, plan: RevisionPlan, worker_id: str, lines: Sequence[str]) -> None:
-        """Whole lines of ours among those that a worker printed; they end the one that it has begun."""
+        """Whole lines of ours among those that a worker printed; they end the one that it has begun.
+
+        They wait in memory for `flush`, or for what is printed next.
+        """
         key = (plan.project, plan.deployment)
         with self._lock:
             self._name(key, worker_id, plan)
             joiner = self._joiners.pop((key, worker_id), None)
-            begun = joiner.end() if joiner is not None else []
-            self._keep(key, worker_id, [*begun, *lines] if begun else lines)
+            if joiner is not None:
+                self._keep(key, worker_id, joiner.end())
+            self._stamp(key, worker_id, lines)
+
+    def flush(self) -> None:
+        """Write what `say` was given. Never waits for a disk, never raises."""
+        with self._lock:
+            for key in tuple(self._said):
+                self._write_said(key)
 
     def tail(self, project: str, name: str, lines: int) -> list[str]:
         """The last lines, at most `LINES_MAX`, oldest first, then those that are not finished. Blocks."""
@@ -82,6 +94,7 @@ class DeploymentLogs:
         if not _known(key) or count <= 0:
             return []
         with self._lock:
+            self._write_said(key)
             snapshot = Snapshot(self._path(key))
             unfinished = [
                 self._prefix(worker_id) + joiner.unfinished
@@ -97,6 +110,7 @@ class DeploymentLogs:
         if not _known(key):
             return []
         with self._lock:
+            self._write_said(key)
             snapshot = Snapshot(self._path(key))
         with snapshot:
             return snapshot.lines_since(stamp)
@@ -106,7 +120,10 @@ class DeploymentLogs:
         key = (project, name)
         if not _known(key):
             return 0
-        with Snapshot(self._path(key)) as snapshot:
+        with self._lock:
+            self._write_said(key)
+            snapshot = Snapshot(self._path(key))
+        with snapshot:
             return snapshot.size_bytes()
 
     def streams(self, project: str, name: str) -> dict[str, str]:
@@ -124,6 +141,7 @@ class DeploymentLogs:
             return
         reader = Reader()
         with self._lock:
+            self._write_said(key)
             snapshot = Snapshot(self._path(key))
             self._readers[key].append(reader)  # at the same moment: no line is missed, none comes twice
         try:
@@ -147,6 +165,7 @@ class DeploymentLogs:
         if not _known(key):
             return
         with self._lock:
+            self._said.pop(key, None)
             self._close_file(key)
             for joined in [joined for joined in self._joiners if joined[0] == key]:
                 del self._joiners[joined]
@@ -161,6 +180,8 @@ class DeploymentLogs:
             while self._joiners:
                 (key, worker_id), joiner = self._joiners.popitem(last=False)
                 self._keep(key, worker_id, joiner.end())
+            for key in tuple(self._said):
+                self._write_said(key)
             for key in list(self._files):
                 self._close_file(key)
         self.end_readers()
@@ -181,19 +202,32 @@ class DeploymentLogs:
     def _keep(self, key: Key, worker_id: str, lines: Sequence[str]) -> None:
         if not lines:
             return
+        self._stamp(key, worker_id, lines)
+        self._write_said(key)
+
+    def _stamp(self, key: Key, worker_id: str, lines: Sequence[str]) -> None:
+        """Lines as they will be written, and as those who follow see them at once."""
         prefix = self._prefix(worker_id)
         stamped = [prefix + line for line in lines]
+        self._said[key] += stamped
+        if key in self._readers:
+            for reader in self._readers[key]:
+                reader.put(stamped)
+
+    def _write_said(self, key: Key) -> None:
+        lines = self._said.pop(key, None)
+        if not lines:
+            return
         try:
-            self._file(key).append("".join(f"{line}\n" for line in stamped).encode())
+            self._file(key).append(("\n".join(lines) + "\n").encode())
         except OSError:
             self._lost_lines += len(lines)
-        for reader in self._readers.get(key, ()):
-            reader.put(stamped)
 
     def _prefix(self, worker_id: str) -> str:
-        unix_ms = self._clock.unix_ms()
-        seconds = datetime.fromtimestamp(unix_ms // 1000, UTC)
-        return f"{seconds:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03}Z {worker_id} "
+        unix_s, ms = divmod(self._clock.unix_ms(), 1000)
+        if unix_s != self._second[0]:
+            self._second = unix_s, f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%S}"
+        return f"{self._second[1]}.{ms:03}Z {worker_id} "
 
     def _file(self, key: Key) -> LogFile:
         if key not in self._files:

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -93,7 +93,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(request: SignedRequest) -> Signature | None:
     """The signature that a request carries, or None where it carries none. Raises `SignatureRejected`."""
-    authorization = _header(request, b"authorization")
+    authorization = header(request, b"authorization")
     if authorization.startswith(ALGORITHM.encode()):
         return _from_header(request, authorization.decode("latin-1"))
     if b"X-Amz-Signature=" in request.query:
@@ -110,7 +110,7 @@ def verify(request: SignedRequest, signature: Signature, key: bytes, *, now_unix
         to_sign = (
             f"{ALGORITHM}\n{signature.signed_at}\n{signature.scope}\n{hashlib.sha256(canonical).hexdigest()}"
         )
-        expected = hmac.digest(key, to_sign.encode(), "sha256").hex()
+        expected = hmac.digest(key, to_sign.encode("latin-1"), "sha256").hex()
         if hmac.compare_digest(expected.encode(), given):
             return
     raise mismatch()
@@ -135,24 +135,29 @@ def signing_key(signature: Signature, secret: str) -> bytes:
 
 def claimed_hash(request: SignedRequest) -> str:
     """What the client says of its body's hash, empty where it says nothing."""
-    return _header(request, b"x-amz-content-sha256").decode("latin-1")
+    return header(request, b"x-amz-content-sha256").decode("latin-1")
 
 
 def _canonical_requests(request: SignedRequest, signature: Signature) -> Iterator[bytes]:
     """The bytes that both sides hash. A signer that wrote the query in another way is understood, too."""
-    values: dict[str, list[bytes]] = {name: [] for name in signature.signed_headers}
-    for raw_name, value in request.headers:
-        if (name := raw_name.decode("latin-1")) in values:
-            values[name].append(b" ".join(value.split()) if b" " in value or b"\t" in value else value)
+    names = signature.signed_headers
+    values = _values(request)
     head = f"{request.method.upper()}\n{_canonical_path(request.path, signature.service)}\n"
-    rest = [
-        *(name.encode() + b":" + b",".join(found) for name, found in values.items()),
-        b"",
-        ";".join(signature.signed_headers).encode(),
-        _payload_hash(request, signature).encode("latin-1"),
-    ]
+    lines = "\n".join([f"{name}:{values.get(name, '')}" for name in names])
+    rest = f"\n{lines}\n\n{';'.join(names)}\n{_payload_hash(request, signature)}"
     for query in _canonical_queries(request.query):
-        yield b"\n".join((head.encode("latin-1") + query.encode("latin-1"), *rest))
+        yield f"{head}{query}{rest}".encode("latin-1")
+
+
+def _values(request: SignedRequest) -> Mapping[str, str]:
+    """The value of each header as it is signed: without spaces too many, those of equal names joined."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in request.headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if "  " in value or "\t" in value or value[:1] == " " or value[-1:] == " ":
+            value = " ".join(value.split())
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found
 
 
 def _from_header(request: SignedRequest, authorization: str) -> Signature:
@@ -236,11 +241,11 @@ def _signature(
 
 def _signed_at(request: SignedRequest) -> str:
     """When it was signed: `X-Amz-Date`, else `Date`, in the basic form of ISO 8601; empty for neither."""
-    if stamp := _header(request, b"x-amz-date"):
+    if stamp := header(request, b"x-amz-date"):
         return stamp.decode("latin-1")
     try:
         return (
-            parsedate_to_datetime(_header(request, b"date").decode("latin-1"))
+            parsedate_to_datetime(header(request, b"date").decode("latin-1"))
             .astimezone(UTC)
             .strftime(TIMESTAMP)
         )
@@ -328,6 +333,9 @@ def _without_dots(path: bytes) -> bytes:
 
 def _canonical_queries(query: bytes) -> Iterator[str]:
     """As it was sent, in order; and as AWS writes it, where the client wrote it in another way."""
+    if not query:
+        yield ""
+        return
     pairs = [pair for pair in _pairs(query.decode("latin-1")) if pair[0] != "X-Amz-Signature"]
     yield _joined(pairs)
     if not PLAIN_QUERY.fullmatch(query):
@@ -348,8 +356,12 @@ def _pairs(query: str) -> Iterable[tuple[str, str]]:
         yield name, value
 
 
-def _header(request: SignedRequest, name: bytes) -> bytes:
-    return next((value for found, value in request.headers if found == name), b"")
+def header(request: SignedRequest, name: bytes) -> bytes:
+    """The first header of that name, empty where there is none."""
+    for found, value in request.headers:
+        if found == name:
+            return value
+    return b""
 
 
 def _incomplete(message: str) -> SignatureRejected:

@@ -249,7 +249,7 @@ def function_error(answer: Response) -> Any:
 
 def test_a_handler_that_raises(house: House) -> None:
     error = FunctionError("Handler fails", "Exception", "some-id", ("  File ...",))
-    house.invoker.next = outcome(b"{}", status=Status.FAILED, error=error)
+    house.invoker.next = outcome(msgspec.json.encode(error), status=Status.FAILED, error=error)
     assert function_error(asyncio.run(house.call("POST", INVOKE))) == {
         "errorMessage": "Handler fails", "errorType": "Exception", "requestId": "some-id",
         "stackTrace": ["  File ..."],

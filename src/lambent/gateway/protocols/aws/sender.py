@@ -10,11 +10,11 @@ from lambent.core.errors import Unauthenticated
 from lambent.core.invocation import Principal, Role
 from lambent.gateway.auth import Keys
 from lambent.gateway.requests import Request
-from lambent.wire import sigv4
 from lambent.wire.aws import chunked
 from lambent.wire.aws.faults import Fault
 from lambent.wire.aws.names import Place
 from lambent.wire.sigv4 import AwsAuth, Flaw, Signature, SignatureRejected, SignedRequest
+from lambent.wire.sigv4_reader import Reader
 
 ANYBODY_ID: Final = "anybody"  # in place of a key's id, where none is asked for
 
@@ -33,6 +33,7 @@ class Senders:
     def __init__(self, keys: Keys, *, auth: AwsAuth = AwsAuth.VERIFY, project: str = "default") -> None:
         """`project` is that of those who are let in without a key."""
         self._keys: Final = keys
+        self._reader: Final = Reader()
         self._auth: Final = auth
         self._anybody: Final = Principal(project, ANYBODY_ID, Role.ADMIN)
 
@@ -48,7 +49,7 @@ class Senders:
         )
         signature = None
         try:
-            signature = sigv4.read(signed)
+            signature = self._reader.read(signed)
             if signature is None:
                 return Sender(await self._bearer(request), Place(), body)
             return await self._signer(signed, signature, service)
