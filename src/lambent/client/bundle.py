@@ -50,7 +50,7 @@ def pack(target: str | Path, *, bytes_max: int = BUNDLE_BYTES_MAX, files_max: in
     elif path.name.endswith(SUFFIXES):
         bundle = Bundle(WHOLE, Packed(path), name=_named_by(path))
     elif path.name == BOOTSTRAP:
-        bundle = Bundle(BOOTSTRAP, Archive([_executable(path)]), name=kebab(path.resolve().parent.name))
+        bundle = Bundle(BOOTSTRAP, Archive([_executable(path)]), name=_called(path.resolve().parent))
     elif path.suffix == ".py":
         bundle = _python(path.resolve() if path.is_symlink() else path, attribute)
     elif path.suffix in MODEL_SUFFIXES:
@@ -84,7 +84,7 @@ def _is_path_of_names(attribute: str) -> bool:
 def _folder(folder: Path) -> Bundle:
     if not (folder / MANIFEST).exists() and (folder / BOOTSTRAP).is_file():
         _executable(within(folder / BOOTSTRAP, folder))
-        return Bundle(BOOTSTRAP, Archive(_members(scan(folder, folder))), name=kebab(folder.resolve().name))
+        return Bundle(BOOTSTRAP, Archive(_members(scan(folder, folder))), name=_called(folder.resolve()))
     manifest = read_manifest(folder)
     members = _members(scan(folder, folder, manifest.app.include, manifest.app.exclude))
     file, colon, attribute = manifest.app.target.partition(":")
@@ -99,6 +99,10 @@ def _folder(folder: Path) -> Bundle:
         with_local_modules(folder / path)  # for its complaints: everything goes along anyway
     settings = {name: flat(table) for name, table in manifest.deployments.items()}
     return Bundle(path + colon + attribute, Archive(members), settings)
+
+
+def _called(folder: Path) -> str:
+    return NOT_IN_A_NAME.sub("-", folder.name.lower()).strip("-")
 
 
 def _executable(file: Path) -> Member:

@@ -134,8 +134,8 @@ def _bootstrap(folder: Path, mode: int = 0o755) -> Path:
 
 
 def test_a_folder_with_a_bootstrap_is_named_as_it_is(tmp_path: Path) -> None:
-    bundle = pack(_bootstrap(tmp_path / "OrderTotals"))
-    assert (bundle.target, bundle.name) == ("bootstrap", "order-totals")
+    bundle = pack(_bootstrap(tmp_path / "Order_Totals2"))
+    assert (bundle.target, bundle.name) == ("bootstrap", "order-totals2")
     assert names(bundle) == ["bootstrap", "lib/words.txt"]
     assert [member.executable for member in bundle.archive.members] == [True, False]
 
