@@ -51,7 +51,8 @@ class DeployRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Deploy what an uploaded artifact holds.
 
     `target` is a path inside the artifact: `app.py`, `app.py:handler`, or a model file such as `model.onnx`;
-    or `.` for all of it, where it is laid out as SageMaker's `model.tar.gz`.
+    or `.` for all of it, where it is laid out as SageMaker's `model.tar.gz`; or `bootstrap`, an executable,
+    with what it is told of its handler behind a colon.
     `name` overrides the name where the target declares one thing only. `settings` apply to every deployment
     declared; `per_deployment` to one by its name. With a `canary`, what changes is tried beside the rest.
     """
