@@ -154,6 +154,18 @@ def test_functions_and_model_files_are_endpoints_too(client: Any) -> None:
     assert json.load(answer["Body"]) == {"predictions": [[19.0, 29.0, 39.0]]}
 
 
+def test_a_model_file_speaks_csv_and_npy(client: Any) -> None:
+    for accept, read in (("text/csv", np.loadtxt), (NPY, np.load)):
+        answer = client.invoke_endpoint(
+            EndpointName="linear", Body=b"1,2,3,4\n0,0,0,1", ContentType="text/csv", Accept=accept
+        )
+        options = {"delimiter": ","} if accept == "text/csv" else {}
+        assert read(io.BytesIO(answer["Body"].read()), **options).tolist() == [[19, 29, 39], [2, 3, 4]]
+    with pytest.raises(client.exceptions.ModelError) as caught:
+        client.invoke_endpoint(EndpointName="linear", Body=b"x", ContentType="image/png")
+    assert caught.value.response["OriginalStatusCode"] == 415
+
+
 def test_an_application_is_asked_as_a_container_is(client: Any) -> None:
     answer = client.invoke_endpoint(EndpointName="container", Body=b"abc", Accept="x/y")
     assert answer["Body"].read() == b"/invocations x/y abc"
@@ -263,3 +275,7 @@ def test_the_native_door_passes_accept_and_the_models_status_on(server: RunningS
     assert (answer.headers["content-type"], answer.body) == ("text/csv", b"2.0,4.0\n6.0,8.0\n")
     refusal = server.request("POST", "/invoke/doubler", b"1,2\n", Content_Type="image/png")
     assert (refusal.status, refusal.json()["error_type"]) == (415, "UnsupportedFormatError")
+    rows = server.request("POST", "/invoke/linear", b"1,2,3,4", Content_Type="text/csv", Accept="text/csv")
+    assert (rows.status, rows.body) == (200, b"19.0,29.0,39.0\n")
+    rows = server.request("POST", "/invoke/linear", b"1,2,3,4", Content_Type="text/csv", Accept="text/html")
+    assert (rows.status, rows.json()) == (200, {"predictions": [[19.0, 29.0, 39.0]]})

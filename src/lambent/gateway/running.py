@@ -222,7 +222,7 @@ def _shares(ran: Ran, asked: Sequence[Invocation]) -> Iterator[Ran]:
         body = ran.body[start : start + answer.size_bytes]
         start += answer.size_bytes
         yield msgspec.structs.replace(
-            share, status=answer.status, content_type=answer.content_type, body=body
+            share, status=answer.status, content_type=answer.content_type, body=body, head=answer.head
         )
 
 

@@ -13,10 +13,11 @@ import msgspec
 
 from lambent.runtimes import logs, payload
 from lambent.runtimes.awaiting import Awaiter
-from lambent.runtimes.base import Line, Loading, Reply, Request
+from lambent.runtimes.base import Body, Line, Loading, Reply, Request
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.together import Forms, in_groups
+from lambent.wire.frames import Call
 from lambent.wire.process import RevisionPlan
 
 if TYPE_CHECKING:
@@ -87,13 +88,15 @@ class Able(msgspec.Struct, frozen=True):
 
     `together`, where there is another way than to `predict` on the rows of all, makes of several inputs as
     many results or exceptions. `example` is JSON that `predict` may be given in a template; empty where user
-    code would see it.
+    code would see it. `read` makes the inputs of a call's body, `write` a reply of its result.
     """
 
     predict: Callable[[object], object]
     rehearse: Callable[[], object]
     together: Callable[[Sequence[object], Forms], Sequence[object]] | None = None
     example: bytes = b""
+    read: Callable[[Call, Body], object] = lambda call, body: payload.decode(call.content_type, body)
+    write: Callable[[Call, object], Reply] = lambda _, result: payload.encode(result)
 
 
 class Model:
@@ -104,6 +107,8 @@ class Model:
         self._together: Final = able.together
         self._rehearse: Final = able.rehearse
         self._example: Final = able.example
+        self._read: Final = able.read
+        self._write: Final = able.write
         self._log: Final = log
         self._awaiter: Final = Awaiter()
         self._forms: Final = Forms(max_batch)
@@ -112,18 +117,23 @@ class Model:
         """Run it once."""
         call = request.call
         self._log.request_id = call.invocation_id
-        result = self._predict(payload.decode(call.content_type, request.body))
-        return payload.encode(self._awaiter.settled(result))
+        result = self._predict(self._read(call, request.body))
+        return self._write(call, self._awaiter.settled(result))
 
     def together(self, requests: Sequence[Request], /) -> Sequence[Reply | BaseException]:
         """Run it once for all of them."""
         self._log.request_id = requests[0].call.invocation_id
-        values = [_decoded(request) for request in requests]
+        values = [self._decoded(request) for request in requests]
         if self._together is not None:
             ended = self._together(values, self._forms)
         else:
-            ended = in_groups(values, self._ran, self._forms, again=lambda place: _decoded(requests[place]))
-        return [end if isinstance(end, BaseException) else _encoded(end) for end in ended]
+            ended = in_groups(
+                values, self._ran, self._forms, again=lambda place: self._decoded(requests[place])
+            )
+        return [
+            end if isinstance(end, BaseException) else self._encoded(request, end)
+            for request, end in zip(requests, ended, strict=True)
+        ]
 
     def practise(self, request: Request, line: Line, /) -> Reply:
         """Run the model itself, where it is served without user code and that leaves it fit to be forked."""
@@ -134,6 +144,18 @@ class Model:
     def rehearse(self) -> None:
         """Run it on an example, where one is known. Raises what user code raises."""
         self._awaiter.settled(self._rehearse())
+
+    def _decoded(self, request: Request) -> object:
+        try:
+            return self._read(request.call, request.body)
+        except (Fault, ValueError) as error:
+            return error
+
+    def _encoded(self, request: Request, result: object) -> Reply | BaseException:
+        try:
+            return self._write(request.call, result)
+        except (Fault, ValueError) as error:
+            return error
 
     def _ran(self, value: object) -> object:
         return self._awaiter.settled(self._predict(value))
@@ -169,6 +191,7 @@ def _with_code(found: object, plan: RevisionPlan) -> Able:
 
 def _without_code(plan: RevisionPlan) -> Able:
     from lambent.runtimes.adapters.agreement import free_size
+    from lambent.runtimes.adapters.exchange import read, write
     from lambent.runtimes.adapters.files import open_model
     from lambent.runtimes.adapters.instances import answer, answer_together
 
@@ -178,21 +201,9 @@ def _without_code(plan: RevisionPlan) -> Able:
         partial(free_size, predictor),
         partial(answer_together, predictor),
         _example(predictor),
+        read,
+        write,
     )
-
-
-def _decoded(request: Request) -> object:
-    try:
-        return payload.decode(request.call.content_type, request.body)
-    except Fault as fault:
-        return fault
-
-
-def _encoded(result: object) -> Reply | BaseException:
-    try:
-        return payload.encode(result)
-    except Fault as fault:
-        return fault
 
 
 def _same(inputs: object) -> object:

@@ -119,6 +119,7 @@ class Each(msgspec.Struct, frozen=True, array_like=True):
     status: Status
     content_type: str
     size_bytes: int
+    head: Head | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):

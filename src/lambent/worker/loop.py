@@ -86,7 +86,8 @@ class Loop:
         requests = list(_parted(batch, body))
         verdicts = held_to(self._verdicts(requests), requests, bytes_max=BODY_BYTES_MAX)
         each = tuple(
-            Each(verdict.status, verdict.reply.content_type, len(verdict.reply.body)) for verdict in verdicts
+            Each(verdict.status, verdict.reply.content_type, len(verdict.reply.body), verdict.reply.head)
+            for verdict in verdicts
         )
         codes = [verdict.exit_code for verdict in verdicts if verdict.exit_code is not None]
         whole = Verdict(

@@ -1,14 +1,16 @@
 """Models are loaded once per template, forked, and answer with or without user code."""
 
+import io
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+from lambent.core.invocation import Head, Status
 from lambent.wire.oneshot import SERVING_FILE, Prepared, Serving
 from lambent.wire.process import RevisionPlan, Runtime
-from tests.support import models
+from tests.support import model_archives, models
 from tests.support.templates import Environment, Worker
 from tests.support.user_code import PlanOf
 
@@ -22,6 +24,10 @@ def model_plan(plan_of: PlanOf, tmp_path: Path) -> RevisionPlan:
     (tmp_path / "model").mkdir()
     models.linear(tmp_path / "model" / "linear.onnx")
     return plan_of("", "", runtime=Runtime.MODEL, adapter="onnx", model_dir=str(tmp_path / "model"))
+
+
+def accepting(types: str) -> str:
+    return msgspec.json.encode({"custom": {"accept": types}}).decode()
 
 
 def prepare(environment: Environment, folder: Path, *, body: bytes = b"", **changes: str) -> Worker:
@@ -259,3 +265,30 @@ def test_a_model_class_is_not_called_before_its_first_invocation(
     template = environment.fork_template(plan)
     assert template.fork_worker(plan).value() == 1
     template.close()
+
+
+def test_a_model_file_reads_and_writes_arrays_as_csv_and_npy(
+    environment: Environment, model_plan: RevisionPlan
+) -> None:
+    worker = environment.fork_worker(model_plan)
+    rows = b"1,2,3,4\n0,0,0,1\n"
+    assert worker.value(rows, content_type="text/csv") == {"predictions": THEIR_OUTPUTS}
+    assert worker.value(b"1,2,3,4", content_type="text/csv") == {"predictions": THEIR_OUTPUTS[:1]}
+    npy = model_archives.npy([[1, 2, 3, 4]])
+    answer, said = worker.call(npy, content_type="application/x-npy", client_context=accepting("text/csv"))
+    assert (answer.content_type, said) == ("text/csv", b"19.0,29.0,39.0\n")
+    answer, said = worker.call(TWO_ROWS, client_context=accepting("application/x-npy"))
+    assert np.load(io.BytesIO(said)).tolist() == THEIR_OUTPUTS
+    assert worker.value(TWO_ROWS, client_context=accepting("*/*;q=0.5")) == {"predictions": THEIR_OUTPUTS}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [({"content_type": "image/png"}, 415), ({"client_context": '{"custom": {"accept": "image/png"}}'}, 406)],
+)
+def test_a_type_that_no_model_file_knows_has_the_status_that_says_so(
+    environment: Environment, model_plan: RevisionPlan, changes: dict[str, str], status: int
+) -> None:
+    answer, said = environment.fork_worker(model_plan).call(TWO_ROWS, **changes)
+    assert (answer.status, answer.head) == (Status.FAILED, Head(status))
+    assert b"is not supported by this framework" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -41,6 +42,7 @@ from lambent.wire.process import Runtime
 INVOKE: Final = "/invoke/"
 CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
 KEY_CHARACTERS_MAX: Final = 255
+ARRAYS: Final = re.compile(rb"text/csv|application/x-npy", re.IGNORECASE)
 PERHAPS_UNRUN: Final = frozenset({b"idempotency-key", b"prefer"})  # it may need no slot, now or ever
 ANSWERS: Final = Bounds(keep_s=86_400.0)
 
@@ -151,11 +153,15 @@ class NativeDoor:
         )
 
     def _beside(self, request: Request, project: str, name: str) -> str:
-        """A model archive's functions are told what is accepted; others answer in their own way."""
+        """Models that write more than JSON are told what is accepted."""
         route = self._routes.get(project, name)
-        if route is None or route.plan.runtime is not Runtime.SAGEMAKER:
+        if route is None:
             return ""
-        return sagemaker.beside(request.headers)
+        # A file's predictions are JSON for whoever does not ask for arrays.
+        writes = route.plan.runtime is Runtime.SAGEMAKER or (
+            route.plan.adapter and ARRAYS.search(request.headers.get(b"accept", b""))
+        )
+        return sagemaker.beside(request.headers) if writes else ""
 
     async def _answer_once(self, request: Request, invocation: Invocation, key: str) -> Reply:
         # The client may leave and come back for the answer, so nobody watches whether it is still there.

@@ -132,6 +132,8 @@ def _ending(asked: Asked, end: object) -> object:
 def _asked(inputs: object) -> Asked:
     if isinstance(inputs, list):
         return _rows_asked(inputs)
+    if isinstance(inputs, np.ndarray):
+        return Asked(inputs if inputs.size else None, "predictions", as_rows=True)
     if not isinstance(inputs, dict):
         raise ValueError(f"the body is a {type(inputs).__name__}; {FORMS}")
     if "instances" in inputs:

@@ -22,6 +22,7 @@ from lambent.wire.aws import sagemaker_control as wire
 from lambent.wire.aws.control import Answer, Call, ControlOperation
 from lambent.wire.aws.reading import read
 from lambent.wire.aws.sagemaker_control import UNDER_WAY, Kind, Status
+from lambent.wire.typed import from_fields
 
 replace: Final = msgspec.structs.replace
 
@@ -129,7 +130,7 @@ class EndpointVerbs:
     async def _plan(self, call: Call, config_name: str) -> Plan:
         project = call.principal.project
         config = await self._shelf.get(project, call.place, Kind.CONFIG, config_name)
-        sent = msgspec.convert({"EndpointConfigName": config.name, **config.sent}, wire.CreateEndpointConfig)
+        sent = from_fields({"EndpointConfigName": config.name, **config.sent}, wire.CreateEndpointConfig)
         variants = []
         for variant in sent.production_variants:
             model = await self._shelf.get(project, call.place, Kind.MODEL, variant.model_name or "")

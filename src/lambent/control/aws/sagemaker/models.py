@@ -17,6 +17,7 @@ from lambent.wire.aws import sagemaker_control as wire
 from lambent.wire.aws.control import Answer, Call, ControlOperation
 from lambent.wire.aws.reading import read
 from lambent.wire.aws.sagemaker_control import Container, Kind
+from lambent.wire.typed import from_fields
 
 Run = Callable[[Call], Awaitable[Answer]]
 
@@ -134,7 +135,7 @@ def tags_of(tags: wire.Tags) -> dict[str, str]:
 
 def container_of(model: Book) -> Container:
     """The container that a model was made with."""
-    return _container(msgspec.convert({"ModelName": model.name, **model.sent}, wire.CreateModel))
+    return _container(from_fields({"ModelName": model.name, **model.sent}, wire.CreateModel))
 
 
 def _container(wanted: wire.CreateModel) -> Container:
