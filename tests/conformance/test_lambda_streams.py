@@ -321,3 +321,43 @@ def test_the_newest_lines_can_be_followed(client: Any, logs: Any) -> None:
         ),
         "the call to be seen",
     )
+
+
+NOTES = """
+import json
+
+def handler(event, context):
+    print("RECORD", json.dumps(event))
+"""
+FICKLE = """
+def handler(event, context):
+    if event.get("raise"):
+        raise ValueError("asked to fail")
+    return {"done": event}
+"""
+
+
+def test_the_end_of_an_event_is_told_to_its_destination(client: Any, logs: Any) -> None:
+    make(client, "notes", NOTES)
+    make(client, "fickle", FICKLE)
+    to = {"Destination": PREFIX + "notes"}
+    client.put_function_event_invoke_config(
+        FunctionName="fickle", MaximumRetryAttempts=0, DestinationConfig={"OnSuccess": to, "OnFailure": to}
+    )
+    asked = {}
+    for event in ({"x": 1}, {"raise": True}):
+        answer = client.invoke(FunctionName="fickle", InvocationType="Event", Payload=json.dumps(event))
+        asked[answer["ResponseMetadata"]["RequestId"]] = event
+
+    def records() -> list[Any]:
+        events = logs.filter_log_events(logGroupName="/aws/lambda/notes", filterPattern="RECORD")["events"]
+        return [json.loads(event["message"].partition(" ")[2]) for event in events]
+
+    wait_until(lambda: len(records()) == 2, "both records")
+    found = {record["requestContext"]["condition"]: record for record in records()}
+    good, bad = found["Success"], found["RetriesExhausted"]
+    assert {record["requestContext"]["requestId"] for record in (good, bad)} == asked.keys()
+    assert good["responsePayload"] == {"done": {"x": 1}}
+    assert good["requestContext"]["functionArn"] == f"{PREFIX}fickle:$LATEST"
+    assert bad["responseContext"]["functionError"] == "Unhandled"
+    assert (bad["requestPayload"], bad["responsePayload"]["errorType"]) == ({"raise": True}, "ValueError")

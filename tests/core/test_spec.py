@@ -162,8 +162,8 @@ def test_settings_are_checked_before_it_is_known_what_they_are_of() -> None:
 
 KNOWN = (
     "async_age_max_s, async_running_max, concurrency, dead_keep_s, description, env.NAME, fork_unsafe, "
-    "hold_s, keep, keep_alive_s, latency_target_ms, max_batch, memory, memory_bytes, parallel, "
-    "queue_depth_max, result_keep_s, retries, retry_first_s, runtime, socket_idle_s, socket_s, "
+    "hold_s, keep, keep_alive_s, latency_target_ms, max_batch, memory, memory_bytes, on_failure, on_success, "
+    "parallel, queue_depth_max, result_keep_s, retries, retry_first_s, runtime, socket_idle_s, socket_s, "
     "template_keep_s, threads, timeout_s, webhook, workers_max, workers_min, workers_min_schedule"
 )
 
@@ -222,9 +222,7 @@ def test_a_name_is_accepted(name: str) -> None:
     assert new_spec(name, Kind.MODEL).name == name
 
 
-@pytest.mark.parametrize(
-    "name", ["", "-a", "a.b", "a/b", "a b", "é", "a" * 65, "digits\n", "a\0", ".."]
-)
+@pytest.mark.parametrize("name", ["", "-a", "a.b", "a/b", "a b", "é", "a" * 65, "digits\n", "a\0", ".."])
 def test_a_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidSpec) as refused:
         new_spec(name, Kind.MODEL)

@@ -109,7 +109,9 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     Of asynchronous invocations: `retries` come after the first try, the longest waits between them are
     `retry_first_s` and then four times as much each; none is tried that is older than `async_age_max_s`.
     `timeout_s` bounds each try. At most `async_running_max` run at once, 0 for all workers but one. An
-    outcome is kept for `result_keep_s`, a dead letter for `dead_keep_s`. `webhook` hears of each end.
+    outcome is kept for `result_keep_s`, a dead letter for `dead_keep_s`. `webhook` hears of each end;
+    `on_success` and `on_failure` are deployments, as `name` or `name:alias`, that are invoked with a record
+    of it.
     """
 
     name: str
@@ -147,6 +149,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     result_keep_s: float = 86_400.0
     dead_keep_s: float = 14 * 86_400.0
     webhook: str = ""
+    on_success: str = ""
+    on_failure: str = ""
     env: dict[str, str] = {}
     description: str = ""
 
@@ -193,6 +197,9 @@ BOOTSTRAP: Final = "bootstrap"  # the executable at the root of an artifact that
 # As AWS says of which system a `bootstrap` expects: here it is this one.
 PROVIDED_FOR: Final = f"{Program.PROVIDED}."
 
+# Settings that are text.
+TEXTS: Final = ("webhook", "on_success", "on_failure", "description", "workers_min_schedule")
+
 # Where a kind's sensible values differ from the fields' own.
 KIND_DEFAULTS: Final[Mapping[Kind, Mapping[str, float]]] = {
     Kind.FUNCTION: {},
@@ -235,7 +242,7 @@ def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> Deplo
     """`spec` with user settings applied and checked.
 
     Keys are `memory` (a size), the words of `WORDS`, the numbers of `BOUNDS`, `webhook` (a URL),
-    `description`, `env.NAME`.
+    `on_success` and `on_failure` (deployments), `description`, `env.NAME`.
     Raises `InvalidSpec` that names the key, the value and the range.
     """
     changes: dict[str, object] = {}
@@ -249,16 +256,14 @@ def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> Deplo
             changes[key] = _word(key, value)
         elif key == "webhook":
             changes[key] = _webhook(value)
+        elif key in ("on_success", "on_failure"):
+            changes[key] = _destination(key, value)
         elif key in ("description", "workers_min_schedule"):
             changes[key] = str(value)
         elif key in BOUNDS:
             changes[key] = _bounded(key, _number(key, value))
         else:
-            known = ", ".join(
-                sorted(
-                    ["memory", "webhook", "description", "workers_min_schedule", "env.NAME", *WORDS, *BOUNDS]
-                )
-            )
+            known = ", ".join(sorted([*TEXTS, "memory", "env.NAME", *WORDS, *BOUNDS]))
             raise InvalidSpec(f"unknown setting {_shown(key)}; known are {known}")
     return checked(msgspec.structs.replace(spec, env=env, **changes))
 
@@ -332,6 +337,13 @@ def _webhook(value: object) -> str:
     from lambent.core.urls import checked_url  # what it imports costs every worker's start 5 ms otherwise
 
     return "" if value == "" else checked_url(str(value))
+
+
+def _destination(key: str, value: object) -> str:
+    name, colon, alias = str(value).partition(":")
+    if value != "" and not (NAME.fullmatch(name) and (NAME.fullmatch(alias) or not colon)):
+        raise InvalidSpec(f"{key}={_shown(value)} is no deployment: write its name, or name:alias")
+    return str(value)
 
 
 def _env_name(key: str) -> str:

@@ -22,6 +22,7 @@ from lambent.core.tracing import trace_as_text, trace_from, trace_id_of
 from lambent.jobs import endings
 from lambent.jobs.attempts import Attempts, Invoke
 from lambent.jobs.commits import Commits, Disk
+from lambent.jobs.destinations import follow_of
 from lambent.jobs.lanes import Lane, Lanes
 from lambent.pool.routes import Routes
 from lambent.storage.tickets import OPEN, Change, DeadLetters, Ticket, Tickets, TicketState
@@ -231,12 +232,19 @@ class AsyncQueue:
     # The end of a try.
 
     async def _store(self, lane: Lane, before: Ticket, after: Ticket, *, expects: TicketState) -> None:
-        delivery = endings.delivery_of(after, f"msg_{new_id()}", now_unix_ms=self._clock.unix_ms())
-        made = await self._commits.insist(Change(ticket=after, expects=expects, delivery=delivery))
+        now_unix_ms = self._clock.unix_ms()
+        delivery = endings.delivery_of(after, f"msg_{new_id()}", now_unix_ms=now_unix_ms)
+        follow = follow_of(self._attempts.spec(lane), before, after, now_unix_ms=now_unix_ms)
+        change = Change(ticket=after, expects=expects, delivery=delivery, follow=follow)
+        made = await self._commits.insist(change)
         if made and after.state is not TicketState.QUEUED:
             self._left(lane, before, after)
             if delivery is not None:
                 self._outbox.enter()
+            if follow is not None:
+                # Over the lane's bound, if need be: it tells of something that has happened.
+                self._lanes.enter(self._lanes.of(follow.project, follow.deployment), 1, len(follow.body))
+                self._poke.set()
 
     def _cancelled(self, lane: Lane, before: Ticket, after: Ticket, made: asyncio.Future[bool]) -> None:
         if not made.cancelled() and not made.exception() and made.result():

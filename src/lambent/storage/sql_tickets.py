@@ -219,12 +219,17 @@ def _change_all(connection: Connection, changes: Sequence[Change]) -> None:
     told = [columns(change.delivery) for change in changes if change.delivery is not None]
     if told:
         connection.execute(TELL, told)
+    follows = [columns(change.follow) for change in changes if change.follow is not None]
+    if follows:
+        connection.execute(INSERT, follows)
 
 
 def _change(connection: Connection, change: Change) -> bool:
     made = connection.execute(*_statement(change)).rowcount == 1
     if made and change.delivery is not None:
         connection.execute(TELL, columns(change.delivery))
+    if made and change.follow is not None:
+        connection.execute(INSERT, columns(change.follow))
     return made
 
 

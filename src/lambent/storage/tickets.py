@@ -94,13 +94,14 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A ticket as it shall be from now on, provided that it is in the state `expects`.
 
-    Where `expects` is None it is new;
-    one whose id comes from a key is stored unless that is taken. `delivery` is stored with it.
+    Where `expects` is None it is new; one whose id comes from a key is stored unless that is taken.
+    `delivery` is stored with it, and so is `follow`, another new ticket, unless its id is taken.
     """
 
     ticket: Ticket
     expects: TicketState | None
     delivery: Delivery | None = None
+    follow: Ticket | None = None
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):

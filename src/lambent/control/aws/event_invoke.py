@@ -20,7 +20,7 @@ from lambent.core.spec import Kind as DeploymentKind
 from lambent.wire.aws.beside_requests import EventInvokeConfig, EventInvokeRequest, ListEventInvokeResponse
 from lambent.wire.aws.control import Answer, Call, ControlOperation
 from lambent.wire.aws.faults import bad_parameter, gone
-from lambent.wire.aws.names import LATEST, FunctionName
+from lambent.wire.aws.names import LATEST, FunctionName, read_name
 from lambent.wire.aws.reading import Query, page, read
 from lambent.wire.aws.shapes import Destination, DestinationConfig
 
@@ -123,9 +123,20 @@ class EventInvokeVerbs:
             function.spec,
             retries=PLAIN.retries if book.retries is None else book.retries,
             async_age_max_s=PLAIN.async_age_max_s if book.age_max_s is None else float(book.age_max_s),
+            on_success=_deployment(book.destinations.on_success),
+            on_failure=_deployment(book.destinations.on_failure),
         )
         if spec.kind is DeploymentKind.FUNCTION:
             await self._standing.respecify(function, spec)
+
+
+def _deployment(destination: Destination | None) -> str:
+    """The function that a destination is; nothing for what is none of ours: it is kept, and gets nothing."""
+    arn = destination.destination if destination is not None else None
+    if not arn or ":function:" not in arn:
+        return ""
+    function = read_name(arn, "")
+    return function.name if function.qualifier in ("", LATEST) else f"{function.name}:{function.qualifier}"
 
 
 def _named(call: Call, role: Role) -> FunctionName:

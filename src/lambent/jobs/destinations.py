@@ -1,0 +1,124 @@
+"""Where a record of an asynchronous invocation's end goes: to another deployment, as an event. Pure.
+
+The record is AWS Lambda's, so that functions written for its destinations read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from lambent.core.invocation import JSON, called_from, id_from
+from lambent.core.retrying import DeadReason
+from lambent.core.spec import DeploymentSpec
+from lambent.storage.tickets import Ticket, TicketState
+from lambent.wire.aws.names import LATEST, Place
+
+RECORD_BYTES_MAX: Final = 1 << 20  # of a larger one the payloads are left out: what is not told ends no chain
+NULL: Final = msgspec.Raw(b"null")
+
+_raw: Final = msgspec.json.Decoder(msgspec.Raw)
+
+
+class RequestContext(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What was invoked, and why this is told."""
+
+    request_id: str
+    function_arn: str
+    condition: str
+    approximate_invoke_count: int
+
+
+class ResponseContext(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """How its last try ended."""
+
+    status_code: int
+    executed_version: str
+    function_error: str = ""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The event that a destination gets."""
+
+    version: str = "1.0"
+    timestamp: str
+    request_context: RequestContext
+    request_payload: msgspec.Raw
+    response_context: ResponseContext | None
+    response_payload: msgspec.Raw
+
+
+def follow_of(spec: DeploymentSpec, before: Ticket, after: Ticket, *, now_unix_ms: int) -> Ticket | None:
+    """The invocation that tells of an end; None where nobody is to be told, or it has not ended.
+
+    `before` has the body, which one that succeeded has no more. It has the same id however often it is made.
+    """
+    wanted = {TicketState.SUCCEEDED: spec.on_success, TicketState.DEAD: spec.on_failure}.get(after.state, "")
+    if not wanted:
+        return None
+    name, _, alias = wanted.partition(":")
+    body = msgspec.json.encode(record_of(before, after, now_unix_ms=now_unix_ms))
+    return Ticket(
+        id=id_from(hashlib.sha256(f"{after.id}\n{wanted}".encode()).digest()),
+        project=after.project,
+        deployment=name,
+        body=body,
+        content_type=JSON,
+        state=TicketState.QUEUED,
+        due_unix_ms=now_unix_ms,
+        queued_unix_ms=now_unix_ms,
+        created_unix_ms=now_unix_ms,
+        body_hash=hashlib.sha256(body).digest(),
+        alias=alias,
+        trace=after.trace,
+        keyed=True,
+    )
+
+
+def record_of(before: Ticket, after: Ticket, *, now_unix_ms: int) -> Record:
+    """What is told of an end."""
+    called = called_from(after.called)
+    version = (called.version if called else "") or LATEST
+    arn = called.arn if called else Place().function_arn(after.deployment)
+    failed = after.state is TicketState.DEAD
+    ran = after.attempts > 0
+    large = len(before.body) + len(after.result) > RECORD_BYTES_MAX
+    return Record(
+        timestamp=datetime.fromtimestamp(now_unix_ms / 1e3, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z"),
+        request_context=RequestContext(
+            request_id=after.id,
+            function_arn=arn if arn.endswith(f":{version}") else f"{arn}:{version}",
+            condition=_condition(after),
+            approximate_invoke_count=after.attempts,
+        ),
+        request_payload=NULL if large else _payload(before.body, before.content_type),
+        response_context=ResponseContext(
+            status_code=200, executed_version=version, function_error="Unhandled" if failed else ""
+        )
+        if ran
+        else None,
+        response_payload=NULL if large else _payload(after.result, after.result_type),
+    )
+
+
+def _condition(ticket: Ticket) -> str:
+    if ticket.state is TicketState.SUCCEEDED:
+        return "Success"
+    return "EventAgeExceeded" if ticket.error.endswith(f"({DeadReason.AGE})") else "RetriesExhausted"
+
+
+def _payload(body: bytes, content_type: str) -> msgspec.Raw:
+    """A body within the record: JSON as it is, anything else as text."""
+    if not body:
+        return NULL
+    if content_type == JSON:
+        try:
+            return _raw.decode(body)
+        except msgspec.DecodeError:
+            pass
+    return msgspec.Raw(msgspec.json.encode(body.decode("utf-8", "replace")))
