@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import progress
+from benchmarks import processes, progress
 from benchmarks.cold import KEEP_ALIVE_S, PART
 from benchmarks.echo import KEEP_S
 from benchmarks.figures import Aim, Line, Measured, Note, Sample, Sense, Unit
@@ -46,6 +46,7 @@ AIM: Final = Aim(Sense.AT_MOST, 1)
 def measure(folder: Path) -> Sequence[Measured]:
     """Every line of this topic."""
     took_ms: defaultdict[str, list[float]] = defaultdict(list)
+    used_s: defaultdict[str, float] = defaultdict(float)
     woken: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
     with lambent(folder / "state") as server:
         _deploy(server, folder)
@@ -55,14 +56,17 @@ def measure(folder: Path) -> Sequence[Measured]:
             if number % 10 == 0:
                 progress.say(f"programs: round {number + 1} of {ROUNDS}")
             for name in (NATIVE, *PROGRAMS):
+                before_s = processes.cpu_s(processes.tree(server.pid))
                 took_ms[name].append(_medians(server, name, CALLS))
+                used_s[name] += processes.cpu_s(processes.tree(server.pid)) - before_s
         for number in range(WAKES):
             progress.say(f"programs: wake {number + 1} of {WAKES}")
             for name in PROGRAMS:
                 woken[name].append(_wake(server, f"{name}-cold"))
     lines: list[Measured] = []
     for name, what in PROGRAMS.items():
-        lines += [*_calls(what, took_ms[name], took_ms[NATIVE]), *_wakes(what, woken[name])]
+        lines += _calls(what, took_ms[name], took_ms[NATIVE])
+        lines += [_cpu(what, used_s[name], used_s[NATIVE]), *_wakes(what, woken[name])]
     return lines
 
 
@@ -103,6 +107,16 @@ def _calls(what: str, took_ms: Sequence[float], native_ms: Sequence[float]) -> S
         ),
         Line(topic=TOPIC, what="the same, more than our worker", measured=Sample(added, Unit.MS), aim=AIM),
     ]  # fmt: skip
+
+
+def _cpu(what: str, used_s: float, native_s: float) -> Measured:
+    def each(seconds: float) -> Sample:
+        return Sample((seconds / (ROUNDS * CALLS) * 1e6,), Unit.US)
+
+    return Line(
+        topic=TOPIC, what=f"{what}, CPU of all processes a call", measured=each(used_s),
+        beside="our worker", against=each(native_s),
+    )  # fmt: skip
 
 
 def _wakes(what: str, woken: Sequence[Mapping[str, float]]) -> Sequence[Measured]:
