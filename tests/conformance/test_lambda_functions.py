@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.aws_clients import PREFIX, ROLE, client_of, make, refused, settled, zip_of
+from tests.support.aws_clients import PREFIX, ROLE, client_of, fetched, make, refused, settled, zip_of
 from tests.support.server import RunningServer
 
 
@@ -64,6 +64,15 @@ def test_a_function_is_created_becomes_active_and_answers(client: Any, server: R
     listed = server.request("GET", "/api/v1/deployments").json()
     assert "First_Function" in json.dumps(listed)
     assert server.request("POST", "/invoke/First_Function", b"{}").status == 200
+
+
+def test_the_zip_can_be_had_again_without_a_key_by_whoever_was_told_where(client: Any) -> None:
+    code = zip_of()
+    make(client, "kept-zip", Code={"ZipFile": code})
+    found = client.get_function(FunctionName="kept-zip")
+    location = found["Code"]["Location"]
+    assert fetched(location) == (200, code)
+    assert fetched(location.replace("lambda-code/", "lambda-code/0"))[0] == 404
 
 
 def test_what_is_always_there_is_there(client: Any) -> None:

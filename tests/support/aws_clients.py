@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import boto3
 import pytest
+import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -89,3 +90,10 @@ def refused(call: Any, **words: Any) -> tuple[int, str, str]:
     response = caught.value.response
     text = response["Error"].get("Message") or response.get("message") or response.get("Message")
     return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"], str(text)
+
+
+def fetched(url: str) -> tuple[int, bytes]:
+    """Status and body of a plain GET without any key."""
+    with urllib3.PoolManager(retries=False) as http:
+        answer = http.request("GET", url, timeout=PATIENT_S)
+        return answer.status, answer.data

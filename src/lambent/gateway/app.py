@@ -12,6 +12,7 @@ from lambent.gateway.presence import ClientLeft
 from lambent.gateway.protocols import Door
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws.door import AwsDoor
+from lambent.gateway.protocols.aws.downloads import Downloads
 from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.later import INVOCATIONS
 from lambent.gateway.protocols.native import INVOKE
@@ -41,6 +42,7 @@ class Gateway:
         apps: AppsDoor,
         aws: AwsDoor,
         urls: UrlDoor,
+        downloads: Downloads,
         pages: Door,
         control: AsgiApp,
         keys: Keys,
@@ -49,6 +51,7 @@ class Gateway:
         self._apps: Final = apps
         self._aws: Final = aws
         self._urls: Final = urls
+        self._downloads: Final = downloads
         self._pages: Final = pages
         self._control_app: Final = control
         self._keys: Final = keys
@@ -73,7 +76,9 @@ class Gateway:
     def _door(self, request: Request) -> Door:
         if request.path.startswith((INVOKE, INVOCATIONS)):
             return self._native
-        return self._aws if self._aws.claims(request) else self._pages
+        if self._aws.claims(request):
+            return self._aws
+        return self._downloads if self._downloads.claims(request) else self._pages
 
     async def _control(self, scope: Scope, receive: Receive, send_message: Send) -> None:
         sent = _Sent(send_message)

@@ -47,6 +47,7 @@ class AwsControl:
             clock=clock,
             tasks=parts.tasks,
         )
+        self._code = CodeStore(kept.artifacts, kept.work_dir, kept.master, clock)
         self._standing = Standing(finder=finder, maker=maker, books=books, aliases=aliases)
         self._urls = UrlVerbs(finder=finder, maker=maker, books=books, urls=parts.function_urls, clock=clock)
         self._concurrency = ConcurrencyVerbs(
@@ -77,8 +78,7 @@ class AwsControl:
         yield from TagVerbs(finder=finder, maker=maker, books=books).operations()
         yield from PolicyVerbs(finder=finder, maker=maker, books=books).operations()
         yield from AccountVerbs(finder=finder, concurrency=self._concurrency).operations()
-        code = CodeStore(self._parts.kept.artifacts)
-        yield from LayerVerbs(maker=maker, books=books, code=code, clock=self._clock).operations()
+        yield from LayerVerbs(maker=maker, books=books, code=self._code, clock=self._clock).operations()
         yield from LayerPolicyVerbs(maker=maker, books=books).operations()
 
         yield from MappingVerbs(finder=finder, books=books, clock=self._clock).operations()
@@ -90,7 +90,7 @@ class AwsControl:
         yield from FunctionVerbs(
             finder=finder,
             maker=maker,
-            code=CodeStore(parts.kept.artifacts),
+            code=self._code,
             layers=LayersUsed(books),
             publishing=publishing,
             deployments=parts.deployments,

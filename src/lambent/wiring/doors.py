@@ -26,6 +26,7 @@ from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws import logs
 from lambent.gateway.protocols.aws.control import served
 from lambent.gateway.protocols.aws.door import AwsDoor
+from lambent.gateway.protocols.aws.downloads import Downloads
 from lambent.gateway.protocols.aws.invoke import Invoke, Limits
 from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService, TargetService
@@ -84,6 +85,7 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
             clock=clock,
             limits=_limits(parts),
         ),
+        downloads=Downloads(parts.kept.artifacts, parts.kept.master, clock),
         pages=Pages(
             keys=parts.keys,
             metrics=lambda: (parts.metrics.render(), metrics.CONTENT_TYPE),

@@ -22,6 +22,7 @@ from lambent.gateway.pages import Pages
 from lambent.gateway.presence import Presence
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws.door import AwsDoor
+from lambent.gateway.protocols.aws.downloads import Downloads
 from lambent.gateway.protocols.aws.invoke import Invoke
 from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService
@@ -31,6 +32,7 @@ from lambent.gateway.requests import PRESENCE, Message, Receive, Scope, Send
 from lambent.pool.function_urls import FunctionUrls
 from lambent.pool.reservations import Reservations
 from lambent.pool.routes import Route, Routes
+from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.sql import SqlStore
 from lambent.storage.tickets import Ticket, TicketState
 from lambent.wire.keys import KeyReply
@@ -192,6 +194,7 @@ class House:
                 bodies=self.bodies,
                 clock=self.clock,
             ),
+            downloads=Downloads(FileArtifacts.open(folder / "kept"), bytes(32), self.clock),
             pages=Pages(
                 keys=self.keys,
                 metrics=lambda: (b"lambent_up 1\n", "text/plain; version=0.0.4"),

@@ -6,12 +6,15 @@ import asyncio
 import base64
 import hashlib
 import io
+import tempfile
 from pathlib import Path
 from typing import Final, Protocol
 
+from lambent.clock import Clock
 from lambent.control.aws.state import CodeBook
 from lambent.core.errors import CallerFault, NotFound, PayloadTooLarge
 from lambent.storage.base import ArtifactFacts, Artifacts
+from lambent.wire.aws.downloads import FILE, path_of
 from lambent.wire.aws.faults import Fault, bad_parameter
 
 UNZIPPED_BYTES_MAX: Final = 262_144_000
@@ -35,8 +38,11 @@ class Source(Protocol):
 class CodeStore:
     """Keeps code that is uploaded."""
 
-    def __init__(self, artifacts: Artifacts) -> None:
+    def __init__(self, artifacts: Artifacts, work_dir: Path, master: bytes, clock: Clock) -> None:
         self._artifacts: Final = artifacts
+        self._work_dir: Final = work_dir
+        self._master: Final = master
+        self._clock: Final = clock
 
     async def keep(self, source: Source) -> CodeBook:
         """Unpack and keep it. Raises `Fault` for what cannot be unpacked, is too large or is not there."""
@@ -51,6 +57,13 @@ class CodeStore:
             )
         raise bad_parameter("Please provide a source for function code.")
 
+    def location(self, code: CodeBook, base_url: str) -> str | None:
+        """Where whoever has the address can get the zip, for some minutes."""
+        if not code.archive:
+            return None
+        now_unix_s = self._clock.unix_ms() // 1000
+        return base_url + path_of(self._master, code.archive, now_unix_s=now_unix_s)
+
     def folder(self, code: CodeBook) -> Path:
         """Where it lies unpacked. Raises `NotFound`."""
         return self._artifacts.path(code.digest)
@@ -59,8 +72,9 @@ class CodeStore:
         if not content:
             raise bad_parameter("Uploaded file must be a non-empty zip")
         facts = await asyncio.to_thread(self._ingest, content)
+        archive = await asyncio.to_thread(self._keep_archive, content)
         sha256 = base64.b64encode(hashlib.sha256(content).digest()).decode()
-        return CodeBook(sha256=sha256, size_bytes=len(content), digest=facts.digest)
+        return CodeBook(sha256=sha256, size_bytes=len(content), digest=facts.digest, archive=archive.digest)
 
     def _ingest(self, content: bytes) -> ArtifactFacts:
         try:
@@ -73,6 +87,11 @@ class CodeStore:
                 raise bad_parameter("Uploaded file must be a non-empty zip") from error
             text = "Could not unzip uploaded file. Please check your file, then try to upload again."
             raise bad_parameter(text) from error
+
+    def _keep_archive(self, content: bytes) -> ArtifactFacts:
+        with tempfile.TemporaryDirectory(dir=self._work_dir) as folder:
+            Path(folder, FILE).write_bytes(content)
+            return self._artifacts.ingest_tree(Path(folder))
 
     async def _folder(self, folder: Path) -> CodeBook:
         if not folder.is_absolute() or not await asyncio.to_thread(folder.is_dir):

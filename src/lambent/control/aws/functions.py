@@ -175,7 +175,7 @@ class FunctionVerbs:
         reserved = latest.book.reserved
         response = GetFunctionResponse(
             configuration=self._told(call, found),
-            code=CodeLocation(),
+            code=CodeLocation(location=self._code.location(found.book.code, call.base_url)),
             tags=latest.book.tags or None,
             concurrency=None if reserved is None else Concurrency(reserved_concurrent_executions=reserved),
         )

@@ -94,12 +94,13 @@ class LayerVerbs:
             )
             await self._books.put(project, Kind.LAYER, name, book, key=str(number))
             await self._books.put(project, Kind.LAYER, name, LayerBook(latest=number))
-        return Answer(201, _told(call.place, name, number, book))
+        return Answer(201, self._with_content(call, name, number, book))
 
     async def _get(self, call: Call) -> Answer:
         call.principal.require(Role.READ)
         name, number = layer_name(call), layer_number(call)
-        return Answer(200, _told(call.place, name, number, await self._book(call, name, number)))
+        book = await self._book(call, name, number)
+        return Answer(200, self._with_content(call, name, number, book))
 
     async def _delete(self, call: Call) -> Answer:
         call.principal.require(Role.DEPLOY)
@@ -117,7 +118,7 @@ class LayerVerbs:
             above, _, number = arn.rpartition(":")
             name = above.rpartition(":")[2]
             book = await self._book(call, name, int(number) if number.isdecimal() else 0)
-            return Answer(200, _told(call.place, name, int(number), book))
+            return Answer(200, self._with_content(call, name, int(number), book))
         found = await self._books.of_kind(LayerBook, call.principal.project, Kind.LAYER)
         newest: dict[str, tuple[int, LayerBook]] = {}
         for (name, key), book in found.items():
@@ -144,6 +145,18 @@ class LayerVerbs:
         part, marker = page(numbers, query, key=lambda number: f"{10**9 - number}", asked_most=50)
         listed = [_listed(call.place, name, number, books[str(number)]) for number in part]
         return Answer(200, ListLayerVersionsResponse(layer_versions=listed, next_marker=marker))
+
+    def _with_content(self, call: Call, name: str, number: int, book: LayerBook) -> LayerVersion:
+        content = None
+        if book.code is not None:
+            content = LayerContentOutput(
+                code_sha256=book.code.sha256,
+                code_size=book.code.size_bytes,
+                location=self._code.location(book.code, call.base_url),
+            )
+        arn = layer_arn(call.place, name)
+        told = _listed(call.place, name, number, book)
+        return msgspec.structs.replace(told, content=content, layer_arn=arn)
 
     async def _book(self, call: Call, name: str, number: int) -> LayerBook:
         found = await self._books.find(LayerBook, call.principal.project, Kind.LAYER, name, str(number))
@@ -180,21 +193,12 @@ def _fits(book: LayerBook, query: Query) -> bool:
 
 
 def _listed(place: Place, name: str, number: int, book: LayerBook) -> LayerVersion:
-    return msgspec.structs.replace(_told(place, name, number, book), content=None, layer_arn=None)
-
-
-def _told(place: Place, name: str, number: int, book: LayerBook) -> LayerVersion:
     created = datetime.fromtimestamp(book.created_unix_ms / 1000, UTC)
-    content = None
-    if book.code is not None:
-        content = LayerContentOutput(code_sha256=book.code.sha256, code_size=book.code.size_bytes)
     return LayerVersion(
-        layer_arn=layer_arn(place, name),
         layer_version_arn=layer_arn(place, name, number),
         version=number,
         description=book.description,
         created_date=created.isoformat(timespec="milliseconds").replace("+00:00", "+0000"),
-        content=content,
         compatible_architectures=_sequence(book.architectures),
         compatible_runtimes=_sequence(book.runtimes),
         license_info=book.license_info,

@@ -7,6 +7,7 @@ is committed first. What is `Pending` or `InProgress` then is its load, after wh
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -26,6 +27,8 @@ from lambent.storage.aliases import Alias, Aliases
 from lambent.storage.base import Deployment, Revision, revision_id
 from lambent.wire.aws.faults import Fault, bad_parameter, conflict, not_found, outdated
 from lambent.wire.aws.names import LATEST, FunctionName, Place
+
+log = logging.getLogger(__name__)
 
 Change = Callable[[Function], Awaitable[tuple[DeploymentSpec, FunctionBook]]]
 
@@ -185,6 +188,8 @@ class Maker:
             await self._activation.load(revision)
         except LambentError:
             pass  # whoever invokes it is told
+        except Exception:
+            log.exception("prepare_crashed", extra={"deployment": revision.deployment})
         finally:
             found = self._preparing.get(key)
             if found is not None and found[0] is asyncio.current_task():

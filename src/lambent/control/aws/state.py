@@ -31,11 +31,15 @@ OF_FUNCTIONS: Final = tuple(kind for kind in Kind if kind not in (Kind.LAYER, Ki
 
 
 class CodeBook(msgspec.Struct, frozen=True, kw_only=True):
-    """An uploaded zip: SHA-256 in base64 and size as it came, and the artifact that was made of it."""
+    """An uploaded zip: SHA-256 in base64 and size as it came, and the artifact that was made of it.
+
+    `archive` is the artifact that holds the zip itself, empty where there was none.
+    """
 
     sha256: str
     size_bytes: int
     digest: str
+    archive: str = ""
 
 
 class LayerUse(msgspec.Struct, frozen=True, kw_only=True):
