@@ -169,6 +169,20 @@ def test_the_host_form(echo: str, http: urllib3.PoolManager) -> None:
     assert said["arn"] == "arn:aws:lambda:eu-west-1:000000000000:function:echo"
 
 
+def test_a_rest_api_s_form(client: Any, http: urllib3.PoolManager) -> None:
+    url = opened(client, "rest", POWERTOOLS.replace("LambdaFunctionUrlResolver", "APIGatewayRestResolver"))
+    base, _, url_id = url.partition("/lambda-url/")
+    rest = f"{base}/restapis/{url_id}/Prod/_user_request_"
+    assert http.request("GET", f"{rest}/hello/you?x=1").json() == {"hello": "you", "query": {"x": "1"}}
+    url = opened(client, "rest-echo", ECHO)
+    base, _, url_id = url.partition("/lambda-url/")
+    rest = f"{base}/restapis/{url_id}/Prod/_user_request_"
+    answer = http.request("GET", f"{rest}/a?answer=response")
+    assert (answer.status, answer.data) == (201, b"made")
+    answer = http.request("GET", f"{rest}/a?answer=text")
+    assert (answer.status, answer.json()) == (502, {"message": "Internal server error"})
+
+
 def test_a_signature_where_one_is_wanted(
     client: Any, server: RunningServer, http: urllib3.PoolManager
 ) -> None:

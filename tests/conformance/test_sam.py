@@ -41,6 +41,15 @@ Resources:
             return {"memory": context.memory_limit_in_mb, "event": event}
       Handler: index.handler
       ReservedConcurrentExecutions: 3
+  Rest:
+    Type: AWS::Serverless::Function
+    Properties:
+      InlineCode: |
+        def handler(event, context):
+            return {"statusCode": 200, "body": event["httpMethod"] + " " + event["path"]}
+      Handler: index.handler
+      Events:
+        Get: {Type: Api, Properties: {Path: /rest, Method: get}}
   Common:
     Type: AWS::Serverless::LayerVersion
     Properties: {ContentUri: layer, CompatibleRuntimes: [python3.11]}
@@ -82,10 +91,12 @@ def deployed(server: RunningServer, folder: Path, *words: str) -> dict[str, Any]
 
 def test_a_sam_application_runs_as_it_is(server: RunningServer, folder: Path) -> None:
     told = deployed(server, folder)
-    hello, inline = told["functions"]
+    hello, inline, rest = told["functions"]
     assert [one["what"] for one in told["ignored"]] == ["Hello.Policies", "Hello.Events.Nightly"]
     with urllib.request.urlopen(hello["url"] + "hello", timeout=PATIENT_S) as answer:
         assert json.load(answer) == {"from": "the layer", "stage": "dev", "path": "/hello"}
+    with urllib.request.urlopen(rest["url"] + "rest", timeout=PATIENT_S) as answer:
+        assert answer.read() == b"GET /rest"
     assert server.invoke("Inline", {"a": 1}).json() == {"memory": "128", "event": {"a": 1}}
     assert [(one["name"], one["changed"]) for one in (hello, inline)] == [("Hello", True), ("Inline", True)]
 
@@ -93,12 +104,14 @@ def test_a_sam_application_runs_as_it_is(server: RunningServer, folder: Path) ->
     assert [(one["version"], one["changed"]) for one in again["functions"]] == [
         ("1", False),
         ("$LATEST", False),
+        ("$LATEST", False),
     ]
 
     live = deployed(server, folder, "--parameter", "Stage=live")
     assert [(one["name"], one["version"]) for one in live["functions"]] == [
         ("Hello", "2"),
         ("Inline", "$LATEST"),
+        ("Rest", "$LATEST"),
     ]
     body = json.loads(server.invoke("Hello", {}, Lambent_Alias="live").json()["body"])
     assert body["stage"] == "live"

@@ -34,6 +34,7 @@ CALL_TIMEOUT_S: Final = 600.0  # a create loads the code once
 READY_TRIES_MAX: Final = 2_400
 READY_PAUSE_S: Final = 0.05
 ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say: the same files give the same digest
+STAGE: Final = "Prod"  # what SAM calls that of an API which it makes by itself
 HANDLER_FILE: Final = "index.py"
 
 
@@ -188,10 +189,11 @@ def _scaled(api: _Api, function: Function, version: str) -> None:
 def _url(api: _Api, function: Function) -> str:
     """Its URL, where the template gives it one or routes of an API to it. Events of an API need no key."""
     told = function.properties
+    events = {event.type for event in told.events.values()}
     if told.function_url_config is not None:
         own = told.function_url_config
         wanted = {"AuthType": own.auth_type, "InvokeMode": own.invoke_mode, "Cors": own.cors or None}
-    elif any(event.type in {"Api", "HttpApi"} for event in told.events.values()):
+    elif events & {"Api", "HttpApi"}:
         wanted = {"AuthType": "NONE"}
     else:
         return ""
@@ -199,10 +201,15 @@ def _url(api: _Api, function: Function) -> str:
     path = f"{URLS}/{quote(function.name, safe='')}/url"
     there = api.find(path)
     if there is None:
-        return str(api.call("POST", path, body)["FunctionUrl"])
-    if any(there.get(name) != value for name, value in body.items()):
+        there = api.call("POST", path, body)
+    elif any(there.get(name) != value for name, value in body.items()):
         api.call("PUT", path, body)
-    return str(there["FunctionUrl"])
+    url = str(there["FunctionUrl"])
+    if told.function_url_config is None and "HttpApi" not in events:
+        # The events of a REST API are of format 1.0: the same function answers there, too.
+        base, _, url_id = url.rstrip("/").partition("/lambda-url/")
+        return f"{base}/restapis/{url_id}/{STAGE}/_user_request_/"
+    return url
 
 
 def _inline(function: Function) -> tuple[str, str]:

@@ -1,4 +1,7 @@
-"""Functions' URLs: `/lambda-url/{id}/...`, or the host `{id}.lambda-url.{region}....`, as events and back."""
+"""Functions' URLs: `/lambda-url/{id}/...`, or the host `{id}.lambda-url.{region}....`, as events and back.
+
+At `/restapis/{id}/{stage}/_user_request_/...` the same function is called as by a REST API: format 1.0.
+"""
 
 from __future__ import annotations
 
@@ -29,24 +32,27 @@ from lambent.pool.reservations import Reservations
 from lambent.pool.routes import Routes
 from lambent.wire.aws import cors
 from lambent.wire.aws.faults import Fault
-from lambent.wire.aws.httpanswers import Unanswerable, answer_of
+from lambent.wire.aws.httpanswers import Unanswerable, answer_of, says_status
 from lambent.wire.aws.httpevents import HttpRequest, PayloadFormat, event_of
 from lambent.wire.aws.names import LATEST, Place
 
 PREFIX: Final = "/lambda-url/"
+REST: Final = re.compile(r"/restapis/([a-z0-9]+)/([A-Za-z0-9_-]+)/_user_request_(/.*)?")
 HOST_MARK: Final = b".lambda-url."
 HOST: Final = re.compile(rb"([a-z0-9]+)\.lambda-url\.([a-z0-9-]+)\.")
 SERVICE: Final = "lambda"
 STREAMS: Final = "RESPONSE_STREAM"
 FAILED: Final = Reply(502, [JSON_HEADER], b"Internal Server Error")
+REST_FAILED: Final = Reply(502, [JSON_HEADER], b'{"message": "Internal server error"}')
 
 
 class At(msgspec.Struct, frozen=True):
-    """Where a request is: which URL, in which region, on which path of it."""
+    """Where a request is: which URL, in which region, on which path of it; with a stage, as a REST API."""
 
     url_id: str
     path: str
     region: str = Place().region
+    stage: str = ""
 
 
 class UrlDoor:
@@ -75,7 +81,8 @@ class UrlDoor:
 
     def claims(self, request: Request) -> bool:
         """Whether it is for a function's URL."""
-        return request.path.startswith(PREFIX) or HOST_MARK in request.headers.get(b"host", b"")
+        path = request.path
+        return path.startswith((PREFIX, "/restapis/")) or HOST_MARK in request.headers.get(b"host", b"")
 
     async def answer(self, request: Request) -> Reply | None:
         """Run the function, or answer a browser. Raises `Fault`, and what the dispatcher raises."""
@@ -92,7 +99,7 @@ class UrlDoor:
             sender = await self._sender(request, url, body)
             hold.pass_to(url.project)
             invocation = self._invocation(request, at, url, sender, body)
-            return await self._run(request, url, invocation, allowed)
+            return await self._run(request, at, url, invocation, allowed)
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """As AWS's URLs word it: with a capital letter, and little."""
@@ -138,12 +145,14 @@ class UrlDoor:
             protocol=f"HTTP/{scope.get('http_version', '1.1')}",
             account="anonymous" if sender is None else place.account,
             authorizer=None if sender is None else _authorizer(sender, place),
+            stage=at.stage or "$default",
         )
+        payload = PayloadFormat.V1 if at.stage else PayloadFormat.V2
         return Invocation(
             id=request.invocation_id,
             project=url.project,
             deployment=url.name,
-            body=event_of(told, PayloadFormat.V2),
+            body=event_of(told, payload),
             alias=alias,
             sticky=sticky_of(headers, self._routes, url.project, url.name, alias),
             deadline_s=deadline_of(headers, self._clock.now_s()),
@@ -152,27 +161,28 @@ class UrlDoor:
         )
 
     async def _run(
-        self, request: Request, url: FunctionUrl, invocation: Invocation, allowed: list[Header]
+        self, request: Request, at: At, url: FunctionUrl, invocation: Invocation, allowed: list[Header]
     ) -> Reply | None:
+        failed = REST_FAILED if at.stage else FAILED
         told: list[Header] = [
             *request_id(invocation.id),
             (XRAY, _xray(invocation)),
             (b"traceresponse", parent_from(invocation.id, invocation.trace).encode()),
             *allowed,
         ]
-        stream = UrlStream(request, told) if url.invoke_mode == STREAMS else None
+        stream = UrlStream(request, told) if url.invoke_mode == STREAMS and not at.stage else None
         try:
             with self._reservations.taken(url.project, url.name):
                 outcome = await self._invoker.invoke(invocation, client=request.client, streams=stream)
         except UserFault:
-            return Reply(FAILED.status, [*FAILED.headers, *told], FAILED.body)
+            return Reply(failed.status, [*failed.headers, *told], failed.body)
         if stream is not None and stream.is_used:
             if await stream.finish(outcome):
                 return None
-            return Reply(FAILED.status, [*FAILED.headers, *told], FAILED.body)
-        return self._whole(outcome, told, invocation.id)
+            return Reply(failed.status, [*failed.headers, *told], failed.body)
+        return self._whole(outcome, told, invocation.id, failed)
 
-    def _whole(self, outcome: Outcome, told: list[Header], invocation_id: str) -> Reply:
+    def _whole(self, outcome: Outcome, told: list[Header], invocation_id: str, failed: Reply) -> Reply:
         told = [
             *told,
             *(one for one in outcome_headers(invocation_id, outcome) if one[0] != b"traceresponse"),
@@ -180,9 +190,11 @@ class UrlDoor:
         try:
             if outcome.status is not Status.OK or len(outcome.body) > self._limits.response_bytes_max:
                 raise Unanswerable("it failed, or its answer is too large")
+            if failed is REST_FAILED and not says_status(outcome.body):
+                raise Unanswerable("a REST API takes nothing but a response with its status")
             answer = answer_of(outcome.body, outcome.content_type)
         except Unanswerable:
-            return Reply(FAILED.status, [*FAILED.headers, *told], FAILED.body)
+            return Reply(failed.status, [*failed.headers, *told], failed.body)
         given = [(name.encode("latin-1"), value.encode("utf-8")) for name, value in answer.headers]
         return Reply(answer.status, [*given, *told], answer.body)
 
@@ -201,7 +213,9 @@ def at_of(request: Request) -> At:
     if request.path.startswith(PREFIX):
         url_id, _, rest = raw[len(PREFIX) :].partition("/")
         return At(url_id, f"/{rest}")
-    match = HOST.match(request.headers[b"host"])
+    if api := REST.fullmatch(raw):
+        return At(api[1], api[3] or "/", stage=api[2])
+    match = HOST.match(request.headers.get(b"host", b""))
     return At(match[1].decode(), raw, match[2].decode()) if match else At("", raw)
 
 
