@@ -20,6 +20,7 @@ from lambent.core.spec import Temperature
 from lambent.core.waking import parts_of, waited_aside_s
 from lambent.engines.base import Engine, Primed, Worker
 from lambent.pool.crew import Crew
+from lambent.pool.former import Former
 from lambent.pool.member import Lease, Member
 from lambent.pool.routes import Route, Routes
 from lambent.pool.traffic import Traffic
@@ -68,6 +69,7 @@ class Pool:
         self.stirs = 0  # rises whenever a worker comes or goes, or a route changes
         self._crews: Final[dict[str, Crew]] = {}
         self._traffic: Final[dict[tuple[str, str], Traffic]] = {}
+        self._former: Final = Former()
         for route in routes.live():
             self._rerouted(None, route)
         routes.subscribe(self._rerouted)
@@ -169,6 +171,10 @@ class Pool:
         """The crew of one revision."""
         return self._crews.get(revision)
 
+    def former(self) -> Iterable[Route]:
+        """The revisions before the active ones that are kept loaded, so that a rollback need not load."""
+        return self._former.all()
+
     def resize(self, crew: Crew, workers: int) -> None:
         """Start or stop workers until there are `workers`. Only idle ones are stopped, longest idle first."""
         have = len(crew.members) + crew.starting
@@ -192,9 +198,11 @@ class Pool:
                 member.tell(Event.KILL_ASKED)
 
     async def chill(self, revision: str, to: Temperature) -> None:
-        """Let a revision without workers cool down."""
+        """Let a revision without workers cool down; one that was kept for a rollback is let go."""
         crew = self._crews.get(revision)
-        if crew is None or crew.empty:
+        if crew is not None and crew.retired:
+            self._let_go_of(self._former.drop(crew.plan))
+        elif crew is None or crew.empty:
             await self.engine.chill(revision, to)
 
     def let_go(self, crew: Crew) -> None:
@@ -326,7 +334,11 @@ class Pool:
 
     def _rerouted(self, before: Route | None, after: Route | None) -> None:
         self.stirs += 1
+        if after is not None:
+            self._former.drop(after.plan)  # it is back: nobody lets go of it
         if before is not None and self._routes.of_revision(before.plan.revision) is None:
+            if not before.beside:
+                self._let_go_of(self._former.replace(before, keeps=after is not None))
             self._retire(before.plan.revision)
         if before is not None and before.beside and after is None:
             self._traffic.pop(before.lane, None)
@@ -335,22 +347,38 @@ class Pool:
             if crew is None:
                 crew = Crew(after.plan, policy_for(after.spec), self._clock.now_s())
                 self._crews[after.plan.revision] = crew
-            crew.retired = False
+            if crew.retired:
+                crew.retired = crew.rests = False
 
     def _retire(self, revision: str) -> None:
         crew = self._crews.get(revision)
         if crew is None:
             return
-        crew.retired = True
+        crew.retired = crew.rests = True
         for member in tuple(crew.members):
             member.tell(Event.STOP_ASKED)
         if crew.empty:
+            crew.empty_since_s = self._clock.now_s()
             self._tasks.create_task(self._bury(crew), name=f"retire {crew.plan.deployment}")
 
     async def _bury(self, crew: Crew) -> None:
-        if crew.retired and self._crews.get(crew.plan.revision) is crew:
-            del self._crews[crew.plan.revision]
-            await self.engine.chill(crew.plan.revision, Temperature.COLD)
+        revision = crew.plan.revision
+        if crew.retired and self._crews.get(revision) is crew:
+            if self._former.has(crew.plan):
+                if self.engine.temperature(revision) is Temperature.PRIMED:
+                    return
+                self._former.drop(crew.plan)
+            del self._crews[revision]
+            await self.engine.chill(revision, Temperature.COLD)
+
+    def _let_go_of(self, former: Route | None) -> None:
+        """It is kept no longer."""
+        if former is None:
+            return
+        self._traffic.pop(former.lane, None)
+        crew = self._crews.get(former.plan.revision)
+        if crew is not None and crew.retired and crew.empty:
+            self._tasks.create_task(self._bury(crew), name=f"retire {crew.plan.deployment}")
 
 
 def _count(crew: Crew) -> str:

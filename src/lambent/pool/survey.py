@@ -13,6 +13,7 @@ from lambent.core.spec import Keep, Temperature
 from lambent.pool.arrivals import Arrivals
 from lambent.pool.costs import Costs
 from lambent.pool.crew import Crew
+from lambent.pool.former import KEPT_S
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Route
 from lambent.pool.sizes import Sizes
@@ -63,7 +64,7 @@ class Survey:
         held_bytes = largest_bytes = starting = 0
         for route in routes:
             crew = self._pool.crew(route.plan.revision)
-            if crew is None or crew.retired:
+            if crew is None:
                 continue
             starting += crew.starting
             name = crew.environment
@@ -89,9 +90,10 @@ class Survey:
         temperature = self._pool.temperature(revision)
         if self._pool.engine.safety(revision).unsafe:
             self._unsafe.add(revision)
-        pin = T.HOT if crew.policy.workers_min else PINS[route.spec.keep]
+        pin = T.COLD if crew.retired else T.HOT if crew.policy.workers_min else PINS[route.spec.keep]
         in_use = T.HOT if self._busy(route, crew) else T.PRIMED if revision == priming else T.COLD
-        ends_s = crew.empty_since_s + route.spec.template_keep_s
+        keep_s = route.spec.template_keep_s
+        ends_s = crew.empty_since_s + (min(keep_s, KEPT_S) if crew.retired else keep_s)
         wakes = self._costs.wakes(revision, crew.environment)
         primed_bytes = self._sizes.primed_bytes(route.plan)
         wake = Wake(wakes.cold_ms / 1e3 + LEAD_S, wakes.warm_ms, primed_bytes)

@@ -223,7 +223,8 @@ class Thermostat:
             self._prime(sight, made, tasks)
 
     def _planned_routes(self) -> Sequence[Route]:
-        return [route for route in self._routes.live() if route.invocable and not route.needs_model]
+        live = [route for route in self._routes.live() if route.invocable and not route.needs_model]
+        return [*live, *self._pool.former()]
 
     def _see(self, routes: Sequence[Route], now_s: float) -> Sight:
         sight = self._survey.look(routes, now_s, priming=self._primer.priming)

@@ -89,7 +89,7 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(
 
 def test_a_revision_that_does_not_load_gets_no_alias(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        await deploy(house, b"1", b"2")
+        await deploy(house, b"1", b"2", b"3")
         house.loads.load_fails["hello"] = LoadFailed("no such file")
         assert await put(house, "prod", revision=1) == 502
         assert (await house.call("GET", ALIASES)).json() == []

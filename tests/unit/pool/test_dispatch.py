@@ -223,7 +223,7 @@ def test_those_who_wait_go_to_the_revision_that_is_active_when_their_turn_comes(
             assert bodies == [b"old", b"new", b"new", b"new"]
             await asyncio.sleep(1)
             assert n.workers("old") == 0
-            assert n.pool.temperature("old") is Temperature.COLD
+            assert n.pool.temperature("old") is Temperature.PRIMED  # kept for a rollback
 
     run(story())
 
