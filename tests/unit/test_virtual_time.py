@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambent.clock import Clock, SystemClock
+from tests.support.patience import PATIENT_S
 from tests.support.virtual_time import ManualClock, VirtualClock, VirtualTimeError, run
 
 
@@ -20,7 +21,7 @@ def test_hours_pass_without_waiting() -> None:
 
     started_s = time.monotonic()
     assert run(story()) == 6 * 3600
-    assert time.monotonic() - started_s < 1
+    assert time.monotonic() - started_s < PATIENT_S
 
 
 def test_timers_fire_in_the_order_of_their_deadlines_and_at_them() -> None:

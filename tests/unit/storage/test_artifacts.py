@@ -15,10 +15,10 @@ import pytest
 
 from lambent.core.errors import CallerFault, NotFound, StorageBroken, StorageFull
 from lambent.storage.artifacts import FileArtifacts
-from lambent.storage.artifacts_tree import remove_tree
 from lambent.storage.base import ArtifactFacts, Artifacts
 from tests.support.full_disk import fill, is_mounted, small_disk
 from tests.support.patience import PATIENT_S
+from tests.support.rights import GIVE_UP_RIGHTS
 from tests.support.tars import tar_of
 
 MIB = 1 << 20
@@ -115,13 +115,11 @@ def test_what_is_kept_is_read_only(artifacts: FileArtifacts) -> None:
 
 
 def test_it_needs_no_rights_of_the_superuser(tmp_path: Path) -> None:
-    story = f"""
-import os, sys
+    story = f"""{GIVE_UP_RIGHTS}
+import sys
 from io import BytesIO
 from pathlib import Path
 from lambent.storage.artifacts import FileArtifacts
-if os.getuid() == 0:
-    os.setgroups([]); os.setgid(65534); os.setuid(65534)
 artifacts = FileArtifacts.open(Path(sys.argv[1]))
 archive = Path(sys.argv[2]).read_bytes()
 for _ in range(2):
@@ -132,21 +130,15 @@ except PermissionError:
     assert not list((Path(sys.argv[1]) / "tmp").iterdir())
     print("kept")
 """
-    public = Path("/tmp") / f"lambent-test-{os.getpid()}-{tmp_path.name}"
-    public.mkdir(mode=0o777)
-    public.chmod(0o777)
-    try:
-        (public / "archive.tar").write_bytes(tar_of(FILES))
-        done = subprocess.run(
-            [sys.executable, "-c", story, str(public / "state"), str(public / "archive.tar")],
-            capture_output=True,
-            text=True,
-            timeout=PATIENT_S,
-            check=False,
-        )
-        assert (done.stdout, done.stderr) == ("kept\n", "")
-    finally:
-        remove_tree(public)
+    (tmp_path / "archive.tar").write_bytes(tar_of(FILES))
+    done = subprocess.run(
+        [sys.executable, "-c", story, str(tmp_path / "state"), str(tmp_path / "archive.tar")],
+        capture_output=True,
+        text=True,
+        timeout=PATIENT_S,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("kept\n", "")
 
 
 def test_ingesting_the_same_content_again_changes_nothing(artifacts: FileArtifacts, folder: Path) -> None:
