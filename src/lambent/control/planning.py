@@ -39,7 +39,7 @@ RUNTIMES: Final[Mapping[Kind, Runtime]] = {
 }
 
 # What the worker of a program needs is imported once, in a template that all such workers share.
-PROGRAM_IMPORTS: Final = ("lambent.runtimes.runtime_api", "lambent.worker.concurrent")
+PROGRAM_IMPORTS: Final = ("lambent.runtimes.runtime_api", "lambent.worker.concurrent", "uvloop")
 
 FILE_MAX_BATCH: Final = 64  # of a model file without code
 

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 from lambent.clock import cpu_ns_of
@@ -18,6 +17,7 @@ from lambent.runtimes.lambda_api.telemetry import Telemetry
 
 PR_SET_PDEATHSIG: Final = 1
 READ_BYTES: Final = 64 * 1024
+STATUS_BYTES_MAX: Final = 4096
 READS_MAX: Final = 16  # at once: what logs without end must not keep its own answer from being read
 LOG_FD: Final = 1
 TELEMETRY_FD: Final = "_LAMBDA_TELEMETRY_LOG_FD"
@@ -55,6 +55,7 @@ class Program:
         finally:
             os.close(writing)
         self._pidfd: Final = os.pidfd_open(self._child.pid)
+        self._status_fd: Final = os.open(f"/proc/{self._child.pid}/status", os.O_RDONLY)
         self._on_end: Callable[[ProgramEnded], None] | None = None
         self._ended: Final = asyncio.Event()
         self._loop.add_reader(self._frames_fd, self.hear)
@@ -88,6 +89,7 @@ class Program:
             await self._ended.wait()
         self._loop.remove_reader(self._frames_fd)
         os.close(self._frames_fd)
+        os.close(self._status_fd)
 
     def cpu_ns(self) -> int:
         """CPU time that it has used, without that of its own children."""
@@ -96,8 +98,8 @@ class Program:
     def rss_bytes_max(self) -> int:
         """The most memory that it has had, without that of its own children."""
         try:
-            status = Path(f"/proc/{self._child.pid}/status").read_bytes()
-        except OSError:
+            status = os.pread(self._status_fd, STATUS_BYTES_MAX, 0)
+        except OSError:  # it has gone
             return 0
         _, _, rest = status.partition(b"VmHWM:")
         return int(rest.split(None, 1)[0]) * 1024 if rest else 0

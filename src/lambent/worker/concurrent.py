@@ -139,8 +139,16 @@ class ConcurrentLoop(asyncio.Protocol):
 
     def run(self, hello: Hello, refuse: Callable[[BaseException], int]) -> int:
         """Say hello, serve, and return the status to exit with: that of `refuse`, where `start` raises."""
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=self._loop_factory()) as runner:
             return runner.run(self._live(hello, refuse))
+
+    def _loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
+        """User code gets the loop that it expects. Where it is not on the loop, the fastest one will do."""
+        if self._beside is None:
+            return None
+        import uvloop
+
+        return uvloop.new_event_loop
 
     async def _live(self, hello: Hello, refuse: Callable[[BaseException], int]) -> int:
         try:
