@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import time
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -146,6 +146,7 @@ def _says(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def _ready(api: _Api, path: str) -> dict[str, Any]:
+    pause = threading.Event()  # AWS's API has no other way to wait than to ask again
     for _ in range(READY_TRIES_MAX):
         now = api.call("GET", f"{path}/configuration")
         if now["State"] == "Failed" or now.get("LastUpdateStatus") == "Failed":
@@ -153,7 +154,7 @@ def _ready(api: _Api, path: str) -> dict[str, Any]:
             raise BundleError(f"{now['FunctionName']} could not be made ready: {why}")
         if now["State"] != "Pending" and now.get("LastUpdateStatus") != "InProgress":
             return now
-        time.sleep(READY_PAUSE_S)
+        pause.wait(READY_PAUSE_S)
     raise BundleError(f"{path} did not become ready")
 
 
