@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         running.deploy(archive, "--set", "retries=0")
         running.deploy(archive, "--name", "hasty", "--set", "timeout_s=0.5", "--set", "retries=0")
         running.deploy(models.linear(folder / "linear.onnx"))
+        running.deploy(Path(__file__).parents[2] / "examples/sagemaker", "--name", "example")
         (folder / "app.py").write_text(FUNCTIONS)
         running.deploy(f"{folder / 'app.py'}:handler", "--name", "function")
         running.deploy(f"{folder / 'app.py'}:container", "--name", "container")
@@ -95,6 +97,13 @@ def test_an_archive_answers_what_is_accepted(client: Any) -> None:
     assert answer["InvokedProductionVariant"] == "AllTraffic"
     answer = client.invoke_endpoint(EndpointName="doubler", Body=json.dumps([[1, 2]]))
     assert (answer["ContentType"], json.load(answer["Body"])) == ("application/json", [[2, 4]])
+
+
+def test_a_folder_that_is_laid_out_like_an_archive_is_one(client: Any) -> None:
+    answer = client.invoke_endpoint(
+        EndpointName="example", Body=TWO_ROWS, ContentType="text/csv", Accept="text/csv"
+    )
+    assert (answer["ContentType"], answer["Body"].read()) == ("text/csv", b"0.5\n2.5")
 
 
 def test_the_headers_reach_the_functions_and_theirs_come_back(client: Any) -> None:

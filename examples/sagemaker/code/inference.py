@@ -1,4 +1,4 @@
-"""A model as SageMaker's containers load it: its files lie in `model_dir`, this one beside them in `code/`."""
+"""A model as SageMaker's containers load it: its files lie in `model_dir`, this one in `code/`."""
 
 import json
 from pathlib import Path
