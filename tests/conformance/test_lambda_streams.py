@@ -33,8 +33,8 @@ def pieces(event):
         yield b"\\xff\\x00"
         yield {"a": 1}
     if event.get("large"):
-        for _ in range(300):
-            yield b"x" * 1_000_000
+        for _ in range(30):
+            yield b"x" * 100_000
 """
 CONTEXT = """
 import os, json, logging
@@ -74,7 +74,13 @@ def handler(event, context):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    running = RunningServer(tmp_path_factory.mktemp("streams") / "state").start()
+    limits = {
+        "LAMBENT_AWS_STREAM_BYTES_MAX": "2MiB",
+        "LAMBENT_AWS_RESPONSE_BYTES_MAX": "1MiB",
+        "LAMBENT_AWS_REQUEST_BYTES_MAX": "1MiB",
+        "LAMBENT_AWS_EVENT_BYTES_MAX": "1KiB",
+    }
+    running = RunningServer(tmp_path_factory.mktemp("streams") / "state", environ=limits).start()
     try:
         yield running
     finally:
@@ -145,8 +151,24 @@ def test_a_stream_that_is_only_tried(client: Any) -> None:
 
 def test_a_stream_has_a_limit(client: Any) -> None:
     body, end, _ = streamed(client, {"large": True})
-    assert len(body) <= 200 * 1024 * 1024
+    assert len(body) <= 2 * 1024 * 1024
     assert end["ErrorCode"] == "Function.ResponseSizeTooLarge"
+
+
+def test_the_limits_of_payloads_are_settings(client: Any) -> None:
+    large = json.dumps("x" * 2 * 1024 * 1024)
+    assert refused(client.invoke, FunctionName="streams", Payload=large)[:2] == (
+        413,
+        "RequestTooLargeException",
+    )
+    event = {"FunctionName": "streams", "InvocationType": "Event", "Payload": json.dumps("x" * 2000)}
+    assert refused(client.invoke, **event)[:2] == (413, "RequestTooLargeException")
+    make(client, "long", "def handler(event, context): return 'x' * event")
+    answer = client.invoke(FunctionName="long", Payload=str(2 * 1024 * 1024))
+    assert json.loads(answer["Payload"].read()) == {
+        "errorMessage": "Response payload size exceeded maximum allowed payload size (1048576 bytes).",
+        "errorType": "Function.ResponseSizeTooLarge",
+    }
 
 
 def test_a_stream_of_nobody(client: Any) -> None:
@@ -254,7 +276,7 @@ def test_logs_are_listed_and_paged(client: Any, logs: Any) -> None:
     groups = logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/con")["logGroups"]
     assert [group["logGroupName"] for group in groups] == ["/aws/lambda/context"]
     pages = logs.get_paginator("describe_log_groups").paginate(PaginationConfig={"PageSize": 1})
-    assert {group["logGroupName"] for page in pages for group in page["logGroups"]} == {
+    assert {group["logGroupName"] for page in pages for group in page["logGroups"]} >= {
         "/aws/lambda/context", "/aws/lambda/streams",
     }  # fmt: skip
     group = "/aws/lambda/context"
@@ -361,3 +383,66 @@ def test_the_end_of_an_event_is_told_to_its_destination(client: Any, logs: Any) 
     assert good["requestContext"]["functionArn"] == f"{PREFIX}fickle:$LATEST"
     assert bad["responseContext"]["functionError"] == "Unhandled"
     assert (bad["requestPayload"], bad["responsePayload"]["errorType"]) == ({"raise": True}, "ValueError")
+
+
+ENDS = """
+import os, sys, time
+
+def handler(event, context):
+    if "exit" in event:
+        sys.exit(event["exit"])
+    if "kill" in event:
+        os.kill(os.getpid(), 9)
+    if "sleep" in event:
+        time.sleep(event["sleep"])
+    return {1, 2}
+"""
+
+
+def ended(client: Any, name: str, event: object) -> tuple[dict[str, Any], str, str]:
+    """The error of a call, its request's id, and the end of its log."""
+    answer = client.invoke(FunctionName=name, Payload=json.dumps(event), LogType="Tail")
+    assert (answer["StatusCode"], answer["FunctionError"], answer["ExecutedVersion"]) == (
+        200, "Unhandled", "$LATEST",
+    )  # fmt: skip
+    log = base64.b64decode(answer["LogResult"]).decode()
+    return json.loads(answer["Payload"].read()), answer["ResponseMetadata"]["RequestId"], log
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "text"),
+    [
+        ("import nothing_there", "Runtime.ImportModuleError",
+         "Unable to import module 'main': No module named 'nothing_there'"),
+        ("def other(): pass", "Runtime.HandlerNotFound", "Handler 'handler' missing on module 'main'"),
+        ("raise ValueError('at import')", "ValueError", "at import"),
+    ],
+)  # fmt: skip
+def test_code_that_cannot_be_loaded(client: Any, code: str, kind: str, text: str) -> None:
+    name = f"broken-{kind.rpartition('.')[2]}"
+    make(client, name, code)
+    error, told, log = ended(client, name, {})
+    assert (error["errorType"], error["errorMessage"], error["requestId"]) == (kind, text, "")
+    assert log.startswith(f"START RequestId: {told} Version: $LATEST\n[ERROR] {kind}: {text}")
+
+
+def test_processes_that_end_and_calls_that_take_too_long(client: Any) -> None:
+    make(client, "ends", ENDS, Timeout=1)
+    for event, kind, text in (
+        ({"exit": 3}, "Runtime.ExitError", "Runtime exited with error: exit status 3"),
+        ({"exit": 0}, "Runtime.ExitError", "Runtime exited without providing a reason"),
+        ({"kill": 1}, "Runtime.ExitError", "Runtime exited with error: signal 9 (SIGKILL)"),
+        ({"sleep": 60}, "Sandbox.Timedout", "Task timed out after 1.00 seconds"),
+    ):
+        error, told, log = ended(client, "ends", event)
+        assert error == {"errorType": kind, "errorMessage": f"RequestId: {told} Error: {text}"}
+        assert f"END RequestId: {told}\nREPORT RequestId: {told}\tDuration: " in log
+        status = "timeout" if "sleep" in event else "error\tError Type: Runtime.ExitError"
+        assert f"Status: {status}" in log
+    error, told, _ = ended(client, "ends", {})
+    assert error == {
+        "errorMessage": "Unable to marshal response: Object of type set is not JSON serializable",
+        "errorType": "Runtime.MarshalError",
+        "requestId": told,
+        "stackTrace": [],
+    }

@@ -28,6 +28,11 @@ def error_payload(request_id: str, status: Status, error: FunctionError) -> byte
     return msgspec.json.encode({"errorType": error.error_type, "errorMessage": message})
 
 
+def without_request(error: FunctionError) -> bytes:
+    """The body of such an answer where it was not the function that failed."""
+    return msgspec.json.encode({"errorMessage": error.error_message, "errorType": error.error_type})
+
+
 def as_reported(outcome: Outcome) -> bytes:
     """A failure in the very bytes in which it was reported; empty where there are none that can be given on.
 
@@ -74,6 +79,14 @@ def log_result(request_id: str, version: str, outcome: Outcome, *, now_unix_ms: 
     end = "".join(f"{line}\n" for line in end_lines(request_id, outcome, now_unix_ms=now_unix_ms))
     whole = f"{start_line(request_id, version)}\n".encode() + printed + end.encode()
     return base64.b64encode(whole[-TAIL_BYTES_MAX:]).decode()
+
+
+def log_of_failed_load(request_id: str, version: str, error: FunctionError) -> str:
+    """The same for code that could not be loaded, which ran for no time."""
+    said = f"[ERROR] {error.error_type}: {error.error_message}\n"
+    trace = "".join(f"{line.rstrip()}\n" for line in error.stack_trace)
+    lines = f"{start_line(request_id, version)}\n{said}{trace}END RequestId: {request_id}\n"
+    return base64.b64encode(lines.encode()[-TAIL_BYTES_MAX:]).decode()
 
 
 def _report(request_id: str, outcome: Outcome) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.core.errors import UserFault
-from lambent.core.invocation import Invocation, Outcome, Role, Status
+from lambent.core.invocation import FunctionError, Invocation, Outcome, Role, Status
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.deadline import check_none, deadline_of
 from lambent.gateway.once import Once, size_of
@@ -111,8 +111,7 @@ class Invoke:
         try:
             answered = await self._run_once(asked, invocation)
         except UserFault as error:
-            body = msgspec.json.encode(not_loaded(error))
-            return Reply(200, [JSON_HEADER, UNHANDLED, *request_id(invocation.id)], body)
+            return _not_loaded(asked, function, not_loaded(error))
         asked.request.invocation_id = answered.invocation_id
         return self._outcome(asked, function, answered)
 
@@ -148,11 +147,21 @@ class Invoke:
         if wants_tail(asked):
             log = invoking.log_result(told, version, outcome, now_unix_ms=self._clock.unix_ms())
             headers.append((b"x-amz-log-result", log.encode()))
-        error = outcome.error
         if outcome.status is Status.OK and len(outcome.body) > self._limits.response_bytes_max:
-            error = invoking.response_too_large(self._limits.response_bytes_max)
-        if error is None:
+            too_large = invoking.response_too_large(self._limits.response_bytes_max)
+            return Reply(200, [JSON_HEADER, UNHANDLED, *headers], invoking.without_request(too_large))
+        if outcome.error is None:
             return Reply(200, [type_header(outcome.content_type), *headers], outcome.body)
-        status = Status.FAILED if outcome.status is Status.OK else outcome.status
-        body = invoking.as_reported(outcome) or invoking.error_payload(told, status, error)
+        body = invoking.as_reported(outcome) or invoking.error_payload(told, outcome.status, outcome.error)
         return Reply(200, [JSON_HEADER, UNHANDLED, *headers], body)
+
+
+def _not_loaded(asked: Asked, function: FunctionName, error: FunctionError) -> Reply:
+    """Code that could not be loaded did not run: its log is what loading it came to."""
+    told = asked.request.invocation_id
+    version = function.qualifier or LATEST
+    headers = [JSON_HEADER, UNHANDLED, *request_id(told), (b"x-amz-executed-version", version.encode())]
+    if wants_tail(asked):
+        log = invoking.log_of_failed_load(told, version, error)
+        headers.append((b"x-amz-log-result", log.encode()))
+    return Reply(200, headers, msgspec.json.encode(error))
