@@ -162,7 +162,7 @@ def test_a_log_keeps_its_lines_together(server: RunningServer) -> None:
     )
     tail = base64.b64decode(answer.headers["x-amz-log-result"]).decode()
     assert "two\nlines\n" in tail
-    assert "printed\n" in tail
+    assert "printed" in tail  # its end comes in a write of its own, and what is logged may come between
     assert f"\t{answer.headers['x-amzn-requestid']}\t" in tail
 
 
