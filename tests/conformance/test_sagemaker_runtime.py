@@ -264,6 +264,14 @@ def test_an_asynchronous_call_leaves_its_output_where_it_said(server: RunningSer
     assert fetch(server, output, key="").status == 403
 
 
+def test_an_application_is_asked_as_a_container_is_later_too(server: RunningServer, client: Any) -> None:
+    output = client.invoke_endpoint_async(EndpointName="container", Body=b"abc", Accept="x/y")[
+        "OutputLocation"
+    ]
+    wait_until(lambda: fetch(server, output).status == 200, "the output")
+    assert fetch(server, output).body == b"/invocations x/y abc"
+
+
 def test_an_asynchronous_call_that_fails_says_why(server: RunningServer, client: Any) -> None:
     accepted = client.invoke_endpoint_async(EndpointName="program", Body=b"1", ContentType="text/raise")
     wait_until(lambda: fetch(server, accepted["FailureLocation"]).status == 200, "the failure")

@@ -14,6 +14,7 @@ from lambent.core.tracing import Trace
 
 JSON: Final = "application/json"
 OCTETS: Final = "application/octet-stream"
+PATH_BESIDE: Final = ":path"  # in a client context's `custom`: where an application is asked without HTTP
 
 
 class Status(StrEnum):

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from lambent.core.invocation import FunctionError, Status
+from lambent.core.invocation import PATH_BESIDE, FunctionError, Status
 from lambent.wire.aws.faults import Fault
 from lambent.wire.aws.names import Place
 
@@ -102,10 +102,11 @@ def said_of(status: Status, error: FunctionError, own_status: int) -> tuple[int,
     return own_status or 500, error.error_message
 
 
-def beside(headers: Headers, *, accept: bytes = ACCEPT) -> str:
+def beside(headers: Headers, *, accept: bytes = ACCEPT, path: str = "") -> str:
     """The headers that user code shall see beside the body, as a client context; empty where there are none.
 
-    Functions find them in `context.client_context.custom`, models in their own context.
+    Functions find them in `context.client_context.custom`, models in their own context, applications in the
+    head of their request, which goes to `path`.
     """
     told = {
         name.decode("latin-1"): value.decode("latin-1")
@@ -115,4 +116,6 @@ def beside(headers: Headers, *, accept: bytes = ACCEPT) -> str:
     wanted = headers.get(accept, b"").decode("latin-1")
     if wanted and wanted != "*/*":
         told["accept"] = wanted
+    if path:
+        told[PATH_BESIDE] = path
     return msgspec.json.encode({"custom": told}).decode() if told else ""

@@ -12,7 +12,7 @@ import msgspec
 
 from lambent.control.aws.sagemaker.listing import page
 from lambent.control.aws.sagemaker.models import container_of, listed, named, tags_of
-from lambent.control.aws.sagemaker.plans import served, told
+from lambent.control.aws.sagemaker.plans import desired, served, told
 from lambent.control.aws.sagemaker.raising import Raising
 from lambent.control.aws.sagemaker.shelf import Book, Plan, Shelf
 from lambent.core.invocation import Role
@@ -76,10 +76,7 @@ class EndpointVerbs:
             which = ", ".join(unknown) if plan else ", ".join(asked)
             raise wire.invalid(f'Variant "{which}" does not exist in endpoint "{arn}".')
         variants = tuple(
-            replace(one, weight=weight)
-            if (found := asked.get(one.variant)) and (weight := found.desired_weight) is not None
-            else one
-            for one in plan.variants
+            desired(one, asked[one.variant]) if one.variant in asked else one for one in plan.variants
         )
         return await self._start(call, _changed(book, replace(plan, variants=variants)))
 

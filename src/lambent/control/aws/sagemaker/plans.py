@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from lambent.control.aws.sagemaker.shelf import Book, Plan, Served
 from lambent.core.spec import MIB, Setting
-from lambent.wire.aws.sagemaker_control import Container, Serverless, Variant
+from lambent.wire.aws.sagemaker_control import Container, DesiredWeight, Serverless, Variant
+
+replace: Final = msgspec.structs.replace
 
 GIB_MB: Final = 1024
 # Of memory: what AWS gives its general instances of a size; those of n xlarge have n times as much.
@@ -45,6 +49,17 @@ def served(variant: Variant, model: Book, container: Container) -> Served:
     return Served(
         variant=variant.variant_name, weight=weight, digest=model.digest, settings=settings, instances=least
     )
+
+
+def desired(served: Served, wanted: DesiredWeight) -> Served:
+    """The same variant with another share, or with another number of instances."""
+    if wanted.desired_weight is not None:
+        served = replace(served, weight=wanted.desired_weight)
+    count = wanted.desired_instance_count
+    if count is None or served.instances is None:
+        return served
+    scale = {"workers_min": count, "workers_max": max(1, count, WORKERS)}
+    return replace(served, instances=count, settings=served.settings | scale)
 
 
 def percent_of(plan: Plan) -> float:

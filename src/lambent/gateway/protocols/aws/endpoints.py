@@ -21,7 +21,6 @@ from lambent.core.invocation import (
     Status,
     new_id,
 )
-from lambent.core.invocation import Asked as Http
 from lambent.core.routing import OWN
 from lambent.gateway.address import sticky_of
 from lambent.gateway.deadline import deadline_of
@@ -198,10 +197,7 @@ def invocation_of(
     """The request as an invocation. Raises `Fault` for a variant that the endpoint does not have."""
     request, project = asked.request, asked.principal.project
     alias = _alias(routes, asked, route)
-    beside = sagemaker.beside(request.headers, accept=accept)
-    http = None
-    if route.plan.runtime is Runtime.ASGI:
-        http = _http(beside, content_type)
+    path = INVOCATIONS if route.plan.runtime is Runtime.ASGI else ""
     return Invocation(
         id=request.invocation_id or new_id(),
         project=project,
@@ -210,8 +206,7 @@ def invocation_of(
         alias=alias,
         sticky=sticky_of(request.headers, routes, project, route.name, alias),
         content_type=content_type,
-        client_context=beside,
-        asked=http,
+        client_context=sagemaker.beside(request.headers, accept=accept, path=path),
         deadline_s=deadline_s,
         trace=trace_of(request.headers, request.scope["headers"]),
     )
@@ -260,13 +255,6 @@ def _alias(routes: Routes, asked: Asked, route: Route) -> str:
     if variant == sagemaker.ALL_TRAFFIC:
         return OWN
     raise sagemaker.no_variant(variant, route.name)
-
-
-def _http(beside: str, content_type: str) -> Http:
-    """As a container gets it, for an application that serves `/invocations`."""
-    custom: dict[str, str] = msgspec.json.decode(beside)["custom"] if beside else {}
-    headers = (("content-type", content_type), *custom.items())
-    return Http("POST", INVOCATIONS, "", "", headers, raw_path=INVOCATIONS)
 
 
 def content_type_of(header: bytes | None, body: bytes) -> str:
