@@ -15,6 +15,7 @@ from typing import Final
 
 from benchmarks import (
     cold,
+    doors,
     echo,
     hops,
     load,
@@ -36,6 +37,7 @@ TOPICS: Final[Mapping[str, Callable[[Path], Sequence[Measured]]]] = MappingProxy
     {
         "batching": batching.measure,
         "cold": cold.measure,
+        "doors": doors.measure,
         "echo": echo.measure,
         "hops": hops.measure,
         "memory": memory.measure,
