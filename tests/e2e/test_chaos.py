@@ -51,6 +51,7 @@ LATER = Acknowledged(number=2, invocation="b", broken=False)
 LATER_RUN = Run(number=2, invocation="b", begin_s=10.1, end_s=10.9)
 LATER_RECORD = used(invocation="b", deployment="later")
 TICKET = Ticket(state="succeeded", attempts=1, is_listed=False)
+CANCELLED = replace(TICKET, state="cancelled")
 KILLED = Done(kind=Kind.KILL_SERVER, from_s=10.95, until_s=12)
 FULL = Done(kind=Kind.FILL_DISK, from_s=9, until_s=12)
 WORKER = Done(kind=Kind.KILL_WORKER, from_s=10.5, until_s=10.5, deployment="slow")
@@ -74,11 +75,14 @@ def evidence(
     done: tuple[Done, ...] = (),
     ticket: Ticket | None = TICKET,
     billed: int | None = None,
+    cancelled: bool | None = None,
 ) -> Evidence:
     seen = Witness()
     seen.calls.extend(calls)
     seen.done.extend(done)
     seen.acknowledged[LATER.number] = LATER
+    if cancelled is not None:
+        seen.cancelled[LATER.number] = cancelled
     by_id: dict[str, list[UsageRecord]] = {}
     for record in records:
         by_id.setdefault(record.invocation, []).append(record)
@@ -109,6 +113,9 @@ def evidence(
             id="held for a full disk when the server was killed",
         ),
         pytest.param({"done": (DEPLOYED,)}, id="a deploy under it"),
+        pytest.param({"ticket": CANCELLED, "cancelled": True}, id="cancelled"),
+        pytest.param({"ticket": CANCELLED, "cancelled": False}, id="cancelled, and nobody heard it"),
+        pytest.param({"cancelled": False}, id="not cancelled after all"),
         pytest.param(
             {"calls": (OUTER,), "done": (INNER_WORKER,), "records": (OUTER_RECORD, LATER_RECORD)},
             id="the worker of its callee was killed",
@@ -160,6 +167,8 @@ def test_what_may_happen_breaks_no_law(change: dict[str, Any]) -> None:
         pytest.param({"runs": (LATER_RUN,)}, id="a result without a run"),
         pytest.param({"runs": (RUN, LATER_RUN, replace(RUN, number=0))}, id="half a request was run"),
         pytest.param({"ticket": None}, id="acknowledged and lost"),
+        pytest.param({"ticket": CANCELLED}, id="cancelled by nobody"),
+        pytest.param({"cancelled": True}, id="cancelled, and succeeded all the same"),
         pytest.param({"ticket": replace(TICKET, state="dead", attempts=2)}, id="dead and not listed"),
         pytest.param(
             {"ticket": replace(TICKET, state="dead", is_listed=True)}, id="dead before its last try"

@@ -18,7 +18,7 @@ from lambent.core.invocation import Status
 from lambent.metering.journal import UsageRecord
 from tests.support.chaos.plan import Kind
 from tests.support.chaos.program import CHURN, INNER, NAMED, TIMEOUT_S
-from tests.support.chaos.seen import End, Metered, Run, Seen, Witness
+from tests.support.chaos.seen import Acknowledged, End, Metered, Run, Seen, Witness
 
 DEADLY: Final = (
     Kind.KILL_WORKER, Kind.KILL_PARKED, Kind.KILL_TEMPLATE, Kind.KILL_ENVIRONMENT, Kind.KILL_SERVER,
@@ -162,7 +162,7 @@ def each_acknowledged_invocation_ends_or_is_a_dead_letter(evidence: Evidence) ->
         if ticket is None:
             yield f"acknowledged, and lost: {one}"
             continue
-        if ticket.state not in ("succeeded", "dead") or (one.broken and ticket.state != "dead"):
+        if not _ended_well(ticket, one, is_cancelled=evidence.seen.cancelled.get(one.number)):
             yield f"ended as {ticket}: {one}"
         if (ticket.state == "dead") != ticket.is_listed:
             yield f"dead letters do not agree: {ticket}: {one}"
@@ -172,6 +172,13 @@ def each_acknowledged_invocation_ends_or_is_a_dead_letter(evidence: Evidence) ->
             yield f"ran {runs[one.invocation]} times: {ticket}: {one}"
         if ticket.state == "succeeded" and not ended[one.invocation]:
             yield f"succeeded and did not run: {one}"
+
+
+def _ended_well(ticket: Ticket, one: Acknowledged, *, is_cancelled: bool | None) -> bool:
+    """`is_cancelled`: whether that was confirmed; None where nobody asked for it, or it came too late."""
+    if is_cancelled or (is_cancelled is not None and ticket.state == "cancelled"):
+        return ticket.state == "cancelled"
+    return ticket.state == "dead" or (ticket.state == "succeeded" and not one.broken)
 
 
 def an_answer_and_its_record_agree(evidence: Evidence) -> Iterator[str]:

@@ -22,6 +22,7 @@ from tests.support.server import RunningServer
 
 AWAY_S: Final = 0.1  # until somebody tries again who found no server
 BROKEN_SHARE: Final = 0.1
+CANCELLED_SHARE: Final = 0.15
 Dice = random.Random
 Event = Mapping[str, Any]
 
@@ -201,6 +202,9 @@ async def _keep_submitting(stage: Stage, dice: Dice) -> None:
             await stage.rest(AWAY_S)
         if dice.random() < 0.1:
             await _again(stage, event)
+        if number in stage.seen.acknowledged and dice.random() < CANCELLED_SHARE:
+            await stage.rest(dice.choice((0.0, 0.01, 0.05)))
+            await _cancel(stage, stage.seen.acknowledged[number])
         await stage.rest(dice.choice((0.02, 0.1)))
 
 
@@ -209,6 +213,33 @@ async def _again(stage: Stage, event: Event) -> None:
     known = stage.seen.acknowledged.get(event["n"])
     if known and (found := await _submitted(stage, event)) and found != known.invocation:
         stage.seen.accuse(f"one idempotency key stands for {known.invocation} and {found}")
+
+
+async def _cancel(stage: Stage, one: Acknowledged) -> None:
+    """It may have ended; where nothing is answered it may be cancelled, or not."""
+    try:
+        connection = await Connection.open(stage.address)
+    except OSError:
+        return
+    stage.seen.cancelled[one.number] = False
+    try:
+        async with asyncio.timeout(PATIENT_S):
+            await connection.send(head_of("DELETE", f"/invocations/{one.invocation}", stage.key))
+            answer = await connection.answer()
+    except Broken:
+        return
+    except TimeoutError:
+        stage.seen.accuse(f"no answer to a cancellation within {PATIENT_S:g} s")
+        return
+    finally:
+        connection.close()
+    stage.seen.counts[f"cancel {answer.status}"] += 1
+    if answer.status == 200:
+        stage.seen.cancelled[one.number] = True
+    elif answer.status == 409:
+        del stage.seen.cancelled[one.number]
+    elif answer.status != 507:
+        stage.seen.accuse(f"a cancellation was answered {answer.status}: {answer.body[:200]!r}")
 
 
 async def _submitted(stage: Stage, event: Event) -> str:

@@ -72,6 +72,8 @@ class Witness:
     def __init__(self) -> None:
         self.calls: Final[list[Seen]] = []
         self.acknowledged: Final[dict[int, Acknowledged]] = {}
+        # Numbers of those that somebody asked to cancel, and whether that was confirmed.
+        self.cancelled: Final[dict[int, bool]] = {}
         self.done: Final[list[Done]] = []
         self.violations: Final[list[str]] = []
         self.counts: Final[Counter[str]] = Counter()
