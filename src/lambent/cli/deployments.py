@@ -12,7 +12,7 @@ from lambent.cli.output import emit_json, fields, shortened, size, table, when
 from lambent.cli.progress import Progress
 from lambent.cli.wakes import in_short, show_wakes
 from lambent.clock import SystemClock
-from lambent.core.spec import Keep, Kind
+from lambent.core.spec import Keep, Kind, Program
 from lambent.wire.process import NOT_FORKED
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def _show_now(detail: DeploymentDetail) -> None:
         [
             ("name", one.name),
             ("kind", one.kind),
+            ("runtime", active.runtime if active and active.runtime is not Program.NATIVE else ""),
             ("url", one.url),
             ("created", when(one.created_unix_ms)),
             ("temperature", one.temperature),
