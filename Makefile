@@ -21,6 +21,9 @@ PYTEST_ARGS ?=
 # Keras writes a settings file at its first import; keep that inside the clone.
 export KERAS_HOME := $(CURDIR)/.cache/keras
 
+# Each test that starts a server or a command starts an interpreter: none shall compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 24
@@ -116,6 +119,10 @@ check-imports:
 	@echo "==> import contracts"; log="$$($(BIN)/lint-imports --no-logo)" || { echo "$$log"; exit 1; }
 check-tidy:
 	@echo "==> tidy"; $(BIN)/python -m pytest -q tests/test_tidy.py
+
+.PHONY: compatibility
+compatibility: venv ## write docs/compatibility.md anew, from what AWS's clients could do
+	@$(BIN)/python -m tests.support.compatibility
 
 .PHONY: format
 format: venv ## rewrite the files as `make check` wants them
