@@ -263,6 +263,19 @@ def test_model_data_that_cannot_be_taken_is_said(control: Any, folder: Path, loc
     assert why in text
 
 
+def test_a_folder_may_be_a_models_data(control: Any, runtime: Any, folder: Path) -> None:
+    laid_out = model_archives.write(folder / "laid-out", files_of(ARRAY_CODE))
+    model(control, "laid-out", laid_out)
+    control.create_endpoint_config(
+        EndpointConfigName="laid-out", ProductionVariants=[variant("AllTraffic", "laid-out")]
+    )
+    control.create_endpoint(EndpointName="laid-out", EndpointConfigName="laid-out")
+    in_service(control, "laid-out")
+    answer = runtime.invoke_endpoint(EndpointName="laid-out", Body=b"[[1, 2]]")
+    assert json.load(answer["Body"]) == [[2, 4]]
+    control.delete_endpoint(EndpointName="laid-out")
+
+
 def test_an_upload_may_be_a_models_data(server: RunningServer, control: Any, folder: Path) -> None:
     archive = (folder / "doubler.tar.gz").read_bytes()
     stored = server.request("POST", "/api/v1/artifacts", archive, Content_Type="application/x-tar").json()

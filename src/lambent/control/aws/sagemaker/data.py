@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from lambent.core.errors import CallerFault, NotFound, PayloadTooLarge
+from lambent.storage.artifacts_tree import FILES_MAX
 from lambent.storage.base import Artifacts
 from lambent.wire.aws.faults import Fault
 from lambent.wire.aws.sagemaker_control import Container, invalid
@@ -54,9 +55,19 @@ class ModelData:
 
     def _ingest(self, path: Path) -> str:
         if path.is_dir():
+            self._check_room(path)
             return self._artifacts.ingest_tree(path).digest
         with path.open("rb") as file:
             return self._artifacts.ingest_archive(file, size_bytes_max=self._size_bytes_max).digest
+
+    def _check_room(self, folder: Path) -> None:
+        """A folder is not copied before it is known how large it is."""
+        room_bytes, room_files = self._size_bytes_max, FILES_MAX
+        for path in folder.rglob("*"):
+            room_bytes -= path.lstat().st_size
+            room_files -= 1
+            if room_bytes < 0 or room_files < 0:
+                raise PayloadTooLarge(f"it is over {self._size_bytes_max} bytes or {FILES_MAX} files")
 
 
 def location_of(container: Container) -> str:
