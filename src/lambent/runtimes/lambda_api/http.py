@@ -146,7 +146,8 @@ class Connection(asyncio.Protocol):
             self._refuse(400, self._bad or f"this is no HTTP/1.1 request: {error}")
 
     def eof_received(self) -> None:
-        """Who writes no more reads no more: programs close both at once."""
+        """Who writes no more reads no more: programs close both at once, and nothing is given to them now."""
+        self._break()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
