@@ -165,3 +165,47 @@ def test_with_no_checks_everybody_is_let_in(house: House) -> None:
     ):
         assert asyncio.run(story(headers)).principal.project == "default"
     assert asyncio.run(story(headers)).place.region == "eu-west-1"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/lambda-url/",
+        "/lambda-url//",
+        "/lambda-url/%2e%2e/x",
+        "/restapis/",
+        "/restapis/abc123/Prod/x",
+        "/restapis/a/b",
+    ],
+)
+def test_what_is_no_url_is_nobodys(house: House, target: str) -> None:
+    open_url(house)
+    assert call(house, "GET", target).status == 404
+
+
+@pytest.mark.parametrize(
+    "host", [".lambda-url.", "x.lambda-url.", "ABC.lambda-url.r.h", "a.b.lambda-url.r.h", "\xff.lambda-url."]
+)
+def test_a_host_that_is_none(house: House, host: str) -> None:
+    open_url(house)
+    assert asyncio.run(house.call("GET", "/invoke/hello", host=host)).status == 404
+
+
+def test_odd_requests_are_events_too(house: House) -> None:
+    open_url(house)
+    for target in (f"{URL}%ff%00?%ff=%00&&=&a", f"{URL}{'a' * 5000}", f"{URL}?{'a&' * 3000}"):
+        assert call(house, "PATCH", target, b"\xff\x00").status == 200
+    assert event(house)["isBase64Encoded"]
+
+
+def test_a_rest_api_gets_events_of_format_1(house: House) -> None:
+    open_url(house)
+    house.invoker.next = outcome(b'{"statusCode": 200, "body": "x"}')
+    answer = call(house, "GET", f"/restapis/{ID}/dev/_user_request_/a/b?x=1&x=2")
+    assert (answer.status, answer.body) == (200, b"x")
+    said = event(house)
+    assert (said["path"], said["requestContext"]["stage"]) == ("/a/b", "dev")
+    assert said["multiValueQueryStringParameters"] == {"x": ["1", "2"]}
+    house.invoker.next = outcome(b'"text"')
+    answer = call(house, "GET", f"/restapis/{ID}/dev/_user_request_")
+    assert (answer.status, answer.json()) == (502, {"message": "Internal server error"})

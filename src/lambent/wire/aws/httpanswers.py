@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Final
 
 import msgspec
@@ -16,6 +17,11 @@ PRELUDE_TYPE: Final = "application/vnd.awslambda.http-integration-response"
 PRELUDE_BYTES_MAX: Final = 64 * 1024
 # Said by the server, or of one connection only.
 NOT_THEIRS: Final = frozenset({"content-length", "connection", "keep-alive", "transfer-encoding", "upgrade"})
+
+HEADER_NAME: Final = re.compile(
+    r"[!#$%&'*+.^_`|~0-9a-z-]+"
+)  # a token, in lower case (RFC 9110, section 5.6.2)
+HEADER_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 HeaderValue = str | int | float | bool | None
 
@@ -70,14 +76,14 @@ def head_of(text: bytes, *, default_type: str = JSON) -> HttpAnswer:
         status = int(given.status_code)
     except (msgspec.DecodeError, ValueError) as error:
         raise Unanswerable(f"it is no response: {error}") from error
-    if not 100 <= status <= 599:
+    if not 200 <= status <= 599:  # what is below is no answer yet
         raise Unanswerable(f"{status} is no status of HTTP")
     headers = _headers(given)
     if not any(name == "content-type" for name, _ in headers):
         headers.append(("content-type", default_type))
     headers += [("set-cookie", cookie) for cookie in given.cookies or ()]
     for name, value in headers:
-        if not name or not _fits(name + value):
+        if not (HEADER_NAME.fullmatch(name) and HEADER_VALUE.fullmatch(value)):
             raise Unanswerable(f"{name!r} is a header that HTTP cannot hold")
     return HttpAnswer(status, tuple(headers), _body(given))
 
@@ -117,10 +123,6 @@ def _text(value: HeaderValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)
-
-
-def _fits(text: str) -> bool:
-    return not any(mark in text for mark in "\r\n\0")
 
 
 def _body(given: Given) -> bytes:

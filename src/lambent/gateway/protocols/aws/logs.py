@@ -24,6 +24,7 @@ from lambent.wire.typed import from_json
 T = TypeVar("T")
 
 MODEL: Final = "Logs_20140328"
+LAST_MS: Final = 253_402_300_799_000  # of the year 9999, after which no date can be written
 
 
 class Stored(Protocol):
@@ -179,7 +180,9 @@ class Logs:
     def _read_events(self, route: Route, since_ms: int) -> Sequence[Event]:
         stamp = ""
         if since_ms:
-            when = datetime.fromtimestamp(since_ms / 1000, UTC).isoformat(timespec="milliseconds")
+            when = datetime.fromtimestamp(min(since_ms, LAST_MS) / 1000, UTC).isoformat(
+                timespec="milliseconds"
+            )
             stamp = when.removesuffix("+00:00")
         lines = self._stored.since(route.project, route.name, stamp)
         return wire.read_lines(lines, self._stored.streams(route.project, route.name))

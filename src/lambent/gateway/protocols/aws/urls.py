@@ -195,7 +195,7 @@ class UrlDoor:
             answer = answer_of(outcome.body, outcome.content_type)
         except Unanswerable:
             return Reply(failed.status, [*failed.headers, *told], failed.body)
-        given = [(name.encode("latin-1"), value.encode("utf-8")) for name, value in answer.headers]
+        given = [(name.encode(), value.encode("utf-8", "replace")) for name, value in answer.headers]
         return Reply(answer.status, [*given, *told], answer.body)
 
     def _cors(self, request: Request, url: FunctionUrl) -> list[Header]:

@@ -96,7 +96,7 @@ class UrlStream:
         return opened
 
     async def _open(self, beginning: Beginning) -> bool:
-        said = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in beginning.answer.headers]
+        said = [(name.encode(), value.encode("utf-8", "replace")) for name, value in beginning.answer.headers]
         head = {
             "type": "http.response.start",
             "status": beginning.answer.status,
