@@ -182,3 +182,33 @@ def test_one_program_answers_several_at_once(server: RunningServer, file: Path, 
     assert [reply.status for reply in replies] == [200] * 3
     assert len({reply.json()["pid"] for reply in replies}) == 3
     assert server.deployment("many")["workers"] == 1
+
+
+POWERTOOLS = """
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+logger, metrics = Logger(service="orders"), Metrics(namespace="shop", service="orders")
+
+@metrics.log_metrics(capture_cold_start_metric=True)
+@logger.inject_lambda_context(correlation_id_path="order")
+def handler(event, context):
+    logger.info("taken")
+    metrics.add_metric(name="Taken", unit=MetricUnit.Count, value=1)
+    return {"id": context.aws_request_id}
+"""
+
+
+def test_powertools_log_and_measure_as_on_aws(server: RunningServer, tmp_path: Path) -> None:
+    pytest.importorskip("aws_lambda_powertools", reason="Powertools is not installed here")
+    (tmp_path / "orders.py").write_text(POWERTOOLS)
+    deploy(server, tmp_path / "orders.py", "orders")
+    answer = server.request(
+        "POST", "/2015-03-31/functions/orders/invocations", b'{"order": "o-7"}', X_Amz_Log_Type="Tail"
+    )
+    tail = base64.b64decode(answer.headers["x-amz-log-result"]).decode()
+    printed = [json.loads(line) for line in tail.splitlines() if line.startswith("{")]
+    said = next(line for line in printed if line.get("message") == "taken")
+    assert said["function_request_id"] == answer.json()["id"] == answer.headers["x-amzn-requestid"]
+    assert (said["correlation_id"], said["function_name"], said["cold_start"]) == ("o-7", "orders", True)
+    assert {"Taken", "ColdStart"} <= {name for line in printed if "_aws" in line for name in line}
