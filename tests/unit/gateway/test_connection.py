@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lambent.core.errors import PlatformFault
-from lambent.gateway import connection
+from lambent.gateway import connection, listener
 from lambent.gateway.connection import HEAD_BYTES_MAX
 from lambent.gateway.listener import Listener, bind
 from lambent.gateway.requests import Receive, Scope, Send
@@ -48,12 +48,12 @@ async def echo(_: Scope, receive: Receive, send: Send) -> None:
 @asynccontextmanager
 async def listening(app: Any = echo, **settings: Any) -> AsyncIterator[Address]:
     ours = bind("127.0.0.1", 0)
-    listener = Listener(app, ours, **settings)
-    serving = asyncio.create_task(listener.run())
+    server = Listener(app, ours, **settings)
+    serving = asyncio.create_task(server.run())
     try:
         yield ours.getsockname()
     finally:
-        listener.stop()
+        server.stop()
         await serving
 
 
@@ -355,6 +355,26 @@ def test_a_header_that_would_end_its_line_is_never_sent(value: bytes) -> None:
     said = asyncio.run(story())
     assert said.startswith(b"HTTP/1.1 500 ")
     assert b"x-name" not in said
+
+
+def test_a_connection_that_asks_for_nothing_more_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SILENCE_S_MAX", 0.05)
+    monkeypatch.setattr(listener, "KEEP_ALIVE_S", 0.1)
+
+    async def story() -> bytes:
+        async with listening() as address:
+            return await everything(address, GET)
+
+    assert asyncio.run(story()).startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_was_answered_before_it_sent_its_body_is_not_asked_for_more() -> None:
+    async def story() -> bytes:
+        async with listening(at_once) as address:
+            head = b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+            return await answer(address, POST + head)
+
+    assert b"\r\nconnection: close\r\n" in asyncio.run(story())
 
 
 def test_one_connection_too_many_is_told_so_and_the_others_stay() -> None:
