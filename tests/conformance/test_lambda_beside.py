@@ -32,6 +32,10 @@ def client(server: RunningServer) -> Any:
     return made
 
 
+def ran(client: Any, **words: Any) -> Any:
+    return json.loads(client.invoke(**words)["Payload"].read())
+
+
 def status_of(answer: Any) -> int:
     status: int = answer["ResponseMetadata"]["HTTPStatusCode"]
     return status
@@ -92,7 +96,7 @@ def test_no_more_calls_run_at_once_than_are_reserved(client: Any) -> None:
     assert (status, kind, text) == (429, "TooManyRequestsException", "Rate Exceeded.")
     assert client.get_function(FunctionName="reserved")["Concurrency"] == {"ReservedConcurrentExecutions": 0}
     client.put_function_concurrency(FunctionName="reserved", ReservedConcurrentExecutions=5)
-    assert "FunctionError" not in client.invoke(FunctionName="reserved")
+    assert "version" in ran(client, FunctionName="reserved")
     limits = client.get_account_settings()["AccountLimit"]
     assert (limits["ConcurrentExecutions"], limits["UnreservedConcurrentExecutions"]) == (1000, 995)
     found = refused(
@@ -124,8 +128,7 @@ def test_workers_are_kept_for_a_version(client: Any, server: RunningServer) -> N
     )
     found = client.get_provisioned_concurrency_config(**words)
     assert found["AvailableProvisionedConcurrentExecutions"] == 2
-    answer = client.invoke(**words)
-    assert answer["ExecutedVersion"] == "1"
+    assert ran(client, **words)["version"] == "1"
     [listed] = client.list_provisioned_concurrency_configs(FunctionName="provisioned")[
         "ProvisionedConcurrencyConfigs"
     ]
@@ -155,13 +158,15 @@ def test_how_events_are_tried_again(client: Any, server: RunningServer) -> None:
     merged = client.update_function_event_invoke_config(FunctionName="events", MaximumEventAgeInSeconds=90)
     assert (merged["MaximumRetryAttempts"], merged["MaximumEventAgeInSeconds"]) == (0, 90)
     assert merged["DestinationConfig"]["OnFailure"] == {"Destination": SQS}
+    found = client.get_function_event_invoke_config(FunctionName="events")
+    assert {**found, "ResponseMetadata": 0} == {**merged, "ResponseMetadata": 0}
     replaced = client.put_function_event_invoke_config(FunctionName="events", MaximumRetryAttempts=1)
     assert "MaximumEventAgeInSeconds" not in replaced
     client.publish_version(FunctionName="events")
     client.put_function_event_invoke_config(FunctionName="events", Qualifier="1", MaximumRetryAttempts=2)
     listed = client.list_function_event_invoke_configs(FunctionName="events")["FunctionEventInvokeConfigs"]
     assert [one["FunctionArn"] for one in listed] == [PREFIX + "events:$LATEST", PREFIX + "events:1"]
-    assert "FunctionError" not in client.invoke(FunctionName="events", Qualifier="1")
+    assert ran(client, FunctionName="events", Qualifier="1")["version"] == "1"
     assert status_of(client.delete_function_event_invoke_config(FunctionName="events")) == 204
     assert refused(client.get_function_event_invoke_config, FunctionName="events") == (
         404, "ResourceNotFoundException",

@@ -124,6 +124,7 @@ def _mark(spec: DeploymentSpec, book: FunctionBook) -> str:
     """What makes a version another one: its code and its configuration, but not how events are retried."""
     same = msgspec.structs.replace(
         spec, version=LATEST, retries=PLAIN.retries, async_age_max_s=PLAIN.async_age_max_s,
+        on_success="", on_failure="",
         workers_min=0, workers_max=1,
     )  # fmt: skip
     content = (same, book.code.sha256, book.settings, book.role, book.runtime, book.layers)
