@@ -51,6 +51,14 @@ LATER = Acknowledged(number=2, invocation="b", broken=False)
 LATER_RUN = Run(number=2, invocation="b", begin_s=10.1, end_s=10.9)
 LATER_RECORD = used(invocation="b", deployment="later")
 TICKET = Ticket(state="succeeded", attempts=1, is_listed=False)
+# make chaos SEED=42 SECONDS=60: the deploy after its removal had met a killed server.
+ROLLED_BACK = Done(
+    kind=Kind.ROLL_BACK,
+    from_s=10,
+    until_s=10.1,
+    deployment="churn",
+    failed="there is no deployment 'churn'; ...",
+)
 CANCELLED = replace(TICKET, state="cancelled")
 KILLED = Done(kind=Kind.KILL_SERVER, from_s=10.95, until_s=12)
 FULL = Done(kind=Kind.FILL_DISK, from_s=9, until_s=12)
@@ -113,6 +121,7 @@ def evidence(
             id="held for a full disk when the server was killed",
         ),
         pytest.param({"done": (DEPLOYED,)}, id="a deploy under it"),
+        pytest.param({"done": (ROLLED_BACK,)}, id="a rollback of what is away"),
         pytest.param({"ticket": CANCELLED, "cancelled": True}, id="cancelled"),
         pytest.param({"ticket": CANCELLED, "cancelled": False}, id="cancelled, and nobody heard it"),
         pytest.param({"cancelled": False}, id="not cancelled after all"),

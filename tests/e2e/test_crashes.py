@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENT_S
 from tests.support.server import RunningServer, wait_until, wait_until_ended
 
 LONG_S = 600  # longer than any test waits
@@ -233,6 +236,35 @@ def test_a_full_disk_refuses_the_deploy_and_keeps_serving(tmp_path: Path) -> Non
         assert "disk" in done.stderr or "room" in done.stderr or "space" in done.stderr
         assert server.invoke("nap", {"still": 1}).json() == {"still": 1}
         assert not list((server.state_dir / "tmp").iterdir())
+        assert server.stop() == 0
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_server_that_starts_on_a_full_disk_says_where_it_is_once_there_is_room(tmp_path: Path) -> None:
+    """make chaos SEED=43 SECONDS=60: the server was killed while its disk was full."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small)], check=True)
+    try:
+        server = RunningServer(small / "state").start()
+        server.deploy(f"{app(tmp_path, SLEEPER)}:handler", "--name", "nap")
+        server.kill()
+        said = tmp_path / "server.log"
+        (server.state_dir / "test-server.log").unlink()
+        (server.state_dir / "test-server.log").symlink_to(said)
+        (server.state_dir / "server.json").unlink(missing_ok=True)
+        filler = small / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        starting = threading.Thread(target=server.start)
+        starting.start()
+        wait_until(lambda: said.exists() and "not_announced" in said.read_text(), "the server to start")
+        filler.unlink()
+        starting.join(PATIENT_S)
+        assert server.invoke("nap", {"still": 1}).json() == {"still": 1}
         assert server.stop() == 0
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)

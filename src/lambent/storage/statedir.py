@@ -43,15 +43,20 @@ def owned(folder: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-@contextmanager
-def announced(folder: Path, about: ServerFile) -> Iterator[Path]:
-    """Let clients find the server while the block runs. The file is whole or not there, its owner's alone."""
+def announce(folder: Path, about: ServerFile) -> Path:
+    """Let clients find the server: a whole file or none, its owner's alone. Raises `StorageFull`."""
     path = folder / SERVER_FILE
     write_private(path, msgspec.json.format(msgspec.json.encode(about)))
+    return path
+
+
+@contextmanager
+def withdrawn(folder: Path) -> Iterator[None]:
+    """Let nobody find the server any more when the block has run."""
     try:
-        yield path
+        yield
     finally:
-        path.unlink(missing_ok=True)
+        (folder / SERVER_FILE).unlink(missing_ok=True)
 
 
 def load_master(path: Path) -> bytes:

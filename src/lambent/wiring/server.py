@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -10,16 +11,21 @@ from collections.abc import Iterator
 from typing import Final
 
 from lambent.clock import SystemClock
+from lambent.core.errors import StorageFull
 from lambent.gateway.listener import Listener, claim_descriptors, url_of
 from lambent.kept import Kept
 from lambent.observe.metrics import MemoryLevel
 from lambent.settings import Settings
-from lambent.storage.statedir import announced
+from lambent.storage.statedir import announce, withdrawn
 from lambent.wire.api import ServerFile
 from lambent.wiring.aws import AwsControl
 from lambent.wiring.doors import gateway
 from lambent.wiring.parts import PROJECT, Parts
 from lambent.wiring.sagemaker import SageMaker
+
+ANNOUNCE_AGAIN_S: Final = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class Server:
@@ -63,10 +69,11 @@ class Server:
             access_key_id=credentials.access_key_id,
             secret_access_key=credentials.secret_access_key,
         )
-        with announced(parts.settings.state_dir, about) as path:
-            sys.stdout.write(f"Lambent listens on {about.url}; the key is in {path}\n")
-            sys.stdout.flush()
+        with withdrawn(parts.settings.state_dir):
+            announcing = tasks.create_task(self._announce(about), name="announce")
             await stop.wait()
+            announcing.cancel()
+            await asyncio.wait([announcing])
             parts.queue.pause()
             self._gateway.go_away()
             await parts.dispatcher.drain(parts.settings.drain_s)
@@ -75,6 +82,20 @@ class Server:
             await asyncio.to_thread(parts.notebook.save)
         listener.stop()
         await serving
+
+    async def _announce(self, about: ServerFile) -> None:
+        """Say where the server is, once there is room on the disk: it serves who knows it meanwhile."""
+        folder = self._parts.settings.state_dir
+        while True:
+            try:
+                path = await asyncio.to_thread(announce, folder, about)
+            except StorageFull as error:
+                log.warning("not_announced", extra={"url": about.url, "reason": error.message})
+                await asyncio.sleep(ANNOUNCE_AGAIN_S)
+            else:
+                sys.stdout.write(f"Lambent listens on {about.url}; the key is in {path}\n")
+                sys.stdout.flush()
+                return
 
     def workers(self) -> Iterator[tuple[str, int]]:
         """For the metrics: each deployment and its workers."""

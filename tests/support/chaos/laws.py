@@ -272,10 +272,11 @@ def a_deploy_fails_only_where_something_else_does(evidence: Evidence) -> Iterato
     for one in evidence.seen.done:
         if one.kind not in (Kind.DEPLOY, Kind.ROLL_BACK, Kind.REPLACE) or not one.failed:
             continue
+        is_away = one.deployment == CHURN and "there is no deployment" in one.failed
         nothing_before = one.kind is Kind.ROLL_BACK and "no revision before" in one.failed
         others = Witness()
         others.done.extend(other for other in evidence.seen.done if other is not one)
-        if not nothing_before and not others.struck(faults, one.from_s, one.until_s):
+        if not nothing_before and not is_away and not others.struck(faults, one.from_s, one.until_s):
             yield f"failed, and no fault came meanwhile: {one}"
 
 
