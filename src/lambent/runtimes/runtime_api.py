@@ -162,7 +162,8 @@ def event_of(request: Request, plan: RevisionPlan, now_unix_ms: int) -> Event:
         "Lambda-Runtime-Deadline-Ms": str(int(now_unix_ms + call.remaining_ms)),
         "Lambda-Runtime-Invoked-Function-Arn": plan.function_arn,
         "Lambda-Runtime-Trace-Id": xray_from(call.invocation_id, call.trace),
-        "Content-Type": call.content_type or JSON,
+        # Of a function that calls this one it may be any text.
+        "Content-Type": " ".join(call.content_type.split()) or JSON,
     }
     if call.client_context:
         lines["Lambda-Runtime-Client-Context"] = _in_ascii(call)
@@ -193,7 +194,7 @@ def environment(plan: RevisionPlan, address: str) -> Mapping[str, str]:
         "_HANDLER": handler_of(plan),
     }
     if plan.program is Program.PROVIDED and "AWS_EXECUTION_ENV" not in plan.env:
-        del environ["AWS_EXECUTION_ENV"]  # as on AWS: it names a runtime of AWS's
+        environ.pop("AWS_EXECUTION_ENV", None)  # as on AWS: it names a runtime of AWS's
     if plan.concurrency > 1:
         environ["AWS_LAMBDA_MAX_CONCURRENCY"] = str(plan.concurrency)
     return environ
