@@ -103,7 +103,7 @@ def test_a_name_is_for_one_deployment(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
-@pytest.mark.parametrize("target", ["missing.py", "../app.py", "/etc/passwd", "."])
+@pytest.mark.parametrize("target", ["missing.py", "../app.py", "/etc/passwd", "./"])
 def test_a_target_that_is_not_in_the_artifact(tmp_path: Path, target: str) -> None:
     async def story(house: House) -> None:
         request = msgspec.structs.replace(house.code(b"1"), target=target)
