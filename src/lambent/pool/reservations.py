@@ -32,17 +32,27 @@ class Reservations:
     @contextmanager
     def taken(self, project: str, name: str) -> Iterator[None]:
         """One call runs meanwhile. Raises `QueueFull` where as many run as may."""
+        self.enter(project, name)
+        try:
+            yield
+        finally:
+            self.leave(project, name)
+
+    def enter(self, project: str, name: str) -> None:
+        """One call runs until `leave`, which must follow. Raises `QueueFull` where as many run as may."""
         key = (project, name)
-        limit, running = self._limits.get(key), self._running.get(key, 0)
+        running = self._running.get(key, 0)
+        limit = self._limits.get(key) if self._limits else None
         if limit is not None and running >= limit:
             text = f"{running} calls of {name!r} run, and {limit} are reserved for it"
             raise QueueFull(text, retry_after_s=RETRY_AFTER_S)
         self._running[key] = running + 1
-        try:
-            yield
-        finally:
-            left = self._running[key] - 1
-            if left:
-                self._running[key] = left
-            else:
-                del self._running[key]
+
+    def leave(self, project: str, name: str) -> None:
+        """It has ended."""
+        key = (project, name)
+        left = self._running[key] - 1
+        if left:
+            self._running[key] = left
+        else:
+            del self._running[key]

@@ -10,8 +10,8 @@ from typing import Final
 
 from lambent.core.errors import LambentError, PayloadTooLarge
 from lambent.core.invocation import new_id
-from lambent.gateway.bodies import ANYBODY, Bodies, Hold
-from lambent.gateway.protocols.aws.asked import Asked, Operation
+from lambent.gateway.bodies import ANYBODY, Bodies
+from lambent.gateway.protocols.aws.asked import Asked
 from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import Service
 from lambent.gateway.requests import Request
@@ -38,7 +38,10 @@ class AwsDoor:
         found = service.find(request)
         operation = found.operation
         async with self._bodies.hold(ANYBODY) as hold:
-            body = await self._body(request, operation, hold)
+            try:
+                body = await request.body(operation.request_bytes_max, hold)
+            except PayloadTooLarge as error:
+                raise too_large(operation.request_bytes_max, operation.name) from error
             sender = await self._senders.of(request, body, service.scope)
             hold.pass_to(sender.principal.project)
             asked = Asked(request, sender.principal, sender.place, found.labels, sender.body)
@@ -52,9 +55,3 @@ class AwsDoor:
 
     def _service(self, request: Request) -> Service:
         return next(service for service in self._services if service.claims(request))
-
-    async def _body(self, request: Request, operation: Operation, hold: Hold) -> bytes:
-        try:
-            return await request.body(operation.request_bytes_max, hold)
-        except PayloadTooLarge as error:
-            raise too_large(operation.request_bytes_max, operation.name) from error

@@ -118,14 +118,18 @@ class Invoke:
     async def _run_once(self, asked: Asked, invocation: Invocation) -> Answered:
         # The SDKs send a slow call again, under the same id. As on AWS, nobody watches whether the client is
         # still there: it comes back for the answer.
-        async def work() -> Answered:
-            with self._reservations.taken(invocation.project, invocation.deployment):
-                return Answered(invocation.id, await self._invoker.invoke(invocation))
-
         attempt_of = asked.header(b"amz-sdk-invocation-id")
         if not attempt_of:
-            return await work()
-        return await self._once.run((invocation.project, invocation.deployment, attempt_of), work)
+            return await self._run_now(invocation)
+        name = (invocation.project, invocation.deployment, attempt_of)
+        return await self._once.run(name, lambda: self._run_now(invocation))
+
+    async def _run_now(self, invocation: Invocation) -> Answered:
+        self._reservations.enter(invocation.project, invocation.deployment)
+        try:
+            return Answered(invocation.id, await self._invoker.invoke(invocation))
+        finally:
+            self._reservations.leave(invocation.project, invocation.deployment)
 
     async def _accept(self, asked: Asked, function: FunctionName) -> Ticket:
         if len(asked.body) > self._limits.event_bytes_max:
