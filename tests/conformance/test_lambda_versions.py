@@ -121,6 +121,16 @@ def test_an_alias_of_the_latest_follows_it(client: Any) -> None:
     assert run(client, "moving", "dev")[0][0] == "new"
 
 
+def test_a_rollback_goes_to_what_was_the_latest_and_not_to_a_version(
+    client: Any, server: RunningServer
+) -> None:
+    make(client, "back", SAYS.format("first"), Publish=True)
+    client.update_function_code(FunctionName="back", ZipFile=zip_of(SAYS.format("second")))
+    settled(client, "back")
+    assert server.request("POST", "/api/v1/deployments/back/rollback", b"{}").status == 200
+    assert run(client, "back") == (["first", "$LATEST", PREFIX + "back"], "$LATEST")
+
+
 def test_traffic_is_split_by_weight(client: Any, two: str) -> None:
     routing = {"AdditionalVersionWeights": {"2": 0.5}}
     made = client.create_alias(FunctionName=two, Name="split", FunctionVersion="1", RoutingConfig=routing)

@@ -26,6 +26,7 @@ from lambent.storage import base
 from lambent.storage.base import Model, Revision
 from lambent.wire.aliases import Canary
 from lambent.wire.api import DeployRequest
+from lambent.wire.aws.names import LATEST
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +209,12 @@ def _is_tried(one: Candidate) -> bool:
 
 
 def _rollback_target(revisions: Sequence[Revision], active: Revision, to: int | None) -> Revision:
-    older = [one for one in revisions if (one.number < active.number if to is None else one.number == to)]
+    own = ("", LATEST)  # what was published as a version of AWS's is one of $LATEST's, kept beside it
+    older = [
+        one
+        for one in revisions
+        if (one.number < active.number and one.spec.version in own if to is None else one.number == to)
+    ]
     if not older:
         which = "before the active one" if to is None else f"with number {to}"
         raise NotFound(f"{active.deployment!r} has no revision {which}")
