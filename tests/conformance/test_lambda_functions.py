@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 @pytest.fixture(scope="module")
 def client(server: RunningServer) -> Any:
     return client_of(server)
+
+
+BOOTSTRAP = f"""#!{sys.executable}
+import json, os, urllib.request
+api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
+while True:
+    with urllib.request.urlopen(api + "next") as answer:
+        request_id, event = answer.headers["Lambda-Runtime-Aws-Request-Id"], json.load(answer)
+    body = json.dumps({{"event": event, "handler": os.environ["_HANDLER"]}}).encode()
+    urllib.request.urlopen(urllib.request.Request(api + request_id + "/response", body)).read()
+"""
 
 
 def run(client: Any, name: str, event: object = None, **more: Any) -> Any:
@@ -185,6 +197,16 @@ def test_a_handler_in_a_folder(client: Any) -> None:
     assert run(client, "deep") == 7
     make(client, "dotted", files, Handler="src.app.run")
     assert run(client, "dotted") == 7
+
+
+def test_a_bootstrap_runs_as_it_does_on_aws(client: Any) -> None:
+    code = zip_of({"bootstrap": BOOTSTRAP}, mode=0o755)
+    made = make(client, "own-runtime", Runtime="provided.al2023", Handler="any", Code={"ZipFile": code})
+    assert made["Runtime"] == "provided.al2023"
+    assert run(client, "own-runtime", {"x": 1}) == {"event": {"x": 1}, "handler": "any"}
+    make(client, "no-runtime", Runtime="provided.al2023", Handler="any")
+    error = json.loads(client.invoke(FunctionName="no-runtime")["Payload"].read())
+    assert error["errorType"] == "Runtime.InvalidEntrypoint"
 
 
 def test_what_lambent_deployed_is_a_function_too(client: Any) -> None:

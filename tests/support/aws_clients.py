@@ -51,13 +51,15 @@ def client_of(server: RunningServer, service: str = "lambda", **changes: Any) ->
     return watched(boto3.client(service, **words), compatibility.note)
 
 
-def zip_of(code: str | dict[str, str] = HANDLER) -> bytes:
+def zip_of(code: str | dict[str, str] = HANDLER, *, mode: int = 0o644) -> bytes:
     """A zip of files; `main.py` where only one text is given."""
     files = {"main.py": code} if isinstance(code, str) else code
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = mode << 16
+            archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
     return made.getvalue()
 
 
