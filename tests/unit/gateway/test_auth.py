@@ -33,7 +33,7 @@ def test_the_store_never_sees_a_secret(house: House, tmp_path: Path) -> None:
     made = asyncio.run(house.key())
     house.store.close()
     secret = made.api_key.split("_", 2)[2].encode()  # it may hold a "_" itself
-    files = [path.read_bytes() for path in tmp_path.iterdir()]
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert made.key.key_id.encode() in b"".join(files)
     assert secret not in b"".join(files)
 
