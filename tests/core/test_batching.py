@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambent.core.batching import WAIT_S_MIN, BatchPolicy, Decision, Item, Reason, due
+from lambent.core.batching import WAIT_S_MIN, Aside, BatchPolicy, Decision, Item, Reason, due
 from lambent.core.latency import LatencyTables
 
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -33,9 +33,15 @@ def ask(
     target_s: float | None = 0.040,
     idle_workers: int = 1,
     busy_until_s: tuple[float, ...] = (),
+    hop_s: float = 0.0,
+    tell_s: float = 0.0,
 ) -> Decision:
     policy = BatchPolicy(max_batch=max_batch, latency_target_s=target_s)
-    return due(waiting, tables, policy, idle_workers=idle_workers, busy_until_s=busy_until_s, now_s=NOW_S)
+    return due(
+        waiting, tables, policy,
+        idle_workers=idle_workers, busy_until_s=busy_until_s, now_s=NOW_S,
+        aside=Aside(hop_s=hop_s, tell_s=tell_s),
+    )  # fmt: skip
 
 
 WEIGHT_BOUND = learnt(0.004, 0.00005)
@@ -106,6 +112,48 @@ def test_while_all_workers_are_busy_only_who_cannot_wait_for_them_is_refused() -
     decision = ask(waiting, WEIGHT_BOUND, idle_workers=0, busy_until_s=(NOW_S + 0.002, NOW_S + 0.009))
     assert (decision.reason, list(decision.drop), list(decision.take)) == (Reason.BUSY, [0], [])
     assert decision.wait_s == pytest.approx(0.010 - 0.00405, abs=0.0003)
+
+
+@pytest.mark.parametrize(
+    ("until_s", "hop_s", "taken", "wait_s"),
+    [
+        pytest.param(0.0015, 0.002, 3, None, id="its next batch is on its way before it is free"),
+        pytest.param(0.005, 0.002, 0, 0.003, id="not sooner than the way takes"),
+        pytest.param(-0.001, 0.002, 3, None, id="it runs for longer than expected"),
+        pytest.param(0.0015, 0.0, 0, None, id="where no time passes on the way nothing is gained"),
+    ],
+)
+def test_a_busy_worker_is_sent_its_next_batch_when_the_way_there_takes_as_long_as_its_run(
+    until_s: float, hop_s: float, taken: int, wait_s: float | None
+) -> None:
+    waiting = queue(0.003, 0.002, 0.001)
+    busy = (NOW_S + until_s, NOW_S + 0.008)
+    decision = ask(waiting, WEIGHT_BOUND, target_s=None, idle_workers=0, busy_until_s=busy, hop_s=hop_s)
+    assert list(decision.take) == [*range(taken)]
+    assert decision.wait_s == pytest.approx(wait_s, abs=1e-9)
+
+
+def test_what_passes_beside_a_run_is_time_that_the_oldest_does_not_have() -> None:
+    waiting = queue(0.0345, *[0.001] * 9)  # alone it takes 4 ms, and all of them hardly more
+    assert not ask(waiting, WEIGHT_BOUND).drop
+    for beside in ({"hop_s": 0.002}, {"tell_s": 0.002}):
+        decision = ask(waiting, WEIGHT_BOUND, **beside)
+        assert (list(decision.drop), list(decision.take)) == ([0], [*range(1, 10)])
+
+
+def test_a_server_that_is_short_of_time_does_not_take_everybody_for_late() -> None:
+    decision = ask(queue(*[0.001] * 10), WEIGHT_BOUND, hop_s=5.0, tell_s=5.0)
+    assert (list(decision.drop), len(decision.take)) == ([], 10)
+
+
+def test_of_many_of_whom_most_are_refused_those_go_who_have_some_time_left() -> None:
+    # They came every quarter of a millisecond, four times as many as can be served.
+    decision = ask(queue(*[0.040 - 0.00025 * number for number in range(160)]), BETWEEN)
+    table, oldest = BETWEEN.of("a"), decision.take[0]
+    assert decision.reason is Reason.EARLY_DROP
+    left_s = 0.00025 * oldest - table.tail_s(len(decision.take))
+    assert left_s >= 0.15 * 0.040
+    assert list(decision.drop) == [*range(oldest)]
 
 
 def test_who_is_asked_in_vain_is_not_asked_again_at_once() -> None:

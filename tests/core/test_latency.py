@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambent.core.latency import GROUPS_MAX, KNOTS, ROWS_MAX, LatencyTable, LatencyTables
+from lambent.core.latency import GROUPS_MAX, KNOTS, ROWS_MAX, LatencyTable, LatencyTables, Tail
 
 
 def learnt(
@@ -131,3 +131,15 @@ def test_groups_are_bounded_and_the_one_asked_for_longest_ago_is_forgotten() -> 
     tables.of("one more")
     assert tables.of("0").batches == 1
     assert tables.of("1").batches == 0
+
+
+def test_a_tail_is_what_nine_of_ten_keep_within_and_outliers_are_one_step() -> None:
+    tail, random = Tail(), Random(1)
+    assert tail.tail_s == 0.0
+    for _ in range(3000):
+        tail.observe(random.uniform(0.0, 0.010))
+    assert tail.tail_s == pytest.approx(0.009, rel=0.1)
+    before_s = tail.tail_s
+    for took_s in (60.0, 0.0, -1.0, float("inf"), float("nan")):
+        tail.observe(took_s)
+    assert before_s <= tail.tail_s < 1.03 * before_s

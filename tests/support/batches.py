@@ -22,13 +22,19 @@ MODEL: Final[Mapping[str, float]] = MappingProxyType(
 class Seen:
     """A program that notes each batch that it runs: the bodies, by the number of the frame they came in.
 
-    Each batch takes `first_s`, and `row_s` for every row beyond its first.
+    Each batch takes `first_s`, and `row_s` for every row beyond its first. Its answer is on its
+    way for `way_s`.
     """
 
     def __init__(
-        self, *, first_s: float, row_s: float = 0.0, on: Callable[[bytes], object] = lambda _: None
+        self,
+        *,
+        first_s: float,
+        row_s: float = 0.0,
+        way_s: float = 0.0,
+        on: Callable[[bytes], object] = lambda _: None,
     ) -> None:
-        self._first_s, self._row_s, self._on = first_s, row_s, on
+        self._first_s, self._row_s, self._way_s, self._on = first_s, row_s, way_s, on
         self.by_frame: dict[int, list[bytes]] = {}
         self.hangs: set[bytes] = set()  # the bodies that never end
 
@@ -59,7 +65,7 @@ class Seen:
             self._on(body)
             return b"<" + body + b">"
 
-        return Program(run=run, cpu_share=1.0)
+        return Program(run=run, cpu_share=1.0, way_s=self._way_s)
 
 
 def crowd(

@@ -85,7 +85,7 @@ class Aside(msgspec.Struct, frozen=True, kw_only=True):
     """What passes beside the runs, in seconds.
 
     `hop_s` is the way to an idle worker and back: so much sooner a busy one may be sent its next batch.
-    `tell_s` passes from a worker's answer until the last of its callers has his own.
+    `tell_s` passes before an arrival is seen, and from a worker's answer until the last caller has his own.
     """
 
     hop_s: float = 0.0
@@ -105,8 +105,9 @@ NOTHING: Final = Aside()
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The places in `waiting` to send now as one batch and those to refuse, both ascending, and why.
 
-    Where no worker is idle, the batch is for the one that will be free first, to be run next. After a batch has been sent, ask again at once: there may be another worker. Else ask again when something
-    arrives or ends, and after `wait_s` at the latest, unless it is `None`.
+    Where no worker is idle, the batch is for the one that will be free first, to be run next. After a batch
+    has been sent, ask again at once: there may be another worker. Else ask again when something arrives or
+    ends, and after `wait_s` at the latest, unless it is `None`.
     """
 
     take: Sequence[int] = ()
@@ -330,7 +331,7 @@ def _without_the_oldest(lane: _Lane, rows: int, wanted: int) -> Sequence[int]:
 def _in_comfort(
     lane: _Lane, policy: BatchPolicy, batch: Sequence[int], in_time: int, wanted: int
 ) -> Sequence[int]:
-    """As large a batch of those who have more time, where as many are answered in time: not all goes to plan."""
+    """As large a batch of those who have more time, where as many are answered in time: plans may fail."""
     rows, target_s = lane.rows(batch), policy.latency_target_s or 0.0
     for share in COMFORT:
         finish_s = lane.start_s + lane.table.tail_s(rows) + share * target_s

@@ -99,7 +99,8 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     """User code of a revision, sync or async.
 
     What `run` or `load` raises is the user's error; `Dies` ends the process; an await without end is a hang.
-    `unsafe` are the reasons why its template must not be forked; it retires after `calls_max` answers.
+    `unsafe` are the reasons why its template must not be forked; it retires after `calls_max` answers. An
+    answer is on its way for `way_s`, and the next call runs meanwhile.
     """
 
     run: Callable[[bytes, Scene], bytes | Awaitable[bytes]] = echo
@@ -108,6 +109,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     calls_max: int | None = None
     cpu_share: float = 0.0  # of a core, while it runs
     rss_bytes: int = 30 * 1024 * 1024
+    way_s: float = 0.0
 
 
 class _Job:
@@ -223,9 +225,15 @@ class MemoryWorker:
                 self._calls_left -= 1
             self._tail = b""
             answer = await self._answer(job)
-            del self._open[job.call.call_id]
-            if not job.answered.done():
-                job.answered.set_result(answer)
+            if self._program.way_s:
+                asyncio.get_running_loop().call_later(self._program.way_s, self._arrive, job, answer)
+            else:
+                self._arrive(job, answer)
+
+    def _arrive(self, job: _Job, answer: Answered) -> None:
+        self._open.pop(job.call.call_id, None)
+        if not job.answered.done():
+            job.answered.set_result(answer)
 
     async def _answer(self, job: _Job) -> Answered:
         started_s = self._clock.now_s()

@@ -45,6 +45,8 @@ class Batching:
         self._sent: Final[dict[Lease, Sent]] = {}  # what has not ended, in the order in which it was sent
         self._hop: Final = Tail()
         self._tell: Final = Tail()
+        self._lag: Final = Tail()
+        self.look_s = inf  # when a timer is to ring
 
     def fits(self, spec: DeploymentSpec) -> bool:
         """Whether it is what this specification asks for."""
@@ -111,6 +113,10 @@ class Batching:
         """So long after a worker's answer had come, the last of its callers had his own."""
         self._tell.observe(took_s)
 
+    def looked(self, now_s: float) -> None:
+        """That timer has rung. As late as this a server comes to all that happens, arrivals included."""
+        self._lag.observe(now_s - self.look_s)
+
     def _running(self, now_s: float) -> Iterable[Lease]:
         """What has not ended. What was sent behind something that has just ended runs from now on."""
         for lease in [lease for lease in self._sent if lease.over]:
@@ -132,7 +138,7 @@ class Batching:
         return dict(ends_s.values())
 
     def _aside(self) -> Aside:
-        return Aside(hop_s=self._hop.tail_s, tell_s=self._tell.tail_s)
+        return Aside(hop_s=self._hop.tail_s, tell_s=self._lag.tail_s + self._tell.tail_s)
 
 
 def policy_of(spec: DeploymentSpec) -> BatchPolicy:

@@ -63,10 +63,16 @@ class Together:
             lane.keep([turn for turn in waiting if turn not in gone])
             if lease is None:
                 if decision.wait_s is not None:
-                    lane.look_in(decision.wait_s, self._look)
+                    batching.look_s = now_s + decision.wait_s
+                    lane.look_in(decision.wait_s, self._look_again)
                 return
             batching.began(lease, turns[0].arrival.invocation, len(turns), now_s)
             self._seat(lane, batching, lease, turns)
+
+    def _look_again(self, lane: Lane) -> None:
+        if lane.batching is not None:
+            lane.batching.looked(self._clock.now_s())
+        self._look(lane)
 
     def _lease(self, batching: Batching, revision: str, now_s: float) -> Lease | None:
         """A slot of an idle worker, else a place behind what runs on the one that will be free first."""
