@@ -54,6 +54,8 @@ class Identity(msgspec.Struct, frozen=True):
 class LambdaContext:
     """What a handler can know of its invocation. Attributes and their types are AWS Lambda's."""
 
+    tenant_id: str | None = None  # nobody says one here
+
     def __init__(self, plan: RevisionPlan, call: Call, clock: Clock) -> None:
         """Raises `Fault` where the client context is not JSON of its shape."""
         self.aws_request_id = call.invocation_id
