@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,23 @@ def test_what_cannot_be_created_is_refused_in_the_words_of_aws(client: Any, wron
     found = refused(client.create_function, **{**CREATE, **changes})
     assert found[:2] == (400, kind), found
     assert found[2].startswith(text)
+
+
+def test_functions_are_made_side_by_side_and_a_name_is_given_once(client: Any) -> None:
+    def create(name: str) -> str:
+        try:
+            client.create_function(**{**CREATE, "FunctionName": name})
+        except client.exceptions.ResourceConflictException:
+            return "taken"
+        return name
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(create, [f"beside-{number % 8}" for number in range(24)]))
+    assert sorted(name for name in made if name != "taken") == [f"beside-{number}" for number in range(8)]
+    for number in range(8):
+        waiter = client.get_waiter("function_active_v2")
+        waiter.wait(FunctionName=f"beside-{number}", WaiterConfig={"Delay": 0.05, "MaxAttempts": 2000})
+    assert run(client, "beside-7", {})["arn"] == PREFIX + "beside-7"
 
 
 def test_a_name_that_is_taken(client: Any) -> None:

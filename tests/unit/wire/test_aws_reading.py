@@ -42,6 +42,14 @@ SAID: list[tuple[dict[str, Any], str, str]] = [
         {"Architectures": ["z80"]}, "'[z80]' at 'architectures'",
         f"Member must satisfy constraint: [Member must satisfy enum value set: [x86_64, arm64], {NULL}]",
     ),
+    (
+        {"Tags": {"": "x"}}, "'{=x}' at 'tags'",
+        f"Map keys must satisfy constraint: [Member must have length greater than or equal to 1, {NULL}]",
+    ),
+    (
+        {"Tags": {"a": "x" * 257}}, f"'{{a={'x' * 257}}}' at 'tags'",
+        f"Map value must satisfy constraint: [Member must have length less than or equal to 256, {NULL}]",
+    ),
 ]  # fmt: skip
 
 

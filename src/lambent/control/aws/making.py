@@ -30,6 +30,9 @@ from lambent.wire.aws.names import LATEST, FunctionName, Place
 
 log = logging.getLogger(__name__)
 
+# Of a hundred functions that are made at once all answer at once; they are prepared a few at a time.
+LOADS_AT_ONCE_MAX: Final = 4
+
 Change = Callable[[Function], Awaitable[tuple[DeploymentSpec, FunctionBook]]]
 
 
@@ -59,6 +62,7 @@ class Maker:
         self._activation: Final = activation
         self._clock: Final = clock
         self._tasks: Final = tasks
+        self._turns: Final = asyncio.Semaphore(LOADS_AT_ONCE_MAX)
         self._preparing: Final[dict[tuple[str, str], tuple[asyncio.Task[None], Status]]] = {}
 
     def status(self, project: str, name: str) -> Status:
@@ -185,7 +189,8 @@ class Maker:
 
     async def _load(self, key: tuple[str, str], revision: Revision) -> None:
         try:
-            await self._activation.load(revision)
+            async with self._turns:
+                await self._activation.load(revision)
         except LambentError:
             pass  # whoever invokes it is told
         except Exception:

@@ -16,7 +16,7 @@ from lambent.wire.typed import from_json
 
 T = TypeVar("T")
 
-AT: Final = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`\Z")
+AT: Final = re.compile(r" - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`\Z")
 STEP: Final = re.compile(r"\.(?P<name>\w+)|\[(?P<place>\d+|\.\.\.)\]")
 NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 # What msgspec says of a bound, and what AWS does.
@@ -121,11 +121,17 @@ def _misfit(said: str, body: bytes, kind: type) -> Fault:
     if missing := MISSING.match(what):
         return violated(_joined(at, missing[1]), None, "Member must not be null")
     if constraint := _constraint(what, kind, steps):
+        if found and found["key"]:
+            return violated(at, _value(sent, steps), f"Map keys {_inner(constraint)}")
         if steps and steps[-1]["place"]:
-            steps = steps[:-1]
-            constraint = f"Member must satisfy constraint: [{constraint}, Member must not be null]"
+            whose = "Map value" if steps[-1]["place"] == "..." else "Member"
+            return violated(at, _value(sent, steps[:-1]), f"{whose} {_inner(constraint)}")
         return violated(at, _value(sent, steps), constraint)
     return unserialised(what.replace("`", "") + (f" at '{at}'" if at else ""))
+
+
+def _inner(constraint: str) -> str:
+    return f"must satisfy constraint: [{constraint}, Member must not be null]"
 
 
 def _constraint(what: str, kind: type, steps: Sequence[re.Match[str]]) -> str:
