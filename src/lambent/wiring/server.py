@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -69,6 +70,8 @@ class Server:
             access_key_id=credentials.access_key_id,
             secret_access_key=credentials.secret_access_key,
         )
+        gc.collect()
+        gc.freeze()  # what is there now stays: to look at all of it again holds everybody up
         with withdrawn(parts.settings.state_dir):
             announcing = tasks.create_task(self._announce(about), name="announce")
             await stop.wait()
