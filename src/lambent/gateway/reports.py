@@ -44,6 +44,11 @@ class Reports:
         lease.member.worker.printed()
         self._say(lease, invoking.end_lines(invocation_id, outcome, now_unix_ms=self._clock.unix_ms()))
 
+    def ran(self, lease: Lease, invocation_id: str, called: Called, outcome: Outcome) -> None:
+        """All at once: of one of many that ran together, whose output cannot be told apart."""
+        self.began(lease, invocation_id, called)
+        self._say(lease, invoking.end_lines(invocation_id, outcome, now_unix_ms=self._clock.unix_ms()))
+
     def _say(self, lease: Lease, lines: Sequence[str]) -> None:
         self._log.say(lease.plan, lease.member.worker.worker_id, lines)
         if not self._flushes:

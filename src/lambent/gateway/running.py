@@ -157,6 +157,8 @@ class Runner:
         for share, arrival in zip(_shares(ran, asked), arrivals, strict=True):
             traffic.took(share.run_us / 1e6, share.cpu_us / 1e6)
             each.append(self._outcome(share, lease, arrival, started_s, ran_us=ran.run_us))
+            if self._reports is not None and arrival.invocation.called is not None:
+                self._reports.ran(lease, arrival.invocation.id, arrival.invocation.called, each[-1])
         return Ends(each, ran.run_us / 1e6 if ran.status in (Status.OK, Status.TIMED_OUT) else 0.0)
 
     def _outcome(
