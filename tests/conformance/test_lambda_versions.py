@@ -83,7 +83,7 @@ def test_what_has_not_changed_is_not_published_again(client: Any) -> None:
 
 def test_a_function_is_created_and_published_at_once(client: Any) -> None:
     made = make(client, "at-once", Publish=True)
-    assert (made["Version"], made["FunctionArn"]) == ("1", PREFIX + "at-once:1")
+    assert (made["Version"], made["FunctionArn"]) == ("1", PREFIX + "at-once")
     assert run(client, "at-once", "1")[1] == "1"
 
 
@@ -105,7 +105,9 @@ def test_an_alias_stands_for_a_version(client: Any, two: str) -> None:
     assert {**found, "ResponseMetadata": 0} == {**made, "ResponseMetadata": 0}
     assert run(client, two, "live") == (["one", "1", f"{PREFIX}{two}:live"], "1")
     configuration = client.get_function_configuration(FunctionName=two, Qualifier="live")
-    assert configuration["Version"] == "1"
+    assert (configuration["Version"], configuration["FunctionArn"]) == ("1", f"{PREFIX}{two}:1")
+    found = client.get_function(FunctionName=two, Qualifier="live")["Configuration"]
+    assert (found["Version"], found["FunctionArn"]) == ("1", f"{PREFIX}{two}:live")
     changed = client.update_alias(FunctionName=two, Name="live", FunctionVersion="2")
     assert (changed["Description"], changed["FunctionVersion"]) == ("d", "2")
     assert changed["RevisionId"] != made["RevisionId"]

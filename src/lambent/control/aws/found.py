@@ -185,16 +185,21 @@ class Finder:
         )  # fmt: skip
 
 
-def described(function: Function, place: Place, status: Status) -> FunctionConfiguration:
-    """A function as AWS's clients see it."""
+def described(
+    function: Function, place: Place, status: Status, *, qualifier: str | None = None
+) -> FunctionConfiguration:
+    """A function as AWS's clients see it.
+
+    The ARN has the `qualifier` by which it was asked for; None for that of a published version alone.
+    """
+    if qualifier is None:
+        qualifier = "" if function.version == LATEST else function.version
     spec, book = function.spec, function.book
     settings = book.settings
     snap_start = settings.snap_start.apply_on if settings.snap_start else None
     return FunctionConfiguration(
         function_name=function.name,
-        function_arn=place.function_arn(
-            function.name, "" if function.version == LATEST else function.version
-        ),
+        function_arn=place.function_arn(function.name, qualifier),
         runtime=book.runtime,
         role=book.role,
         handler=book.handler,
@@ -211,9 +216,7 @@ def described(function: Function, place: Place, status: Status) -> FunctionConfi
         architectures=settings.architectures or ["x86_64"],
         ephemeral_storage=settings.ephemeral_storage or EphemeralStorage(size=512),
         snap_start=SnapStartResponse(apply_on=snap_start or "None", optimization_status="Off"),
-        runtime_version_config=RuntimeVersionConfig(
-            runtime_version_arn=f"arn:aws:lambda:{place.region}::runtime:{BUILD}"
-        ),
+        runtime_version_config=_build(place) if status is not UNTOLD else None,
         logging_config=_logging(settings.logging_config, function.name),
         environment=EnvironmentResponse(variables=spec.env) if spec.env else None,
         vpc_config=settings.vpc_config,
@@ -237,6 +240,10 @@ def aws_time(unix_ms: int) -> str:
 def cannot_find_alias(arn: str) -> Fault:
     """No alias of this ARN."""
     return Fault("ResourceNotFoundException", 404, f"Cannot find alias arn: {arn}", key="Message")
+
+
+def _build(place: Place) -> RuntimeVersionConfig:
+    return RuntimeVersionConfig(runtime_version_arn=f"arn:aws:lambda:{place.region}::runtime:{BUILD}")
 
 
 def _logging(asked: LoggingConfig | None, name: str) -> LoggingConfig:

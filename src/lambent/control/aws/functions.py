@@ -118,7 +118,7 @@ class FunctionVerbs:
             status = self._maker.status(project, made.name)
             if request.publish:
                 made = await self._publishing.publish(made, description=None)
-        return Answer(201, described(made, call.place, status))
+        return Answer(201, described(made, call.place, status, qualifier=""))
 
     async def _update_code(self, call: Call) -> Answer:
         name, project = named(call, Role.DEPLOY), call.principal.project
@@ -174,7 +174,7 @@ class FunctionVerbs:
         latest = await self._finder.function(call.principal.project, call.place, name)
         reserved = latest.book.reserved
         response = GetFunctionResponse(
-            configuration=self._told(call, found),
+            configuration=self._told(call, found, name.qualifier),
             code=CodeLocation(location=self._code.location(found.book.code, call.base_url)),
             tags=latest.book.tags or None,
             concurrency=None if reserved is None else Concurrency(reserved_concurrent_executions=reserved),
@@ -184,7 +184,7 @@ class FunctionVerbs:
     async def _get_configuration(self, call: Call) -> Answer:
         name = named(call, Role.READ)
         found = await self._finder.version(call.principal.project, call.place, name)
-        return Answer(200, self._told(call, found))
+        return Answer(200, self._told(call, found, found.version if name.qualifier else ""))
 
     async def _list(self, call: Call) -> Answer:
         call.principal.require(Role.READ)
@@ -194,7 +194,9 @@ class FunctionVerbs:
         if every:
             found = [one for each in found for one in (each, *(await self._finder.versions(each)).values())]
         part, marker = page(found, query, key=_key, most=PAGE_MAX)
-        listed = [described(one, call.place, UNTOLD) for one in part]
+        listed = [
+            described(one, call.place, UNTOLD, qualifier=one.version if every else None) for one in part
+        ]
         return Answer(200, ListFunctionsResponse(functions=listed, next_marker=marker))
 
     async def _delete(self, call: Call) -> Answer:
@@ -215,8 +217,9 @@ class FunctionVerbs:
     async def _grounded(self, spec: DeploymentSpec, book: FunctionBook) -> DeploymentSpec:
         return await asyncio.to_thread(grounded, spec, self._code.folder(book.code), book.layers)
 
-    def _told(self, call: Call, function: Function) -> FunctionConfiguration:
-        return described(function, call.place, self._maker.status(call.principal.project, function.name))
+    def _told(self, call: Call, function: Function, qualifier: str) -> FunctionConfiguration:
+        status = self._maker.status(call.principal.project, function.name)
+        return described(function, call.place, status, qualifier=qualifier)
 
 
 def _settings(before: Settings, request: CreateFunctionRequest | UpdateConfigurationRequest) -> Settings:

@@ -112,7 +112,7 @@ class Publishing:
         latest = await self._finder.function(call.principal.project, call.place, FunctionName(name.name))
         found = [latest, *(await self._finder.versions(latest)).values()]
         part, marker = page(found, Query(call.query), key=lambda one: f"{one.version:>10}", most=PAGE_MAX)
-        listed = [described(one, call.place, UNTOLD) for one in part]
+        listed = [described(one, call.place, UNTOLD, qualifier=one.version) for one in part]
         return Answer(200, ListVersionsResponse(versions=listed, next_marker=marker))
 
 

@@ -74,8 +74,8 @@ class FunctionConfiguration(Shape, frozen=True, kw_only=True):
     architectures: Sequence[str]
     ephemeral_storage: EphemeralStorage
     snap_start: SnapStartResponse
-    runtime_version_config: RuntimeVersionConfig
     logging_config: LoggingConfig
+    runtime_version_config: RuntimeVersionConfig | None = None
     environment: EnvironmentResponse | None = None
     vpc_config: VpcConfig | None = None
     dead_letter_config: DeadLetterConfig | None = None
