@@ -141,7 +141,7 @@ def claimed_hash(request: SignedRequest) -> str:
 def _canonical_requests(request: SignedRequest, signature: Signature) -> Iterator[bytes]:
     """The bytes that both sides hash. A signer that wrote the query in another way is understood, too."""
     names = signature.signed_headers
-    values = _values(request)
+    values = _values(request, names)
     head = f"{request.method.upper()}\n{_canonical_path(request.path, signature.service)}\n"
     lines = "\n".join([f"{name}:{values.get(name, '')}" for name in names])
     rest = f"\n{lines}\n\n{';'.join(names)}\n{_payload_hash(request, signature)}"
@@ -149,11 +149,14 @@ def _canonical_requests(request: SignedRequest, signature: Signature) -> Iterato
         yield f"{head}{query}{rest}".encode("latin-1")
 
 
-def _values(request: SignedRequest) -> Mapping[str, str]:
-    """The value of each header as it is signed: without spaces too many, those of equal names joined."""
+def _values(request: SignedRequest, names: Iterable[str]) -> Mapping[str, str]:
+    """The value of each signed header: without spaces too many, those of equal names joined."""
     found: dict[str, str] = {}
+    wanted = {name.encode("latin-1", "replace"): name for name in names}
     for raw_name, raw_value in request.headers:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if (name := wanted.get(raw_name)) is None:
+            continue
+        value = raw_value.decode("latin-1")
         if "  " in value or "\t" in value or value[:1] == " " or value[-1:] == " ":
             value = " ".join(value.split())
         found[name] = f"{found[name]},{value}" if name in found else value
