@@ -108,7 +108,8 @@ def test_dev_without_a_server_has_one_of_its_own_which_ends_with_it(tmp_path: Pa
 def test_up_with_reload_is_a_server_that_deploys_its_targets(
     tmp_path: Path, write: Write, ephemeral: tuple[str, ...]
 ) -> None:
-    write("lambent.toml", '[app]\ntarget = "app.py:up"\n')
+    # Its own: what it prints, and its state, lie in the same folder and change.
+    write("lambent.toml", '[app]\ntarget = "app.py:up"\ninclude = ["app.py"]\n')
     code = write("app.py", CODE.format(number=1).replace("handler", "up"))
     words = ("up", "--port", "0", *ephemeral, "--reload", str(code.parent))
     with lambent(tmp_path / "state", *words) as up:
