@@ -230,12 +230,12 @@ def test_permissions_are_kept_as_a_policy(client: Any) -> None:
     )  # fmt: skip
 
 
-def test_all_of_it_holds_after_a_restart(client: Any, server: RunningServer) -> None:
+def test_all_of_it_holds_after_the_server_was_killed(client: Any, server: RunningServer) -> None:
     make(client, "lasting", Tags={"k": "v"})
     url = client.create_function_url_config(FunctionName="lasting", AuthType="NONE")["FunctionUrl"]
     client.put_function_concurrency(FunctionName="lasting", ReservedConcurrentExecutions=0)
     path = url.removeprefix(server.url)
-    server.stop()
+    server.kill()
     server.start()
     again = client_of(server)
     assert refused(again.invoke, FunctionName="lasting")[0] == 429

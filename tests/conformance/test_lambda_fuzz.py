@@ -19,7 +19,7 @@ MODEL = botocore.session.get_session().get_service_model("lambda")
 LAYER = f"arn:aws:lambda:{REGION}:000000000000:layer:layer:1"
 NAMES = [
     "fuzzed", "fuzzed:1", "fuzzed:live", "nobody", PREFIX + "fuzzed", PREFIX + "fuzzed:live", "$LATEST",
-    "1", "2", "live", "layer", LAYER, "ALL", "python3.12", "main.handler", "*", "lambda:*", "s3.amazonaws.com",
+    "1", "live", "layer", LAYER, "ALL", "python3.12", "main.handler", "*", "lambda:*", "s3.amazonaws.com",
     "arn:aws:iam::000000000000:role/r", "arn:aws:sqs:eu-central-1:000000000000:q",
 ]  # fmt: skip
 # What runs code, or answers in a stream, has tests of its own.

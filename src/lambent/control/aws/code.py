@@ -71,8 +71,11 @@ class CodeStore:
     async def _zip(self, content: bytes) -> CodeBook:
         if not content:
             raise bad_parameter("Uploaded file must be a non-empty zip")
-        facts = await asyncio.to_thread(self._ingest, content)
-        archive = await asyncio.to_thread(self._keep_archive, content)
+        return await asyncio.to_thread(self._kept, content)
+
+    def _kept(self, content: bytes) -> CodeBook:
+        facts = self._ingest(content)
+        archive = self._keep_archive(content)
         sha256 = base64.b64encode(hashlib.sha256(content).digest()).decode()
         return CodeBook(sha256=sha256, size_bytes=len(content), digest=facts.digest, archive=archive.digest)
 
