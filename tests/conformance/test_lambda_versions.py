@@ -114,6 +114,20 @@ def test_an_alias_stands_for_a_version(client: Any, two: str) -> None:
     assert run(client, f"{two}:live")[0][0] == "two"
 
 
+def test_an_alias_that_lambent_made_is_one_of_awss(client: Any, server: RunningServer) -> None:
+    make(client, "ours", Publish=True)
+    body = json.dumps({"revision": 2}).encode()
+    assert server.request("PUT", "/api/v1/deployments/ours/aliases/prod", body).status == 200
+    [listed] = client.list_aliases(FunctionName="ours")["Aliases"]
+    assert (listed["Name"], listed["FunctionVersion"]) == ("prod", "1")
+    assert run(client, "ours", "prod")[1] == "1"
+    assert client.get_function(FunctionName="ours", Qualifier="prod")["Configuration"]["Version"] == "1"
+    client.update_alias(FunctionName="ours", Name="prod", FunctionVersion="$LATEST", Description="moved")
+    assert client.get_alias(FunctionName="ours", Name="prod")["Description"] == "moved"
+    client.delete_alias(FunctionName="ours", Name="prod")
+    assert refused(client.invoke, FunctionName="ours", Qualifier="prod")[0] == 404
+
+
 def test_an_alias_of_the_latest_follows_it(client: Any) -> None:
     make(client, "moving", SAYS.format("old"))
     client.create_alias(FunctionName="moving", Name="dev", FunctionVersion="$LATEST")

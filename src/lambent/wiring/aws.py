@@ -36,7 +36,7 @@ class AwsControl:
         self._parts = parts
         self._clock = clock
         self.books = books = Books(kept.store.records, clock)
-        self.finder = finder = Finder(kept.store.deployments, books, kept.artifacts)
+        self.finder = finder = Finder(kept.store.deployments, kept.store.aliases, books, kept.artifacts)
         aliases = kept.store.aliases
         self.maker = maker = Maker(
             finder=finder,

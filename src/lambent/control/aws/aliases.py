@@ -62,7 +62,7 @@ class AliasVerbs:
         request = read(call.body, CreateAliasRequest)
         async with self._maker.names.held(project, [name.name]):
             function = await self._finder.function(project, call.place, FunctionName(name.name))
-            if await self._books.find(AliasBook, project, Kind.ALIAS, name.name, request.name) is not None:
+            if request.name in await self._finder.aliases(function):
                 arn = call.place.function_arn(name.name, request.name)
                 raise conflict(f"Alias already exists: {arn}")
             book = AliasBook(
@@ -79,7 +79,7 @@ class AliasVerbs:
         request = read(call.body, UpdateAliasRequest)
         async with self._maker.names.held(project, [name.name]):
             function = await self._finder.function(project, call.place, FunctionName(name.name))
-            before = await self._book(call, name, alias)
+            before = await self._book(call, function, alias)
             if request.revision_id is not None and request.revision_id != before.revision_id:
                 raise outdated()
             book = msgspec.structs.replace(
@@ -94,15 +94,15 @@ class AliasVerbs:
 
     async def _get(self, call: Call) -> Answer:
         name, alias = named(call, Role.READ), call.labels[1]
-        await self._finder.function(call.principal.project, call.place, FunctionName(name.name))
-        return Answer(200, _told(call.place, name.name, alias, await self._book(call, name, alias)))
+        function = await self._finder.function(call.principal.project, call.place, FunctionName(name.name))
+        return Answer(200, _told(call.place, name.name, alias, await self._book(call, function, alias)))
 
     async def _delete(self, call: Call) -> Answer:
         name, project, alias = named(call, Role.DEPLOY), call.principal.project, call.labels[1]
         async with self._maker.names.held(project, [name.name]):
-            await self._finder.function(project, call.place, FunctionName(name.name))
-            if await self._books.remove(project, Kind.ALIAS, name.name, alias):
-                for kind in (Kind.PROVISIONED, Kind.POLICY, Kind.EVENT_INVOKE):
+            function = await self._finder.function(project, call.place, FunctionName(name.name))
+            if alias in await self._finder.aliases(function):
+                for kind in (Kind.ALIAS, Kind.PROVISIONED, Kind.POLICY, Kind.EVENT_INVOKE):
                     await self._books.remove(project, kind, name.name, alias)
                 try:
                     await asyncio.to_thread(self._aliases.remove, project, name.name, alias)
@@ -114,18 +114,18 @@ class AliasVerbs:
     async def _list(self, call: Call) -> Answer:
         name, project = named(call, Role.READ), call.principal.project
         query = Query(call.query)
-        await self._finder.function(project, call.place, FunctionName(name.name))
-        books = await self._books.all(AliasBook, project, Kind.ALIAS, name.name)
+        function = await self._finder.function(project, call.place, FunctionName(name.name))
+        books = await self._finder.aliases(function)
         if version := query.text("FunctionVersion"):
             books = {alias: book for alias, book in books.items() if book.function_version == version}
         part, marker = page(sorted(books), query, key=str, most=PAGE_MAX)
         listed = [_told(call.place, name.name, alias, books[alias]) for alias in part]
         return Answer(200, ListAliasesResponse(aliases=listed, next_marker=marker))
 
-    async def _book(self, call: Call, name: FunctionName, alias: str) -> AliasBook:
-        found = await self._books.find(AliasBook, call.principal.project, Kind.ALIAS, name.name, alias)
+    async def _book(self, call: Call, function: Function, alias: str) -> AliasBook:
+        found = (await self._finder.aliases(function)).get(alias)
         if found is None:
-            raise cannot_find_alias(call.place.function_arn(name.name, alias))
+            raise cannot_find_alias(call.place.function_arn(function.name, alias))
         return found
 
     async def _keep(self, place: Place, function: Function, alias: str, book: AliasBook) -> None:

@@ -18,8 +18,10 @@ from lambent.control.aws.state import AliasBook, CodeBook, FunctionBook, Kind, V
 from lambent.core.errors import NotFound
 from lambent.core.spec import MIB, DeploymentSpec
 from lambent.core.spec import Kind as DeploymentKind
+from lambent.storage.aliases import Alias, Aliases
 from lambent.storage.base import Artifacts, Deployment, Deployments, Revision
 from lambent.wire.aws.faults import Fault, not_found
+from lambent.wire.aws.function_requests import RoutingConfig
 from lambent.wire.aws.functions import (
     EnvironmentResponse,
     FunctionConfiguration,
@@ -81,8 +83,9 @@ UPDATING: Final = Status(
 class Finder:
     """Looks functions up."""
 
-    def __init__(self, store: Deployments, books: Books, artifacts: Artifacts) -> None:
+    def __init__(self, store: Deployments, aliases: Aliases, books: Books, artifacts: Artifacts) -> None:
         self._store: Final = store
+        self._aliases: Final = aliases
         self._books: Final = books
         self._artifacts: Final = artifacts
 
@@ -112,19 +115,27 @@ class Finder:
         versions = await self.versions(found)
         wanted = name.qualifier
         if not wanted.isdecimal():
-            wanted = await self.alias_version(project, place, name)
+            aliases = await self.aliases(found)
+            if wanted not in aliases:
+                raise cannot_find_alias(place.function_arn(name.name, wanted))
+            wanted = aliases[wanted].function_version
         if wanted == LATEST:
             return found
         if wanted not in versions:
             raise not_found(place.function_arn(name.name, name.qualifier))
         return versions[wanted]
 
-    async def alias_version(self, project: str, place: Place, name: FunctionName) -> str:
-        """The version that an alias stands for. Raises `Fault`."""
-        alias = await self._books.find(AliasBook, project, Kind.ALIAS, name.name, name.qualifier)
-        if alias is None:
-            raise cannot_find_alias(place.function_arn(name.name, name.qualifier))
-        return alias.function_version
+    async def aliases(self, function: Function) -> Mapping[str, AliasBook]:
+        """The aliases by their names: those of AWS's clients, and those that `lambent alias` made."""
+        project, name = function.deployment.project, function.name
+        books = await self._books.all(AliasBook, project, Kind.ALIAS, name)
+        kept = await asyncio.to_thread(self._aliases.of, project, name)
+        others = [one for one in kept if one.name not in books and one.name and not one.name.isdecimal()]
+        if others:
+            versions = {one.revision.id: number for number, one in (await self.versions(function)).items()}
+            versions[function.deployment.active_revision] = LATEST
+            books |= {one.name: _seen(one, versions) for one in others}
+        return dict(sorted(books.items()))
 
     async def versions(self, function: Function) -> Mapping[str, Function]:
         """The published versions by their numbers, in order."""
@@ -240,6 +251,18 @@ def aws_time(unix_ms: int) -> str:
 def cannot_find_alias(arn: str) -> Fault:
     """No alias of this ARN."""
     return Fault("ResourceNotFoundException", 404, f"Cannot find alias arn: {arn}", key="Message")
+
+
+def _seen(alias: Alias, versions: Mapping[str, str]) -> AliasBook:
+    """An alias of ours as AWS's clients see it. What it names and nobody published is the latest to them."""
+    weights = {versions.get(alias.candidate, LATEST): alias.percent / 100} if alias.candidate else None
+    content = f"{alias.revision} {alias.candidate} {alias.percent} {alias.changed_unix_ms}"
+    return AliasBook(
+        function_version=versions.get(alias.revision, LATEST),
+        description="",
+        revision_id=str(uuid.uuid5(uuid.NAMESPACE_OID, content)),
+        routing=RoutingConfig(additional_version_weights=weights if LATEST not in (weights or {}) else None),
+    )
 
 
 def _build(place: Place) -> RuntimeVersionConfig:

@@ -15,7 +15,7 @@ from lambent.control.aws.books import Books
 from lambent.control.aws.calls import named
 from lambent.control.aws.found import Finder, aws_time
 from lambent.control.aws.making import Maker
-from lambent.control.aws.state import AliasBook, Kind, UrlBook
+from lambent.control.aws.state import Kind, UrlBook
 from lambent.core.invocation import Role
 from lambent.pool.function_urls import FunctionUrl, FunctionUrls
 from lambent.wire.aws.beside_requests import (
@@ -127,12 +127,10 @@ class UrlVerbs:
         return Answer(200, ListUrlsResponse(function_url_configs=listed, next_marker=marker))
 
     async def _check(self, call: Call, name: FunctionName) -> None:
-        project = call.principal.project
-        if await self._finder.find(project, name.name) is None:
+        function = await self._finder.find(call.principal.project, name.name)
+        if function is None:
             raise gone(NO_FUNCTION)
-        if not name.qualifier:
-            return
-        if await self._books.find(AliasBook, project, Kind.ALIAS, name.name, name.qualifier) is None:
+        if name.qualifier and name.qualifier not in await self._finder.aliases(function):
             raise gone(NO_FUNCTION)
 
     async def _book(self, call: Call, name: FunctionName) -> UrlBook:
