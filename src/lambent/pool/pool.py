@@ -247,6 +247,7 @@ class Pool:
             crew.starting -= 1
         if isinstance(started, LambentError):
             self._wake_failed(crew, started)
+            await self._bury(crew)
             return
         primed, worker = started
         came_colder = came_from in (Temperature.COLD, Temperature.WARM)
@@ -362,14 +363,16 @@ class Pool:
             self._tasks.create_task(self._bury(crew), name=f"retire {crew.plan.deployment}")
 
     async def _bury(self, crew: Crew) -> None:
+        """Forget a crew that is retired and empty, unless it is kept for a rollback."""
         revision = crew.plan.revision
-        if crew.retired and self._crews.get(revision) is crew:
-            if self._former.has(crew.plan):
-                if self.engine.temperature(revision) is Temperature.PRIMED:
-                    return
-                self._former.drop(crew.plan)
-            del self._crews[revision]
-            await self.engine.chill(revision, Temperature.COLD)
+        if not (crew.retired and crew.empty) or self._crews.get(revision) is not crew:
+            return
+        if self._former.has(crew.plan):
+            if self.engine.temperature(revision) is Temperature.PRIMED:
+                return
+            self._former.drop(crew.plan)
+        del self._crews[revision]
+        await self.engine.chill(revision, Temperature.COLD)
 
     def _let_go_of(self, former: Route | None) -> None:
         """It is kept no longer."""

@@ -77,6 +77,25 @@ def test_it_is_let_go_after_a_while_also_where_nobody_had_called_it_for_long() -
     run(story())
 
 
+def test_a_revision_that_is_replaced_while_its_wake_fails_leaves_nothing_behind() -> None:
+    async def fail() -> None:
+        await asyncio.sleep(5)
+        raise RuntimeError("no such weights")
+
+    async def story() -> None:
+        async with node(lambda plan: Program(load=fail) if plan.revision == "one" else Program()) as n:
+            n.deploy(revision="one")
+            waits = asyncio.create_task(served(n))
+            await asyncio.sleep(1)
+            n.deploy(revision="two")
+            assert await waits == "two"
+            await asyncio.sleep(10)
+            assert {crew.plan.revision for crew in n.pool.crews()} == {"two"}
+            assert n.pool.temperature("one") is T.COLD
+
+    run(story())
+
+
 def test_it_is_the_first_to_go_where_memory_is_short() -> None:
     async def story() -> None:
         async with node(budget_bytes=ENVIRONMENT + 40 * (TEMPLATE + WORKER)) as n:
