@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from lambent.gateway.presence import Presence
 from lambent.gateway.progress import cut_off, taken_bytes
@@ -82,6 +83,15 @@ class Connection(HttpToolsProtocol):
             self._look_again.cancel()  # one that is open may be silent for as long as its deployment says
         self._let_go()
         super().handle_websocket_upgrade()
+        self._check_handshake()
+
+    def _check_handshake(self) -> None:
+        """What cannot be read as a handshake uvicorn leaves without an answer, and open for ever."""
+        opened = self.transport.get_protocol()
+        if isinstance(opened, WebSocketsSansIOProtocol) and not opened.handshake_initiated:
+            error = opened.conn.handshake_exc
+            why = "it cannot be read" if error is None else str(error.__cause__ or error)
+            self._refuse(Problem("Bad WebSocket handshake", 400, "bad_handshake", why))
 
     def on_headers_complete(self) -> None:
         # The bytes since the last end may be those of a body, too, that came with its head in one read.
@@ -254,9 +264,10 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
             return
         body = problem.encode(why)
+        later = "retry-after: 1\r\n" if why is BUSY else ""  # the others would be refused again
         head = (
             f"HTTP/1.1 {why.status} {why.title}\r\ncontent-type: {problem.CONTENT_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
+            f"content-length: {len(body)}\r\n{later}connection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
