@@ -125,7 +125,7 @@ def _event(data: str, content_type: str) -> tuple[bytes, str]:
     if body and kind == JSON:
         try:
             msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             hint = "quote it for the shell, or say what it is with --content-type"
             raise click.UsageError(f"the data is not JSON: {error}; {hint}") from error
     return body, kind

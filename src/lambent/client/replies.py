@@ -43,7 +43,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
             if kind == JSON or kind.endswith("+json"):
                 return msgspec.json.decode(self.body) if self.body else None
             return self.body.decode() if kind.startswith("text/") else self.body
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise CallerFault(f"the result is not the {kind} that it says it is: {error}") from error
 
 

@@ -20,6 +20,7 @@ Send = Callable[[Message], Awaitable[None]]
 # Extensions of ASGI: a scope may offer to take an answer in one piece, and to tell when its client leaves.
 WHOLE: Final = "lambent.whole"
 PRESENCE: Final = "lambent.presence"
+TOO_DEEP: Final = "it is nested too deeply"
 QUERY_FIELDS_MAX: Final = 100
 
 _skim: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -118,8 +119,11 @@ class Request:
 
 
 def check_json(body: bytes) -> None:
-    """Read the syntax and build nothing. Raises `msgspec.DecodeError`."""
-    _skim.decode(body)
+    """Read the syntax and build nothing. Raises `msgspec.DecodeError`, also for nesting that is too deep."""
+    try:
+        _skim.decode(body)
+    except RecursionError as error:
+        raise msgspec.DecodeError(TOO_DEEP) from error
 
 
 def too_large(bytes_max: int) -> PayloadTooLarge:

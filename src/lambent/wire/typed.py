@@ -20,7 +20,10 @@ _turn: Final = threading.Lock()
 
 def from_json(body: bytes | bytearray | memoryview | str, kind: type[T]) -> T:
     """The value that `body` is. Raises `msgspec.DecodeError`, also where it is JSON and does not fit."""
-    return _met(kind).decode(body)
+    try:
+        return _met(kind).decode(body)
+    except RecursionError as error:
+        raise msgspec.DecodeError("it is nested too deeply") from error
 
 
 def from_fields(fields: Mapping[str, Any], kind: type[T]) -> T:

@@ -49,6 +49,7 @@ def test_the_version_is_told(lambent: Lambent) -> None:
         (["deploy", "x", "--set", "memory"], "'memory' is not of the form KEY=VALUE"),
         (["deploy", "x", "--set", "=1"], "'=1' is not of the form KEY=VALUE"),
         (["invoke", "x", "-d", "{x: 1}"], "the data is not JSON"),
+        (["invoke", "x", "-d", "[" * 10_000], "the data is not JSON"),
         (["up", "--port", "70000"], "70000 is not in the range"),
         (["up", "--memory-budget", "lots"], "'lots' is not a size"),
         (["up", "--tls-cert", __file__], "--tls-cert and --tls-key go together"),

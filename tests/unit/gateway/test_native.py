@@ -68,6 +68,12 @@ def test_the_worker_hears_what_the_body_is(house: House, sent: str | None, body:
     assert house.invoker.asked[0].content_type == taken
 
 
+def test_json_that_is_nested_too_deeply_is_told_so(house: House) -> None:
+    answer = asyncio.run(house.call("POST", "/invoke/hello", b"[" * 1000))
+    assert (answer.status, answer.json()["code"]) == (400, "invalid_request")
+    assert "nested too deeply" in answer.json()["detail"]
+
+
 def test_a_body_that_is_not_json_is_told_so_before_anything_runs(house: House) -> None:
     answer = asyncio.run(house.call("POST", "/invoke/hello", b'{"x": '))
     assert (answer.status, answer.json()["code"]) == (400, "invalid_request")
