@@ -94,11 +94,15 @@ def call(
     its `kind` is the error's type, `Lambent.DeadlinePassed` for who was too late. A call that nobody waits
     for any more, since its caller has ended or was cancelled, is cancelled.
 
-    Raises `RuntimeError` outside of a function that Lambent runs, `ValueError` for no such `timeout_s`.
+    Raises `RuntimeError` outside of a function that Lambent runs, `ValueError` for no such `timeout_s`,
+    `TypeError` for names that are no text.
     """
     caller = _caller.get()
     if caller is None:
         raise RuntimeError(NOWHERE.format("lambent.call") + "Elsewhere use lambent.Client().invoke.")
+    for name in (deployment, alias):
+        if not isinstance(name, str):  # where none is expected, it would end the worker
+            raise TypeError(f"a deployment and an alias are named by text, not by {name!r}")
     if timeout_s is not None and not 0 < timeout_s < math.inf:
         raise ValueError(f"timeout_s={timeout_s!r} is not a number of seconds above 0")
     reply = payload.encode({} if payload_ is None else payload_)

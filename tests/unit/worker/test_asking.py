@@ -169,6 +169,16 @@ def test_a_timeout_that_is_none_is_refused(talk: Talk, timeout_s: str) -> None:
     assert "timeout_s=" in str(error)
 
 
+@pytest.mark.parametrize("said", ["5", "None", "b'other'", "'other', alias=5"])
+def test_a_name_that_is_no_text_is_refused_and_the_worker_lives(talk: Talk, said: str) -> None:
+    talk.do(f"lambent.call({said})")
+    status, error = talk.ended()
+    assert status is Status.FAILED
+    assert "named by text" in str(error)
+    talk.do("1")
+    assert talk.ended() == (Status.OK, 1)
+
+
 def test_bytes_come_back_as_bytes_and_of_any_size(talk: Talk) -> None:
     big = b"\xff" * 20_000_000
     talk.do("caught()")
