@@ -229,15 +229,14 @@ class Attempts:
 
     async def _next(self, lane: Lane, count: int) -> Sequence[Ticket]:
         """Up to so many to see through; they are held from now on."""
-        found: list[Ticket] = []
-        for is_read in (False, True):
-            if is_read and lane.look:
+        found = lane.hold(count)
+        if len(found) < count and lane.look:
+            try:
                 await self._read(lane, count)
-            while len(found) < count and (ticket := lane.next_ready()):
-                lane.held[ticket.id] = ticket.order_key
-                found.append(ticket)
-            if len(found) == count:
-                break
+            except BaseException:
+                lane.let_go(found)
+                raise
+            found += lane.hold(count - len(found))
         return found
 
     async def _read(self, lane: Lane, count: int) -> None:
@@ -262,6 +261,8 @@ class Attempts:
 
     def _start(self, one: Try) -> None:
         self._tries[one.ticket.id] = one
+        if self._stopping:  # since it was looked for
+            one.leave()
         self._tasks.create_task(self._see_through(one), name=f"ticket {one.ticket.id}")
 
     async def _see_through(self, one: Try) -> None:

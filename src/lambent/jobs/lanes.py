@@ -71,13 +71,21 @@ class Lane:
             return True
         return bool(ticket.order_key) and ticket.order_key in self.held.values()
 
-    def next_ready(self) -> Ticket | None:
-        """The next of those that were read ahead, or None."""
-        while self.ready:
+    def hold(self, count: int) -> list[Ticket]:
+        """Up to so many of those that were read ahead; they are seen through from now on."""
+        found: list[Ticket] = []
+        while self.ready and len(found) < count:
             ticket = self.ready.popleft()
             if not self.bars(ticket):
-                return ticket
-        return None
+                self.held[ticket.id] = ticket.order_key
+                found.append(ticket)
+        return found
+
+    def let_go(self, tickets: Iterable[Ticket]) -> None:
+        """They are not seen through after all: they are found in the store when it is read next."""
+        for ticket in tickets:
+            del self.held[ticket.id]
+        self.look = True
 
     def took(self, seconds: float) -> None:
         """A place was taken for so long."""
