@@ -237,3 +237,9 @@ def test_powertools_run_as_they_are(client: Any, server: RunningServer, http: ur
     assert [(one["message"], one["who"], one["function_name"]) for one in said] == [
         ("greets", "you", "powertools")
     ]
+
+
+def test_a_url_that_there_is_not_says_what_aws_says(server: RunningServer, http: urllib3.PoolManager) -> None:
+    answer = http.request("GET", f"{server.url}/lambda-url/{'a' * 32}/")
+    assert (answer.status, answer.json()) == (403, {"Message": None})
+    assert answer.headers["x-amzn-errortype"] == "AccessDeniedException"

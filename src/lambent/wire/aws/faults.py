@@ -38,8 +38,8 @@ class Fault(CallerFault):
         self.extra: Mapping[str, str] = {"Type": "User"} if extra is None else extra
 
     def body(self) -> bytes:
-        """The JSON that clients parse."""
-        return msgspec.json.encode({**self.extra, self.key: self.message})
+        """The JSON that clients parse. No message is null there."""
+        return msgspec.json.encode({**self.extra, self.key: self.message or None})
 
 
 def invalid(member: str, value: str, constraint: str) -> Fault:

@@ -90,7 +90,7 @@ class UrlDoor:
         at = at_of(request)
         url = self._urls.get(at.url_id)
         if url is None:
-            raise Fault("ResourceNotFoundException", 404, "", key="Message", extra={})
+            raise Fault("AccessDeniedException", 403, "", key="Message", extra={})  # as recorded from AWS
         allowed = self._cors(request, url)
         if url.cors is not None and cors.is_preflight(request.method, request.headers):
             return Reply(200, allowed)
