@@ -76,7 +76,7 @@ class ConcurrentCaller:
         """Where user code stopped waiting for it, nobody waits for it any more."""
         if not (answered.cancelled() and self._open):
             return
-        del self._asked[ask.ask_id]
+        self._asked.pop(ask.ask_id, None)  # its answer may have come in the same turn
         if self._asks is not None and self._asks.forget(ask.ask_id):
             self._send(Drop(ask.call_id, ask.ask_id), b"")
 

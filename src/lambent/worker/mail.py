@@ -100,10 +100,8 @@ class Mail:
                 self._heard_of.append(ask_id)
             case (Credit(call_id, size_bytes), _):
                 self._credit[call_id] = self._credit.get(call_id, 0) + size_bytes
-            case None:
-                self._over = True  # the end of the stream
             case _:
-                self._over = True  # `Stop`, behind all calls
+                self._over = True  # the end of the stream, or `Stop`, behind all calls
 
 
 def _too_large(told: Told, error: BodyTooLarge) -> tuple[Told, bytearray]:

@@ -1,14 +1,18 @@
-"""How many of a call's asks are under way at once."""
+"""How many of a call's asks are under way at once, and how they end."""
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambent.wire.frames import Ask
+from lambent.core.invocation import JSON, Status
+from lambent.wire.frames import Ask, Call, Told
 from lambent.worker.asks import Asks
+from lambent.worker.concurrent_asking import ConcurrentAnswer, ConcurrentCaller
+from tests.support.virtual_time import run
 
 
 def ids(asks: Asks) -> list[int]:
@@ -79,3 +83,24 @@ def test_each_is_sent_once_in_order_and_the_bounds_hold(
             break
         asks.ended(under_way.pop(chance.randrange(len(under_way))))
     assert sent == list(range(len(sizes)))
+
+
+def test_an_answer_that_comes_as_user_code_stops_waiting_for_it_is_no_fault() -> None:
+    faults: list[dict[str, object]] = []
+
+    async def wait(answer: ConcurrentAnswer) -> None:
+        await answer
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        caller = ConcurrentCaller(Call(1, "id", 1000.0), lambda header, body: None)
+        waits = asyncio.create_task(wait(caller.ask("other", b"1", JSON, alias="", timeout_s=0)))
+        await asyncio.sleep(0)
+        waits.cancel()
+        caller.hear(Told(1, 1, Status.OK, JSON), b"2")
+        await asyncio.wait([waits])
+        assert waits.cancelled()
+        caller.close()
+
+    run(story())
+    assert faults == []
