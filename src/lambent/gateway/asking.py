@@ -79,7 +79,7 @@ class Asks:
         """Tell what came of it, whatever it was: the worker counts what it has under way."""
         if ask.ask_id in self._open:
             return  # it is being answered already: a worker is the side that is not trusted
-        presence = Presence(_nothing)
+        presence = Presence()
         try:
             outcome = await self._outcome(ask, body, presence)
             status, content_type, result = outcome.status, outcome.content_type, outcome.body
@@ -147,7 +147,3 @@ def _said(error: ClientLeft | LambentError) -> FunctionError:
     if isinstance(error, ClientLeft):
         return cancelled_error("")
     return FunctionError(error.message, f"Lambent.{type(error).__name__}")
-
-
-def _nothing() -> None:
-    """There is no connection to drop."""

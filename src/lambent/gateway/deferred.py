@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Final, Protocol
+from typing import Final
 
 from lambent.core.errors import Conflict
 from lambent.core.invocation import Invocation, Outcome
+from lambent.gateway.asking import Invoke
 from lambent.gateway.presence import ClientLeft, Presence
-
-
-class Invoke(Protocol):
-    """The dispatcher's way."""
-
-    def __call__(self, invocation: Invocation, *, client: Presence | None = None) -> Awaitable[Outcome]: ...
 
 
 class Deferred:
@@ -28,13 +22,9 @@ class Deferred:
 
         Raises `Conflict` where it was cancelled before it ran, and what the dispatcher raises.
         """
-        presence = Presence(_nothing)
+        presence = Presence()
         cancelled.add_done_callback(lambda _: presence.leave())
         try:
             return await self._invoke(invocation, client=presence)
         except ClientLeft:
             raise Conflict(f"{invocation.id!r} was cancelled before it ran") from None
-
-
-def _nothing() -> None:
-    """There is no connection to drop."""

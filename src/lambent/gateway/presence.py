@@ -9,15 +9,19 @@ class ClientLeft(Exception):
     """The client went away while its invocation waited; there is nobody to answer."""
 
 
+def no_connection() -> None:
+    """There is none to drop."""
+
+
 class Presence:
     """One client's connection. At most one listens at a time; who comes too late hears at once.
 
-    `drop` ends the connection once all that was sent has gone out.
+    `drop` ends the connection once all that was sent has gone out. Without it the client is of this server.
     """
 
     __slots__ = ("_tell", "drop", "left")
 
-    def __init__(self, drop: Callable[[], None]) -> None:
+    def __init__(self, drop: Callable[[], None] = no_connection) -> None:
         self.left = False
         self.drop = drop
         self._tell: Callable[[], None] | None = None

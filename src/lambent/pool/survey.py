@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.keepalive import ORDER, Facts
-from lambent.core.policies.prospects import Outlook, Wake
+from lambent.core.policies.prospects import Wake
 from lambent.core.spec import Keep, Temperature
 from lambent.pool.arrivals import Arrivals
 from lambent.pool.costs import Costs
@@ -97,7 +97,7 @@ class Survey:
         wakes = self._costs.wakes(revision, crew.environment)
         primed_bytes = self._sizes.primed_bytes(route.plan)
         wake = Wake(wakes.cold_ms / 1e3 + LEAD_S, wakes.warm_ms, primed_bytes)
-        outlook = self._outlook(route, now_s, wake)
+        outlook = self._arrivals.outlook(*route.lane, now_s, wake)
         expired = crew.empty and pin is T.COLD and in_use is T.COLD and now_s >= ends_s
         if expired and temperature is T.PRIMED:
             temperature = T.WARM
@@ -119,9 +119,6 @@ class Survey:
             primeable=revision not in self._unsafe,
         )
         return Kept(route, crew, facts, expired)
-
-    def _outlook(self, route: Route, now_s: float, wake: Wake) -> Outlook:
-        return self._arrivals.outlook(*route.lane, now_s, wake)
 
     def _hot_bytes(self, revision: str, workers: int) -> int:
         """What so many workers take more than one that is parked in place of the first.
