@@ -27,6 +27,11 @@ def called(gaps_s: list[float], grid: Grid = MINUTES) -> Forecast:
     return forecast
 
 
+def within(forecast: Forecast, from_s: float, until_s: float) -> float:
+    """The probability that the next arrival is between two times counted from the present."""
+    return forecast.survival(from_s) - forecast.survival(until_s)
+
+
 def test_of_a_revision_that_was_never_called_nothing_is_known() -> None:
     forecast = Forecast(MINUTES, Crowd(MINUTES))
     forecast.advance(1e6)
@@ -36,7 +41,7 @@ def test_of_a_revision_that_was_never_called_nothing_is_known() -> None:
 
 def test_an_hourly_timer_is_known_to_the_minute_after_a_few_calls() -> None:
     forecast = called([3600.0] * 6)
-    assert forecast.probability(3500, 3700) > 0.85
+    assert within(forecast, 3500, 3700) > 0.85
     assert forecast.survival(3400) > 0.9
     forecast.advance(forecast.last_arrival_s + 1800)  # type: ignore[operator]  # it was called
     quiet = forecast.rate
@@ -46,13 +51,13 @@ def test_an_hourly_timer_is_known_to_the_minute_after_a_few_calls() -> None:
 
 def test_a_timer_of_two_seconds_is_told_from_its_neighbours() -> None:
     forecast = called([2.0] * 20, SUBSECOND)
-    assert forecast.probability(1.8, 2.2) > 0.9
+    assert within(forecast, 1.8, 2.2) > 0.9
 
 
 def test_a_change_of_habit_is_believed_within_a_few_calls() -> None:
     forecast = called([3600.0] * 20 + [600.0] * 8)
-    assert forecast.probability(540, 660) > 0.25
-    assert called([3600.0] * 20 + [600.0] * 30).probability(540, 660) > 0.6
+    assert within(forecast, 540, 660) > 0.25
+    assert within(called([3600.0] * 20 + [600.0] * 30), 540, 660) > 0.6
 
 
 def test_somebody_new_is_expected_to_do_what_the_crowd_does() -> None:
@@ -66,7 +71,7 @@ def test_somebody_new_is_expected_to_do_what_the_crowd_does() -> None:
     crowd.publish()
     after = Forecast(MINUTES, crowd)
     after.arrive(0.0)
-    assert after.probability(700, 1100) > before.probability(700, 1100)
+    assert within(after, 700, 1100) > within(before, 700, 1100)
 
 
 def test_one_busy_revision_does_not_speak_for_the_crowd() -> None:
@@ -97,7 +102,7 @@ def test_survival_falls_from_one_and_probabilities_add_up(
     early, late = forecast.survival(first_s), forecast.survival(first_s + more_s)
     assert 0 <= late <= early <= 1
     assert forecast.survival(0) == 1
-    whole = forecast.probability(0, first_s) + forecast.probability(first_s, first_s + more_s)
+    whole = within(forecast, 0, first_s) + within(forecast, first_s, first_s + more_s)
     assert whole == pytest.approx(1 - late)
 
 

@@ -30,7 +30,7 @@ def learnt_at(*sizes: int) -> LatencyTable:
 
 def test_nothing_is_known_at_first() -> None:
     table = LatencyTable()
-    assert (table.mid_s(1), table.tail_s(64), table.rows_known, table.batches) == (0.0, 0.0, 0, 0)
+    assert (table.mid_s(1), table.tail_s(64), table.known()[0], table.batches) == (0.0, 0.0, [], 0)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.2])

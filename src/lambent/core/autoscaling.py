@@ -271,11 +271,10 @@ def _wanted(
 def _limited(policy: ScalingPolicy, load: Load, wanted: int, reason: Reason) -> tuple[int, Reason]:
     """`wanted` inside the bounds. The limits of growth and of cores take away nothing that is there."""
     scheduled = min(load.workers_scheduled, policy.workers_max)
-    low, floor = max(policy.workers_min, scheduled), Reason.MINIMUM
-    if scheduled > policy.workers_min:
-        floor = Reason.SCHEDULE
+    low = max(policy.workers_min, scheduled)
     if wanted <= low:
-        return low, reason if wanted == low else floor
+        raised = Reason.SCHEDULE if scheduled > policy.workers_min else Reason.MINIMUM
+        return low, reason if wanted == low else raised
     for limit, why in (
         (policy.workers_max, Reason.MAXIMUM),
         (max(low, load.workers_present, _useful(policy, load)), Reason.CORES),

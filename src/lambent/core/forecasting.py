@@ -161,10 +161,6 @@ class Forecast:
         """The probability that nothing arrives within so many seconds from the present."""
         return exp(-sum(part.rate * (part.end_s - part.start_s) for part in self.outlook(seconds)))
 
-    def probability(self, from_s: float, until_s: float) -> float:
-        """The probability that the next arrival is between two times counted from the present."""
-        return self.survival(from_s) - self.survival(until_s)
-
     def idle_s(self, seconds: float) -> float:
         """The expected time until the next arrival or the end of so many seconds, whichever is first."""
         alive, expected = 1.0, 0.0

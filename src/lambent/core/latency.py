@@ -52,11 +52,6 @@ class LatencyTable:
         self._last: list[int] = []  # the number of the last of them
         self._ratios: list[float] = []  # measured over expected: the run of late on one side of 1
 
-    @property
-    def rows_known(self) -> int:
-        """The largest size of which something is known, 0 for none."""
-        return self._sizes[-1] if self._sizes else 0
-
     def mid_s(self, rows: int) -> float:
         """The median run of a batch of so many rows."""
         if self._sizes and rows > self._sizes[-1]:

@@ -13,7 +13,6 @@ from lambent.core.invocation import JSON, OCTETS
 from lambent.wire.typed import from_json
 
 NULS: Final = b"\0" * 8  # between the head and the body of an answer that streams
-PRELUDE_TYPE: Final = "application/vnd.awslambda.http-integration-response"
 PRELUDE_BYTES_MAX: Final = 64 * 1024
 # Said by the server, or of one connection only.
 NOT_THEIRS: Final = frozenset({"content-length", "connection", "keep-alive", "transfer-encoding", "upgrade"})

@@ -14,7 +14,6 @@ from msgspec import Meta
 from lambent.wire.aws.faults import Fault
 from lambent.wire.process import worker_mark
 
-GROUP_PREFIX: Final = "/aws/lambda/"
 EVENTS_MAX: Final = 10_000
 PAGE_BYTES_MAX: Final = 1 << 20
 NAMES_MAX: Final = 50
