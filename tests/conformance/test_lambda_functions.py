@@ -278,6 +278,19 @@ def test_code_of_a_folder_of_this_machine(client: Any, tmp_path: Path) -> None:
     assert run(client, "local") == "from a folder"
 
 
+def test_a_folder_of_this_machine_is_for_administrators(server: RunningServer, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("def handler(event, context): return 'from a folder'\n")
+    made = json.loads(server.cli("keys", "create", "ci", "--role", "deploy", "--json").stdout)
+    deployer = client_of(
+        server,
+        aws_access_key_id=made["access_key_id"],
+        aws_secret_access_key=made["secret_access_key"],
+    )
+    folder = {"S3Bucket": "lambent-directory", "S3Key": str(tmp_path)}
+    assert refused(make, client=deployer, name="sly", Code=folder)[:2] == (403, "AccessDeniedException")
+    make(deployer, "open")
+
+
 LAYER = "arn:aws:lambda:eu-central-1:000000000000:layer:none:1"
 CREATE = {
     "FunctionName": "wrong", "Runtime": "python3.12", "Role": ROLE, "Handler": "main.handler",

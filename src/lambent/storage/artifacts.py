@@ -86,9 +86,12 @@ class FileArtifacts:
         """The same of a zip, which must be seekable."""
         return self._ingest(partial(unpack_zip, stream), size_bytes_max=size_bytes_max)
 
-    def ingest_tree(self, folder: Path) -> ArtifactFacts:
-        """Keep a copy of a folder. Raises `CallerFault` where it holds links or devices, `StorageFull`."""
-        return self._ingest(partial(_copy_tree, folder), size_bytes_max=None)
+    def ingest_tree(self, folder: Path, *, size_bytes_max: int | None = None) -> ArtifactFacts:
+        """Keep a copy of a folder.
+
+        Raises `CallerFault` where it holds links or devices, `PayloadTooLarge`, `StorageFull`.
+        """
+        return self._ingest(partial(_copy_tree, folder), size_bytes_max=size_bytes_max)
 
     def path(self, digest: str) -> Path:
         """The folder of an artifact; read-only to everybody. Raises `NotFound`."""

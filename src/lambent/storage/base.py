@@ -201,7 +201,7 @@ class Artifacts(Protocol):
     def ingest_zip(self, stream: BinaryIO, *, size_bytes_max: int) -> ArtifactFacts:
         """Unpack a zip and keep it, as `ingest_archive` does."""
 
-    def ingest_tree(self, folder: Path) -> ArtifactFacts:
+    def ingest_tree(self, folder: Path, *, size_bytes_max: int | None = None) -> ArtifactFacts:
         """Keep a copy of a folder."""
 
     def path(self, digest: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from lambent.clock import Clock
 from lambent.control.aws.state import CodeBook
 from lambent.core.errors import CallerFault, NotFound, PayloadTooLarge
+from lambent.core.invocation import Principal, Role
 from lambent.storage.base import ArtifactFacts, Artifacts
 from lambent.wire.aws.downloads import FILE, path_of
 from lambent.wire.aws.faults import Fault, bad_parameter
@@ -44,11 +45,15 @@ class CodeStore:
         self._master: Final = master
         self._clock: Final = clock
 
-    async def keep(self, source: Source) -> CodeBook:
-        """Unpack and keep it. Raises `Fault` for what cannot be unpacked, is too large or is not there."""
+    async def keep(self, source: Source, principal: Principal) -> CodeBook:
+        """Unpack and keep it. Raises `Fault` for what cannot be unpacked, is too large or is not there.
+
+        A folder of the machine is for an administrator: the server may read more there than who calls it.
+        """
         if source.zip_file is not None:
             return await self._zip(source.zip_file)
         if source.s3_bucket == FOLDER_BUCKET and source.s3_key:
+            principal.require(Role.ADMIN)
             return await self._folder(Path(source.s3_key))
         if source.s3_bucket and source.s3_key:
             raise bad_parameter(
@@ -103,8 +108,10 @@ class CodeStore:
                 "The specified key does not exist."
             )
         try:
-            facts = await asyncio.to_thread(self._artifacts.ingest_tree, folder)
-        except (CallerFault, NotFound) as error:
+            facts = await asyncio.to_thread(
+                self._artifacts.ingest_tree, folder, size_bytes_max=UNZIPPED_BYTES_MAX
+            )
+        except (CallerFault, NotFound, PayloadTooLarge) as error:
             raise bad_parameter(f"The folder {folder} cannot be taken: {error.message}") from error
         sha256 = base64.b64encode(bytes.fromhex(facts.digest)).decode()
         return CodeBook(sha256=sha256, size_bytes=facts.size_bytes, digest=facts.digest)

@@ -104,7 +104,7 @@ class FunctionVerbs:
             role=request.role,
             runtime=request.runtime,
             handler=request.handler,
-            code=await self._code.keep(request.code),
+            code=await self._code.keep(request.code, call.principal),
             revision_id=new_revision_id(),
             modified_unix_ms=self._clock.unix_ms(),
             settings=_settings(Settings(), request),
@@ -125,7 +125,7 @@ class FunctionVerbs:
         request = read(call.body, UpdateCodeRequest)
         check_no_image(request.image_uri)
         await self._finder.function(project, call.place, name)
-        code = await self._code.keep(request)
+        code = await self._code.keep(request, call.principal)
 
         async def change(before: Function) -> tuple[DeploymentSpec, FunctionBook]:
             settings = before.book.settings

@@ -76,7 +76,7 @@ class LayerVerbs:
         call.principal.require(Role.DEPLOY)
         name, project = layer_name(call), call.principal.project
         request = read(call.body, PublishLayerRequest)
-        code = await self._code.keep(request.content)
+        code = await self._code.keep(request.content, call.principal)
         async with self._maker.names.held(project, [f"layer {name}"]):
             counter = await self._books.find(LayerBook, project, Kind.LAYER, name) or LayerBook()
             number = counter.latest + 1

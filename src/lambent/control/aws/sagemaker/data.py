@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from lambent.core.errors import CallerFault, NotFound, PayloadTooLarge
-from lambent.storage.artifacts_tree import FILES_MAX
+from lambent.core.invocation import Principal, Role
 from lambent.storage.base import Artifacts
 from lambent.wire.aws.faults import Fault
 from lambent.wire.aws.sagemaker_control import Container, invalid
@@ -26,8 +26,11 @@ class ModelData:
         self._artifacts: Final = artifacts
         self._size_bytes_max: Final = size_bytes_max
 
-    async def keep(self, container: Container) -> str:
-        """The digest of its artifact. Raises `Fault` for what is not there, or is no archive."""
+    async def keep(self, container: Container, principal: Principal) -> str:
+        """The digest of its artifact. Raises `Fault` for what is not there, or is no archive.
+
+        A file of the machine is for an administrator: the server may read more there than who calls it.
+        """
         location = location_of(container)
         if location.startswith(UPLOADS_BUCKET):
             return await self._uploaded(location)
@@ -38,6 +41,7 @@ class ModelData:
                 f"{FILE}PATH or {FOLDER_BUCKET}PATH for a file of its machine, or {UPLOADS_BUCKET}DIGEST for "
                 "what was uploaded to /api/v1/artifacts"
             )
+        principal.require(Role.ADMIN)
         try:
             return await asyncio.to_thread(self._ingest, path)
         except OSError as error:
@@ -55,19 +59,9 @@ class ModelData:
 
     def _ingest(self, path: Path) -> str:
         if path.is_dir():
-            self._check_room(path)
-            return self._artifacts.ingest_tree(path).digest
+            return self._artifacts.ingest_tree(path, size_bytes_max=self._size_bytes_max).digest
         with path.open("rb") as file:
             return self._artifacts.ingest_archive(file, size_bytes_max=self._size_bytes_max).digest
-
-    def _check_room(self, folder: Path) -> None:
-        """A folder is not copied before it is known how large it is."""
-        room_bytes, room_files = self._size_bytes_max, FILES_MAX
-        for path in folder.rglob("*"):
-            room_bytes -= path.lstat().st_size
-            room_files -= 1
-            if room_bytes < 0 or room_files < 0:
-                raise PayloadTooLarge(f"it is over {self._size_bytes_max} bytes or {FILES_MAX} files")
 
 
 def location_of(container: Container) -> str:

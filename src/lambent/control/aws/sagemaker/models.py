@@ -49,7 +49,7 @@ class ModelVerbs:
         wanted = read(call.body, wire.CreateModel)
         container = _container(wanted)
         await self._check_new(call, Kind.MODEL, wanted.model_name)
-        digest = await self._data.keep(container)
+        digest = await self._data.keep(container, call.principal)
         book = self._shelf.new(
             wanted.model_name,
             digest=digest,
