@@ -14,7 +14,7 @@ from lambent.core.tracing import parent_from
 from lambent.gateway.flow import TEXT, Flow, as_json
 from lambent.gateway.presence import Presence
 from lambent.gateway.requests import Request
-from lambent.gateway.responses import TEMPERATURES, Header
+from lambent.gateway.responses import TEMPERATURES, Header, type_header
 from lambent.wire.frames import Form
 
 EVENTS: Final = "text/event-stream"
@@ -87,7 +87,7 @@ class Relay:
             return
         self._opened = True
         headers: list[Header] = [
-            (b"content-type", (EVENTS if self._events else _said(flow) or TYPES[form]).encode("latin-1")),
+            type_header(EVENTS if self._events else _said(flow) or TYPES[form]),
             (b"cache-control", b"no-cache"),
             (b"lambent-invocation-id", self._invocation.id.encode()),
             (b"traceresponse", parent_from(self._invocation.id, self._invocation.trace).encode()),

@@ -7,12 +7,13 @@ import asyncio
 import msgspec
 import pytest
 
-from lambent.core.invocation import Outcome, Status
+from lambent.core.invocation import OCTETS, Head, Outcome, Status
 from lambent.engines.memory_worker import Program, Scene
 from lambent.gateway.flow import COLLECTED_BYTES_MAX, Flow
 from lambent.gateway.presence import Presence
+from lambent.gateway.relay import Relay
+from lambent.gateway.requests import Message, Request
 from lambent.wire.frames import CREDIT_BYTES, Begin, Chunk, Closing, Form, Input, Took, cost_of
-from lambent.wire.process import RevisionPlan
 from tests.support.node import node
 from tests.support.virtual_time import run
 
@@ -237,17 +238,39 @@ def test_a_request_is_added_to_as_fast_as_it_is_taken() -> None:
     run(story())
 
 
-def plans(plan: RevisionPlan) -> Program:
-    return Program()
-
-
 def test_what_streams_nothing_is_no_stream() -> None:
     async def story() -> None:
-        async with node(plans) as n:
+        async with node() as n:
             n.deploy()
             reader = Reader()
             outcome = await n.dispatcher.invoke(n.invocation(body=b"[1]"), streams=reader)
             assert (outcome.body, reader.taken) == (b"[1]", [])
             assert n.usage[0].response_bytes == 3
+
+    run(story())
+
+
+@pytest.mark.parametrize("said", ["text/\u2028plain", "text/plain\r\nset-cookie: a=b"])
+def test_a_type_that_no_header_may_hold_is_not_passed_on(said: str) -> None:
+    async def speak(_: bytes, scene: Scene) -> bytes:
+        scene.say(Begin(scene.call.call_id, Head(200, (("content-type", said),))))
+        await scene.write(Form.BYTES, b"1")
+        return b""
+
+    async def story() -> None:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.disconnect"}
+
+        async with node(lambda _: Program(run=speak)) as n:
+            n.deploy()
+            request = Request({"method": "POST", "path": "/invoke/f", "headers": []}, receive, send)
+            relay = Relay(request, invocation := n.invocation())
+            await relay.finish(await n.dispatcher.invoke(invocation, streams=relay))
+        assert dict(sent[0]["headers"])[b"content-type"] == OCTETS.encode()
 
     run(story())
