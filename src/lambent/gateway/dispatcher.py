@@ -63,10 +63,10 @@ class Dispatcher:
         models: ModelMaker,
         meter: Callable[[UsageRecord], None],
         training_hold_s: float,
-        project_queue_depth_max: int = PROJECT_QUEUE_DEPTH_MAX,
-        trials: Trials | None = None,
-        reports: Reports | None = None,
+        trials: Trials,
         tasks: asyncio.TaskGroup,
+        project_queue_depth_max: int = PROJECT_QUEUE_DEPTH_MAX,
+        reports: Reports | None = None,
     ) -> None:
         self._pool = pool
         self._routes = routes
@@ -77,7 +77,7 @@ class Dispatcher:
         self._by_revision: Final[dict[str, Lane]] = {}
         self._queues: Final = Queues(pool, clock, project_queue_depth_max=project_queue_depth_max)
         self._refusals: Final = Refusals(clock)
-        self._trials: Final = trials or Trials(clock)
+        self._trials: Final = trials
         self._runner: Final = Runner(pool, clock, meter, Asking(self.invoke, clock, tasks), reports)
         self._together: Final = Together(pool, self._runner, clock, tasks, look=self._promote)
         self._draining = False
