@@ -65,9 +65,13 @@ class Asks:
         if isinstance(said, Drop):
             if (presence := self._open.get(said.ask_id)) is not None:
                 presence.leave()
-        elif isinstance(said, Ask):
+        elif isinstance(said, Ask) and said.ask_id not in self._open:  # else it is being answered already
+            refused = self._refusal(body)
+            # Here, not in its task: what is said of it next may have come with it.
+            presence = self._open[said.ask_id] = Presence()
+            self._bytes += len(body)
             self._asking.tasks.create_task(
-                self._answer(said, body), name=f"asked by {self._caller.deployment}"
+                self._answer(said, body, presence, refused), name=f"asked by {self._caller.deployment}"
             )
 
     def end(self) -> None:
@@ -75,12 +79,19 @@ class Asks:
         for presence in tuple(self._open.values()):
             presence.leave()
 
-    async def _answer(self, ask: Ask, body: bytes) -> None:
+    def _refusal(self, body: bytes) -> CallerFault | None:
+        """Why one more is too much, if it is: a worker is the side that is not trusted."""
+        if len(self._open) >= ASKS_MAX:
+            return CallerFault(f"a call may have {ASKS_MAX} others under way")
+        if self._open and self._bytes + len(body) > ASKED_BYTES_MAX:
+            return CallerFault(f"the bodies that a call has under way may take {ASKED_BYTES_MAX} bytes")
+        return None
+
+    async def _answer(self, ask: Ask, body: bytes, presence: Presence, refused: CallerFault | None) -> None:
         """Tell what came of it, whatever it was: the worker counts what it has under way."""
-        if ask.ask_id in self._open:
-            return  # it is being answered already: a worker is the side that is not trusted
-        presence = Presence()
         try:
+            if refused is not None:
+                raise refused
             outcome = await self._outcome(ask, body, presence)
             status, content_type, result = outcome.status, outcome.content_type, outcome.body
         except (ClientLeft, LambentError) as error:
@@ -90,18 +101,13 @@ class Asks:
             ours = PlatformFault("it could not be run")
             status, content_type, result = Status.FAILED, JSON, msgspec.json.encode(_said(ours))
         finally:
-            if self._open.get(ask.ask_id) is presence:
-                del self._open[ask.ask_id]
-                self._bytes -= len(body)
+            del self._open[ask.ask_id]
+            self._bytes -= len(body)
         self._tell(Told(ask.call_id, ask.ask_id, status, content_type), result)
 
     async def _outcome(self, ask: Ask, body: bytes, presence: Presence) -> Outcome:
-        if len(self._open) >= ASKS_MAX:
-            raise CallerFault(f"a call may have {ASKS_MAX} others under way")
-        if self._open and self._bytes + len(body) > ASKED_BYTES_MAX:
-            raise CallerFault(f"the bodies that a call has under way may take {ASKED_BYTES_MAX} bytes")
-        self._open[ask.ask_id] = presence
-        self._bytes += len(body)
+        if presence.left:
+            raise ClientLeft
         caller, clock = self._caller, self._asking.clock
         until_s = clock.now_s() + ask.timeout_ms / 1e3 if ask.timeout_ms > 0 else inf
         deadline_s = min(until_s, inf if caller.deadline_s is None else caller.deadline_s)

@@ -12,7 +12,7 @@ from lambent.core.errors import Draining
 from lambent.core.invocation import Status
 from lambent.engines.memory_worker import Dies, Scene
 from lambent.gateway.presence import Presence
-from lambent.wire.frames import Ask, Cancel, Drop
+from lambent.wire.frames import Ask, Cancel, Drop, Told
 from tests.support.asking import echo, error_of, passing, script, timed
 from tests.support.node import node
 from tests.support.virtual_time import run
@@ -91,6 +91,36 @@ def test_a_callee_whose_worker_dies_fails_by_a_clear_kind_and_the_next_one_runs(
             assert first.body.startswith(b"Runtime.ExitError: ")
             assert b"signal 9 (SIGKILL)" in first.body
             assert (await n.dispatcher.invoke(n.invocation("outer"))).body == b"alive"
+
+    run(story())
+
+
+@pytest.mark.parametrize("before", [[b"first"], []], ids=["a worker is free", "none is"])
+def test_one_that_is_asked_for_and_given_up_in_one_breath_does_not_run(before: list[bytes]) -> None:
+    ran: list[bytes] = []
+
+    async def inner(body: bytes, scene: Scene) -> bytes:
+        ran.append(body)
+        return body
+
+    async def outer(body: bytes, scene: Scene) -> bytes:
+        scene.say(Ask(scene.call.call_id, 1, "inner"), b"{}")
+        scene.say(Drop(scene.call.call_id, 1))
+        told, said = await scene.told.get()
+        assert isinstance(told, Told)
+        await asyncio.sleep(1)
+        assert scene.told.empty()
+        return said
+
+    async def story() -> None:
+        async with node(script(outer=outer, inner=inner)) as n:
+            n.deploy("outer")
+            n.deploy("inner")
+            for body in before:
+                await n.dispatcher.invoke(n.invocation("inner", body))
+            outcome = await n.dispatcher.invoke(n.invocation("outer"))
+            assert error_of(outcome.body).error_type == "Lambent.Cancelled"
+            assert ran == before
 
     run(story())
 
