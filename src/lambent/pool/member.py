@@ -242,7 +242,8 @@ class Lease:
     def give_back(self) -> None:
         """Nobody wants the slot after all."""
         self.over = True
-        self.member.wake = self.wake
+        if self.wake is not None:  # else another lease may have told it, or given it back
+            self.member.wake = self.wake
         self.member.returned(Event.RETURNED)
 
     def behind(self, ahead: int) -> Lease | None:

@@ -167,3 +167,19 @@ def test_a_drain_finishes_all_that_runs() -> None:
             assert [task.result().status for task in tasks] == [Status.OK] * 4
 
     run(story())
+
+
+def test_a_wake_is_told_to_the_first_call_though_slots_were_given_back_before() -> None:
+    async def story() -> None:
+        async with node() as n:
+            n.deploy(workers_min=1, concurrency=2)
+            await asyncio.sleep(5)
+            for lease in (n.pool.lease("f-1"), n.pool.lease("f-1")):
+                assert lease is not None
+                lease.give_back()
+            first = n.pool.lease("f-1")
+            assert first is not None
+            assert first.wake is not None
+            first.give_back()
+
+    run(story())
