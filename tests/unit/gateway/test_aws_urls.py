@@ -85,7 +85,7 @@ def test_a_function_that_fails_is_told_without_its_reason(house: House, ended: A
 
 def test_a_url_that_is_nobodys(house: House) -> None:
     answer = call(house, "GET", URL)
-    assert (answer.status, answer.json()) == (404, {"Message": None})
+    assert (answer.status, answer.json()) == (403, {"Message": None})
 
 
 def test_a_url_that_wants_a_signature(house: House) -> None:
@@ -180,7 +180,7 @@ def test_with_no_checks_everybody_is_let_in(house: House) -> None:
 )
 def test_what_is_no_url_is_nobodys(house: House, target: str) -> None:
     open_url(house)
-    assert call(house, "GET", target).status == 404
+    assert call(house, "GET", target).status == 403
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_what_is_no_url_is_nobodys(house: House, target: str) -> None:
 )
 def test_a_host_that_is_none(house: House, host: str) -> None:
     open_url(house)
-    assert asyncio.run(house.call("GET", "/invoke/hello", host=host)).status == 404
+    assert asyncio.run(house.call("GET", "/invoke/hello", host=host)).status == 403
 
 
 def test_odd_requests_are_events_too(house: House) -> None:
