@@ -90,6 +90,12 @@ def test_dev_deploys_each_save_shows_errors_and_prints_the_log(server: RunningSe
         client.remove("reloaded")
 
 
+@pytest.mark.parametrize("target", ["slip.py", "slip.py:handler"])
+def test_dev_of_a_file_that_is_not_there_does_not_wait_for_it(server: RunningServer, target: str) -> None:
+    done = server.cli("dev", target)
+    assert (done.returncode, done.stderr) == (1, f"error: {target} is not there\n")
+
+
 def test_dev_without_a_server_has_one_of_its_own_which_ends_with_it(tmp_path: Path, write: Write) -> None:
     code = write("app.py", CODE.format(number=1))
     with lambent(tmp_path / "none", "dev", f"{code}:handler", "--name", "alone") as dev:

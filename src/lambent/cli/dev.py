@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,11 @@ def dev(target: str, name: str, settings: dict[str, str]) -> None:
     syntax error, is told, and the revision before it goes on. Ctrl-C ends it.
     """
     from lambent.cli.reloading import Reloader
+    from lambent.client.errors import BundleError
 
+    file, _, _ = target.rpartition(":")
+    if not (Path(target).exists() or (file and Path(file).exists())):
+        raise BundleError(f"{target} is not there")  # a slip: nobody should wait for it to appear
     with interrupted_by_sigterm(), _server() as client:
         reloader = Reloader(client, [target], name=name, settings=settings)
         try:

@@ -120,10 +120,13 @@ class Deployments:
     async def remove(self, project: str, name: str) -> None:
         """Forget a deployment. What runs finishes; what waits hears that it is gone. Raises `NotFound`."""
         async with self._names.held(project, [name]):
-            await asyncio.to_thread(self._store.remove, project, name)
-            self._activation.unroute(project, name)
-            await asyncio.to_thread(self._forget, project, name)
+            await to_its_end(self._remove(project, name))
         log.info("removed", extra={"deployment": name})
+
+    async def _remove(self, project: str, name: str) -> None:
+        await asyncio.to_thread(self._store.remove, project, name)
+        self._activation.unroute(project, name)
+        await asyncio.to_thread(self._forget, project, name)
 
     async def promote_model(self, project: str, name: str, model: Model) -> Revision:
         """Serve a registered model: the active specification and code with these files.
