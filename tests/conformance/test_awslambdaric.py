@@ -13,8 +13,6 @@ import pytest
 
 from tests.support.server import Reply, RunningServer
 
-pytest.importorskip("awslambdaric", reason="AWS's client is not installed here")
-
 HANDLER = """
 import json, logging, os, sys, threading, time
 from snapshot_restore_py import register_after_restore, register_before_snapshot
@@ -200,7 +198,6 @@ def handler(event, context):
 
 
 def test_powertools_log_and_measure_as_on_aws(server: RunningServer, tmp_path: Path) -> None:
-    pytest.importorskip("aws_lambda_powertools", reason="Powertools is not installed here")
     (tmp_path / "orders.py").write_text(POWERTOOLS)
     deploy(server, tmp_path / "orders.py", "orders")
     answer = server.request(
