@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.aws_clients import client_of, settled
 from tests.support.patience import PATIENT_S
 from tests.support.server import RunningServer
 
@@ -115,6 +116,16 @@ def test_a_sam_application_runs_as_it_is(server: RunningServer, folder: Path) ->
     ]
     body = json.loads(server.invoke("Hello", {}, Lambent_Alias="live").json()["body"])
     assert body["stage"] == "live"
+
+
+def test_a_deploy_that_was_cut_off_before_its_alias_is_made_good(server: RunningServer, folder: Path) -> None:
+    deployed(server, folder, "--parameter", "Stage=one")
+    client = client_of(server)
+    client.update_function_configuration(FunctionName="Hello", Environment={"Variables": {"STAGE": "two"}})
+    settled(client, "Hello")
+    deployed(server, folder, "--parameter", "Stage=two")
+    body = json.loads(server.invoke("Hello", {}, Lambent_Alias="live").json()["body"])
+    assert body["stage"] == "two"
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def _function(api: _Api, function: Function, layers: list[str]) -> Deployed:
             api.call("PUT", f"{path}/configuration", wanted)
     now = _ready(api, path)
     changed = there is None or now["RevisionId"] != there["RevisionId"]
-    version = _published(api, function, path, changed=changed)
+    version = _published(api, function, path)
     _scaled(api, function, version)
     return Deployed(function.name, version or str(now["Version"]), changed, _url(api, function))
 
@@ -158,19 +158,21 @@ def _ready(api: _Api, path: str) -> dict[str, Any]:
     raise BundleError(f"{path} did not become ready")
 
 
-def _published(api: _Api, function: Function, path: str, *, changed: bool) -> str:
-    """The version that the template's alias stands for; empty where it has none."""
+def _published(api: _Api, function: Function, path: str) -> str:
+    """The version that the template's alias stands for; empty where it has none.
+
+    What has not changed since the last version is that version: a deploy that was cut off is made good.
+    """
     alias = function.properties.auto_publish_alias
     if not alias:
         return ""
-    there = api.find(f"{path}/aliases/{quote(alias, safe='')}")
-    if there is not None and not changed:
-        return str(there["FunctionVersion"])
+    named = f"{path}/aliases/{quote(alias, safe='')}"
+    there = api.find(named)
     version = str(api.call("POST", f"{path}/versions", {})["Version"])
     if there is None:
         api.call("POST", f"{path}/aliases", {"Name": alias, "FunctionVersion": version})
-    else:
-        api.call("PUT", f"{path}/aliases/{quote(alias, safe='')}", {"FunctionVersion": version})
+    elif there["FunctionVersion"] != version:
+        api.call("PUT", named, {"FunctionVersion": version})
     return version
 
 
