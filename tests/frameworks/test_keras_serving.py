@@ -179,8 +179,8 @@ JOB = """
         class Report(keras.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):
                 run.log(epoch, progress=(epoch + 1) / 3, message=f"epoch {epoch + 1}", **logs)
-        random = np.random.default_rng(1)
-        x = random.standard_normal((2000, 4), dtype=np.float32)
+        keras.utils.set_random_seed(1)
+        x = np.random.default_rng(1).standard_normal((2000, 4), dtype=np.float32)
         y = (x.sum(axis=1) > 0).astype("int32")
         layers = [keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(2, "softmax")]
         network = keras.Sequential(layers)
