@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from lambent.core.errors import LambentError
 from lambent.gateway.auth import Keys
 from lambent.gateway.presence import ClientLeft
-from lambent.gateway.protocols import Door
+from lambent.gateway.protocols import ClaimingDoor, Door
 from lambent.gateway.protocols.apps import AppsDoor
-from lambent.gateway.protocols.aws.door import AwsDoor
-from lambent.gateway.protocols.aws.downloads import Downloads
 from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.later import INVOCATIONS
 from lambent.gateway.protocols.native import INVOKE
@@ -32,7 +30,8 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Gateway:
     """An ASGI 3 application of the scopes http, websocket and lifespan.
 
-    `control` finds who asks in `scope["lambent.principal"]`.
+    Of `protocols`, the first that claims a request answers it. `control` finds who asks in
+    `scope["lambent.principal"]`.
     """
 
     def __init__(
@@ -40,18 +39,16 @@ class Gateway:
         *,
         native: Door,
         apps: AppsDoor,
-        aws: AwsDoor,
         urls: UrlDoor,
-        downloads: Downloads,
+        protocols: Sequence[ClaimingDoor],
         pages: Door,
         control: AsgiApp,
         keys: Keys,
     ) -> None:
         self._native: Final = native
         self._apps: Final = apps
-        self._aws: Final = aws
         self._urls: Final = urls
-        self._downloads: Final = downloads
+        self._protocols: Final = tuple(protocols)
         self._pages: Final = pages
         self._control_app: Final = control
         self._keys: Final = keys
@@ -76,9 +73,10 @@ class Gateway:
     def _door(self, request: Request) -> Door:
         if request.path.startswith((INVOKE, INVOCATIONS)):
             return self._native
-        if self._aws.claims(request):
-            return self._aws
-        return self._downloads if self._downloads.claims(request) else self._pages
+        for door in self._protocols:
+            if door.claims(request):
+                return door
+        return self._pages
 
     async def _control(self, scope: Scope, receive: Receive, send_message: Send) -> None:
         sent = _Sent(send_message)

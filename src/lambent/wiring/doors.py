@@ -66,15 +66,6 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
             bodies=bodies,
             body_bytes_max=parts.settings.body_bytes_max,
         ),
-        aws=AwsDoor(
-            services=[
-                _aws_lambda(parts, aws, acceptance, clock),
-                _aws_logs(parts),
-                *sagemaker.services(acceptance),
-            ],
-            senders=senders,
-            bodies=bodies,
-        ),
         urls=UrlDoor(
             invoker=parts.dispatcher,
             urls=parts.function_urls,
@@ -85,7 +76,18 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
             clock=clock,
             limits=_limits(parts),
         ),
-        downloads=Downloads(parts.kept.artifacts, parts.kept.master, clock),
+        protocols=[
+            AwsDoor(
+                services=[
+                    _aws_lambda(parts, aws, acceptance, clock),
+                    _aws_logs(parts),
+                    *sagemaker.services(acceptance),
+                ],
+                senders=senders,
+                bodies=bodies,
+            ),
+            Downloads(parts.kept.artifacts, parts.kept.master, clock),
+        ],
         pages=Pages(
             keys=parts.keys,
             metrics=lambda: (parts.metrics.render(), metrics.CONTENT_TYPE),

@@ -182,9 +182,6 @@ class House:
                 bodies=self.bodies,
                 body_bytes_max=BODY_BYTES_MAX,
             ),
-            aws=AwsDoor(
-                services=[self._aws_lambda(acceptance)], senders=Senders(self.keys), bodies=self.bodies
-            ),
             urls=UrlDoor(
                 invoker=self.invoker,
                 urls=self.function_urls,
@@ -194,7 +191,12 @@ class House:
                 bodies=self.bodies,
                 clock=self.clock,
             ),
-            downloads=Downloads(FileArtifacts.open(folder / "kept"), bytes(32), self.clock),
+            protocols=[
+                AwsDoor(
+                    services=[self._aws_lambda(acceptance)], senders=Senders(self.keys), bodies=self.bodies
+                ),
+                Downloads(FileArtifacts.open(folder / "kept"), bytes(32), self.clock),
+            ],
             pages=Pages(
                 keys=self.keys,
                 metrics=lambda: (b"lambent_up 1\n", "text/plain; version=0.0.4"),

@@ -25,6 +25,13 @@ class Door(Protocol):
         """An error in the protocol's own words."""
 
 
+class ClaimingDoor(Door, Protocol):
+    """A door that knows its requests by their paths and headers."""
+
+    def claims(self, request: Request) -> bool:
+        """Whether a request is of this protocol. Asked for every request, so it is cheap."""
+
+
 class Invoker(Protocol):
     """Who runs invocations: the dispatcher."""
 
