@@ -101,6 +101,15 @@ venv: .venv/.ready-dev ## create .venv with Lambent and its test tools
 venv-frameworks: .venv/.ready-frameworks ## add TensorFlow, Keras and torch to .venv
 venv-bench: .venv/.ready-bench
 
+# Other people's programs that the tests run, each in an environment of its own, as its list of exact versions says.
+# One that cannot be installed fails the run: its tests would prove nothing.
+PROGRAMS := $(basename $(notdir $(wildcard tests/programs/*.txt)))
+.venv-programs/%/.ready: tests/programs/%.txt | venv
+	@echo "==> installing $* into $(@D), for its tests"
+	@rm -rf $(@D) && mkdir -p $(@D) && $(BIN)/python -m venv $(@D)
+	@$(@D)/bin/pip install -qq --disable-pip-version-check --progress-bar off --no-input -r $<
+	@touch $@
+
 # --- checks and tests -----------------------------------------------------------------------------------
 
 CHECKS := check-format check-lint check-types check-imports check-tidy
@@ -128,7 +137,7 @@ compatibility: venv ## write docs/compatibility.md anew, from what AWS's clients
 format: venv ## rewrite the files as `make check` wants them
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
 
-.PHONY: test test-frameworks
+.PHONY: test test-frameworks test-programs venv-programs
 test: venv ## the fast suite
 	@echo "==> fast tests"
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST_ARGS)
@@ -136,6 +145,13 @@ test: venv ## the fast suite
 test-frameworks: venv-frameworks ## the tests that need TensorFlow, Keras or torch
 	@echo "==> framework tests"
 	@$(BIN)/python -m pytest -q -m frameworks --timeout 600 --durations 5 $(PYTEST_ARGS)
+
+venv-programs: venv ## install other people's programs into .venv-programs, side by side
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(PROGRAMS:%=.venv-programs/%/.ready)
+
+test-programs: venv-programs ## the tests of other people's programs on Lambent
+	@echo "==> programs of others"
+	@$(BIN)/python -m pytest -q -m programs --durations 5 $(PYTEST_ARGS)
 
 # The same SEED and SECONDS give the same faults; without a SEED each run draws its own, and says it.
 .PHONY: chaos
@@ -162,5 +178,5 @@ bench-batching: venv ## compare adaptive batching with fixed batches, in virtual
 
 .PHONY: clean
 clean: ## remove .venv and everything that a target made
-	rm -rf .venv .venv-peers .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-peers .venv-programs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
