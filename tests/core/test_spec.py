@@ -162,7 +162,7 @@ def test_settings_are_checked_before_it_is_known_what_they_are_of() -> None:
 
 KNOWN = (
     "async_age_max_s, async_running_max, concurrency, dead_keep_s, description, env.NAME, fork_unsafe, "
-    "hold_s, keep, keep_alive_s, latency_target_ms, max_batch, memory, memory_bytes, on_failure, on_success, "
+    "hold_s, keep, keep_alive_s, latency_target_ms, max_batch, memory, on_failure, on_success, "
     "parallel, queue_depth_max, result_keep_s, retries, retry_first_s, runtime, socket_idle_s, socket_s, "
     "template_keep_s, threads, timeout_s, webhook, workers_max, workers_min, workers_min_schedule"
 )

@@ -153,6 +153,9 @@ def test_a_dead_letter_is_looked_at_redriven_and_purged_by_the_command(
     assert cli(server, "dlq", "redrive", "work") == {"redriven": 1}
     assert client.handle(ids[0]).result(PATIENT_S)["n"] == 1
     assert server.cli("result", ids[1]).returncode == 1
+    nobody = server.cli("dlq", "ls", "nobody")
+    assert (nobody.returncode, nobody.stdout) == (1, "")
+    assert "there is no deployment 'nobody'" in nobody.stderr
     missing = server.cli("dlq", "redrive", "work", "--id", ids[0])
     assert (missing.returncode, "has no dead letter" in missing.stderr) == (1, True)
     waits = cli(server, "invoke", "work", "-d", "{}", "--async", "--delay-s", "600")["id"]

@@ -60,9 +60,16 @@ def deploy(
 
     A file.py takes along the modules beside it that it imports; for data files use a folder.
 
-    Settings: memory, timeout_s, hold_s, keep_alive_s, template_keep_s, keep, fork_unsafe, runtime,
-    workers_min, workers_min_schedule, workers_max, concurrency, threads, queue_depth_max, description,
-    env.NAME.
+    Settings, with their units in `_s` and `_ms`:
+
+    \b
+    what it gets   memory, threads, env.NAME, description, runtime
+    how long       timeout_s, hold_s, socket_s, socket_idle_s
+    how warm       keep, keep_alive_s, template_keep_s, fork_unsafe
+    how many       workers_min, workers_min_schedule, workers_max, concurrency,
+                   parallel, queue_depth_max, max_batch, latency_target_ms
+    for later      retries, retry_first_s, async_age_max_s, async_running_max,
+                   result_keep_s, dead_keep_s, webhook, on_success, on_failure
 
     With --canary the new revision is tried: it goes back by itself when more than 5 % of its calls fail,
     unless --max-error-rate says otherwise, and the active one does not fail as often.

@@ -200,6 +200,8 @@ PROVIDED_FOR: Final = f"{Program.PROVIDED}."
 # Settings that are text.
 TEXTS: Final = ("webhook", "on_success", "on_failure", "description", "workers_min_schedule")
 
+SETTINGS: Final = tuple(sorted([*TEXTS, "memory", "env.NAME", *WORDS, *BOUNDS.keys() - {"memory_bytes"}]))
+
 # Where a kind's sensible values differ from the fields' own.
 KIND_DEFAULTS: Final[Mapping[Kind, Mapping[str, float]]] = {
     Kind.FUNCTION: {},
@@ -263,8 +265,7 @@ def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> Deplo
         elif key in BOUNDS:
             changes[key] = _bounded(key, _number(key, value))
         else:
-            known = ", ".join(sorted([*TEXTS, "memory", "env.NAME", *WORDS, *BOUNDS]))
-            raise InvalidSpec(f"unknown setting {_shown(key)}; known are {known}")
+            raise InvalidSpec(f"unknown setting {_shown(key)}; known are {', '.join(SETTINGS)}")
     return checked(msgspec.structs.replace(spec, env=env, **changes))
 
 

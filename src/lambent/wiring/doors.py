@@ -164,7 +164,7 @@ def _control(parts: Parts, clock: SystemClock) -> Starlette:
         AliasVerbs(parts.aliasing),
         TemperatureVerbs(parts.deployments, parts.pool, parts.routes, views),
         RunVerbs(parts.runner, kept.store.runs, parts.registry),
-        DeadLetterVerbs(parts.queue, kept.store.dead_letters),
+        DeadLetterVerbs(parts.queue, kept.store.dead_letters, parts.routes),
         WebhookVerbs(parts.webhooks),
         house,
     )

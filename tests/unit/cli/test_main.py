@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from lambent.cli.main import VERBS
+from lambent.core.spec import SETTINGS
 from tests.support.fake_control import FakeControl, Told, json_told
 from tests.support.patience import PATIENT_S
 from tests.unit.cli.conftest import Lambent
@@ -31,6 +32,10 @@ def test_every_verb_explains_itself(lambent: Lambent, verb: str) -> None:
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("up", "dev")])
 def test_every_verb_that_ends_by_itself_speaks_json(lambent: Lambent, verb: str) -> None:
     assert "--json" in lambent(verb, "--help").out
+
+
+def test_deploy_names_every_setting_in_its_help(lambent: Lambent) -> None:
+    assert set(SETTINGS) <= set(lambent("deploy", "--help").out.replace(",", " ").split())
 
 
 def test_without_a_verb_it_helps(lambent: Lambent) -> None:

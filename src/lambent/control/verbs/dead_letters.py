@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from lambent.control.operations import Asked, Operation, Parameter
 from lambent.core.errors import NotFound
 from lambent.core.invocation import Role
+from lambent.pool.routes import Routes
 from lambent.storage.tickets import DeadLetters, Ticket, TicketState
 from lambent.wire.api import DeadLetterDetail, DeadLetterReply, DeadLetterRequest, DeadLetterView
 
@@ -37,9 +38,10 @@ class Queue(Protocol):
 class DeadLetterVerbs:
     """Everything under /deployments/{name}/dead-letters. They outlive their deployment."""
 
-    def __init__(self, queue: Queue, letters: DeadLetters) -> None:
+    def __init__(self, queue: Queue, letters: DeadLetters, routes: Routes) -> None:
         self._queue: Final = queue
         self._letters: Final = letters
+        self._routes: Final = routes
 
     def operations(self) -> Sequence[Operation]:
         """The table."""
@@ -107,7 +109,15 @@ class DeadLetterVerbs:
                 asked.project, asked.path["name"], after=asked.text("after"), limit=limit
             )
         )
+        if not page:
+            self._check_known(asked)
         return tuple(map(_view, page))
+
+    def _check_known(self, asked: Asked) -> None:
+        """Raise `NotFound` where there is no such deployment, nor a dead letter that it left."""
+        name = asked.path["name"]
+        if name not in self._queue.dead(asked.project) and self._routes.get(asked.project, name) is None:
+            raise NotFound(f"there is no deployment {name!r}, and no dead letter of one")
 
     async def _show(self, asked: Asked) -> DeadLetterDetail:
         found = await self._queue.find(asked.project, asked.path["id"])
