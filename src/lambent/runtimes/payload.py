@@ -31,10 +31,22 @@ def decode(content_type: str, body: Body) -> object:
     kind = content_type.partition(";")[0].strip().lower()
     try:
         if not kind or kind == JSON or kind.endswith("+json"):
-            return msgspec.json.decode(body) if body else {}
+            return _value(body) if body else {}
         return str(body, "utf-8") if kind.startswith("text/") else bytes(body)
     except (ValueError, RecursionError) as error:
         raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from error
+
+
+def _value(body: Body) -> object:
+    """What is valid JSON and still no value for msgspec, `1e999` or half of a surrogate pair, is as on Lambda."""
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.MsgspecError:
+        return json.loads(body, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
 
 
 def asked(body: Body, kind: type[T]) -> T:

@@ -35,6 +35,12 @@ def test_an_event_is_what_its_content_type_says(
     assert serve(DESCRIBE).value(body, content_type=content_type) == event
 
 
+def test_a_number_beyond_floats_and_half_a_surrogate_pair_are_what_lambda_makes_of_them(serve: Serve) -> None:
+    worker = serve("def handler(event, context): return repr(event)")
+    assert worker.value(rb'{"x": [1e999, -1e999, "\ud800"]}') == r"{'x': [inf, -inf, '\ud800']}"
+    assert worker.error(b"[1e999, NaN]").error_message == "Unable to unmarshal input: NaN is not JSON"
+
+
 @pytest.mark.parametrize(
     ("result", "body"),
     [

@@ -291,7 +291,7 @@ def test_a_call_that_is_not_json_says_so(serve: Serve) -> None:
     worker = serve("def handler(event, context): return event")
     error = worker.error(b'{"x": ')
     assert error.error_type == "Runtime.UnmarshalError"
-    assert "Unable to unmarshal input: Input data was truncated" in error.error_message
+    assert "Unable to unmarshal input: Expecting value: line 1 column 7 (char 6)" in error.error_message
     assert went_on(worker)
 
 
