@@ -130,7 +130,7 @@ check-tidy:
 	@echo "==> tidy"; $(BIN)/python -m pytest -q tests/test_tidy.py
 
 .PHONY: compatibility
-compatibility: venv ## write docs/compatibility.md anew, from what AWS's clients could do
+compatibility: venv ## write docs/compatibility.md anew, from what other people's clients could do
 	@$(BIN)/python -m tests.support.compatibility
 
 .PHONY: format

@@ -1,4 +1,4 @@
-"""The page that says what AWS's clients can do here is what the server does."""
+"""The page that says what other people's clients can do here is what the server does."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The table of what AWS's clients can do here, made from what they did in the conformance tests.
+"""The tables of what other people's clients can do here, made from what they did in the conformance tests.
 
-`python -m tests.support.compatibility` runs those tests and writes `docs/compatibility.md`. An operation is
-supported if a client of AWS's called it and its answer fitted AWS's model.
+`python -m tests.support.compatibility` runs those tests and writes `docs/compatibility.md`. An operation of
+AWS's is supported if a client of AWS's called it and its answer fitted AWS's model; one of another protocol
+if a test said that a client of that protocol was answered well. `tests/support/protocols` has their lists.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from typing import Final
 
 import botocore.session
 
-# A file to which each operation is added that an AWS client was answered well.
+from tests.support.protocols import PROTOCOLS
+from tests.support.protocols.base import Protocol
+
+# A file to which each operation is added that a client was answered well.
 RECORD: Final = "COMPATIBILITY_RECORD"  # no setting of ours: tests run without those of whoever runs them
 ROOT: Final = Path(__file__).parent.parent.parent
 PAGE: Final = ROOT / "docs/compatibility.md"
@@ -84,12 +88,12 @@ REASONS: Final[Mapping[str, str]] = {
     "RuntimeManagement": "the runtime is the server's own",
     "ScalingConfig": "scaling is that of the deployment's own settings",
 }
-HEAD: Final = """# What AWS's clients can do here
+HEAD: Final = """# What other people's clients can do here
 
-Made by `make compatibility` from the conformance tests, in which AWS's own clients call a running server and
-each answer is held against the service model that botocore ships. *Supported*: it does what it does on AWS.
-*Accepted and stored*: it is kept and given back, and nothing acts on it. Errors have AWS's types, texts and
-codes in any case.
+Made by `make compatibility` from the conformance tests, in which the clients of each protocol's own makers
+call a running server. AWS's answers are held against the service models that botocore ships. *Supported*: it
+does what it does there. *Accepted and stored*: it is kept and given back, and nothing acts on it. Errors have
+the protocol's own types, texts and codes in any case.
 """
 
 
@@ -102,7 +106,8 @@ def note(service: str, operation: str) -> None:
 
 def render(answered: Set[Operation]) -> str:
     """The page."""
-    return HEAD + "".join(_table(service, answered) for service in SERVICES)
+    services = "".join(_table(service, answered) for service in SERVICES)
+    return HEAD + services + "".join(_protocol(one, answered) for one in PROTOCOLS.values())
 
 
 def listed(page: str) -> Set[Operation]:
@@ -110,6 +115,7 @@ def listed(page: str) -> Set[Operation]:
     found: set[Operation] = set()
     service = ""
     titles = {title: name for name, title in SERVICES.items()}
+    titles.update({one.title: key for key, one in PROTOCOLS.items()})
     for line in page.splitlines():
         if line.startswith("## "):
             service = titles[line.removeprefix("## ")]
@@ -143,6 +149,19 @@ def _rows(service: str, answered: Set[Operation]) -> Iterator[str]:
             yield f"| {name} | {SUPPORTED} | {REMARKS.get(operation, '')} |\n"
 
 
+def _protocol(protocol: Protocol, answered: Set[Operation]) -> str:
+    """One table. Raises `KeyError` for what a test noted and the table does not list."""
+    noted = {name for key, name in answered if key == protocol.key}
+    if unknown := noted - protocol.operations.keys():
+        raise KeyError(f"{protocol.key} does not list {', '.join(sorted(unknown))}")
+    rows = "".join(
+        f"| {name} | {SUPPORTED if name in noted else NOT} | {remark} |\n"
+        for name, remark in protocol.operations.items()
+    )
+    head = "| operation | here | remarks |\n|---|---|---|\n"
+    return f"\n## {protocol.title}\n\nBy {protocol.clients}.\n\n{head}{rows}"
+
+
 def _reason(name: str) -> str:
     return next((reason for part, reason in REASONS.items() if part in name), "")
 
@@ -153,6 +172,7 @@ def main() -> int:
         record = Path(folder, "record")
         record.touch()
         words = [sys.executable, "-m", "pytest", "-q", "tests/conformance"]
+        words += ["-m", "not frameworks"]  # with those that need a program's own environment
         # Whether a client left a socket open is the tests' question, and not this one.
         words += ["--deselect", "tests/conformance/test_compatibility.py", "-p", "no:unraisableexception"]
         status = subprocess.run(words, cwd=ROOT, env={**os.environ, RECORD: str(record)}, check=False)
