@@ -21,10 +21,11 @@ from lambent.core.invocation import Invocation, called_as_text, new_id
 from lambent.core.tracing import trace_as_text, trace_from, trace_id_of
 from lambent.jobs import endings
 from lambent.jobs.attempts import Attempts, Invoke
-from lambent.jobs.commits import Commits, Disk
+from lambent.jobs.commits import Commits
 from lambent.jobs.destinations import follow_of
 from lambent.jobs.lanes import Lane, Lanes
 from lambent.pool.routes import Routes
+from lambent.storage.groups import Disk
 from lambent.storage.tickets import OPEN, Change, DeadLetters, Ticket, Tickets, TicketState
 
 IDLE_S: Final = 1.0

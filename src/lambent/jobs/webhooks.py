@@ -16,8 +16,9 @@ from lambent.core.deferral import Reach
 from lambent.core.errors import LambentError, QueueFull
 from lambent.core.retrying import Dead, RetryPolicy, next_try
 from lambent.core.signing import secret_of, signed_headers
-from lambent.jobs.commits import PAUSE_S, Disk
+from lambent.jobs.commits import PAUSE_S
 from lambent.jobs.posting import Answer, post
+from lambent.storage.groups import Disk
 from lambent.storage.tickets import Deliveries, Delivery, DeliveryState, Rotation, Rotations
 
 SENDING_MAX: Final = 16

@@ -16,9 +16,9 @@ from lambent.core.deferral import Reach
 from lambent.core.errors import InvalidSpec, QueueFull
 from lambent.core.signing import secret_of, signed_headers
 from lambent.core.urls import checked_url, is_public
-from lambent.jobs.commits import Disk
 from lambent.jobs.posting import Answer, post
 from lambent.jobs.webhooks import TO_ONE_MAX, Webhooks
+from lambent.storage.groups import Disk
 from lambent.storage.sql import SqlStore
 from lambent.storage.tickets import Change, Delivery, DeliveryState, Ticket, TicketState
 from tests.support.receiver import Receiver
