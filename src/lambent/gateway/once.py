@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from enum import Enum
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -25,14 +26,23 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes_max: int = 64 * 1024 * 1024
 
 
+class Left(Enum):
+    """In place of an answer: who asked first was cancelled, and the work with him."""
+
+    UNDONE = "undone"
+
+
 class Once(Generic[T]):
-    """A table of answers. An exception is told to those who wait, and forgotten."""
+    """A table of answers. An exception is told to those who wait, and forgotten.
+
+    Where the first asker is cancelled, one of those who wait does the work in his place.
+    """
 
     def __init__(self, clock: Clock, *, size_bytes: Callable[[T], int], bounds: Bounds | None = None) -> None:
         self._clock: Final = clock
         self._size_bytes: Final = size_bytes
         self._bounds: Final = bounds or Bounds()
-        self._running: Final[dict[Hashable, asyncio.Future[T]]] = {}
+        self._running: Final[dict[Hashable, asyncio.Future[T | Left]]] = {}
         self._kept: Final[OrderedDict[Hashable, tuple[float, T]]] = OrderedDict()
         self._kept_bytes = 0
 
@@ -41,17 +51,23 @@ class Once(Generic[T]):
         self._expire()
         if (found := self._kept.get(name)) is not None:
             return found[1]
-        if (running := self._running.get(name)) is not None:
-            return await asyncio.shield(running)
+        while (running := self._running.get(name)) is not None:
+            if (answer := await asyncio.shield(running)) is not Left.UNDONE:
+                return answer
         return await self._first(name, work)
 
     async def _first(self, name: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         # The first asker runs the work itself, not in a task: that costs little where nobody asks twice.
-        told = self._running[name] = asyncio.get_running_loop().create_future()
+        told: asyncio.Future[T | Left] = asyncio.get_running_loop().create_future()
+        self._running[name] = told
         try:
             answer = await work()
-        except BaseException as error:
-            _tell_failure(told, error)
+        except Exception as error:
+            told.set_exception(error)
+            told.exception()  # seen: whether anybody else waited is not the future's business
+            raise
+        except BaseException:
+            told.set_result(Left.UNDONE)
             raise
         finally:
             del self._running[name]
@@ -78,11 +94,3 @@ class Once(Generic[T]):
 def size_of(outcome: Outcome) -> int:
     """About the bytes that an outcome takes while it is kept."""
     return len(outcome.body) + len(outcome.log_tail) + OUTCOME_BYTES
-
-
-def _tell_failure(told: asyncio.Future[T], error: BaseException) -> None:
-    if isinstance(error, asyncio.CancelledError):
-        told.cancel()
-        return
-    told.set_exception(error)
-    told.exception()  # seen: whether anybody else waited is not the future's business

@@ -61,6 +61,21 @@ def test_who_waits_along_may_leave_without_ending_the_work() -> None:
     run(story())
 
 
+@pytest.mark.parametrize("leave", [1, 2])
+def test_who_waits_along_does_the_work_where_the_first_asker_is_cancelled(leave: int) -> None:
+    async def story() -> None:
+        table, done = once(), list[bytes]()
+        askers = [asyncio.create_task(table.run("a", answering(b"%d" % n, done))) for n in range(4)]
+        await asyncio.sleep(0.5)
+        for asker in askers[:leave]:
+            asker.cancel()
+        told = await asyncio.gather(*askers, return_exceptions=True)
+        assert [type(one) for one in told[:leave]] == [asyncio.CancelledError] * leave
+        assert (told[leave:], done) == ([b"%d" % leave] * (4 - leave), [b"0", b"%d" % leave])
+
+    run(story())
+
+
 def test_an_answer_is_kept_for_its_time_and_not_longer() -> None:
     async def story() -> None:
         clock, done = ManualClock(), list[bytes]()
