@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.errors import Unauthenticated
+from lambent.core.errors import PlatformFault, Unauthenticated
 from lambent.core.invocation import Principal, Role
 from lambent.storage.base import Key
 from lambent.storage.base import Keys as Store
@@ -31,6 +31,7 @@ from lambent.wire.keys import KeyReply, KeyView
 SECRET_CHARACTERS: Final = 43
 KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
 KEYS_KNOWN_MAX: Final = 10_000
+ID_TRIES_MAX: Final = 100  # of one among four billion
 LOCAL_KEY: Final = "local"
 
 K = TypeVar("K")
@@ -97,18 +98,16 @@ class Keys:
         return self._credentials(found or key, secret)
 
     async def create(self, project: str, name: str, role: Role) -> KeyReply:
-        """A new key; its secret is told here and never again."""
+        """A new key; its secret is told here and never again. Raises `PlatformFault` where no id is free."""
         secret = _text(os.urandom(32))
         key = Key(
-            id=os.urandom(4).hex(),
+            id=await self._free_id(),
             project=project,
             name=name,
             role=role,
             secret_hash=_hash(secret),
             created_unix_ms=self._clock.unix_ms(),
         )
-        if await self._look_up(key.id) is not None:
-            return await self.create(project, name, role)
         await self._put(key)
         credentials = self._credentials(key, secret)
         return KeyReply(
@@ -138,6 +137,13 @@ class Keys:
         if self._known.get(key_id) is key:  # else it may have been removed while it was looked up
             _remember(self._admitted, token, principal)
         return principal
+
+    async def _free_id(self) -> str:
+        for _ in range(ID_TRIES_MAX):
+            key_id = os.urandom(4).hex()
+            if await self._look_up(key_id) is None:
+                return key_id
+        raise PlatformFault(f"{ID_TRIES_MAX} ids for a new key were taken: remove keys that nobody uses")
 
     async def _put(self, key: Key) -> None:
         await asyncio.to_thread(self._store.put, key)

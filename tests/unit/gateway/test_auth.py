@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from botocore.auth import SigV4Auth
 
-from lambent.core.errors import Forbidden, NotFound, Unauthenticated
+from lambent.core.errors import Forbidden, NotFound, PlatformFault, Unauthenticated
 from lambent.core.invocation import Principal, Role
 from lambent.gateway import auth
 from lambent.gateway.auth import KEY_ID, Keys
+from lambent.storage.base import Key
 from lambent.wire import sigv4
 from tests.unit.gateway.asgi import PROJECT, House
 from tests.unit.gateway.test_sigv4 import signed, signed_at_ms
@@ -27,6 +28,23 @@ def test_a_key_opens_its_project_with_its_role(house: House) -> None:
             assert principal == Principal("other", made.key.key_id, Role.DEPLOY)
 
     asyncio.run(story())
+
+
+def test_a_store_in_which_every_id_is_taken_is_not_asked_for_ever(house: House) -> None:
+    class Taken:
+        asked = 0
+
+        def find(self, key_id: str) -> Key:
+            self.asked += 1
+            return Key(
+                id=key_id, project=PROJECT, name="", role=Role.READ, secret_hash="", created_unix_ms=1
+            )  # fmt: skip
+
+    store = Taken()
+    keys = Keys(store, bytes(32), house.clock)  # type: ignore[arg-type]  # nothing is put or removed
+    with pytest.raises(PlatformFault, match="were taken"):
+        asyncio.run(keys.create(PROJECT, "ci", Role.DEPLOY))
+    assert store.asked == auth.ID_TRIES_MAX
 
 
 def test_the_store_never_sees_a_secret(house: House, tmp_path: Path) -> None:
