@@ -140,7 +140,9 @@ class WorkerStream(asyncio.Protocol):
             for header, body in self._reader.feed(data):
                 # Nearly all frames are answers; one whose caller has left is dropped here.
                 if type(header) is Answer:
-                    answer = self._calls.pop(header.call_id)
+                    answer = self._calls.pop(header.call_id, None)
+                    if answer is None:
+                        raise FrameError(f"an answer to call {header.call_id}, which waits for none")
                     if self._hears:
                         self._hears.pop(header.call_id, None)
                     if self._credit:
@@ -149,7 +151,7 @@ class WorkerStream(asyncio.Protocol):
                         answer.set_result((header, body))
                 else:
                     self._hear(header, body)
-        except (FrameError, KeyError):
+        except FrameError:
             if self._on_abuse is not None:
                 self._on_abuse()
             self._end()

@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import uvloop
@@ -200,6 +201,37 @@ def test_a_worker_that_sends_more_than_its_credit_is_ended() -> None:
             assert len(heard) == 6
         stream.fail(ENDED)
         assert isinstance(answer.exception(), WorkerGone)
+
+    asyncio.run(story())
+
+
+def test_an_answer_that_nobody_waits_for_ends_its_worker() -> None:
+    async def story() -> None:
+        async with streaming() as (stream, peer):
+            said: list[str] = []
+            stream.watch(on_end=lambda: said.append("end"), on_abuse=lambda: said.append("abuse"))
+            peer.answer(7, b"{}")
+            await eventually(lambda: said == ["abuse", "end"])
+
+    asyncio.run(story())
+
+
+def test_a_fault_of_who_hears_is_not_blamed_on_the_worker() -> None:
+    async def story() -> None:
+        async with streaming() as (stream, peer):
+            told: list[dict[str, Any]] = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+            said: list[str] = []
+            stream.watch(on_end=lambda: said.append("end"), on_abuse=lambda: said.append("abuse"))
+
+            def hears(header: object, body: bytes) -> None:
+                raise KeyError("ours")
+
+            stream.ask(call(1), b"{}", hears)
+            await peer.packet()
+            peer.send(encode(Chunk(1), b"piece"))
+            await eventually(lambda: said == ["end"])
+            assert isinstance(told[0]["exception"], KeyError)
 
     asyncio.run(story())
 
