@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 from collections.abc import Callable
@@ -132,15 +133,16 @@ async def fork_worker(
 
     `on_chunk` gets what it prints. Raises `TemplateGone`, `PlatformFault` as `Template.fork` does.
     """
-    ours, theirs = socket.socketpair()
-    with theirs:
-        stream = await WorkerStream.over(ours, body_bytes_max=body_bytes_max)
-        log = LogPipe(on_chunk=on_chunk)
-        try:
+    with contextlib.ExitStack() as undo:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            stream = await WorkerStream.over(ours, body_bytes_max=body_bytes_max)
+            undo.callback(stream.close)
+            log = LogPipe(on_chunk=on_chunk)
+            undo.callback(log.close)
             born = await parent.fork(worker_id, role, plan, (theirs.fileno(), log.writing_fd))
-        except BaseException:
-            stream.close()
-            log.close()
-            raise
-    log.hand_over()
-    return LocalWorker(worker_id, plan, born.process, stream, log), born.fork_ms
+            undo.callback(born.process.kill)
+        log.hand_over()
+        worker = LocalWorker(worker_id, plan, born.process, stream, log)
+        undo.pop_all()
+    return worker, born.fork_ms

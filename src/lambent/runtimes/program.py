@@ -38,26 +38,21 @@ class Program:
         """Start it. Raises `Fault` where the kernel cannot run it."""
         self._loop: Final = asyncio.get_running_loop()
         self._telemetry: Final = Telemetry()
-        self._frames_fd, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(writing, True)
-        parent = os.getpid()
-        try:
-            self._child: Final = subprocess.Popen(
-                command,
-                env={**environ, TELEMETRY_FD: str(writing)},
-                stdin=subprocess.DEVNULL,
-                pass_fds=(writing,),
-                preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509 - one thread, and nothing is imported
-            )
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            os.close(self._frames_fd)
-            raise Fault("Runtime.InvalidEntrypoint", f"{command[0]} cannot be run: {_why(error)}") from error
-        finally:
-            os.close(writing)
-        self._pidfd: Final = os.pidfd_open(self._child.pid)
-        self._status_fd: Final = os.open(f"/proc/{self._child.pid}/status", os.O_RDONLY)
         self._on_end: Callable[[ProgramEnded], None] | None = None
         self._ended: Final = asyncio.Event()
+        with contextlib.ExitStack() as undo:
+            try:
+                self._frames_fd, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                undo.callback(os.close, self._frames_fd)
+                self._child: Final = _started(command, environ, writing)
+                undo.callback(_end, self._child)
+                self._pidfd: Final = os.pidfd_open(self._child.pid)
+                undo.callback(os.close, self._pidfd)
+                self._status_fd: Final = os.open(f"/proc/{self._child.pid}/status", os.O_RDONLY)
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                why = f"{command[0]} cannot be run: {_why(error)}"
+                raise Fault("Runtime.InvalidEntrypoint", why) from error
+            undo.pop_all()
         self._loop.add_reader(self._frames_fd, self.hear)
         self._loop.add_reader(self._pidfd, self._reap)
 
@@ -113,6 +108,29 @@ class Program:
         self._ended.set()
         if self._on_end is not None:
             self._on_end(ProgramEnded(code))
+
+
+def _started(
+    command: Sequence[str], environ: Mapping[str, str], telemetry_fd: int
+) -> subprocess.Popen[bytes]:
+    """The child; our copy of the descriptor that it got is closed, whatever happens."""
+    parent = os.getpid()
+    try:
+        os.set_blocking(telemetry_fd, True)
+        return subprocess.Popen(
+            command,
+            env={**environ, TELEMETRY_FD: str(telemetry_fd)},
+            stdin=subprocess.DEVNULL,
+            pass_fds=(telemetry_fd,),
+            preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509 - one thread, and nothing is imported
+        )
+    finally:
+        os.close(telemetry_fd)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
 
 
 def _die_with(parent: int) -> None:
