@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from lambent.core.errors import LambentError
 from lambent.core.invocation import Role
 from lambent.gateway.auth import Keys
+from lambent.gateway.readiness import Readiness
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import Reply, json_reply, no_such_path, not_allowed, refusal
 
@@ -16,10 +18,11 @@ DOORS: Final[Mapping[str, str]] = {
     "GET /invocations/{id}": "the outcome of an invocation that was accepted for later",
     "POST /2015-03-31/functions/{name}/invocations": "the same for clients of AWS Lambda",
     "GET /api/v1/openapi.json": "the control API, described; read it at /api/v1/docs",
-    "GET /metrics": "what happens, for Prometheus",
-    "GET /healthz": "whether the server lives",
-    "GET /readyz": "whether it takes new work",
+    "GET /metrics": "what happens, for Prometheus: its text format, or OpenMetrics for who accepts that",
+    "GET /livez": "whether the server lives; <code>/healthz</code> says the same",
+    "GET /readyz": "whether it takes new work: not while it drains, nor when its store cannot be read",
 }
+UNKEPT: Final = ((b"cache-control", b"no-store"),)
 LANDING: Final = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Lambent</title>
@@ -33,21 +36,23 @@ The key of this machine is in <code>server.json</code> in the state directory.</
 """
 
 
-class Pages:
-    """`/`, `/healthz`, `/readyz` and `/metrics`; every other path is nobody's.
+Pieces = tuple[Iterable[str], str]
 
-    `metrics` renders a page and its content type; `accepts` is whether new work is taken.
+
+class Pages:
+    """`/`, `/livez`, `/healthz`, `/readyz` and `/metrics`; every other path is nobody's.
+
+    `metrics` takes what is accepted, and gives a page in pieces and its content type.
     """
 
-    def __init__(
-        self, *, keys: Keys, metrics: Callable[[], tuple[bytes, str]], accepts: Callable[[], bool]
-    ) -> None:
+    def __init__(self, *, keys: Keys, metrics: Callable[[str], Pieces], readiness: Readiness) -> None:
         self._keys: Final = keys
         self._render: Final = metrics
-        self._accepts: Final = accepts
+        self._readiness: Final = readiness
         self._pages: Final[Mapping[str, Callable[[Request], Awaitable[Reply]]]] = {
             "/": self._landing,
-            "/healthz": self._healthz,
+            "/livez": self._livez,
+            "/healthz": self._livez,
             "/readyz": self._readyz,
             "/metrics": self._metrics,
         }
@@ -74,15 +79,21 @@ class Pages:
         ]
         return Reply(200, headers, LANDING.format(doors=doors).encode())
 
-    async def _healthz(self, _: Request) -> Reply:
-        return json_reply(200, {"status": "ok"})
+    async def _livez(self, _: Request) -> Reply:
+        """This answer is the proof: whoever gets none may end the server and start another."""
+        return json_reply(200, {"status": "ok"}, UNKEPT)
 
     async def _readyz(self, _: Request) -> Reply:
-        if self._accepts():
-            return json_reply(200, {"status": "ready"})
-        return json_reply(503, {"status": "draining"}, [(b"retry-after", b"1")])
+        if trouble := await self._readiness.trouble():
+            return json_reply(503, {"status": trouble}, [*UNKEPT, (b"retry-after", b"1")])
+        return json_reply(200, {"status": "ready"}, UNKEPT)
 
     async def _metrics(self, request: Request) -> Reply:
         (await self._keys.authenticate(request.headers)).require(Role.READ)
-        page, content_type = self._render()
-        return Reply(200, [(b"content-type", content_type.encode())], page)
+        pieces, content_type = self._render(request.headers.get(b"accept", b"").decode("latin-1"))
+        page: list[str] = []
+        for piece in pieces:
+            page.append(piece)
+            await asyncio.sleep(0)  # others have their turn: a page of thousands of deployments is long
+        headers = [(b"content-type", content_type.encode()), (b"vary", b"accept")]
+        return Reply(200, headers, "".join(page).encode())

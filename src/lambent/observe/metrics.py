@@ -1,26 +1,62 @@
-"""Every metric, declared once with a sentence, in a registry of its own."""
+"""Every metric, declared once with a sentence.
+
+A scrape of hundreds of deployments must be cheap, for nothing else is answered meanwhile: each one's lines
+are kept until it changes, and a page is made in pieces between which others have their turn.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 import msgspec
-from prometheus_client import CollectorRegistry, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import generate_latest
 
-from lambent.core.spec import Temperature
-from lambent.core.waking import Part
+from lambent.observe.exposition import END, Buckets, Family, Format, Kind, sample
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 # Coarser, since each wake has several parts: a scrape of many deployments must not become long.
 PART_SECONDS: Final = (0.001, 0.01, 0.1, 1, 10)
-EDGES: Final = (*(str(float(second)) for second in SECONDS), "+Inf")
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+PIECE_LINES: Final = 1000  # about half a millisecond of work
+
+INVOCATIONS: Final = Family(
+    "lambent_invocations",
+    Kind.COUNTER,
+    "Invocations that ended, by how they ended and what the temperature was on arrival.",
+)
+RUN: Final = Family(
+    "lambent_run_seconds", Kind.HISTOGRAM, "Time in user code or model, per invocation.", "seconds"
+)
+BILLED: Final = Family("lambent_billed_seconds", Kind.COUNTER, "Time billed.", "seconds")
+WAKE: Final = Family(
+    "lambent_wake_seconds",
+    Kind.HISTOGRAM,
+    "From the decision to start a worker until it takes calls, by the temperature that it came from.",
+    "seconds",
+)
+WAKE_PART: Final = Family(
+    "lambent_wake_part_seconds",
+    Kind.HISTOGRAM,
+    "What wakes were made of: exec, import, fork, load, spawn, init, practice, probe, restore, other; "
+    "and what the worker's first call was: queue, first_run.",
+    "seconds",
+)
+WORKERS: Final = Family("lambent_workers", Kind.GAUGE, "Live workers.")
+QUEUED: Final = Family("lambent_queued", Kind.GAUGE, "Invocations that wait for a slot.")
+BUDGET: Final = Family(
+    "lambent_memory_budget_bytes", Kind.GAUGE, "What templates and workers may take together.", "bytes"
+)
+USED: Final = Family(
+    "lambent_memory_used_bytes",
+    Kind.GAUGE,
+    "What templates and workers take (PSS), as last measured.",
+    "bytes",
+)
+PRICE: Final = Family(
+    "lambent_memory_price",
+    Kind.GAUGE,
+    "Milliseconds of waking a second that one more GiB would save, 0 while memory is free.",
+)
 
 
 class MemoryLevel(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,11 +81,12 @@ class Levels(Protocol):
 
 
 class Tally:
-    """The invocations of one deployment that ended in one way, added up."""
+    """The invocations of one deployment that ended in one way, added up. Written by each invocation."""
 
-    __slots__ = ("billed_ms", "run_s", "runs")
+    __slots__ = ("billed_ms", "of", "run_s", "runs")
 
-    def __init__(self) -> None:
+    def __init__(self, of: _Deployment) -> None:
+        self.of: Final = of
         self.runs: Final = [0] * (len(SECONDS) + 1)  # in each bucket, and over the last
         self.run_s = 0.0
         self.billed_ms = 0
@@ -59,24 +96,9 @@ class Metrics:
     """The server's metrics. Labels are deployments and words of closed sets: their number is bounded."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
         self._tallies: Final[dict[tuple[str, str, str], Tally]] = {}
-        self._registry.register(_Invocations(self._tallies))
-        self._wakes = Histogram(
-            "lambent_wake_seconds",
-            "From the decision to start a worker until it takes calls, by the temperature that it came from.",
-            ("deployment", "temperature"),
-            buckets=SECONDS,
-            registry=self._registry,
-        )
-        self._wake_parts = Histogram(
-            "lambent_wake_part_seconds",
-            "What wakes were made of: exec, import, fork, load, init, practice, probe, restore, other; "
-            "and what the worker's first call was: queue, first_run.",
-            ("deployment", "part"),
-            buckets=PART_SECONDS,
-            registry=self._registry,
-        )
+        self._deployments: Final[dict[str, _Deployment]] = {}
+        self._levels: Levels | None = None
 
     def invocation(
         self, deployment: str, status: str, temperature: str, *, run_s: float, billed_ms: int
@@ -85,107 +107,132 @@ class Metrics:
         key = (deployment, status, temperature)
         tally = self._tallies.get(key)
         if tally is None:
-            tally = self._tallies[key] = Tally()
+            tally = self._tallies[key] = self._of(deployment).tally(status, temperature)
         tally.runs[bisect_left(SECONDS, run_s)] += 1
         tally.run_s += run_s
         tally.billed_ms += billed_ms
+        tally.of.invoked = None
 
     def wake(
         self, deployment: str, temperature: str, *, total_ms: float, parts_ms: Mapping[str, float]
     ) -> None:
         """One worker was started."""
-        self._wakes.labels(deployment, temperature).observe(total_ms / 1e3)
-        self._parts(deployment, parts_ms)
+        self._of(deployment).wake(temperature, total_ms / 1e3)
+        self.first_call(deployment, parts_ms=parts_ms)
 
     def first_call(self, deployment: str, *, parts_ms: Mapping[str, float]) -> None:
         """A worker has run its first call: how long that had waited beside the wake, and ran."""
-        self._parts(deployment, parts_ms)
+        for part, took_ms in parts_ms.items():
+            self._of(deployment).part(part, took_ms / 1e3)
 
     def forget(self, deployment: str) -> None:
-        """Its wakes are told no more: names come and go, and what is told is bounded by what is deployed."""
-        for histogram, words in ((self._wakes, Temperature), (self._wake_parts, Part)):
-            for word in words:
-                with suppress(KeyError):  # not every part has been seen
-                    histogram.remove(deployment, word.value)
-
-    def _parts(self, deployment: str, parts_ms: Mapping[str, float]) -> None:
-        for part, took_ms in parts_ms.items():
-            self._wake_parts.labels(deployment, part).observe(took_ms / 1e3)
+        """It is told no more: names come and go, and what is told is bounded by what is deployed."""
+        if gone := self._deployments.pop(deployment, None):
+            for status, temperature in gone.tallies:
+                del self._tallies[deployment, status, temperature]
 
     def watch(self, levels: Levels) -> None:
         """Report these levels at each scrape."""
-        self._registry.register(_Gauges(levels))
-
-    def render(self) -> bytes:
-        """The text exposition format 0.0.4."""
-        return generate_latest(self._registry)
-
-
-class _Invocations:
-    """Written by each invocation, so it only adds up; what a scrape shows is made when somebody scrapes.
-
-    The library's own counters take a lock for each addition, and there is one thread.
-    """
-
-    def __init__(self, tallies: Mapping[tuple[str, str, str], Tally]) -> None:
-        self._tallies: Final = tallies
-
-    def collect(self) -> Iterator[Metric]:
-        """Called by the registry at each scrape."""
-        invocations = CounterMetricFamily(
-            "lambent_invocations",
-            "Invocations that ended, by how they ended and what the temperature was on arrival.",
-            labels=["deployment", "status", "temperature"],
-        )
-        runs = HistogramMetricFamily(
-            "lambent_run_seconds", "Time in user code or model, per invocation.", labels=["deployment"]
-        )
-        billed = CounterMetricFamily(
-            "lambent_billed_milliseconds", "Milliseconds billed.", labels=["deployment"]
-        )
-        of_deployment: dict[str, list[Tally]] = {}
-        for (deployment, status, temperature), tally in self._tallies.items():
-            invocations.add_metric([deployment, str(status), str(temperature)], sum(tally.runs))
-            of_deployment.setdefault(deployment, []).append(tally)
-        for deployment, tallies in of_deployment.items():
-            counts = accumulate(map(sum, zip(*(tally.runs for tally in tallies), strict=True)))
-            buckets = list(zip(EDGES, counts, strict=True))
-            runs.add_metric([deployment], buckets, sum(tally.run_s for tally in tallies))
-            billed.add_metric([deployment], sum(tally.billed_ms for tally in tallies))
-        yield invocations
-        yield runs
-        yield billed
-
-
-class _Gauges:
-    def __init__(self, levels: Levels) -> None:
         self._levels = levels
 
-    def collect(self) -> Iterator[Metric]:
-        """Called by the registry at each scrape."""
-        workers = GaugeMetricFamily("lambent_workers", "Live workers.", labels=["deployment"])
-        for deployment, count in self._levels.workers():
-            workers.add_metric([deployment], count)
-        queued = GaugeMetricFamily(
-            "lambent_queued", "Invocations that wait for a slot.", labels=["deployment"]
+    def page(self, format_: Format) -> Iterator[str]:
+        """All of them, in pieces. Between two of them anything may happen, but to read each is quick."""
+        deployments = list(self._deployments.values())
+        yield from _pieces(INVOCATIONS.head(format_), (one.told().invocations for one in deployments))
+        yield from _pieces(RUN.head(format_), (one.told().runs for one in deployments))
+        yield from _pieces(BILLED.head(format_), (one.told().billed for one in deployments))
+        wakes = [buckets for one in deployments for buckets in one.wakes.values()]
+        yield from _pieces(WAKE.head(format_), (buckets.text() for buckets in wakes))
+        parts = [buckets for one in deployments for buckets in one.parts.values()]
+        yield from _pieces(WAKE_PART.head(format_), (buckets.text() for buckets in parts))
+        if self._levels is not None:
+            yield from _gauges(self._levels, format_)
+        if format_ is Format.OPENMETRICS:
+            yield END
+
+    def _of(self, deployment: str) -> _Deployment:
+        found = self._deployments.get(deployment)
+        if found is None:
+            found = self._deployments[deployment] = _Deployment(deployment)
+        return found
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """The lines about a deployment's invocations."""
+
+    invocations: str
+    runs: str
+    billed: str
+
+
+class _Deployment:
+    """What one deployment has counted, and the lines that tell it, `None` since there is more to tell."""
+
+    __slots__ = ("_labels", "invoked", "parts", "tallies", "wakes")
+
+    def __init__(self, name: str) -> None:
+        self._labels: Final = {"deployment": name}
+        self.tallies: Final[dict[tuple[str, str], Tally]] = {}
+        self.invoked: _Told | None = None
+        self.wakes: Final[dict[str, Buckets]] = {}
+        self.parts: Final[dict[str, Buckets]] = {}
+
+    def tally(self, status: str, temperature: str) -> Tally:
+        """A new one."""
+        tally = self.tallies[status, temperature] = Tally(self)
+        return tally
+
+    def wake(self, temperature: str, took_s: float) -> None:
+        """One wake."""
+        if (buckets := self.wakes.get(temperature)) is None:
+            labels = {**self._labels, "temperature": temperature}
+            buckets = self.wakes[temperature] = Buckets(WAKE, SECONDS, labels)
+        buckets.put(bisect_left(SECONDS, took_s), took_s)
+
+    def part(self, part: str, took_s: float) -> None:
+        """One part of one wake."""
+        if (buckets := self.parts.get(part)) is None:
+            labels = {**self._labels, "part": part}
+            buckets = self.parts[part] = Buckets(WAKE_PART, PART_SECONDS, labels)
+        buckets.put(bisect_left(PART_SECONDS, took_s), took_s)
+
+    def told(self) -> _Told:
+        """The lines, anew if they are not true any more."""
+        if self.invoked is None:
+            self.invoked = self._tell() if self.tallies else _Told("", "", "")
+        return self.invoked
+
+    def _tell(self) -> _Told:
+        runs, lines = Buckets(RUN, SECONDS, self._labels), []
+        for (status, temperature), tally in self.tallies.items():
+            runs.add(tally.runs, tally.run_s)
+            labels = {**self._labels, "status": str(status), "temperature": str(temperature)}
+            lines.append(sample("lambent_invocations_total", labels, sum(tally.runs)))
+        billed_ms = sum(tally.billed_ms for tally in self.tallies.values())
+        return _Told(
+            "".join(lines), runs.text(), sample("lambent_billed_seconds_total", self._labels, billed_ms / 1e3)
         )
-        for deployment, count in self._levels.queued():
-            queued.add_metric([deployment], count)
-        yield workers
-        yield queued
-        memory = self._levels.memory()
-        yield GaugeMetricFamily(
-            "lambent_memory_budget_bytes",
-            "What templates and workers may take together.",
-            memory.budget_bytes,
+
+
+def _pieces(head: str, texts: Iterable[str]) -> Iterator[str]:
+    """The head, and the texts behind it, so many at once that a piece has about `PIECE_LINES`."""
+    yield head
+    piece, lines = [], 0
+    for text in texts:
+        piece.append(text)
+        lines += text.count("\n")
+        if lines >= PIECE_LINES:
+            yield "".join(piece)
+            piece, lines = [], 0
+    yield "".join(piece)
+
+
+def _gauges(levels: Levels, format_: Format) -> Iterator[str]:
+    for family, counts in ((WORKERS, levels.workers()), (QUEUED, levels.queued())):
+        name = family.name
+        yield from _pieces(
+            family.head(format_), [sample(name, {"deployment": one}, count) for one, count in counts]
         )
-        yield GaugeMetricFamily(
-            "lambent_memory_used_bytes",
-            "What templates and workers take (PSS), as last measured.",
-            memory.used_bytes,
-        )
-        yield GaugeMetricFamily(
-            "lambent_memory_price",
-            "Milliseconds of waking a second that one more GiB would save, 0 while memory is free.",
-            memory.price,
-        )
+    memory = levels.memory()
+    for family, value in ((BUDGET, memory.budget_bytes), (USED, memory.used_bytes), (PRICE, memory.price)):
+        yield family.head(format_) + sample(family.name, {}, value)

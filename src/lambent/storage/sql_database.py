@@ -78,6 +78,11 @@ class Database:
         with _in_our_words(self.path), self._writing.begin() as connection:
             yield connection
 
+    def ping(self) -> None:
+        """Read from the file. Raises `StorageBroken` and `PlatformFault` where that cannot be done."""
+        with self.reading() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()

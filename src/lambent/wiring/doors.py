@@ -21,7 +21,7 @@ from lambent.engines.machine import memory_bytes
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.app import Gateway
 from lambent.gateway.bodies import SMALL_BYTES, Bodies
-from lambent.gateway.pages import Pages
+from lambent.gateway.pages import Pages, Pieces
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws import logs
 from lambent.gateway.protocols.aws.control import served
@@ -33,8 +33,9 @@ from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService, Tar
 from lambent.gateway.protocols.aws.streaming import InvokeStreaming
 from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.native import NativeDoor
+from lambent.gateway.readiness import Readiness
 from lambent.metering.statements import Statements
-from lambent.observe import metrics
+from lambent.observe.exposition import asked_for
 from lambent.wiring.aws import AwsControl
 from lambent.wiring.parts import PROJECT, Parts
 from lambent.wiring.sagemaker import SageMaker
@@ -90,8 +91,10 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
         ],
         pages=Pages(
             keys=parts.keys,
-            metrics=lambda: (parts.metrics.render(), metrics.CONTENT_TYPE),
-            accepts=lambda: parts.dispatcher.accepting,
+            metrics=lambda accept: _metrics(parts, accept),
+            readiness=Readiness(
+                clock, accepts=lambda: parts.dispatcher.accepting, ping_store=parts.kept.store.database.ping
+            ),
         ),
         control=_control(parts, clock),
         keys=parts.keys,
@@ -121,6 +124,11 @@ def _aws_lambda(parts: Parts, aws: AwsControl, acceptance: Acceptance, clock: Sy
 
 def _aws_logs(parts: Parts) -> TargetService:
     return TargetService("logs", logs.MODEL, logs.Logs(parts.kept.logs, parts.routes).operations())
+
+
+def _metrics(parts: Parts, accept: str) -> Pieces:
+    format_ = asked_for(accept)
+    return parts.metrics.page(format_), format_.value
 
 
 def _limits(parts: Parts) -> Limits:

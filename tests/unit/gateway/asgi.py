@@ -28,6 +28,7 @@ from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService
 from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.native import NativeDoor
+from lambent.gateway.readiness import Readiness
 from lambent.gateway.requests import PRESENCE, Message, Receive, Scope, Send
 from lambent.pool.function_urls import FunctionUrls
 from lambent.pool.reservations import Reservations
@@ -160,6 +161,7 @@ class House:
         self.invoker = Invoker()
         self.queue = Queue()
         self.accepting = True
+        self.ping_store: Callable[[], object] = dict
         self.bodies = Bodies(self.clock, bytes_max=bodies_bytes_max)
         acceptance = Acceptance(self.queue, self.routes)
         apps = AppsDoor(
@@ -199,13 +201,16 @@ class House:
             ],
             pages=Pages(
                 keys=self.keys,
-                metrics=lambda: (b"lambent_up 1\n", "text/plain; version=0.0.4"),
-                accepts=lambda: self.accepting,
+                metrics=lambda _: (["lambent_up 1\n"], "text/plain; version=0.0.4"),
+                readiness=Readiness(self.clock, accepts=lambda: self.accepting, ping_store=self._ping),
             ),
             control=control,
             keys=self.keys,
         )
         self.deploy("hello")
+
+    def _ping(self) -> None:
+        self.ping_store()
 
     def _aws_lambda(self, acceptance: Acceptance) -> RestService:
         invoke = Invoke(

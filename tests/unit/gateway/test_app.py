@@ -13,7 +13,7 @@ from tests.unit.gateway.asgi import BODY_BYTES_MAX, House, request, scope_of
 
 def test_health_needs_no_key(house: House) -> None:
     async def story() -> None:
-        for path in ("/healthz", "/readyz", "/"):
+        for path in ("/livez", "/healthz", "/readyz", "/"):
             assert (await house.call("GET", path, key="")).status == 200
 
     asyncio.run(story())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from lambent.observe.metrics import Metrics
+from lambent.observe.exposition import Format
+from lambent.observe.metrics import PIECE_LINES, Metrics
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Every sample by its name and labels."""
-    families = text_string_to_metric_families(metrics.render().decode())
+    families = text_string_to_metric_families("".join(metrics.page(Format.TEXT)))
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in families
@@ -30,7 +31,7 @@ def test_invocations_are_counted_by_their_end_and_their_time_by_deployment() -> 
     seen = samples(metrics)
     assert seen[of("lambent_invocations_total", deployment="a", status="ok", temperature="hot")] == 2
     assert seen[of("lambent_invocations_total", deployment="a", status="failed", temperature="cold")] == 1
-    assert seen[of("lambent_billed_milliseconds_total", deployment="a")] == 1_000_003
+    assert seen[of("lambent_billed_seconds_total", deployment="a")] == 1000.003
     assert seen[of("lambent_run_seconds_bucket", deployment="a", le="0.001")] == 1
     assert seen[of("lambent_run_seconds_bucket", deployment="a", le="0.0025")] == 2
     assert seen[of("lambent_run_seconds_bucket", deployment="a", le="60.0")] == 2
@@ -41,7 +42,7 @@ def test_invocations_are_counted_by_their_end_and_their_time_by_deployment() -> 
 
 
 def test_a_server_that_ran_nothing_can_be_scraped() -> None:
-    assert "lambent_invocations_total" in Metrics().render().decode()
+    assert "lambent_invocations_total" in "".join(Metrics().page(Format.TEXT))
 
 
 def test_the_parts_of_wakes_are_histograms_by_deployment() -> None:
@@ -58,11 +59,35 @@ def test_the_parts_of_wakes_are_histograms_by_deployment() -> None:
     assert seen[of("lambent_wake_part_seconds_count", deployment="a", part="first_run")] == 1
 
 
-def test_the_wakes_of_what_is_not_deployed_any_more_are_not_told() -> None:
+def test_what_is_not_deployed_any_more_is_not_told() -> None:
     metrics = Metrics()
     for name in ("gone", "there"):
+        metrics.invocation(name, "ok", "hot", run_s=0.001, billed_ms=1)
         metrics.wake(name, "cold", total_ms=3.0, parts_ms={"exec": 2.0})
     metrics.forget("gone")
     metrics.forget("never seen")
-    told = {labels for name, labels in samples(metrics) if name.startswith("lambent_wake")}
-    assert {dict(labels)["deployment"] for labels in told} == {"there"}
+    assert {dict(labels)["deployment"] for _, labels in samples(metrics)} == {"there"}
+    metrics.invocation("gone", "ok", "hot", run_s=0.001, billed_ms=1)
+    assert samples(metrics)[of("lambent_run_seconds_count", deployment="gone")] == 1
+
+
+def test_what_changes_between_two_scrapes_is_in_the_second() -> None:
+    metrics = Metrics()
+    for count in (1, 2):
+        metrics.invocation("a", "ok", "hot", run_s=0.001, billed_ms=1)
+        metrics.wake("a", "cold", total_ms=3.0, parts_ms={"exec": 2.0})
+        for _ in range(2):
+            seen = samples(metrics)
+            for name in ("lambent_run_seconds_count", "lambent_billed_seconds_total"):
+                assert seen[of(name, deployment="a")] == (count if "count" in name else count / 1e3)
+            assert seen[of("lambent_wake_seconds_count", deployment="a", temperature="cold")] == count
+            assert seen[of("lambent_wake_part_seconds_count", deployment="a", part="exec")] == count
+
+
+def test_a_page_of_many_deployments_comes_in_pieces() -> None:
+    metrics = Metrics()
+    for number in range(200):
+        metrics.invocation(f"d{number}", "ok", "hot", run_s=0.001, billed_ms=1)
+    pieces = list(metrics.page(Format.TEXT))
+    assert max(piece.count("\n") for piece in pieces) < 2 * PIECE_LINES
+    assert len(pieces) > 200 * 20 / (2 * PIECE_LINES)
