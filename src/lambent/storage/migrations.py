@@ -145,7 +145,34 @@ CALLED: Final = Migration(
     statements=("ALTER TABLE tickets ADD COLUMN called TEXT NOT NULL DEFAULT ''",),
 )
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL, ROUTING, TRACING, BESIDE, CALLED)
+MESSAGES: Final = Migration(
+    name="queues and their messages",
+    statements=(
+        """CREATE TABLE queues (
+            id INTEGER NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, terms TEXT NOT NULL,
+            extra TEXT NOT NULL, tags TEXT NOT NULL, created_unix_ms BIGINT NOT NULL,
+            modified_unix_ms BIGINT NOT NULL,
+            PRIMARY KEY (id), UNIQUE (project, name))""",
+        """CREATE TABLE messages (
+            sequence INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+            queue INTEGER NOT NULL REFERENCES queues (id) ON DELETE CASCADE,
+            id TEXT NOT NULL, body TEXT NOT NULL, sender TEXT NOT NULL, trace TEXT NOT NULL,
+            attributes TEXT NOT NULL, size_bytes BIGINT NOT NULL, sent_unix_ms BIGINT NOT NULL,
+            visible_unix_ms BIGINT NOT NULL, first_received_unix_ms BIGINT NOT NULL,
+            receives INTEGER NOT NULL, receives_before INTEGER NOT NULL, mark TEXT NOT NULL,
+            "group" TEXT NOT NULL, dedup TEXT NOT NULL, source TEXT NOT NULL)""",
+        "CREATE INDEX messages_visible ON messages (queue, visible_unix_ms, sequence)",
+        "CREATE INDEX messages_in_order ON messages (queue, sequence)",
+        """CREATE INDEX messages_of_group ON messages (queue, "group", visible_unix_ms)
+            WHERE "group" <> ''""",
+        """CREATE TABLE message_keys (
+            queue INTEGER NOT NULL REFERENCES queues (id) ON DELETE CASCADE, key TEXT NOT NULL,
+            message TEXT NOT NULL, sequence INTEGER NOT NULL, until_unix_ms BIGINT NOT NULL,
+            PRIMARY KEY (queue, key))""",
+    ),
+)
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL, ROUTING, TRACING, BESIDE, CALLED, MESSAGES)
 
 
 def migrate(

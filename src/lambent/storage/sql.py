@@ -12,6 +12,7 @@ from lambent.storage.sql_beside import SqlBeside
 from lambent.storage.sql_database import Database, path_of
 from lambent.storage.sql_deliveries import SqlDeliveries, SqlRotations
 from lambent.storage.sql_deployments import SqlDeployments, SqlModels
+from lambent.storage.sql_queues import SqlQueues
 from lambent.storage.sql_records import SqlKeys, SqlRuns
 from lambent.storage.sql_tickets import SqlDeadLetters, SqlTickets
 
@@ -31,6 +32,7 @@ class SqlStore:
         self.deliveries: Final = SqlDeliveries(database)
         self.rotations: Final = SqlRotations(database)
         self.records: Final = SqlBeside(database)
+        self.queues: Final = SqlQueues(database)
 
     @classmethod
     def open(cls, location: str | Path, clock: Clock) -> SqlStore:

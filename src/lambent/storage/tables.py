@@ -229,6 +229,59 @@ RECORDS: Final = Table(
     Column("changed_unix_ms", BigInteger, nullable=False),
 )
 
+# A queue's messages go with it. `terms` is a `core.messages.Terms`.
+QUEUES: Final = Table(
+    "queues",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("terms", Json, nullable=False),
+    Column("extra", Json, nullable=False),
+    Column("tags", Json, nullable=False),
+    Column("created_unix_ms", BigInteger, nullable=False),
+    Column("modified_unix_ms", BigInteger, nullable=False),
+    UniqueConstraint("project", "name"),
+)
+
+# No sequence is given twice, also where the last message is gone: receipts name it, and senders are told it.
+MESSAGES: Final = Table(
+    "messages",
+    METADATA,
+    Column("sequence", Integer, primary_key=True),
+    Column("queue", Integer, ForeignKey("queues.id", ondelete="CASCADE"), nullable=False),
+    Column("id", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("trace", Text, nullable=False),
+    Column("attributes", Json, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sent_unix_ms", BigInteger, nullable=False),
+    Column("visible_unix_ms", BigInteger, nullable=False),
+    Column("first_received_unix_ms", BigInteger, nullable=False),
+    Column("receives", Integer, nullable=False),
+    Column("receives_before", Integer, nullable=False),
+    Column("mark", Text, nullable=False),
+    Column("group", Text, nullable=False),
+    Column("dedup", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Index("messages_visible", "queue", "visible_unix_ms", "sequence"),
+    Index("messages_in_order", "queue", "sequence"),
+    Index("messages_of_group", "queue", "group", "visible_unix_ms", sqlite_where=text("\"group\" <> ''")),
+    sqlite_autoincrement=True,
+)
+
+# The same message sent again within five minutes is this one, also where it has been received and removed.
+MESSAGE_KEYS: Final = Table(
+    "message_keys",
+    METADATA,
+    Column("queue", Integer, ForeignKey("queues.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("message", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("until_unix_ms", BigInteger, nullable=False),
+)
+
 # How far each segment of the usage journal has been brought in, and what of it could not be read.
 USAGE_SEGMENTS: Final = Table(
     "usage_segments",

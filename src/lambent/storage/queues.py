@@ -1,0 +1,170 @@
+"""Queues and their messages as they are kept, what may be asked of their store, and what it answers.
+
+As in `base`, methods block, and what one returns from is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from lambent.core.messages import Message, Terms
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue. `extra` are settings that nothing here acts on; `id` is 0 before it is stored."""
+
+    id: int = 0
+    project: str
+    name: str
+    terms: Terms = Terms()
+    extra: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    created_unix_ms: int = 0
+    modified_unix_ms: int = 0
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What a receiver knows a message by: its queue, its place, and the mark of that one time."""
+
+    queue: int
+    sequence: int
+    mark: str
+
+
+class Send(msgspec.Struct, frozen=True, kw_only=True):
+    """Store messages. Answered with `Sent`."""
+
+    queue: int
+    terms: Terms
+    messages: tuple[Message, ...]
+
+
+class Take(msgspec.Struct, frozen=True, kw_only=True):
+    """Receive up to `count` messages of `bytes_max` in all, under `mark`. Answered with `Taken`.
+
+    `dead_letters` is the queue of those that are given up, 0 for none; then `terms` name none either.
+    """
+
+    queue: Queue
+    terms: Terms
+    dead_letters: int
+    count: int
+    bytes_max: int
+    visibility_s: float
+    mark: str
+    now_unix_ms: int
+
+
+class Remove(msgspec.Struct, frozen=True):
+    """Remove what was received, unless somebody else has it by now. Answered with `Gone`."""
+
+    receipts: tuple[Receipt, ...]
+
+
+class Tries(StrEnum):
+    """Whether the time that it was received counts."""
+
+    COUNTED = "counted"
+    TAKEN_BACK = "taken back"
+
+
+class Show(msgspec.Struct, frozen=True, kw_only=True):
+    """Let a message that is in flight be seen from another time on. Answered with `Shown`."""
+
+    receipt: Receipt
+    visible_unix_ms: int
+    now_unix_ms: int
+    tries: Tries = Tries.COUNTED
+
+
+class Empty(msgspec.Struct, frozen=True):
+    """Remove every message of a queue. Answered with `Gone`."""
+
+    queue: int
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Remove some of what is too old, and what is not known any more of the same messages. With `Gone`."""
+
+    queue: int
+    sent_unix_ms: int
+    now_unix_ms: int
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """The messages as they are stored, the same ones as before in place of those that came again."""
+
+    messages: tuple[Message, ...]
+    count: int
+    size_bytes: int
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What was received, what was given up in doing so, and when the next is seen that is not seen yet."""
+
+    messages: tuple[Message, ...] = ()
+    given_up: int = 0
+    given_up_bytes: int = 0
+    next_unix_ms: int | None = None
+    too_many_in_flight: bool = False
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """How many messages were removed."""
+
+    count: int
+    size_bytes: int
+
+
+class Shown(StrEnum):
+    """What became of a wish to show a message at another time."""
+
+    DONE = "done"
+    NOT_IN_FLIGHT = "not in flight"
+    NOT_THERE = "not there"
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in a queue, by what receivers see of it."""
+
+    visible: int = 0
+    in_flight: int = 0
+    delayed: int = 0
+    size_bytes: int = 0
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return self.visible + self.in_flight + self.delayed
+
+
+Ask = Send | Take | Remove | Show | Empty | Forget
+Answer = Sent | Taken | Gone | Shown
+
+
+class Queues(Protocol):
+    """Queues of every project, and the messages in them."""
+
+    def put(self, queue: Queue) -> Queue:
+        """Insert or replace by id; as it is stored, with its id."""
+
+    def all(self) -> Sequence[Queue]: ...
+
+    def remove(self, queue: int) -> None:
+        """Forget a queue with all of its messages."""
+
+    def together(self, asks: Sequence[Ask]) -> Sequence[Answer]:
+        """Do all of it in one transaction, in this order."""
+
+    def share(self, queue: int, *, now_unix_ms: int) -> Share:
+        """What is in it now."""
+
+    def restore(self, *, now_unix_ms: int) -> None:
+        """At start: where something was sent later than now, the clock has been set back.
+
+        By so much everything is seen earlier.
+        """
