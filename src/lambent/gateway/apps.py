@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterable
 from typing import Final
 
 from lambent.core.invocation import Asked, Head, Invocation, Outcome
 from lambent.core.tracing import parent_from
+from lambent.gateway.companions import Companions
 from lambent.gateway.flow import Flow
+from lambent.gateway.heads import headers_of, length_of, status_of
 from lambent.gateway.presence import ClientLeft
 from lambent.gateway.relay import break_off
 from lambent.gateway.requests import Request, Scope
 from lambent.gateway.responses import TEMPERATURES, Header, Reply
 from lambent.wire.frames import Form
 
-# Of one connection, not of the message: RFC 9110 section 7.6.1.
-HOP_BY_HOP: Final = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"}
-)
-UPGRADE: Final = ("upgrade", 426)  # which must say to what
-LENGTH: Final = re.compile(r"[0-9]{1,18}")
 # How long the end of an answer that is whole waits for the end of its call.
 LINGER_S: Final = 0.01
 
@@ -38,6 +33,7 @@ class AppRelay:
         self._another: Final = asyncio.Event()  # set when another worker has the call
         self._feeding: asyncio.Task[None] | None = None
         self._passing: asyncio.Task[bool] | None = None
+        self.companions: Final = Companions()
         self.is_too_large = False  # the request is, as was seen in the middle
 
     @property
@@ -50,11 +46,11 @@ class AppRelay:
         self._flow = flow
         self._another.set()
         if self._more and self._feeding is None:
-            self._feeding = asyncio.get_running_loop().create_task(self._feed(), name="feed")
+            self._feeding = self.companions.start(self._feed(), name="feed")
 
     def begun(self, flow: Flow) -> None:
         """The answer is passed on."""
-        self._passing = asyncio.get_running_loop().create_task(self._pass(flow), name="relay")
+        self._passing = self.companions.start(self._pass(flow), name="relay")
 
     async def finish(self, outcome: Outcome) -> None:
         """Send what is left of it, and its end."""
@@ -69,15 +65,22 @@ class AppRelay:
 
     async def _feed(self) -> None:
         try:
-            async for piece in self._request.pieces():
-                self._rest_bytes -= len(piece)
-                if self._rest_bytes < 0:
-                    self.is_too_large = True
-                    (await self._current()).cancel()
-                    return
-                await self._write(piece)
+            await self._feed_all()
         except ClientLeft:
             return  # the call is cancelled: half a request must not look like a whole one
+        except Exception:
+            if self._flow is not None:
+                self._flow.cancel()
+            raise
+
+    async def _feed_all(self) -> None:
+        async for piece in self._request.pieces():
+            self._rest_bytes -= len(piece)
+            if self._rest_bytes < 0:
+                self.is_too_large = True
+                (await self._current()).cancel()
+                return
+            await self._write(piece)
         (await self._current()).close()
 
     async def _write(self, piece: bytes) -> None:
@@ -126,7 +129,8 @@ class AppRelay:
         ]
         if (length := length_of(head)) is not None:
             headers.append((b"content-length", b"%d" % length))
-        await self._request.send({"type": "http.response.start", "status": head.status, "headers": headers})
+        start = {"type": "http.response.start", "status": status_of(head), "headers": headers}
+        await self._request.send(start)
 
 
 def asked_of(scope: Scope, *, root_path: str) -> Asked:
@@ -153,19 +157,4 @@ def asked_of(scope: Scope, *, root_path: str) -> Asked:
 def whole(outcome: Outcome, told: Iterable[Header]) -> Reply:
     """An answer that came in one piece."""
     head = outcome.head or Head(200)
-    return Reply(head.status, [*headers_of(head), *told], outcome.body, length_of(head))
-
-
-def headers_of(head: Head) -> list[Header]:
-    """The application's headers, without those that are the connection's, or say a length, which we say."""
-    return [
-        (name.encode("latin-1"), value.encode("latin-1"))
-        for name, value in head.headers
-        if (name not in HOP_BY_HOP or (name, head.status) == UPGRADE) and name != "content-length"
-    ]
-
-
-def length_of(head: Head) -> int | None:
-    """How long the application says that its answer is, where it says so."""
-    said = [value.strip() for name, value in head.headers if name == "content-length"]
-    return int(said[0]) if said and LENGTH.fullmatch(said[0]) else None
+    return Reply(status_of(head), [*headers_of(head), *told], outcome.body, length_of(head))

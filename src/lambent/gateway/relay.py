@@ -11,6 +11,7 @@ import msgspec
 
 from lambent.core.invocation import OCTETS, Invocation, Outcome
 from lambent.core.tracing import parent_from
+from lambent.gateway.companions import Companions
 from lambent.gateway.flow import TEXT, Flow, as_json
 from lambent.gateway.presence import Presence
 from lambent.gateway.requests import Request
@@ -36,6 +37,7 @@ class Relay:
         self._invocation: Final = invocation
         self._passing: asyncio.Task[None] | None = None
         self._opened = False
+        self.companions: Final = Companions()
 
     @property
     def _events(self) -> bool:
@@ -52,7 +54,7 @@ class Relay:
 
     def begun(self, flow: Flow) -> None:
         """From here on it is passed on."""
-        self._passing = asyncio.get_running_loop().create_task(self._pass(flow), name="relay")
+        self._passing = self.companions.start(self._pass(flow), name="relay")
 
     async def finish(self, outcome: Outcome) -> None:
         """Send what is left of it, and its end: a broken one where user code failed in the middle."""

@@ -8,7 +8,9 @@ from typing import Final
 from uvicorn.protocols.utils import ClientDisconnected
 
 from lambent.core.invocation import Head, Outcome
+from lambent.gateway.companions import Companions
 from lambent.gateway.flow import Flow
+from lambent.gateway.heads import encoded
 from lambent.gateway.requests import Receive, Send
 from lambent.gateway.responses import Reply
 from lambent.wire.frames import Closing, Form
@@ -19,6 +21,7 @@ AWAY: Final = 1001
 UNKNOWN: Final = 1005
 FAILED: Final = 1011
 UNSAID: Final = range(1004, 1007)  # codes that never stand in a closing frame
+PROTOCOL: Final = b"sec-websocket-protocol"
 REASON_BYTES_MAX: Final = 123
 # From the end of the conversation until user code must have heard of it and returned.
 LEAVE_S: Final = 10.0
@@ -40,6 +43,7 @@ class SocketRelay:
         self._leaving: asyncio.TimerHandle | None = None
         self._heard_s = 0.0
         self._is_away = False
+        self.companions: Final = Companions()
         self.idle_s = 600.0
 
     async def opened(self) -> None:
@@ -48,11 +52,11 @@ class SocketRelay:
 
     def started(self, flow: Flow) -> None:
         """The call was sent: what the client says goes to it."""
-        loop = asyncio.get_running_loop()
         self._flow = flow
         self._another.set()
         if self._feeding is None:
-            self._feeding = loop.create_task(self._feed(), name="feed")
+            self._feeding = self.companions.start(self._feed(), name="feed")
+            loop = asyncio.get_running_loop()
             self._heard_s = loop.time()
             self._timer = loop.call_later(self.idle_s, self._look)
         if self._is_away:
@@ -60,7 +64,7 @@ class SocketRelay:
 
     def begun(self, flow: Flow) -> None:
         """It is accepted: what user code says goes to the client."""
-        self._passing = asyncio.get_running_loop().create_task(self._pass(flow), name="relay")
+        self._passing = self.companions.start(self._pass(flow), name="relay")
 
     def go_away(self) -> None:
         """End it: it was silent for too long, or the server stops. User code hears of it first."""
@@ -96,14 +100,20 @@ class SocketRelay:
             raise ClientDisconnected
 
     def close(self) -> None:
-        """Nothing more is read."""
+        """Nothing more is awaited."""
         for timer in (self._timer, self._leaving):
             if timer is not None:
                 timer.cancel()
-        if self._feeding is not None:
-            self._feeding.cancel()
 
     async def _feed(self) -> None:
+        try:
+            await self._feed_all()
+        except Exception:
+            if self._flow is not None:
+                self._flow.cancel()
+            raise
+
+    async def _feed_all(self) -> None:
         while True:
             message = await self._receive()
             if message["type"] != "websocket.receive":
@@ -131,16 +141,8 @@ class SocketRelay:
             self._leaving = asyncio.get_running_loop().call_later(LEAVE_S, flow.cancel)
 
     async def _pass(self, flow: Flow) -> None:
-        headers = list((flow.head or Head(101)).headers)
-        protocol = next((value for name, value in headers if name == "sec-websocket-protocol"), None)
-        others = [
-            (name.encode("latin-1"), value.encode("latin-1"))
-            for name, value in headers
-            if name != "sec-websocket-protocol"
-        ]
-        self._accepted = True
         try:
-            await self._tell({"type": "websocket.accept", "subprotocol": protocol, "headers": others})
+            await self._accept(flow.head or Head(101))
             async for form, body in flow.pieces():
                 self._heard_s = asyncio.get_running_loop().time()
                 if form is Form.CLOSE:
@@ -153,6 +155,13 @@ class SocketRelay:
         except BaseException:
             flow.cancel()
             raise
+
+    async def _accept(self, head: Head) -> None:
+        headers = [encoded(name, value) for name, value in head.headers]
+        protocol = next((value.decode("latin-1") for name, value in headers if name == PROTOCOL), None)
+        others = [header for header in headers if header[0] != PROTOCOL]
+        self._accepted = True
+        await self._tell({"type": "websocket.accept", "subprotocol": protocol, "headers": others})
 
     async def _close(self, code: int, reason: str) -> None:
         cut = reason.encode("utf-8", "replace")[:REASON_BYTES_MAX].decode("utf-8", "ignore")

@@ -42,7 +42,7 @@ def of_error(error: LambentError) -> Problem:
 def of_outcome(outcome: Outcome) -> Problem:
     """What an invocation that failed in user code tells the caller. The status must not be ok."""
     status, code = OUTCOMES[outcome.status]
-    if outcome.head is not None:  # the user code's own protocol has one for it
+    if outcome.head is not None and 400 <= outcome.head.status < 600:  # its own protocol has one for it
         status = outcome.head.status
     error = outcome.error
     return Problem(

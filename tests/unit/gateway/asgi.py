@@ -20,12 +20,14 @@ from lambent.gateway.bodies import Bodies
 from lambent.gateway.flow import Streams
 from lambent.gateway.pages import Pages
 from lambent.gateway.presence import Presence
+from lambent.gateway.protocols import Invoker as Invokes
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws.door import AwsDoor
 from lambent.gateway.protocols.aws.downloads import Downloads
 from lambent.gateway.protocols.aws.invoke import Invoke
 from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService
+from lambent.gateway.protocols.aws.streaming import InvokeStreaming
 from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.gateway.readiness import Readiness
@@ -80,6 +82,7 @@ class Invoker:
         self.watched = 0
         self.called = asyncio.Event()
         self.full: Exception | None = None
+        self.behind: Invokes | None = None  # who runs it in place of the test, and may stream
         self.next: Callable[[Invocation], Awaitable[Outcome]] | Outcome | Exception = outcome()
 
     async def invoke(
@@ -88,6 +91,8 @@ class Invoker:
         self.asked.append(invocation)
         self.watched += client is not None
         self.called.set()
+        if self.behind is not None:
+            return await self.behind.invoke(invocation, client=client, streams=streams)
         if isinstance(self.next, Exception):
             raise self.next
         return self.next if isinstance(self.next, Outcome) else await self.next(invocation)
@@ -220,10 +225,19 @@ class House:
             reservations=self.reservations,
             clock=self.clock,
         )
-        return RestService("lambda", LAMBDA_PATH, [*invoke.operations()])
+        streaming = InvokeStreaming(
+            invoker=self.invoker, routes=self.routes, reservations=self.reservations, clock=self.clock
+        )
+        return RestService("lambda", LAMBDA_PATH, [*invoke.operations(), *streaming.operations()])
 
     def deploy(
-        self, name: str, *, kind: Kind = Kind.FUNCTION, project: str = PROJECT, number: int = 3
+        self,
+        name: str,
+        *,
+        kind: Kind = Kind.FUNCTION,
+        project: str = PROJECT,
+        number: int = 3,
+        runtime: Runtime = Runtime.HANDLER,
     ) -> None:
         self.routes.put(
             Route(
@@ -235,7 +249,7 @@ class House:
                     deployment=name,
                     project=project,
                     number=number,
-                    runtime=Runtime.HANDLER,
+                    runtime=runtime,
                 ),
                 created_unix_ms=1_700_000_000_123,
             )

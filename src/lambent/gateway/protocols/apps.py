@@ -75,13 +75,11 @@ class AppsDoor:
             trace=trace_of(request.headers, request.scope["headers"]),
         )
         relay = AppRelay(request, invocation, rest_bytes_max=self._body_bytes_max - len(beginning))
-        try:
+        async with relay.companions:
             outcome = await self._invoker.invoke(invocation, client=request.client, streams=relay)
-        finally:
-            relay.close()
-        if relay.is_used:
-            await relay.finish(outcome)
-            return None
+            if relay.is_used:
+                await relay.finish(outcome)
+                return None
         if relay.is_too_large:
             raise too_large(self._body_bytes_max)
         told = outcome_headers(invocation.id, outcome)
@@ -116,7 +114,8 @@ class AppsDoor:
                 trace=trace_of(request.headers, scope["headers"]),
             )
             relay.idle_s = plan.socket_idle_s
-            await relay.end(await self._invoker.invoke(invocation, streams=relay))
+            async with relay.companions:
+                await relay.end(await self._invoker.invoke(invocation, streams=relay))
         except LambentError as error:
             await relay.refuse(refusal(error))
         finally:

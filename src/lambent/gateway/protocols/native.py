@@ -15,10 +15,10 @@ from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Role, 
 from lambent.core.routing import OWN
 from lambent.gateway.acceptance import Acceptance, KeyReused
 from lambent.gateway.address import alias_of, sticky_of
-from lambent.gateway.apps import headers_of as head_headers
 from lambent.gateway.auth import Keys
 from lambent.gateway.bodies import Bodies, Hold
 from lambent.gateway.deadline import check_none, deadline_of
+from lambent.gateway.heads import headers_of, status_of
 from lambent.gateway.once import Bounds, Once, size_of
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.protocols.apps import AppsDoor
@@ -116,10 +116,11 @@ class NativeDoor:
         if key:
             return await self._answer_once(request, invocation, key)
         relay = Relay(request, invocation)
-        outcome = await self._invoker.invoke(invocation, client=request.client, streams=relay)
-        if relay.is_used:
-            await relay.finish(outcome)
-            return None
+        async with relay.companions:
+            outcome = await self._invoker.invoke(invocation, client=request.client, streams=relay)
+            if relay.is_used:
+                await relay.finish(outcome)
+                return None
         return _reply(invocation.id, outcome)
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
@@ -181,9 +182,9 @@ def _reply(invocation_id: str, outcome: Outcome) -> Reply:
     headers = outcome_headers(invocation_id, outcome)
     if outcome.status is Status.OK:
         if outcome.head is not None:
-            headers.extend(head_headers(outcome.head))
+            headers.extend(headers_of(outcome.head))
         headers.append(type_header(outcome.content_type))
-        return Reply(outcome.head.status if outcome.head else 200, headers, outcome.body)
+        return Reply(status_of(outcome.head) if outcome.head else 200, headers, outcome.body)
     return problem_reply(problem.of_outcome(outcome), headers)
 
 

@@ -125,14 +125,15 @@ class Endpoints:
             frame=eventstream.payload_part,
             told=told,
         )
-        try:
-            outcome = await self._invoker.invoke(invocation, client=asked.request.client, streams=frames)
-        except UserFault as error:
-            return not_loaded(asked, route.name, error)
-        failure = failure_of(outcome)
-        if frames.is_used:
-            await frames.finish(self._last(frames, failure))
-            return None
+        async with frames.companions:
+            try:
+                outcome = await self._invoker.invoke(invocation, client=asked.request.client, streams=frames)
+            except UserFault as error:
+                return not_loaded(asked, route.name, error)
+            failure = failure_of(outcome)
+            if frames.is_used:
+                await frames.finish(self._last(frames, failure))
+                return None
         if failure is not None:
             return _model_error(asked, route.name, *failure)
         headers = [

@@ -11,6 +11,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.errors import UserFault
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Role
+from lambent.gateway.companions import Companions
 from lambent.gateway.deadline import deadline_of
 from lambent.gateway.flow import Flow
 from lambent.gateway.protocols import Invoker
@@ -56,6 +57,7 @@ class Frames:
         self._told: Final = told
         self._room_bytes = bytes_max
         self._passing: asyncio.Task[None] | None = None
+        self.companions: Final = Companions()
         self.too_long = False
 
     @property
@@ -68,7 +70,7 @@ class Frames:
 
     def begun(self, flow: Flow) -> None:
         """From here on it is passed on."""
-        self._passing = asyncio.get_running_loop().create_task(self._pass(flow), name="frames")
+        self._passing = self.companions.start(self._pass(flow), name="frames")
 
     async def finish(self, last: bytes) -> None:
         """Send what is left of it, and its last frame."""
@@ -143,15 +145,18 @@ class InvokeStreaming:
         version = called_version(invocation) or route.plan.version or str(route.plan.number)
         headers = [*request_id(invocation.id), (b"x-amz-executed-version", version.encode())]
         frames = Frames(asked.request, headers, bytes_max=self._limits.stream_bytes_max)
-        try:
-            with self._reservations.taken(invocation.project, invocation.deployment):
-                outcome = await self._invoker.invoke(invocation, client=asked.request.client, streams=frames)
-        except UserFault as error:
-            return Reply(200, [EVENTS, *headers], _failed(not_loaded(error)))
-        last = self._last(asked, function, invocation, outcome, frames)
-        if frames.is_used:
-            await frames.finish(last)
-            return None
+        async with frames.companions:
+            try:
+                with self._reservations.taken(invocation.project, invocation.deployment):
+                    outcome = await self._invoker.invoke(
+                        invocation, client=asked.request.client, streams=frames
+                    )
+            except UserFault as error:
+                return Reply(200, [EVENTS, *headers], _failed(not_loaded(error)))
+            last = self._last(asked, function, invocation, outcome, frames)
+            if frames.is_used:
+                await frames.finish(last)
+                return None
         body = b"" if outcome.error is not None else eventstream.payload_chunk(outcome.body)
         return Reply(200, [EVENTS, *headers, *outcome_headers(invocation.id, outcome)], body + last)
 

@@ -170,17 +170,19 @@ class UrlDoor:
             (b"traceresponse", parent_from(invocation.id, invocation.trace).encode()),
             *allowed,
         ]
-        stream = UrlStream(request, told) if url.invoke_mode == STREAMS and not at.stage else None
-        try:
-            with self._reservations.taken(url.project, url.name):
-                outcome = await self._invoker.invoke(invocation, client=request.client, streams=stream)
-        except UserFault:
-            return Reply(failed.status, [*failed.headers, *told], failed.body)
-        if stream is not None and stream.is_used:
+        stream = UrlStream(request, told)
+        streams = stream if url.invoke_mode == STREAMS and not at.stage else None
+        async with stream.companions:
+            try:
+                with self._reservations.taken(url.project, url.name):
+                    outcome = await self._invoker.invoke(invocation, client=request.client, streams=streams)
+            except UserFault:
+                return Reply(failed.status, [*failed.headers, *told], failed.body)
+            if not stream.is_used:
+                return self._whole(outcome, told, invocation.id, failed)
             if await stream.finish(outcome):
                 return None
-            return Reply(failed.status, [*failed.headers, *told], failed.body)
-        return self._whole(outcome, told, invocation.id, failed)
+        return Reply(failed.status, [*failed.headers, *told], failed.body)
 
     def _whole(self, outcome: Outcome, told: list[Header], invocation_id: str, failed: Reply) -> Reply:
         told = [

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.invocation import OCTETS, Outcome
+from lambent.gateway.companions import Companions
 from lambent.gateway.flow import Flow
 from lambent.gateway.relay import TYPES, as_is, break_off
 from lambent.gateway.requests import Request
@@ -42,6 +43,7 @@ class UrlStream:
         self._headers: Final = headers
         self._passing: asyncio.Task[bool] | None = None
         self._is_unanswerable = False
+        self.companions: Final = Companions()
 
     @property
     def is_used(self) -> bool:
@@ -53,7 +55,7 @@ class UrlStream:
 
     def begun(self, flow: Flow) -> None:
         """From here on it is passed on."""
-        self._passing = asyncio.get_running_loop().create_task(self._pass(flow), name="url stream")
+        self._passing = self.companions.start(self._pass(flow), name="url stream")
 
     async def finish(self, outcome: Outcome) -> bool:
         """Send what is left of it; False where nothing was sent, and nothing of use can be.
