@@ -10,6 +10,7 @@ import pytest
 from lambent.core import messages
 from lambent.core.messages import DEDUP_MS, Message, Order, Terms
 from lambent.storage.queues import (
+    Drop,
     Empty,
     Forget,
     Gone,
@@ -176,7 +177,7 @@ def test_a_share_tells_what_is_seen_what_is_in_flight_and_what_is_delayed(store:
 def test_a_queue_goes_with_its_messages(store: SqlStore, reopen: Open) -> None:
     queue, other = made(store), made(store, "other")
     send(store, queue, "a")
-    store.queues.remove(queue.id)
+    assert store.queues.together([Drop(queue.id)]) == [Gone(1, 1)]
     changed = store.queues.put(msgspec.structs.replace(other, tags={"a": "b"}))
     assert reopen().queues.all() == [changed]
     assert store.queues.share(queue.id, now_unix_ms=NOW).count == 0

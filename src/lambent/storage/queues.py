@@ -87,6 +87,12 @@ class Empty(msgspec.Struct, frozen=True):
     queue: int
 
 
+class Drop(msgspec.Struct, frozen=True):
+    """Forget a queue with all of its messages. Answered with `Gone`."""
+
+    queue: int
+
+
 class Forget(msgspec.Struct, frozen=True):
     """Remove some of what is too old, and what is not known any more of the same messages. With `Gone`."""
 
@@ -142,7 +148,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
         return self.visible + self.in_flight + self.delayed
 
 
-Ask = Send | Take | Remove | Show | Empty | Forget
+Ask = Send | Take | Remove | Show | Empty | Drop | Forget
 Answer = Sent | Taken | Gone | Shown
 
 
@@ -153,9 +159,6 @@ class Queues(Protocol):
         """Insert or replace by id; as it is stored, with its id."""
 
     def all(self) -> Sequence[Queue]: ...
-
-    def remove(self, queue: int) -> None:
-        """Forget a queue with all of its messages."""
 
     def together(self, asks: Sequence[Ask]) -> Sequence[Answer]:
         """Do all of it in one transaction, in this order."""

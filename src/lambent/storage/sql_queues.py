@@ -14,6 +14,7 @@ from lambent.core.messages import DEDUP_MS, Message, Order
 from lambent.storage.queues import (
     Answer,
     Ask,
+    Drop,
     Empty,
     Forget,
     Gone,
@@ -114,11 +115,6 @@ class SqlQueues:
             return [
                 one(row, Queue) for row in connection.execute(select(QUEUES).order_by(QUEUES.c.id)).mappings()
             ]
-
-    def remove(self, queue: int) -> None:
-        """Forget a queue with all of its messages."""
-        with self._database.writing() as connection:
-            connection.execute(delete(QUEUES).where(QUEUES.c.id == queue))
 
     def together(self, asks: Sequence[Ask]) -> Sequence[Answer]:
         """Do all of it in one transaction, in this order."""
@@ -262,6 +258,12 @@ def _empty(connection: Connection, ask: Empty) -> Gone:
     return _gone(connection, M.queue == ask.queue)
 
 
+def _drop(connection: Connection, ask: Drop) -> Gone:
+    gone = _gone(connection, M.queue == ask.queue)
+    connection.execute(delete(QUEUES).where(QUEUES.c.id == ask.queue))
+    return gone
+
+
 def _forget(connection: Connection, ask: Forget) -> Gone:
     connection.execute(
         delete(MESSAGE_KEYS).where(
@@ -283,5 +285,6 @@ DOES: Final[Mapping[type, Callable[[Connection, Any], Answer]]] = {
     Remove: _remove,
     Show: _show,
     Empty: _empty,
+    Drop: _drop,
     Forget: _forget,
 }

@@ -1,0 +1,1 @@
+"""Backing services that functions use: kept here by default."""
