@@ -25,9 +25,9 @@ from lambent.core.routing import OWN
 from lambent.gateway.address import sticky_of
 from lambent.gateway.deadline import deadline_of
 from lambent.gateway.flow import Flow
-from lambent.gateway.once import Once, size_of
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.protocols.aws.asked import Asked, Operation, request_id
+from lambent.gateway.protocols.aws.attempts import Attempts
 from lambent.gateway.protocols.aws.streaming import EVENTS, Frames
 from lambent.gateway.requests import check_json
 from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_headers, type_header
@@ -52,13 +52,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stream_bytes_max: int = 200 * 1024 * 1024
 
 
-class Answered(msgspec.Struct, frozen=True):
-    """An outcome and the request id that it was made under."""
-
-    invocation_id: str
-    outcome: Outcome
-
-
 class Endpoints:
     """`InvokeEndpoint` and `InvokeEndpointWithResponseStream`."""
 
@@ -69,7 +62,7 @@ class Endpoints:
         self._routes: Final = routes
         self._clock: Final = clock
         self._limits: Final = limits or Limits()
-        self._once: Final = Once[Answered](clock, size_bytes=lambda answered: size_of(answered.outcome))
+        self._attempts: Final = Attempts(clock)
 
     def operations(self) -> Iterator[tuple[str, str, Operation]]:
         """By method and path."""
@@ -85,7 +78,7 @@ class Endpoints:
         route = endpoint_of(self._routes, asked)
         invocation = self._invocation(asked, route, accept=sagemaker.ACCEPT)
         try:
-            answered = await self._run_once(asked, invocation)
+            answered = await self._attempts.run(asked, invocation, self._invoker.invoke)
         except UserFault as error:
             return not_loaded(asked, route.name, error)
         asked.request.invocation_id = answered.invocation_id
@@ -99,16 +92,6 @@ class Endpoints:
             *outcome_headers(answered.invocation_id, outcome),
         ]
         return Reply(200, headers, outcome.body)
-
-    async def _run_once(self, asked: Asked, invocation: Invocation) -> Answered:
-        # As with Lambda: the SDKs send a slow call again under the same id, and come back for its answer.
-        async def work() -> Answered:
-            return Answered(invocation.id, await self._invoker.invoke(invocation))
-
-        attempt_of = asked.header(b"amz-sdk-invocation-id")
-        if not attempt_of:
-            return await work()
-        return await self._once.run((invocation.project, invocation.deployment, attempt_of), work)
 
     async def _stream(self, asked: Asked) -> Reply | None:
         route = endpoint_of(self._routes, asked)

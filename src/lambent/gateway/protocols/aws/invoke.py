@@ -12,9 +12,9 @@ from lambent.core.errors import UserFault
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Role, Status
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.deadline import check_none, deadline_of
-from lambent.gateway.once import Once, size_of
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.protocols.aws.asked import Asked, Operation, request_id
+from lambent.gateway.protocols.aws.attempts import Answered, Attempts
 from lambent.gateway.protocols.aws.calls import (
     executed,
     function_of,
@@ -43,13 +43,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stream_bytes_max: int = 200 * 1024 * 1024
 
 
-class Answered(msgspec.Struct, frozen=True):
-    """An outcome and the request id that it was made under."""
-
-    invocation_id: str
-    outcome: Outcome
-
-
 class Invoke:
     """Invoke, in its three types, and its ancestor."""
 
@@ -69,7 +62,7 @@ class Invoke:
         self._reservations: Final = reservations
         self._clock: Final = clock
         self._limits: Final = limits or Limits()
-        self._once: Final = Once[Answered](clock, size_bytes=lambda answered: size_of(answered.outcome))
+        self._attempts: Final = Attempts(clock)
 
     def operations(self) -> Iterator[tuple[str, str, Operation]]:
         """By method and path."""
@@ -109,25 +102,16 @@ class Invoke:
         deadline_s = deadline_of(asked.request.headers, self._clock.now_s())
         invocation = invocation_of(asked, function, self._routes, deadline_s=deadline_s)
         try:
-            answered = await self._run_once(asked, invocation)
+            answered = await self._attempts.run(asked, invocation, self._run_now)
         except UserFault as error:
             return _not_loaded(asked, function, not_loaded(error))
         asked.request.invocation_id = answered.invocation_id
         return self._outcome(asked, function, answered)
 
-    async def _run_once(self, asked: Asked, invocation: Invocation) -> Answered:
-        # The SDKs send a slow call again, under the same id. As on AWS, nobody watches whether the client is
-        # still there: it comes back for the answer.
-        attempt_of = asked.header(b"amz-sdk-invocation-id")
-        if not attempt_of:
-            return await self._run_now(invocation)
-        name = (invocation.project, invocation.deployment, attempt_of)
-        return await self._once.run(name, lambda: self._run_now(invocation))
-
-    async def _run_now(self, invocation: Invocation) -> Answered:
+    async def _run_now(self, invocation: Invocation) -> Outcome:
         self._reservations.enter(invocation.project, invocation.deployment)
         try:
-            return Answered(invocation.id, await self._invoker.invoke(invocation))
+            return await self._invoker.invoke(invocation)
         finally:
             self._reservations.leave(invocation.project, invocation.deployment)
 
