@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from lambent.core.errors import LambentError
+from lambent.jobs.storing import insist
 from lambent.storage.groups import Disk, Groups
 from lambent.storage.tickets import Change
-
-PAUSE_S: Final = 1.0
-
-log = logging.getLogger(__name__)
 
 
 class Store(Protocol):
@@ -39,12 +34,7 @@ class Commits:
 
     async def insist(self, change: Change) -> bool:
         """As `make`, and as often as it takes: for what has happened and cannot be refused any more."""
-        while True:
-            try:
-                return await self.make(change)
-            except LambentError as error:
-                log.warning("not_stored", extra={"record": change.ticket.id, "reason": error.message})
-                await asyncio.sleep(PAUSE_S)
+        return await insist(lambda: self.make(change), record=change.ticket.id)
 
 
 def _size_bytes(change: Change) -> int:

@@ -304,7 +304,7 @@ class _Diary:
         return await self._put(self.run)
 
     async def _put(self, run: Run) -> bool:
-        return await stored(self._runs.put, run, name=f"run {run.id}")
+        return await stored(lambda: asyncio.to_thread(self._runs.put, run), record=f"run {run.id}")
 
 
 def _result(answer: Answer, result: bytes) -> JobResult:

@@ -16,8 +16,8 @@ from lambent.core.deferral import Reach
 from lambent.core.errors import LambentError, QueueFull
 from lambent.core.retrying import Dead, RetryPolicy, next_try
 from lambent.core.signing import secret_of, signed_headers
-from lambent.jobs.commits import PAUSE_S
 from lambent.jobs.posting import Answer, post
+from lambent.jobs.storing import PAUSE_S, insist
 from lambent.storage.groups import Disk
 from lambent.storage.tickets import Deliveries, Delivery, DeliveryState, Rotation, Rotations
 
@@ -198,14 +198,7 @@ class Webhooks:
     async def _store(self, delivery: Delivery) -> None:
         if delivery.state is DeliveryState.FAILED:
             log.warning("webhook_given_up", extra={"delivery": delivery.id, "reason": delivery.error})
-        while True:
-            try:
-                await self._disk(lambda: self._deliveries.put(delivery))
-            except LambentError as error:
-                log.warning("not_stored", extra={"record": delivery.id, "reason": error.message})
-                await asyncio.sleep(PAUSE_S)
-            else:
-                return
+        await insist(lambda: self._disk(lambda: self._deliveries.put(delivery)), record=delivery.id)
 
 
 def _after(delivery: Delivery, answer: Answer, *, jitter: float, now_unix_ms: int) -> Delivery:
