@@ -23,8 +23,9 @@ from lambent.core.sharing import places
 from lambent.core.spec import DeploymentSpec, Kind
 from lambent.core.tracing import trace_from
 from lambent.jobs import endings
-from lambent.jobs.commits import PAUSE_S, Commits
+from lambent.jobs.commits import Commits
 from lambent.jobs.lanes import Lane, Lanes, Seat, Turn
+from lambent.jobs.storing import PAUSE_S
 from lambent.pool.routes import Routes
 from lambent.storage.groups import Disk
 from lambent.storage.tickets import Change, Ticket, TicketState
