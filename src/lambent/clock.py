@@ -31,6 +31,8 @@ class SystemClock:
     def unix_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
+    unix_ns = staticmethod(time.time_ns)  # for spans, which other programs on this machine time as well
+
 
 class SteadyClock:
     """Another clock, whose wall time is read once and counted on from there.

@@ -32,6 +32,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `aws_auth` says whether AWS's clients must prove who they are. Of their payloads, `aws_request_bytes_max`
     bounds what is sent, `aws_response_bytes_max` what is answered, `aws_event_bytes_max` what is sent for
     later, `aws_stream_bytes_max` what streams; unless told these are AWS's own limits.
+
+    `otlp_endpoint` is where spans are sent, as the base of an OTLP/HTTP receiver's URLs; empty for what the
+    variables of OpenTelemetry say.
     """
 
     state_dir: Path
@@ -55,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     aws_event_bytes_max: int = 1_048_576
     aws_stream_bytes_max: int = 200 * MIB
     log_level: str = "info"
+    otlp_endpoint: str = ""
     tls_cert: Path | None = None
     tls_key: Path | None = None
 

@@ -62,7 +62,7 @@ class Node:
         self.dispatcher = Dispatcher(
             self.pool, self.routes, self.clock,
             models=self.training, meter=self.usage.append, training_hold_s=900, tasks=tasks,
-            trials=self.trials,
+            witness=self.trials,
         )  # fmt: skip
         self.pool.listen(self.dispatcher)
         self.thermostat = Thermostat(

@@ -57,6 +57,11 @@ def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> str
     type=click.Choice(["verify", "none"]),
     help="Whether AWS's clients must sign with a key of this server; verify unless told, none lets all in.",
 )
+@click.option(
+    "--otlp-endpoint",
+    metavar="URL",
+    help="Send OpenTelemetry spans there, such as http://127.0.0.1:4318; else as OTEL_… variables say.",
+)
 @click.option("--ephemeral", is_flag=True, help="Keep nothing after the end.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="A certificate chain, as PEM.")
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="Its key, as PEM.")
@@ -70,6 +75,7 @@ def up(
     memory_budget: str | None,
     keep_policy: str | None,
     aws_auth: str | None,
+    otlp_endpoint: str | None,
     tls_cert: str | None,
     tls_key: str | None,
     *,
@@ -94,6 +100,7 @@ def up(
         "--memory-budget": memory_budget,
         "--keep-policy": keep_policy,
         "--aws-auth": aws_auth,
+        "--otlp-endpoint": otlp_endpoint,
         "--tls-cert": tls_cert,
         "--tls-key": tls_key,
     }

@@ -63,6 +63,14 @@ class PrintTail(StrEnum):
     KEPT = "kept"
 
 
+class Trigger(StrEnum):
+    """What set an invocation off, in the words of OpenTelemetry's conventions."""
+
+    HTTP = "http"  # a request, whose client waits
+    PUBSUB = "pubsub"  # it was accepted for later
+    OTHER = "other"  # user code called it
+
+
 class Asked(msgspec.Struct, frozen=True, array_like=True):
     """The head of a request that user code sees as HTTP. Names of headers are in lower case.
 
@@ -126,6 +134,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float | None = None
     trace: Trace | None = None
     called: Called | None = None
+    trigger: Trigger = Trigger.HTTP
 
 
 class FunctionError(msgspec.Struct, frozen=True, rename="camel"):
@@ -168,7 +177,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How it ended. `body` is the result as the worker wrote it, or the error as JSON.
 
     `temperature` is the revision's when the invocation arrived. `log_tail` is the last 4 KiB that user code
-    printed. `trace` is the invocation's.
+    printed. `trace` is the invocation's, `worker` who ran it.
     """
 
     status: Status
@@ -184,6 +193,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     memory_used_bytes: int = 0
     head: Head | None = None
     trace: Trace | None = None
+    worker: str = ""
 
 
 def new_id() -> str:

@@ -19,6 +19,7 @@ from lambent.core.invocation import (
     Invocation,
     Outcome,
     Status,
+    Trigger,
     cancelled_error,
     new_id,
 )
@@ -122,6 +123,7 @@ class Asks:
             chain=(*caller.chain, caller.deployment),
             deadline_s=None if deadline_s == inf else deadline_s,
             trace=asked_by(caller.id, caller.trace),
+            trigger=Trigger.OTHER,
         )
         given = (
             f"timeout_s={ask.timeout_ms / 1e3:g} of lambent.call"

@@ -34,11 +34,11 @@ from lambent.gateway.running import Arrival, Runner, Seat
 from lambent.gateway.stay import Moved, Stay
 from lambent.gateway.together import Together
 from lambent.gateway.turn import Turn
+from lambent.gateway.witness import Witness
 from lambent.metering.journal import UsageRecord
 from lambent.pool.member import Lease, NotStarted
 from lambent.pool.pool import Pool
 from lambent.pool.routes import Route, Routes
-from lambent.pool.trials import Trials
 
 STARTS_MAX: Final = 10  # workers that may end before they take one and the same invocation
 CUT_OFF_S_MAX: Final = 5.0  # until workers that were killed have ended
@@ -63,7 +63,7 @@ class Dispatcher:
         models: ModelMaker,
         meter: Callable[[UsageRecord], None],
         training_hold_s: float,
-        trials: Trials,
+        witness: Witness,
         tasks: asyncio.TaskGroup,
         project_queue_depth_max: int = PROJECT_QUEUE_DEPTH_MAX,
         reports: Reports | None = None,
@@ -77,7 +77,7 @@ class Dispatcher:
         self._by_revision: Final[dict[str, Lane]] = {}
         self._queues: Final = Queues(pool, clock, project_queue_depth_max=project_queue_depth_max)
         self._refusals: Final = Refusals(clock)
-        self._trials: Final = trials
+        self._witness: Final = witness
         self._runner: Final = Runner(pool, clock, meter, Asking(self.invoke, clock, tasks), reports)
         self._together: Final = Together(pool, self._runner, clock, tasks, look=self._promote)
         self._draining = False
@@ -108,7 +108,8 @@ class Dispatcher:
             check_depth(invocation.chain, spec.name, slots_max=slots_max)
         lease = self._lease(lane, invocation)
         if lease is None and (refused := self._queues.refusal(lane, self._lanes.values())):
-            self._trials.refused(invocation, lane.route.plan.revision, refused)
+            came_s = self._clock.now_s()
+            self._witness.refused(invocation, lane.route.plan.revision, refused, since_s=came_s)
             await self._refusals.pause(invocation.project, until_s=invocation.deadline_s or inf)
             raise refused
         arrived_s = self._clock.now_s()
@@ -121,14 +122,14 @@ class Dispatcher:
         try:
             outcome = await self._see_through(stay, arrival, lease)
         except LambentError as error:
-            self._trials.refused(invocation, stay.lane.route.plan.revision, error)
+            self._witness.refused(invocation, stay.lane.route.plan.revision, error, since_s=arrived_s)
             raise
         finally:
             stay.end(self._clock.now_s())
             self._present -= 1
             if self._draining and not self._present:
                 self._quiet.set()
-        self._trials.answered(invocation, outcome)
+        self._witness.answered(invocation, outcome)
         return outcome
 
     async def check_room(self, project: str, name: str) -> None:

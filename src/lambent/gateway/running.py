@@ -200,6 +200,7 @@ class Runner:
             memory_used_bytes=ran.rss_bytes,
             head=ran.head,
             trace=arrival.invocation.trace,
+            worker=lease.member.worker.worker_id,
         )
 
 

@@ -18,7 +18,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.deferral import running_max
 from lambent.core.errors import LambentError
-from lambent.core.invocation import Invocation, Outcome, Status, called_from
+from lambent.core.invocation import Invocation, Outcome, Status, Trigger, called_from
 from lambent.core.sharing import places
 from lambent.core.spec import DeploymentSpec, Kind
 from lambent.core.tracing import trace_from
@@ -343,6 +343,7 @@ class Attempts:
             alias=ticket.alias,
             sticky=ticket.sticky,
             called=called_from(ticket.called),
+            trigger=Trigger.PUBSUB,
         )
         try:
             return await self._invoke(invocation, cancelled)

@@ -59,6 +59,13 @@ PRICE: Final = Family(
 )
 
 
+EXPORTED: Final = Family(
+    "lambent_exported_invocations",
+    Kind.COUNTER,
+    "Invocations whose spans were sent, or were dropped: queue_full, refused, unreachable.",
+)
+
+
 class MemoryLevel(msgspec.Struct, frozen=True, kw_only=True):
     """The memory of templates and workers: the budget, what they take, what a GiB is worth."""
 
@@ -98,6 +105,7 @@ class Metrics:
     def __init__(self) -> None:
         self._tallies: Final[dict[tuple[str, str, str], Tally]] = {}
         self._deployments: Final[dict[str, _Deployment]] = {}
+        self._exported: Final[dict[str, int]] = {}
         self._levels: Levels | None = None
 
     def invocation(
@@ -125,6 +133,10 @@ class Metrics:
         for part, took_ms in parts_ms.items():
             self._of(deployment).part(part, took_ms / 1e3)
 
+    def exported(self, outcome: str, count: int) -> None:
+        """The spans of so many invocations were sent to a receiver, or dropped."""
+        self._exported[outcome] = self._exported.get(outcome, 0) + count
+
     def forget(self, deployment: str) -> None:
         """It is told no more: names come and go, and what is told is bounded by what is deployed."""
         if gone := self._deployments.pop(deployment, None):
@@ -145,6 +157,11 @@ class Metrics:
         yield from _pieces(WAKE.head(format_), (buckets.text() for buckets in wakes))
         parts = [buckets for one in deployments for buckets in one.parts.values()]
         yield from _pieces(WAKE_PART.head(format_), (buckets.text() for buckets in parts))
+        told = (
+            sample("lambent_exported_invocations_total", {"outcome": outcome}, count)
+            for outcome, count in list(self._exported.items())
+        )
+        yield from _pieces(EXPORTED.head(format_), told)
         if self._levels is not None:
             yield from _gauges(self._levels, format_)
         if format_ is Format.OPENMETRICS:

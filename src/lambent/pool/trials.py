@@ -114,8 +114,13 @@ class Trials:
         seen = Tally(1, int(failed), int(timed), int(slow))
         trial.count(outcome.revision, seen, self._clock.now_s())
 
-    def refused(self, invocation: Invocation, revision: str, error: LambentError) -> None:
-        """A call was not answered: it could not be loaded, or had no room. Faults of callers do not count."""
+    def refused(
+        self, invocation: Invocation, revision: str, error: LambentError, *, since_s: float = 0.0
+    ) -> None:
+        """A call was not answered: it could not be loaded, or had no room. Faults of callers do not count.
+
+        Since when it waited (`since_s`) matters to others who are told the same.
+        """
         trial = self._of(invocation)
         if trial is not None and not isinstance(error, CallerFault | Draining):
             trial.count(revision, Tally(1, 1), self._clock.now_s())

@@ -74,6 +74,7 @@ def _settings(words: Sequence[str] | None) -> Settings:
     parser.add_argument("--memory-budget", dest="memory_budget_bytes")
     parser.add_argument("--keep-policy")
     parser.add_argument("--aws-auth")
+    parser.add_argument("--otlp-endpoint")
     parser.add_argument("--ephemeral", action="store_true", default=None)
     parser.add_argument("--tls-cert")
     parser.add_argument("--tls-key")

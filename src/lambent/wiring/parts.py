@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import uuid
 from collections.abc import Mapping
 from typing import Final
 
+from lambent import __version__
 from lambent import settings as settings_of
 from lambent.clock import SystemClock
 from lambent.control.activation import Activation
@@ -17,13 +20,17 @@ from lambent.control.drafting import Drafting
 from lambent.control.holding import Names
 from lambent.control.oneshots import OneShots
 from lambent.control.registry import Registry
+from lambent.core.spans import Value
+from lambent.core.telemetry import read_telemetry
 from lambent.engines.local import LocalEngine
 from lambent.engines.machine import memory_bytes
 from lambent.gateway.asking import Asking
 from lambent.gateway.auth import Keys
 from lambent.gateway.deferred import Deferred
 from lambent.gateway.dispatcher import Dispatcher
+from lambent.gateway.exporting import Exporter, HttpPost
 from lambent.gateway.reports import Reports
+from lambent.gateway.witness import Both, Witness
 from lambent.jobs.queue import AsyncQueue
 from lambent.jobs.runner import Runner
 from lambent.jobs.training import Training
@@ -42,6 +49,7 @@ from lambent.pool.thermostat import Thermostat
 from lambent.pool.trials import Trials
 from lambent.settings import BUDGET_SHARE, Settings
 from lambent.storage.inspection import check_files
+from lambent.wire.otlp import Encoder
 
 PROJECT: Final = "default"
 
@@ -84,7 +92,7 @@ class Parts:
         self.dispatcher = Dispatcher(
             self.pool, self.routes, clock,
             models=self.training, meter=self._meter, training_hold_s=settings.training_hold_s, tasks=tasks,
-            project_queue_depth_max=settings.project_queue_depth_max, trials=self.trials,
+            project_queue_depth_max=settings.project_queue_depth_max, witness=self._witness(clock),
             reports=Reports(kept.logs, clock),
         )  # fmt: skip
         self.pool.listen(self.dispatcher)
@@ -99,6 +107,29 @@ class Parts:
             running_max=settings.async_running_max, outbox=self.webhooks,
         )  # fmt: skip
         self.keys = Keys(kept.store.keys, kept.master, clock)
+
+    def _witness(self, clock: SystemClock) -> Witness:
+        """Who hears how invocations end. Spans are made only where somebody wants them."""
+        telemetry = read_telemetry(os.environ, endpoint=self.settings.otlp_endpoint)
+        if telemetry is None:
+            self.exporter: Exporter | None = None
+            return self.trials
+        name = f"Lambent/{__version__}"
+        resource: dict[str, Value] = {
+            "service.version": __version__,
+            "host.name": socket.gethostname(),
+            "process.pid": os.getpid(),
+            "service.instance.id": str(uuid.uuid4()),
+            **telemetry.resource,
+        }
+        self.exporter = Exporter(
+            telemetry, clock,
+            unix_ns=clock.unix_ns,
+            encoder=Encoder(resource, name="lambent", version=__version__),
+            post=HttpPost(telemetry, user_agent=name),
+            counts=self.metrics,
+        )  # fmt: skip
+        return Both(self.trials, self.exporter)
 
     def _node(self, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:
         """The supply side of this machine: templates, workers, and who decides about them."""

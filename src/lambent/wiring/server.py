@@ -58,6 +58,8 @@ class Server:
             parts.webhooks.run(),
             parts.kept.ledger.run(),
         )
+        if parts.exporter is not None:
+            tasks.create_task(parts.exporter.run(), name="exporter")
         for loop in loops:
             tasks.create_task(loop)
         listener = Listener(self._gateway, listening, parts.settings.tls, connections_max=claim_descriptors())
@@ -81,6 +83,8 @@ class Server:
             self._gateway.go_away()
             await parts.dispatcher.drain(parts.settings.drain_s)
             await parts.queue.settle()
+            if parts.exporter is not None:
+                await parts.exporter.settle()
             parts.kept.logs.end_readers()
             await asyncio.to_thread(parts.notebook.save)
         listener.stop()

@@ -95,7 +95,7 @@ def test_a_project_has_a_bounded_queue_and_the_refusal_names_it() -> None:
         async with node(lambda _: takes(1.0)) as n:
             dispatcher = Dispatcher(
                 n.pool, n.routes, n.clock, models=n.training, meter=n.usage.append,
-                training_hold_s=9, project_queue_depth_max=10, trials=n.trials, tasks=n.tasks,
+                training_hold_s=9, project_queue_depth_max=10, witness=n.trials, tasks=n.tasks,
             )  # fmt: skip
             n.pool.listen(dispatcher)
             n.dispatcher = dispatcher

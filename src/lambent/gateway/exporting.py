@@ -1,0 +1,247 @@
+"""Spans of invocations on their way to an OTLP receiver, in batches and beside the request path.
+
+An invocation that ends leaves its facts in a bounded queue. Everything else (making spans, writing them,
+sending them) happens in a thread; whatever fails there is counted, and harms no invocation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+import msgspec
+import urllib3
+
+from lambent.clock import Clock
+from lambent.core.errors import LambentError
+from lambent.core.invocation import Invocation, Outcome, Timing
+from lambent.core.spans import Facts, is_sampled, spans_of
+from lambent.core.telemetry import Telemetry
+from lambent.wire import otlp
+
+TRIES_MAX: Final = 5
+RETRY_S: Final = 1.0  # doubled for each further try, and drawn between half of that and the whole
+RETRY_S_MAX: Final = 30.0
+RETRYABLE: Final = frozenset({429, 502, 503, 504})  # OTLP specification, "retryable response codes"
+SETTLE_S: Final = 2.0  # what a stop waits for a receiver
+ANSWER_BYTES_MAX: Final = 65_536
+
+log = logging.getLogger(__name__)
+
+
+class Said(msgspec.Struct, frozen=True):
+    """A receiver's answer; status 0 where there was none, with the reason as text."""
+
+    status: int
+    body: bytes = b""
+    retry_after_s: float | None = None
+
+
+Post = Callable[[bytes], Said]
+
+
+class Counts(Protocol):
+    """Who counts what became of the invocations that were to be told of: the metrics."""
+
+    def exported(self, outcome: str, count: int) -> None:
+        """So many more ended like this: sent, queue_full, refused or unreachable."""
+
+
+class Exporter:
+    """Hears how invocations end, and tells it in batches. `post` blocks and never raises."""
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        clock: Clock,
+        *,
+        unix_ns: Callable[[], int],
+        encoder: otlp.Encoder,
+        post: Post,
+        counts: Counts,
+    ) -> None:
+        self._telemetry: Final = telemetry
+        self._clock: Final = clock
+        self._unix_ns: Final = unix_ns
+        self._encoder: Final = encoder
+        self._post: Final = post
+        self._counts: Final = counts
+        self._waiting: Final[deque[Facts]] = deque()
+        self._due: Final = asyncio.Event()
+        self._settled: Final = asyncio.Event()
+        self._stopping = False
+        self._troubled = False
+
+    def answered(self, invocation: Invocation, outcome: Outcome) -> None:
+        """It ran, and ended just now."""
+        if not self._takes(invocation):
+            return
+        error = outcome.error
+        self._put(
+            Facts(
+                invocation_id=invocation.id,
+                trace=invocation.trace,
+                trigger=invocation.trigger,
+                project=invocation.project,
+                deployment=invocation.deployment,
+                alias=invocation.alias,
+                revision=outcome.revision,
+                instance=outcome.worker,
+                temperature=outcome.temperature,
+                status=outcome.status,
+                error=error.error_type if error else "",
+                message=error.error_message if error else "",
+                arrived_s=self._clock.now_s() - outcome.timing.total_ms / 1e3,
+                timing=outcome.timing,
+                billed_ms=outcome.billed_ms,
+            )
+        )
+
+    def refused(self, invocation: Invocation, revision: str, error: LambentError, *, since_s: float) -> None:
+        """It was not run, and hears so now."""
+        if not self._takes(invocation):
+            return
+        self._put(
+            Facts(
+                invocation_id=invocation.id,
+                trace=invocation.trace,
+                trigger=invocation.trigger,
+                project=invocation.project,
+                deployment=invocation.deployment,
+                alias=invocation.alias,
+                revision=revision,
+                error=error.code,
+                message=error.message,
+                arrived_s=since_s,
+                timing=Timing(total_ms=(self._clock.now_s() - since_s) * 1e3),
+            )
+        )
+
+    async def run(self) -> None:
+        """Send what there is, whenever a batch is full or its time has come, until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._telemetry.every_s):
+                    await self._due.wait()
+            self._due.clear()
+            while self._waiting:
+                size = min(len(self._waiting), self._telemetry.batch_max)
+                await self._send([self._waiting.popleft() for _ in range(size)])
+            if self._stopping:
+                self._settled.set()
+
+    async def settle(self) -> None:
+        """Nothing more will come: send what there is, as long as a stop may take."""
+        self._stopping = True
+        self._due.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                await self._settled.wait()
+
+    def _takes(self, invocation: Invocation) -> bool:
+        if not is_sampled(invocation.trace):
+            return False
+        if len(self._waiting) < self._telemetry.queue_max:
+            return True
+        self._counts.exported("queue_full", 1)
+        return False
+
+    def _put(self, facts: Facts) -> None:
+        self._waiting.append(facts)
+        if len(self._waiting) == self._telemetry.batch_max:
+            self._due.set()
+
+    async def _send(self, batch: Sequence[Facts]) -> None:
+        """Once, or as often as it helps. What is not taken then is dropped and counted."""
+        origin_unix_ns = self._unix_ns() - round(self._clock.now_s() * 1e9)
+        said = await asyncio.to_thread(self._tell, batch, origin_unix_ns)
+        for attempt in range(1, TRIES_MAX):
+            if not _is_passing(said) or self._stopping:
+                break
+            await asyncio.sleep(_pause_s(said, attempt))
+            said = await asyncio.to_thread(self._tell, batch, origin_unix_ns)
+        self._count(said, len(batch))
+
+    def _tell(self, batch: Sequence[Facts], origin_unix_ns: int) -> Said:
+        spans = (span for facts in batch for span in spans_of(facts, origin_unix_ns=origin_unix_ns))
+        return self._post(self._encoder.request(spans))
+
+    def _count(self, said: Said, count: int) -> None:
+        is_taken = 200 <= said.status < 300
+        outcome = "sent" if is_taken else "unreachable" if _is_passing(said) else "refused"
+        rejected = otlp.rejected_spans(said.body) if is_taken else 0
+        self._counts.exported(outcome, count)
+        if is_taken and not rejected:
+            self._troubled = False
+        elif not self._troubled:  # said once, until it is well again
+            self._troubled = True
+            reason = said.body[:500].decode("utf-8", "replace")
+            log.warning(
+                "spans_not_exported",
+                extra={
+                    "url": self._telemetry.url,
+                    "status": said.status,
+                    "reason": reason,
+                    "spans": rejected,
+                },
+            )
+
+
+class HttpPost:
+    """Posts requests to the receiver. Keeps its connection; blocks."""
+
+    def __init__(self, telemetry: Telemetry, *, user_agent: str) -> None:
+        self._telemetry: Final = telemetry
+        authorities = telemetry.certificate or None
+        self._pool: Final = urllib3.PoolManager(maxsize=1, retries=False, ca_certs=authorities)
+        self._headers: Final = {
+            "content-type": otlp.CONTENT_TYPE,
+            "user-agent": user_agent,
+            **({"content-encoding": "gzip"} if telemetry.is_compressed else {}),
+            **telemetry.headers,
+        }
+
+    def __call__(self, request: bytes) -> Said:
+        """What the receiver says, or why it says nothing."""
+        body = gzip.compress(request, 6) if self._telemetry.is_compressed else request
+        try:
+            answer = self._pool.request(
+                "POST",
+                self._telemetry.url,
+                body=body,
+                headers=self._headers,
+                timeout=self._telemetry.timeout_s,
+                redirect=False,
+                preload_content=False,
+            )
+            said = answer.read(ANSWER_BYTES_MAX)
+            if len(said) < ANSWER_BYTES_MAX:
+                answer.release_conn()
+            else:
+                answer.close()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            return Said(0, str(error).encode())
+        return Said(answer.status, said, _seconds(answer.headers.get("retry-after", "")))
+
+
+def _is_passing(said: Said) -> bool:
+    return said.status == 0 or said.status in RETRYABLE
+
+
+def _pause_s(said: Said, attempt: int) -> float:
+    if said.retry_after_s is not None:
+        return min(RETRY_S_MAX, said.retry_after_s)
+    longest_s = min(RETRY_S_MAX, RETRY_S * 2.0 ** (attempt - 1))
+    return longest_s * random.uniform(0.5, 1.0)
+
+
+def _seconds(retry_after: str) -> float | None:
+    """In seconds; a date is as good as nothing here."""
+    text = retry_after.strip()
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
