@@ -19,6 +19,7 @@ from lambent.core.errors import InvalidSpec
 from lambent.core.spec import NAME
 
 OWN: Final = ""  # the alias that a deployment's own name stands for
+PIN: Final = "@"  # begins what stands for one revision by its id, whatever the aliases say; no alias has it
 HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # RFC 9110 section 5.6.2: a token
 WEIGHT: Final = re.compile(r"([0-9]{1,9})(?::([0-9]{1,3}(?:\.[0-9]{1,3})?))?")
 KEY_BYTES: Final = 6  # a number of 48 bits is exact as a float
@@ -56,6 +57,11 @@ def place(candidate: str, key: str) -> float:
     """Where a key stands among all: evenly spread over [0, 1), the same for the same candidate and key."""
     digest = hashlib.blake2b(f"{candidate}\n{key}".encode(), digest_size=KEY_BYTES).digest()
     return int.from_bytes(digest, "big") / (1 << 8 * KEY_BYTES)
+
+
+def pinned(revision: str) -> str:
+    """As an alias: this revision and no other, as long as it is live."""
+    return PIN + revision
 
 
 def read_weights(text: str) -> Weights:

@@ -17,6 +17,7 @@ DOORS: Final[Mapping[str, str]] = {
     "POST /invoke/{name}": "run a deployment: the body is the event, the answer is the result",
     "GET /invocations/{id}": "the outcome of an invocation that was accepted for later",
     "POST /2015-03-31/functions/{name}/invocations": "the same for clients of AWS Lambda",
+    "POST /v1/models/{name}:predict": "the same for clients of TensorFlow Serving and KServe's V1",
     "GET /api/v1/openapi.json": "the control API, described; read it at /api/v1/docs",
     "GET /metrics": "what happens, for Prometheus: its text format, or OpenMetrics for who accepts that",
     "GET /livez": "whether the server lives; <code>/healthz</code> says the same",

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.errors import CallerFault, NotFound
-from lambent.core.routing import OWN, Split, pick
+from lambent.core.routing import OWN, PIN, Split, pick
 from lambent.core.spec import DeploymentSpec, Kind
 from lambent.wire.process import RevisionPlan
 
@@ -90,10 +90,15 @@ class Routes:
         others = self._others.get((project, name))
         split = others.splits.get(alias) if others else None
         if split is None:
-            if alias != OWN:
-                raise NotFound(f"{name!r} has no alias {alias!r}; `lambent alias {name} ls` lists them")
-            return route
+            return route if alias == OWN else self._pinned(route, alias)
         return self._live[pick(split, key)]
+
+    def _pinned(self, route: Route, alias: str) -> Route:
+        found = self._live.get(alias.removeprefix(PIN)) if alias.startswith(PIN) else None
+        if found is None or found.name != route.name or found.project != route.project:
+            name = route.name
+            raise NotFound(f"{name!r} has no alias {alias!r}; `lambent alias {name} ls` lists them")
+        return found
 
     def split(self, project: str, name: str, alias: str) -> Split | None:
         """The split of an alias, where there is one."""

@@ -186,7 +186,9 @@ def _with_code(found: object, plan: RevisionPlan) -> Able:
             awaiter.settled(prepare(files))
     example = getattr(instance, "example", None)
     rehearse = (lambda: None) if example is None else partial(predict, example)
-    return Able(predict, rehearse)
+    from lambent.runtimes.predict_v1.answers import OfClass, taught
+
+    return taught(Able(predict, rehearse), OfClass(instance))
 
 
 def _without_code(plan: RevisionPlan) -> Able:
@@ -194,16 +196,19 @@ def _without_code(plan: RevisionPlan) -> Able:
     from lambent.runtimes.adapters.exchange import read, write
     from lambent.runtimes.adapters.files import open_model
     from lambent.runtimes.adapters.instances import answer, answer_together
+    from lambent.runtimes.predict_v1.answers import OfFile, taught
 
     predictor = open_model(Path(plan.model_dir or plan.code_dir))
-    return Able(
-        partial(answer, predictor),
+    answers = partial(answer, predictor)
+    able = Able(
+        answers,
         partial(free_size, predictor),
         partial(answer_together, predictor),
         _example(predictor),
         read,
         write,
     )
+    return taught(able, OfFile(answers))
 
 
 def _same(inputs: object) -> object:

@@ -36,6 +36,7 @@ from lambent.gateway.protocols.native import NativeDoor
 from lambent.gateway.readiness import Readiness
 from lambent.metering.statements import Statements
 from lambent.observe.exposition import asked_for
+from lambent.wiring import ecosystems
 from lambent.wiring.aws import AwsControl
 from lambent.wiring.parts import PROJECT, Parts
 from lambent.wiring.sagemaker import SageMaker
@@ -78,6 +79,7 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
             limits=_limits(parts),
         ),
         protocols=[
+            *ecosystems.protocols(parts, apps, bodies, clock),
             AwsDoor(
                 services=[
                     _aws_lambda(parts, aws, acceptance, clock),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambent.core.errors import NotFound
-from lambent.core.routing import OWN, Split
+from lambent.core.routing import OWN, Split, pinned
 from lambent.core.spec import DeploymentSpec, Kind
 from lambent.pool.routes import Arrangement, Route, Routes
 from lambent.wire.process import RevisionPlan, Runtime
@@ -29,6 +29,16 @@ def test_an_alias_answers_with_its_revision_and_the_name_with_the_active() -> No
     assert (target(routes), target(routes, "prod")) == ("b", "a")
     with pytest.raises(NotFound, match="no alias 'live'"):
         target(routes, "live")
+
+
+def test_a_revision_that_is_pinned_answers_whatever_is_split_and_as_long_as_it_is_live() -> None:
+    routes = Routes()
+    own = {OWN: Split(revision="a", candidate="b", percent=100)}
+    routes.arrange(Arrangement(route("a"), (route("b", beside=True),), own))
+    assert (target(routes, pinned("a")), target(routes, pinned("b"))) == ("a", "b")
+    routes.arrange(Arrangement(route("b")))
+    with pytest.raises(NotFound):
+        target(routes, pinned("a"))
 
 
 def test_the_revision_that_an_alias_names_stays_live_under_deploys_and_goes_with_the_alias() -> None:
