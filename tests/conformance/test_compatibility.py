@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import botocore.session
@@ -11,15 +10,6 @@ import pytest
 from tests.support.aws_fuzz import Fuzz
 from tests.support.compatibility import LISTED_IN_PART, PAGE, SERVICES, listed, operations_of, render
 from tests.support.server import RunningServer
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    running = RunningServer(tmp_path_factory.mktemp("compatibility") / "state").start()
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 def test_the_page_is_as_it_would_be_written_now() -> None:
