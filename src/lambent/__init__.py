@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lambent.core.errors import CallFailed as CallFailed
     from lambent.core.errors import Cancelled as Cancelled
     from lambent.core.errors import LambentError as LambentError
+    from lambent.core.tensors import Tensor as Tensor
     from lambent.runtimes.calling import call as call
     from lambent.runtimes.calling import trace as trace
     from lambent.runtimes.job import Run as Run
@@ -42,6 +43,7 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
         "Run": "lambent.runtimes.job",
         "call": "lambent.runtimes.calling",
         "SomeFailed": "lambent.client.handles",
+        "Tensor": "lambent.core.tensors",
         "trace": "lambent.runtimes.calling",
     }
 )
@@ -58,6 +60,7 @@ __all__ = [
     "ModelFiles",
     "Run",
     "SomeFailed",
+    "Tensor",
     "__version__",
     "call",
     "trace",

@@ -25,6 +25,7 @@ from lambent.core.spec import (
     new_spec,
     with_settings,
 )
+from lambent.core.tensors import Signature
 from lambent.storage.base import Artifacts, Revision
 from lambent.wire.api import Declaration, DeployRequest
 from lambent.wire.aws.names import LATEST, Place
@@ -144,6 +145,7 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         env=spec.env,
         memory_bytes=spec.memory_bytes,
         mapped_bytes=sum(each.mapped_bytes for each in serving),
+        signature=_signature(spec, serving),
         remarks=tuple(each.reason for each in serving if each.reason),
         concurrency=spec.concurrency,
         max_batch=spec.max_batch,
@@ -170,6 +172,13 @@ def _runtime(spec: DeploymentSpec) -> Runtime:
     if spec.interface is Interface.SAGEMAKER:
         return Runtime.SAGEMAKER
     return RUNTIMES[spec.kind] if spec.interface is Interface.EVENT else Runtime.ASGI
+
+
+def _signature(spec: DeploymentSpec, serving: Sequence[Serving]) -> Signature:
+    """What the class declares; where there is no code, what its file says."""
+    if spec.entrypoint or not serving:
+        return spec.signature
+    return serving[0].signature
 
 
 def _imports(spec: DeploymentSpec, serving: Sequence[Serving]) -> tuple[str, ...]:
@@ -215,6 +224,7 @@ def _spec(
     if one.train and one.train not in jobs:
         raise InvalidSpec(f"{one.name} is trained by {one.train!r}, and there is no such job")
     spec = new_spec(one.name, one.kind, interface=one.interface, entrypoint=one.entrypoint, train=one.train)
+    spec = msgspec.structs.replace(spec, signature=one.signature)
     return _with_all(msgspec.structs.replace(spec, imports=preloads(imports)), request, one.settings)
 
 

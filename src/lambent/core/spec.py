@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.errors import InvalidSpec
+from lambent.core.tensors import UNKNOWN, Signature
 
 MIB: Final = 1024 * 1024
 # As AWS Lambda names functions, but for a first '-', which commands would take for an option.
@@ -101,6 +102,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `workers_min_schedule` is a further minimum by the time of day, in the words of `core.schedule`. `keep`
     asks for a temperature that memory's price does not move; `template_keep_s` is how long a template may
     outlive the last worker even while memory is free.
+    `signature` is what a model class declares that it takes and gives, as tensors.
     `layers` are artifacts that are importable beside the code, the last one first. `version` is what user
     code is told that it is: where it is empty, the revision's number.
     `fork_unsafe` says whether a template is forked in spite of what was found in it. A WebSocket ends after
@@ -120,6 +122,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     entrypoint: str = ""
     adapter: str = ""
     train: str = ""
+    signature: Signature = UNKNOWN
     layers: tuple[str, ...] = ()
     version: str = ""
     imports: tuple[str, ...] = ()

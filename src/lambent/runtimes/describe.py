@@ -12,8 +12,10 @@ from typing import Final, Protocol, TypeGuard, runtime_checkable
 
 import msgspec
 
+from lambent.core.errors import InvalidSpec
 from lambent.core.naming import kebab
 from lambent.core.spec import Interface, Kind, Setting
+from lambent.core.tensors import Signature, Tensor
 from lambent.runtimes import payload
 from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.bundle_imports import installed_imports
@@ -66,7 +68,8 @@ class Describer:
             return Reply(msgspec.json.encode(described(Path(self._code_dir), os.environ)))
         module = import_module(_module_name(path, self._code_dir), self._code_dir)
         named = _Named(module, path)
-        declarations = named.one(attribute) if attribute else named.everything()
+        found = named.one(attribute) if attribute else named.everything()
+        declarations = [named.signed(one) for one in found]
         imports = installed_imports(Path(self._code_dir), Path(self._code_dir, path))
         return Reply(msgspec.json.encode(Description(tuple(declarations), imports)))
 
@@ -119,6 +122,16 @@ class _Named(msgspec.Struct, frozen=True):
         )
         raise _missing(f"{self.path}:{attribute} is {what}; deploy a function, a model class or an App")
 
+    def signed(self, one: Declaration) -> Declaration:
+        """With the tensors that a model's class says it takes and gives. Raises `InvalidSpec`."""
+        if one.kind is not Kind.MODEL:
+            return one
+        found: object = self.module
+        for name in one.entrypoint.partition(":")[2].split("."):
+            found = getattr(found, name, None)
+        signature = Signature(_tensors(found, "inputs"), _tensors(found, "outputs"))
+        return msgspec.structs.replace(one, signature=signature)
+
     def _declared(self, declared: Declared) -> Declaration:
         return Declaration(
             name=declared.name,
@@ -155,6 +168,17 @@ class _Named(msgspec.Struct, frozen=True):
             if there
             else "; it defines nothing to deploy"
         )
+
+
+def _tensors(found: object, attribute: str) -> tuple[Tensor, ...]:
+    """What an attribute declares. One without a `Tensor` means something else to its class."""
+    listed = getattr(found, attribute, None)
+    if not isinstance(listed, list | tuple) or not any(isinstance(one, Tensor) for one in listed):
+        return ()
+    names = [one.name for one in listed if isinstance(one, Tensor)]
+    if len({*names}) != len(listed):
+        raise InvalidSpec(f"{attribute} are tensors, each of its own name; these are {', '.join(names)}")
+    return tuple(listed)
 
 
 def _is_group(value: object) -> TypeGuard[Group]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from lambent.clock import Clock
 from lambent.core.tracing import xray_from
-from lambent.runtimes import logs, payload
+from lambent.runtimes import logs
 from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import AsyncLine, Line, Loading, Reply, Request
 from lambent.runtimes.context import LambdaContext
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.streaming import one_by_one, stream, stream_async, yields, yields_async
+from lambent.runtimes.tensors.exchange import Arrays, read_call, write_call
 from lambent.wire.process import RevisionPlan
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Handler:
         result = self._awaiter.settled(self._function(*self._arguments(request)))
         if yields_async(result):  # from a sync function: what wraps one is often sync
             result = one_by_one(result, self._awaiter.settled)
-        return stream(result, line) if yields(result) else payload.encode(result)
+        return stream(result, line) if yields(result) else write_call(request.call, result)
 
     def practise(self, request: Request, line: Line, /) -> Reply:
         """A function that returns its event runs in place of the user's."""
@@ -75,21 +76,23 @@ class Handler:
         if self._threads is None:
             result = self._function(*arguments)
         else:
-            result = await self._threads.run(functools.partial(self._in_thread, arguments), line)
+            result = await self._threads.run(functools.partial(self._in_thread, request, arguments), line)
         if isinstance(result, Reply):
             return result
         if isinstance(result, Awaitable):
             result = await result
         if yields(result) or yields_async(result):
             return await stream_async(result, line)
-        return payload.encode(result)
+        return write_call(request.call, result)
 
-    def _in_thread(self, arguments: tuple[object, LambdaContext], line: Line) -> object:
+    def _in_thread(self, request: Request, arguments: tuple[object, LambdaContext], line: Line) -> object:
         """As far as it is sync; what is not is for the loop."""
         result = self._function(*arguments)
         if yields(result):
             return stream(result, line)
-        return result if isinstance(result, Awaitable) or yields_async(result) else payload.encode(result)
+        if isinstance(result, Awaitable) or yields_async(result):
+            return result
+        return write_call(request.call, result)
 
     def _show_xray(self, request: Request) -> None:
         """Where calls run one after another the environment can say it, as on Lambda."""
@@ -110,7 +113,7 @@ class Handler:
         call = request.call
         self._log.request_id = call.invocation_id
         context = LambdaContext(self._plan, call, self._clock)
-        return payload.decode(call.content_type, request.body), context
+        return read_call(call, request.body, Arrays.IF_LOADED), context
 
 
 def is_async(function: object) -> bool:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from lambent.runtimes import logs, payload
+from lambent.runtimes import logs
 from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import Body, Line, Loading, Reply, Request
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
+from lambent.runtimes.tensors import exchange as tensors
 from lambent.runtimes.together import Forms, in_groups
 from lambent.wire.frames import Call
 from lambent.wire.process import RevisionPlan
@@ -95,8 +96,8 @@ class Able(msgspec.Struct, frozen=True):
     rehearse: Callable[[], object]
     together: Callable[[Sequence[object], Forms], Sequence[object]] | None = None
     example: bytes = b""
-    read: Callable[[Call, Body], object] = lambda call, body: payload.decode(call.content_type, body)
-    write: Callable[[Call, object], Reply] = lambda _, result: payload.encode(result)
+    read: Callable[[Call, Body], object] = tensors.read_call
+    write: Callable[[Call, object], Reply] = tensors.write_call
 
 
 class Model:

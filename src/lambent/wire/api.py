@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from lambent.core.spec import DeploymentSpec, Interface, Keep, Kind, Setting, Temperature
+from lambent.core.tensors import UNKNOWN, Signature
 from lambent.wire.aliases import AliasView, Canary
 
 
@@ -75,6 +76,7 @@ class Declaration(msgspec.Struct, frozen=True):
     train: str = ""
     app: str = ""
     interface: Interface = Interface.EVENT
+    signature: Signature = UNKNOWN
 
 
 class RevisionView(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.spec import Setting
+from lambent.core.tensors import UNKNOWN, Signature
 from lambent.wire.api import Declaration
 
 MODEL_DIR: Final = "model"  # inside a job's work_dir: what `run.model_dir` is
@@ -52,6 +53,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     files of the artifact, in the order of their names; which one is meant, user code must then say. `imports`
     are the packages that serve them all, for the environment template to hold. `mapped_bytes` of this one are
     mapped from files and shared by all processes. A file that `needs_code` holds weights and no network.
+    `signature` is what it takes and gives as it is served, as far as the file tells.
     """
 
     adapter: str
@@ -64,6 +66,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     imports: tuple[str, ...] = ()
     mapped_bytes: int = 0
     needs_code: bool = False
+    signature: Signature = UNKNOWN
 
 
 class Prepared(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ import msgspec
 
 from lambent.core.invocation import FunctionError
 from lambent.core.spec import Interface, Program
+from lambent.core.tensors import UNKNOWN, Signature
 
 PACKET_BYTES_MAX: Final = 160 * 1024
 
@@ -86,6 +87,7 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     max_batch: int = 1  # how many rows of a model may run as one
     threaded: bool = False  # sync code runs them in threads of its own
     threads: int = 1  # how many the frameworks of a worker may use
+    signature: Signature = UNKNOWN  # what its model takes and gives, as tensors
     remarks: tuple[str, ...] = ()  # why its model is not served in the best way
     unsafe_allowed: bool = False  # fork its template whatever was found in it, if a fork of it serves
     timeout_s: float = 60.0

@@ -20,14 +20,20 @@ import msgspec
 import numpy as np
 
 from lambent.runtimes.adapters.agreement import ABSOLUTE, RELATIVE
+from lambent.runtimes.adapters.exchange import Named
 from lambent.runtimes.adapters.predictor import Array, Outputs, Predictor
+from lambent.runtimes.faults import Fault
+from lambent.runtimes.tensors.exchange import bad
 from lambent.runtimes.together import Forms, Proof, cut, in_groups, joined, rows_of
 
 FORMS: Final = 'expected {"instances": [...]}, {"inputs": ...} or a list of instances'
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a body asks for: the value for the model, and the key and form of the answer."""
+    """What a body asks for: the value for the model, and the key and form of the answer.
+
+    Without a key the answer is what the model gives.
+    """
 
     value: object
     key: str
@@ -35,11 +41,11 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def answer(predictor: Predictor, inputs: object) -> Mapping[str, object]:
-    """What the model says to a decoded body. Raises `ValueError` that says what was expected."""
+    """What the model says to a decoded body. Raises `ValueError` or `Fault` that says what was expected."""
     asked = _asked(inputs)
     if asked.value is None:
         return {asked.key: []}
-    return _told(asked, predictor(asked.value))
+    return _told(predictor, asked, predictor.run(_arrays(predictor, asked)))
 
 
 def answer_together(predictor: Predictor, bodies: Sequence[object], forms: Forms) -> Sequence[object]:
@@ -62,7 +68,7 @@ def answer_together(predictor: Predictor, bodies: Sequence[object], forms: Forms
         if isinstance(one, BaseException)
         else {one.key: []}
         if one.value is None
-        else _ending(one, next(ended))
+        else _ending(predictor, one, next(ended))
         for one in asked
     ]
 
@@ -75,11 +81,21 @@ def _prepared(predictor: Predictor, body: object) -> Asked | BaseException:
         asked = _asked(body)
         if asked.value is None:
             return asked
-        arrays = predictor.arrays(asked.value)
-    except ValueError as error:
+        arrays = _arrays(predictor, asked)
+    except (ValueError, Fault) as error:
         return error
     names = [spec.name for spec in predictor.inputs]
     return msgspec.structs.replace(asked, value=dict(zip(names, arrays, strict=True)))
+
+
+def _arrays(predictor: Predictor, asked: Asked) -> Sequence[Array]:
+    """The model's inputs. Who sends tensors has said their types, and hears whose fault it is."""
+    try:
+        return predictor.arrays(asked.value)
+    except ValueError as error:
+        if asked.key:
+            raise
+        raise bad(str(error)) from error
 
 
 def _run(predictor: Predictor, arrays: Mapping[str, Array]) -> Outputs:
@@ -120,16 +136,18 @@ def _alone(predictor: Predictor, asked: Asked) -> object:
         return error
 
 
-def _ending(asked: Asked, end: object) -> object:
+def _ending(predictor: Predictor, asked: Asked, end: object) -> object:
     if isinstance(end, BaseException):
         return end
     try:
-        return _told(asked, cast(Outputs, end))
+        return _told(predictor, asked, cast(Outputs, end))
     except ValueError as error:
         return error
 
 
 def _asked(inputs: object) -> Asked:
+    if isinstance(inputs, Named):
+        return Asked(inputs.arrays, "", as_rows=False)
     if isinstance(inputs, list):
         return _rows_asked(inputs)
     if isinstance(inputs, np.ndarray):
@@ -150,7 +168,9 @@ def _rows_asked(instances: Sequence[object]) -> Asked:
     return Asked(_columns(instances) if instances else None, "predictions", as_rows=True)
 
 
-def _told(asked: Asked, outputs: Outputs) -> Mapping[str, object]:
+def _told(predictor: Predictor, asked: Asked, outputs: Outputs) -> Mapping[str, object]:
+    if not asked.key:
+        return {**outputs} if isinstance(outputs, dict) else {predictor.outputs[0]: outputs}
     return {asked.key: _rows(outputs) if asked.as_rows else outputs}
 
 

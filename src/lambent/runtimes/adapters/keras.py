@@ -45,11 +45,19 @@ def prepare(folder: Path, file: str) -> Serving:
         _export(model, exported)
         _without_erfc(exported)
         onnx.optimise(exported, twin)
-        worst = difference(given, onnx.open_file(twin))
+        served = onnx.open_file(twin)
+        worst = difference(given, served)
     except ValueError as error:
         onnx.remove(twin)
         reason = f"served by Keras itself, and cannot be primed: its ONNX twin is not used, because {error}"
-        return Serving(adapter=NAME, file=file, served_by=NAME, served_file=file, reason=reason)
+        return Serving(
+            adapter=NAME,
+            file=file,
+            served_by=NAME,
+            served_file=file,
+            reason=reason,
+            signature=given.signature,
+        )
     finally:
         exported.unlink(missing_ok=True)
     return Serving(
@@ -58,6 +66,7 @@ def prepare(folder: Path, file: str) -> Serving:
         served_by=onnx.NAME,
         served_file=twin.relative_to(folder).as_posix(),
         max_abs_difference=worst,
+        signature=served.signature,
         mapped_bytes=onnx.mapped_bytes(twin),
     )
 
@@ -113,7 +122,7 @@ def _predictor(model: Any) -> Predictor:
     if not model.inputs:
         raise BadModel(f"the model {model.name!r} was saved before it was built: its inputs are not known")
     inputs = [TensorSpec(each.name, _dtype(each.dtype), tuple(each.shape)) for each in model.inputs]
-    outputs = [each.name for each in model.outputs]
+    gives = [TensorSpec(each.name, _dtype(each.dtype), tuple(each.shape)) for each in model.outputs]
 
     def run(arrays: Sequence[Array]) -> Sequence[Array]:
         # Calling the model is eager: `predict` would build a graph and start threads for one batch.
@@ -121,7 +130,7 @@ def _predictor(model: Any) -> Predictor:
         tensors = keras.tree.flatten(found)
         return [np.asarray(keras.ops.convert_to_numpy(tensor)) for tensor in tensors]
 
-    return Predictor(run, inputs=inputs, outputs=outputs)
+    return Predictor(run, inputs=inputs, outputs=[spec.name for spec in gives], gives=gives)
 
 
 def _structure(model: Any) -> Any:

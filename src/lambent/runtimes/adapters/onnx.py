@@ -70,11 +70,19 @@ def prepare(folder: Path, file: str) -> Serving:
     copy = derived(folder, file, ".optimised.onnx")
     try:
         optimise(folder / file, copy)
-        worst = difference(given, open_file(copy))
+        twin = open_file(copy)
+        worst = difference(given, twin)
     except ValueError as error:
         remove(copy)
         reason = f"served as it is: there is no optimised copy, because {error}"
-        return Serving(adapter=NAME, file=file, served_by=NAME, served_file=file, reason=reason)
+        return Serving(
+            adapter=NAME,
+            file=file,
+            served_by=NAME,
+            served_file=file,
+            reason=reason,
+            signature=given.signature,
+        )
     return Serving(
         adapter=NAME,
         file=file,
@@ -82,6 +90,7 @@ def prepare(folder: Path, file: str) -> Serving:
         served_file=copy.relative_to(folder).as_posix(),
         max_abs_difference=worst,
         mapped_bytes=mapped_bytes(copy),
+        signature=twin.signature,
     )
 
 
@@ -140,13 +149,24 @@ def _session(path: Path, options: Any) -> Any:
 def _predictor(session: Any, name: str) -> Predictor:
     specs = [_spec(argument, name) for argument in session.get_inputs()]
     outputs = [argument.name for argument in session.get_outputs()]
+    gives = [
+        TensorSpec(one.name, DTYPES[one.type], _shape(one))
+        for one in session.get_outputs()
+        if one.type in DTYPES  # a sequence of maps, say, is no tensor
+    ]
     names = [spec.name for spec in specs]
 
     def run(arrays: Sequence[Array]) -> Sequence[Array]:
         found: Sequence[Array] = session.run(None, dict(zip(names, arrays, strict=True)))
         return found
 
-    return Predictor(run, inputs=specs, outputs=outputs, forkable_after_run=True)
+    return Predictor(
+        run,
+        inputs=specs,
+        outputs=outputs,
+        forkable_after_run=True,
+        gives=gives if len(gives) == len(outputs) else (),
+    )
 
 
 def _spec(argument: Any, name: str) -> TensorSpec:
@@ -155,6 +175,9 @@ def _spec(argument: Any, name: str) -> TensorSpec:
         raise BadModel(
             f"{name} takes {argument.type} as {argument.name!r}, which is no tensor that can be given"
         )
-    # A name instead of a size is a free dimension. An unknown rank looks like a scalar: take any shape.
-    sizes = tuple(size if isinstance(size, int) else None for size in argument.shape)
-    return TensorSpec(argument.name, dtype, sizes or None)
+    return TensorSpec(argument.name, dtype, _shape(argument))
+
+
+def _shape(argument: Any) -> tuple[int | None, ...] | None:
+    """A name instead of a size is a free dimension. An unknown rank looks like a scalar: it is any shape."""
+    return tuple(size if isinstance(size, int) else None for size in argument.shape) or None

@@ -9,6 +9,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from lambent.core.tensors import BYTES, Signature, Tensor
+from lambent.runtimes.tensors.arrays import DATATYPES
+
 Array = NDArray[Any]
 Outputs = Array | dict[str, Array]
 
@@ -47,7 +50,8 @@ class Predictor:
     single instance may come without it; the answer has it. Returns the only output as an array, several as
     a dict by name. Raises `ValueError` that names the shape and type expected.
 
-    `forkable_after_run` says that a process which has run it may still be forked.
+    `forkable_after_run` says that a process which has run it may still be forked. `gives` is what is known of
+    the outputs, if it is known of all.
     """
 
     def __init__(
@@ -57,11 +61,18 @@ class Predictor:
         inputs: Sequence[TensorSpec],
         outputs: Sequence[str],
         forkable_after_run: bool = False,
+        gives: Sequence[TensorSpec] = (),
     ) -> None:
         self._run: Final = run
         self.inputs: Final = tuple(inputs)
         self.outputs: Final = tuple(outputs)
         self._forkable_after_run: Final = forkable_after_run
+        self._gives: Final = tuple(gives)
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives, as far as that is known."""
+        return Signature(_told(self.inputs), _told(self._gives))
 
     def __call__(self, inputs: object) -> Outputs:
         """Run the model."""
@@ -95,6 +106,17 @@ class Predictor:
         return [inputs[name] for name in names]
 
 
+def _told(specs: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
+    """All of them, or nothing."""
+    names = {**DATATYPES, "object": BYTES}
+    if any(spec.shape is None or spec.dtype not in names for spec in specs):
+        return ()
+    return tuple(
+        Tensor(spec.name, names[spec.dtype], tuple(-1 if size is None else size for size in spec.shape or ()))
+        for spec in specs
+    )
+
+
 def fitted(value: object, spec: TensorSpec) -> Array:
     """`value` as the array that `spec` asks for. Raises `ValueError`."""
     try:
@@ -114,6 +136,8 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 def _converted(array: Array, spec: TensorSpec) -> Array:
     dtype = np.dtype(spec.dtype)
+    if dtype.kind == "O" and array.dtype.kind == "O":
+        return _as_texts(array)
     if array.dtype == dtype:
         return array
     numbers = array.dtype.kind in "biuf"
@@ -127,3 +151,10 @@ def _converted(array: Array, spec: TensorSpec) -> Array:
         if np.array_equal(converted, array):
             return converted
     raise ValueError(f"input {spec.name!r} has values of {array.dtype} that do not fit; expected {spec}")
+
+
+def _as_texts(array: Array) -> Array:
+    """Frameworks take text for text. Raises `ValueError` where it is none."""
+    found = np.empty(array.size, object)
+    found[:] = [one.decode() if isinstance(one, bytes) else one for one in array.reshape(-1)]
+    return found.reshape(array.shape)

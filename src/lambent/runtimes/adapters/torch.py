@@ -50,13 +50,15 @@ def prepare(folder: Path, file: str) -> Serving:
     """Check that the program can be read, and store its weights so that they can be mapped."""
     program = _read(folder / file)
     network = program.module()
-    _predictor(program, network)
+    signature = _predictor(program, network).signature
     home = derived(folder, file, ".weights")
     try:
         tensors = weights.plain(network.state_dict())
     except weights.NotPlain as error:
         reason = f"served as it is, its weights are copied: {error}"
-        return Serving(adapter=NAME, file=file, served_by=NAME, served_file=file, reason=reason)
+        return Serving(
+            adapter=NAME, file=file, served_by=NAME, served_file=file, reason=reason, signature=signature
+        )
     index = weights.store(tensors, home, program=os.path.relpath(folder / file, home))
     return Serving(
         adapter=NAME,
@@ -64,6 +66,7 @@ def prepare(folder: Path, file: str) -> Serving:
         served_by=NAME,
         served_file=index.relative_to(folder).as_posix(),
         mapped_bytes=sum(path.stat().st_size for path in home.iterdir()),
+        signature=signature,
     )
 
 
@@ -91,7 +94,15 @@ def _predictor(program: Any, network: Any) -> Predictor:
     specs = [_spec(name, value) for name, value in taken]
     dtypes = [value.dtype for _, value in taken]
     structure = program.call_spec.in_spec
-    outputs = [f"output_{position}" for position in range(len(program.graph_signature.user_outputs))]
+    returned = program.graph_signature.user_outputs
+    outputs = [f"output_{position}" for position in range(len(returned))]
+    everything = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    values = [everything.get(name) if isinstance(name, str) else None for name in returned]
+    gives = [
+        _spec(name, value)
+        for name, value in zip(outputs, values, strict=True)
+        if isinstance(value, torch.Tensor)
+    ]
 
     def run(arrays: Sequence[Array]) -> Sequence[Array]:
         tensors = [torch.tensor(array).to(dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
@@ -100,7 +111,8 @@ def _predictor(program: Any, network: Any) -> Predictor:
             found = network(*args, **kwargs)
         return [_array(tensor) for tensor in pytree.tree_leaves(found)]
 
-    return Predictor(run, inputs=specs, outputs=outputs)
+    known = gives if len(gives) == len(outputs) else ()
+    return Predictor(run, inputs=specs, outputs=outputs, gives=known)
 
 
 def _example(nodes: Mapping[str, Any], name: object) -> Any:
