@@ -47,65 +47,49 @@ class FunctionCode(Shape, frozen=True, kw_only=True):
     image_uri: str | None = None
 
 
-class CreateFunctionRequest(Shape, frozen=True, kw_only=True):
+class FunctionSettings(Shape, frozen=True, kw_only=True):
+    """What can be said of a function when it is made, and changed later."""
+
+    handler: Handler | None = None
+    description: Description | None = None
+    timeout: Timeout | None = None
+    memory_size: MemorySize | None = None
+    vpc_config: VpcConfig | None = None
+    environment: Environment | None = None
+    runtime: str | None = None
+    dead_letter_config: DeadLetterConfig | None = None
+    kms_key_arn: Arn | None = field(default=None, name="KMSKeyArn")
+    tracing_config: TracingConfig | None = None
+    layers: list[LayerArn] | None = None
+    file_system_configs: Annotated[list[FileSystemConfig], Meta(max_length=1)] | None = None
+    image_config: ImageConfig | None = None
+    ephemeral_storage: EphemeralStorage | None = None
+    snap_start: SnapStart | None = None
+    logging_config: LoggingConfig | None = None
+
+
+class CreateFunctionRequest(FunctionSettings, frozen=True, kw_only=True):
     """CreateFunction."""
 
     function_name: FunctionName
     role: RoleArn
     code: FunctionCode
-    runtime: str | None = None
-    handler: Handler | None = None
-    description: Description | None = None
-    timeout: Timeout | None = None
-    memory_size: MemorySize | None = None
     publish: bool | None = None
-    vpc_config: VpcConfig | None = None
     package_type: Literal["Zip", "Image"] | None = None
-    dead_letter_config: DeadLetterConfig | None = None
-    environment: Environment | None = None
-    kms_key_arn: Arn | None = field(default=None, name="KMSKeyArn")
-    tracing_config: TracingConfig | None = None
     tags: Tags | None = None
-    layers: list[LayerArn] | None = None
-    file_system_configs: Annotated[list[FileSystemConfig], Meta(max_length=1)] | None = None
-    image_config: ImageConfig | None = None
     architectures: Architectures | None = None
-    ephemeral_storage: EphemeralStorage | None = None
-    snap_start: SnapStart | None = None
-    logging_config: LoggingConfig | None = None
 
 
-class UpdateConfigurationRequest(Shape, frozen=True, kw_only=True):
+class UpdateConfigurationRequest(FunctionSettings, frozen=True, kw_only=True):
     """UpdateFunctionConfiguration: what is absent stays as it is."""
 
     role: RoleArn | None = None
-    handler: Handler | None = None
-    description: Description | None = None
-    timeout: Timeout | None = None
-    memory_size: MemorySize | None = None
-    vpc_config: VpcConfig | None = None
-    environment: Environment | None = None
-    runtime: str | None = None
-    dead_letter_config: DeadLetterConfig | None = None
-    kms_key_arn: Arn | None = field(default=None, name="KMSKeyArn")
-    tracing_config: TracingConfig | None = None
     revision_id: str | None = None
-    layers: list[LayerArn] | None = None
-    file_system_configs: Annotated[list[FileSystemConfig], Meta(max_length=1)] | None = None
-    image_config: ImageConfig | None = None
-    ephemeral_storage: EphemeralStorage | None = None
-    snap_start: SnapStart | None = None
-    logging_config: LoggingConfig | None = None
 
 
-class UpdateCodeRequest(Shape, frozen=True, kw_only=True):
+class UpdateCodeRequest(FunctionCode, frozen=True, kw_only=True):
     """UpdateFunctionCode."""
 
-    zip_file: bytes | None = None
-    s3_bucket: S3Bucket | None = None
-    s3_key: S3Key | None = None
-    s3_object_version: S3Key | None = None
-    image_uri: str | None = None
     architectures: Architectures | None = None
     publish: bool | None = None
     dry_run: bool | None = None

@@ -37,10 +37,9 @@ class ScalingConfig(Shape, frozen=True, kw_only=True):
     maximum_concurrency: Annotated[int, Meta(ge=2, le=1000)] | None = None
 
 
-class UpdateMappingRequest(Shape, frozen=True, kw_only=True):
-    """UpdateEventSourceMapping: what is absent stays as it is."""
+class MappingSettings(Shape, frozen=True, kw_only=True):
+    """How a function is called for what a source has."""
 
-    function_name: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     enabled: bool | None = None
     batch_size: BatchSize | None = None
     filter_criteria: FilterCriteria | None = None
@@ -56,27 +55,20 @@ class UpdateMappingRequest(Shape, frozen=True, kw_only=True):
     function_response_types: ResponseTypes | None = None
 
 
-class CreateMappingRequest(Shape, frozen=True, kw_only=True):
+class UpdateMappingRequest(MappingSettings, frozen=True, kw_only=True):
+    """UpdateEventSourceMapping: what is absent stays as it is."""
+
+    function_name: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+
+
+class CreateMappingRequest(MappingSettings, frozen=True, kw_only=True):
     """CreateEventSourceMapping."""
 
     function_name: Annotated[str, Meta(min_length=1, max_length=256)]
     event_source_arn: ServiceArn | None = None
-    enabled: bool | None = None
-    batch_size: BatchSize | None = None
-    filter_criteria: FilterCriteria | None = None
-    kms_key_arn: Arn | None = field(default=None, name="KMSKeyArn")
-    scaling_config: ScalingConfig | None = None
-    maximum_batching_window_in_seconds: Window | None = None
-    parallelization_factor: Factor | None = None
     starting_position: Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"] | None = None
     starting_position_timestamp: float | None = None
-    destination_config: DestinationConfig | None = None
-    maximum_record_age_in_seconds: RecordAge | None = None
-    bisect_batch_on_function_error: bool | None = None
-    maximum_retry_attempts: RecordRetries | None = None
     tags: Tags | None = None
-    tumbling_window_in_seconds: Tumbling | None = None
-    function_response_types: ResponseTypes | None = None
 
 
 class Mapping(Shape, frozen=True, kw_only=True):
