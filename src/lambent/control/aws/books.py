@@ -27,17 +27,17 @@ class Books:
     async def find(self, book: type[B], project: str, kind: Kind, name: str, key: str = "") -> B | None:
         """The book of that name and key, or None."""
         record = await asyncio.to_thread(self._records.find, project, kind, name, key)
-        return None if record is None else _read(record, book)
+        return None if record is None else book_of(record, book)
 
     async def all(self, book: type[B], project: str, kind: Kind, name: str) -> dict[str, B]:
         """The books of one name, by their keys."""
         records = await asyncio.to_thread(self._records.all, project, kind, name)
-        return {record.key: _read(record, book) for record in records}
+        return {record.key: book_of(record, book) for record in records}
 
     async def of_kind(self, book: type[B], project: str, kind: Kind) -> dict[tuple[str, str], B]:
         """All books of a kind, by name and key."""
         records = await asyncio.to_thread(self._records.all, project, kind)
-        return {(record.name, record.key): _read(record, book) for record in records}
+        return {(record.name, record.key): book_of(record, book) for record in records}
 
     async def put(self, project: str, kind: Kind, name: str, book: msgspec.Struct, key: str = "") -> None:
         """Keep one."""
@@ -60,7 +60,8 @@ class Books:
         await asyncio.to_thread(self._records.forget, project, name, kinds)
 
 
-def _read(record: Record, book: type[B]) -> B:
+def book_of(record: Record, book: type[B]) -> B:
+    """What a record holds. Raises `StorageBroken`."""
     try:
         return from_fields(record.body, book)
     except msgspec.ValidationError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -13,7 +13,7 @@ from lambent.control.aws.making import Maker, new_revision_id
 from lambent.control.aws.policy import (
     document,
     layer_arn,
-    principal_of,
+    statement_of,
     with_statement,
     without_statement,
 )
@@ -49,7 +49,7 @@ class LayerPolicyVerbs:
         request = read(call.body, LayerPermissionRequest)
         name, number = layer_name(call), layer_number(call)
         arn = layer_arn(call.place, name, number)
-        statement = _statement(request, arn)
+        statement = statement_of(request, arn, _conditions(request))
         async with self._maker.names.held(call.principal.project, [f"layer {name}"]):
             book = await self._book(call, name, number, f"Layer version {arn} does not exist.")
             before = book.policy or PolicyBook(revision_id=new_revision_id())
@@ -92,14 +92,7 @@ class LayerPolicyVerbs:
         await self._books.put(call.principal.project, Kind.LAYER, name, book, key=str(number))
 
 
-def _statement(request: LayerPermissionRequest, arn: str) -> Mapping[str, Any]:
-    made: dict[str, Any] = {
-        "Sid": request.statement_id,
-        "Effect": "Allow",
-        "Principal": principal_of(request.principal),
-        "Action": request.action,
-        "Resource": arn,
-    }
-    if request.organization_id:
-        made["Condition"] = {"StringEquals": {"aws:PrincipalOrgID": request.organization_id}}
-    return made
+def _conditions(request: LayerPermissionRequest) -> Mapping[str, Mapping[str, str]]:
+    if not request.organization_id:
+        return {}
+    return {"StringEquals": {"aws:PrincipalOrgID": request.organization_id}}

@@ -17,6 +17,7 @@ from lambent.core.invocation import Role
 from lambent.wire.aws.beside_requests import AddPermissionRequest, PolicyResponse, StatementResponse
 from lambent.wire.aws.control import Answer, Call, ControlOperation
 from lambent.wire.aws.faults import bad_parameter, conflict, gone, outdated
+from lambent.wire.aws.layer_requests import LayerPermissionRequest
 from lambent.wire.aws.names import LATEST, FunctionName, Place
 from lambent.wire.aws.reading import Query, read
 
@@ -54,7 +55,8 @@ class PolicyVerbs:
         request = read(call.body, AddPermissionRequest)
         if name.qualifier == LATEST:
             raise bad_parameter("We currently do not support adding policies for $LATEST.")
-        statement = _statement(request, call.place.function_arn(name.name, name.qualifier))
+        arn = call.place.function_arn(name.name, name.qualifier)
+        statement = statement_of(request, arn, _conditions(request))
         async with self._maker.names.held(project, [name.name]):
             await self._finder.version(project, call.place, name)
             before = await self._book(project, name) or PolicyBook(revision_id=new_revision_id())
@@ -130,7 +132,12 @@ def principal_of(text: str) -> str | dict[str, str]:
     raise bad_parameter("The provided principal was invalid. Please check the principal and try again.")
 
 
-def _statement(request: AddPermissionRequest, arn: str) -> dict[str, Any]:
+def statement_of(
+    request: AddPermissionRequest | LayerPermissionRequest,
+    arn: str,
+    conditions: Mapping[str, Mapping[str, str]],
+) -> Mapping[str, Any]:
+    """That somebody may do something with `arn`. Raises `Fault` for nobody that AWS knows."""
     made: dict[str, Any] = {
         "Sid": request.statement_id,
         "Effect": "Allow",
@@ -138,15 +145,17 @@ def _statement(request: AddPermissionRequest, arn: str) -> dict[str, Any]:
         "Action": request.action,
         "Resource": arn,
     }
+    return {**made, "Condition": conditions} if conditions else made
+
+
+def _conditions(request: AddPermissionRequest) -> Mapping[str, Mapping[str, str]]:
     conditions: dict[str, dict[str, str]] = {}
     for name, (operator, key) in CONDITIONS.items():
         value = getattr(request, name)
         if value is not None:
             text = str(value).lower() if isinstance(value, bool) else value
             conditions.setdefault(operator, {})[key] = text
-    if conditions:
-        made["Condition"] = conditions
-    return made
+    return conditions
 
 
 def layer_arn(place: Place, name: str, number: int | str = "") -> str:

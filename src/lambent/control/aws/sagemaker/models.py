@@ -50,14 +50,8 @@ class ModelVerbs:
         container = _container(wanted)
         await self._check_new(call, Kind.MODEL, wanted.model_name)
         digest = await self._data.keep(container, call.principal)
-        book = self._shelf.new(
-            wanted.model_name,
-            digest=digest,
-            sent=wire.kept_of(Kind.MODEL, msgspec.json.decode(call.body)),
-            tags=tags_of(wanted.tags),
-        )
-        await self._shelf.put(call.principal.project, Kind.MODEL, book)
-        return Answer(200, {"ModelArn": _arn(call, Kind.MODEL, book)})
+        await self._keep(call, Kind.MODEL, wanted.model_name, wanted.tags, digest=digest)
+        return Answer(200, {"ModelArn": wire.arn_of(call.place, Kind.MODEL, wanted.model_name)})
 
     async def _describe_model(self, call: Call) -> Answer:
         name = read(call.body, wire.NamedModel).model_name
@@ -78,13 +72,9 @@ class ModelVerbs:
             await self._shelf.get(
                 call.principal.project, call.place, Kind.MODEL, variant.model_name or variant.variant_name
             )
-        book = self._shelf.new(
-            wanted.endpoint_config_name,
-            sent=wire.kept_of(Kind.CONFIG, msgspec.json.decode(call.body)),
-            tags=tags_of(wanted.tags),
-        )
-        await self._shelf.put(call.principal.project, Kind.CONFIG, book)
-        return Answer(200, {"EndpointConfigArn": _arn(call, Kind.CONFIG, book)})
+        name = wanted.endpoint_config_name
+        await self._keep(call, Kind.CONFIG, name, wanted.tags)
+        return Answer(200, {"EndpointConfigArn": wire.arn_of(call.place, Kind.CONFIG, name)})
 
     async def _describe_config(self, call: Call) -> Answer:
         name = read(call.body, wire.NamedConfig).endpoint_config_name
@@ -99,6 +89,12 @@ class ModelVerbs:
     async def _check_new(self, call: Call, kind: Kind, name: str) -> None:
         if await self._shelf.find(call.principal.project, kind, name) is not None:
             raise wire.taken(call.place, kind, name)
+
+    async def _keep(self, call: Call, kind: Kind, name: str, tags: wire.Tags, *, digest: str = "") -> None:
+        """What was sent, as far as it is told again."""
+        sent = wire.kept_of(kind, msgspec.json.decode(call.body))
+        book = self._shelf.new(name, digest=digest, sent=sent, tags=tags_of(tags))
+        await self._shelf.put(call.principal.project, kind, book)
 
     async def _described(self, call: Call, kind: Kind, name: str, title: str) -> Answer:
         call.principal.require(Role.READ)
@@ -180,10 +176,6 @@ def _check_variants(wanted: wire.CreateEndpointConfig) -> None:
 def _summary(call: Call, kind: Kind, book: Book, title: str) -> dict[str, Any]:
     return {
         f"{title}Name": book.name,
-        f"{title}Arn": _arn(call, kind, book),
+        f"{title}Arn": wire.arn_of(call.place, kind, book.name),
         "CreationTime": book.created_unix_ms / 1e3,
     }
-
-
-def _arn(call: Call, kind: Kind, book: Book) -> str:
-    return wire.arn_of(call.place, kind, book.name)

@@ -9,12 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.errors import StorageBroken
+from lambent.control.aws.books import book_of
 from lambent.core.spec import Setting
 from lambent.storage.records import Record, Records
 from lambent.wire.aws.names import Place
 from lambent.wire.aws.sagemaker_control import Kind, Status, missing
-from lambent.wire.typed import from_fields
 
 PREFIX: Final = "sagemaker-"
 
@@ -66,7 +65,7 @@ class Shelf:
     async def find(self, project: str, kind: Kind, name: str) -> Book | None:
         """The book of a name, or None."""
         record = await asyncio.to_thread(self._records.find, project, PREFIX + kind, name.lower())
-        return None if record is None else _read(record)
+        return None if record is None else book_of(record, Book)
 
     async def get(self, project: str, place: Place, kind: Kind, name: str) -> Book:
         """The same. Raises `Fault`."""
@@ -78,7 +77,7 @@ class Shelf:
     async def all(self, project: str, kind: Kind) -> Sequence[Book]:
         """All of a kind, by name."""
         records = await asyncio.to_thread(self._records.all, project, PREFIX + kind)
-        return [_read(record) for record in records]
+        return [book_of(record, Book) for record in records]
 
     async def put(self, project: str, kind: Kind, book: Book) -> Book:
         """Keep it, as changed now."""
@@ -101,13 +100,3 @@ class Shelf:
         """A book that begins now."""
         now_unix_ms = self.clock.unix_ms()
         return Book(name=name, created_unix_ms=now_unix_ms, modified_unix_ms=now_unix_ms, **more)
-
-
-def _read(record: Record) -> Book:
-    try:
-        return from_fields(record.body, Book)
-    except msgspec.ValidationError as error:
-        raise StorageBroken(
-            f"a stored {record.kind} of {record.name!r} cannot be read: {error}. A newer Lambent may have "
-            "written it"
-        ) from error
