@@ -206,6 +206,18 @@ def test_a_version_is_a_revision_and_a_label_an_alias(server: RunningServer) -> 
         assert ask(server, f"{path}:predict", {"instances": [2]}) == (200, {"predictions": [1.0]})
 
 
+def test_the_metadata_of_a_model_is_its_signature(server: RunningServer) -> None:
+    status, told = ask(server, "lookup/metadata")
+    assert (status, told["model_spec"]) == (200, {"name": "lookup", "signature_name": "", "version": "1"})
+    signature = told["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert signature["method_name"] == "tensorflow/serving/predict"
+    assert {name: one["dtype"] for name, one in signature["inputs"].items()} == {
+        "index": "DT_INT64", "scale": "DT_FLOAT",
+    }  # fmt: skip
+    assert [one["size"] for one in signature["outputs"]["scaled"]["tensor_shape"]["dim"]] == ["-1", "3"]
+    assert ask(server, "lookup/versions/1/metadata") == (200, told)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "text"),
     [

@@ -30,6 +30,7 @@ from lambent.wire import cloudevents, predict_v1, problem
 from lambent.wire.cloudevents import BadEvent, Event, Mode
 from lambent.wire.predict_v1 import BadRequest, ModelStatus, Verb, VersionStatus
 from lambent.wire.process import Runtime
+from lambent.wire.serving_metadata import metadata
 
 ANSWER_TYPE: Final = "io.kserve.inference.response"
 SOURCE: Final = "io.kserve.inference."
@@ -97,7 +98,11 @@ class PredictDoor:
         if posts:
             return await self._predict(request, principal, Called(route.name, alias, verb))
         answers = self._routes.target(principal.project, route.name, alias=alias, key="")
-        return self._status(answers)
+        number = answers.plan.number
+        if wanted:
+            return json_reply(200, metadata(route.name, number, answers.plan.signature))
+        # A version that is cold is available: whoever asks wakes it.
+        return json_reply(200, ModelStatus((VersionStatus(str(number)),)))
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """`{"error": "..."}`, with the status that belongs to the error."""
@@ -172,10 +177,6 @@ class PredictDoor:
         if request.method == "GET":
             raise NotFound(f"Could not find version {int(version)} of model {route.name}")
         raise NotFound(f"Servable not found for request: Specific({route.name}, {int(version)})")
-
-    def _status(self, route: Route) -> Reply:
-        """A version that is cold is available: whoever asks wakes it."""
-        return json_reply(200, ModelStatus((VersionStatus(str(route.plan.number)),)))
 
     def _event_reply(self, mode: Mode, model: str, answer: bytes, told: list[Header]) -> Reply:
         at = datetime.fromtimestamp(self._clock.unix_ms() / 1e3, UTC)
