@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from lambent.runtimes.calling import trace as trace
     from lambent.runtimes.job import Run as Run
     from lambent.runtimes.model import ModelFiles as ModelFiles
+    from lambent.wire.skills import Chat as Chat
+    from lambent.wire.skills import Completion as Completion
+    from lambent.wire.skills import Embedding as Embedding
+    from lambent.wire.skills import Embeddings as Embeddings
+    from lambent.wire.skills import Part as Part
+    from lambent.wire.skills import Rerank as Rerank
+    from lambent.wire.skills import Sampling as Sampling
+    from lambent.wire.skills import Transcription as Transcription
+    from lambent.wire.skills import Usage as Usage
 
     __version__: str
 
@@ -45,6 +54,15 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
         "SomeFailed": "lambent.client.handles",
         "Tensor": "lambent.core.tensors",
         "trace": "lambent.runtimes.calling",
+        "Chat": "lambent.wire.skills",
+        "Completion": "lambent.wire.skills",
+        "Embedding": "lambent.wire.skills",
+        "Embeddings": "lambent.wire.skills",
+        "Part": "lambent.wire.skills",
+        "Rerank": "lambent.wire.skills",
+        "Sampling": "lambent.wire.skills",
+        "Transcription": "lambent.wire.skills",
+        "Usage": "lambent.wire.skills",
     }
 )
 
@@ -53,14 +71,23 @@ __all__ = [
     "App",
     "CallFailed",
     "Cancelled",
+    "Chat",
     "Client",
+    "Completion",
+    "Embedding",
+    "Embeddings",
     "FunctionFailed",
     "Handle",
     "LambentError",
     "ModelFiles",
+    "Part",
+    "Rerank",
     "Run",
+    "Sampling",
     "SomeFailed",
     "Tensor",
+    "Transcription",
+    "Usage",
     "__version__",
     "call",
     "trace",

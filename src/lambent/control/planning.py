@@ -224,8 +224,10 @@ def _spec(
     if one.train and one.train not in jobs:
         raise InvalidSpec(f"{one.name} is trained by {one.train!r}, and there is no such job")
     spec = new_spec(one.name, one.kind, interface=one.interface, entrypoint=one.entrypoint, train=one.train)
-    spec = msgspec.structs.replace(spec, signature=one.signature)
-    return _with_all(msgspec.structs.replace(spec, imports=preloads(imports)), request, one.settings)
+    spec = msgspec.structs.replace(
+        spec, imports=preloads(imports), signature=one.signature, skills=one.skills
+    )
+    return _with_all(spec, request, one.settings)
 
 
 def _with_all(spec: DeploymentSpec, request: DeployRequest, own: Settings) -> DeploymentSpec:

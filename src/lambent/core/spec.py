@@ -103,6 +103,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     asks for a temperature that memory's price does not move; `template_keep_s` is how long a template may
     outlive the last worker even while memory is free.
     `signature` is what a model class declares that it takes and gives, as tensors.
+    `skills` are the methods of a model beside `predict`, such as `chat` (see `wire.skills`).
     `layers` are artifacts that are importable beside the code, the last one first. `version` is what user
     code is told that it is: where it is empty, the revision's number.
     `fork_unsafe` says whether a template is forked in spite of what was found in it. A WebSocket ends after
@@ -123,6 +124,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     adapter: str = ""
     train: str = ""
     signature: Signature = UNKNOWN
+    skills: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     version: str = ""
     imports: tuple[str, ...] = ()

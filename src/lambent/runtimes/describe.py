@@ -21,6 +21,7 @@ from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.bundle_imports import installed_imports
 from lambent.runtimes.entry import import_module
 from lambent.runtimes.faults import Fault
+from lambent.runtimes.model import SKILLS
 from lambent.wire.api import Declaration
 from lambent.wire.model_archive import WHOLE
 from lambent.wire.oneshot import DescribeCall, Description
@@ -111,7 +112,7 @@ class _Named(msgspec.Struct, frozen=True):
         mark: Declared | None = vars(found).get(MARK) if hasattr(found, "__dict__") else None
         if mark is not None:
             return [self._declared(mark), *self._training(mark)]
-        if inspect.isclass(found) and callable(getattr(found, "predict", None)):
+        if _is_model(found):
             return [self._plain(attribute, Kind.MODEL)]
         if is_application(found):
             return [self._plain(attribute, Kind.FUNCTION, Interface.ASGI)]
@@ -141,12 +142,27 @@ class _Named(msgspec.Struct, frozen=True):
             train=declared.train,
             app=declared.app,
             interface=Interface(declared.interface),
+            skills=self._skills(declared.attribute, declared.kind),
         )
 
     def _plain(self, attribute: str, kind: Kind, interface: Interface = Interface.EVENT) -> Declaration:
         name = kebab(attribute.rpartition(".")[2])
         entrypoint = f"{self.module.__name__}:{attribute}"
-        return Declaration(name=name, kind=kind, entrypoint=entrypoint, interface=interface)
+        return Declaration(
+            name=name,
+            kind=kind,
+            entrypoint=entrypoint,
+            interface=interface,
+            skills=self._skills(attribute, kind),
+        )
+
+    def _skills(self, attribute: str, kind: str) -> tuple[str, ...]:
+        """The methods of a model beside `predict`."""
+        found: object = self.module
+        for name in attribute.split("."):
+            found = getattr(found, name, None)
+        there = [name for name in SKILLS if callable(getattr(found, name, None))]
+        return tuple(there) if kind == Kind.MODEL else ()
 
     def _training(self, model: Declared) -> Sequence[Declaration]:
         everything = [each for group in self._groups() for each in group.declarations]
@@ -207,7 +223,13 @@ def is_application(value: object) -> bool:
 
 
 def _is_deployable(value: object) -> bool:
-    return inspect.isroutine(value) or (inspect.isclass(value) and hasattr(value, "predict"))
+    return inspect.isroutine(value) or _is_model(value)
+
+
+def _is_model(value: object) -> bool:
+    return inspect.isclass(value) and any(
+        callable(getattr(value, name, None)) for name in ("predict", *SKILLS)
+    )
 
 
 def _module_name(path: str, code_dir: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import msgspec
 
 from lambent.runtimes import logs
 from lambent.runtimes.awaiting import Awaiter
-from lambent.runtimes.base import Body, Line, Loading, Reply, Request
+from lambent.runtimes.base import AsyncLine, Body, Line, Loading, Reply, Request, Servable
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.tensors import exchange as tensors
@@ -23,10 +23,13 @@ from lambent.wire.process import RevisionPlan
 
 if TYPE_CHECKING:
     from lambent.runtimes.adapters.predictor import Predictor
+    from lambent.runtimes.skills import Skills
 
 FILES_SHOWN_MAX: Final = 20
 # What each parked worker keeps in memory of an example is bounded by this.
 EXAMPLE_NUMBERS_MAX: Final = 16_384
+# The methods beside `predict`, by name: what has to do with them is imported for a model that has one.
+SKILLS: Final = ("chat", "complete", "embed", "rerank", "transcribe")
 
 Network = TypeVar("Network")
 
@@ -89,22 +92,25 @@ class Able(msgspec.Struct, frozen=True):
 
     `together`, where there is another way than to `predict` on the rows of all, makes of several inputs as
     many results or exceptions. `example` is JSON that `predict` may be given in a template; empty where user
-    code would see it. `read` makes the inputs of a call's body, `write` a reply of its result.
+    code would see it. `read` makes the inputs of a call's body, `write` a reply of its result. `skills` are
+    its methods beside `predict`, which there may not be then.
     """
 
-    predict: Callable[[object], object]
+    predict: Callable[[object], object] | None
     rehearse: Callable[[], object]
     together: Callable[[Sequence[object], Forms], Sequence[object]] | None = None
     example: bytes = b""
     read: Callable[[Call, Body], object] = tensors.read_call
     write: Callable[[Call, object], Reply] = tensors.write_call
+    skills: Skills | None = None
 
 
 class Model:
     """A loaded model: something that takes decoded inputs and returns what can be written as JSON."""
 
     def __init__(self, able: Able, log: logs.RequestLog, *, max_batch: int = 1) -> None:
-        self._predict: Final = able.predict
+        self._skills: Final = able.skills
+        self._predict: Final = able.predict or _same
         self._together: Final = able.together
         self._rehearse: Final = able.rehearse
         self._example: Final = able.example
@@ -116,14 +122,22 @@ class Model:
 
     def __call__(self, request: Request, line: Line, /) -> Reply:
         """Run it once."""
+        return self._answer(request, line)
+
+    async def converse(self, request: Request, line: AsyncLine, /) -> Reply:
+        """Run it once, beside others on an event loop."""
         call = request.call
         self._log.request_id = call.invocation_id
+        if self._skills is not None and (question := self._skills.wanted(call, request.body)) is not None:
+            return await self._skills.converse(question, line)
         result = self._predict(self._read(call, request.body))
-        return self._write(call, self._awaiter.settled(result))
+        return self._write(call, await result if isinstance(result, Awaitable) else result)
 
     def together(self, requests: Sequence[Request], /) -> Sequence[Reply | BaseException]:
         """Run it once for all of them."""
         self._log.request_id = requests[0].call.invocation_id
+        if self._skills is not None:
+            return [self._alone(request) for request in requests]
         values = [self._decoded(request) for request in requests]
         if self._together is not None:
             ended = self._together(values, self._forms)
@@ -146,6 +160,21 @@ class Model:
         """Run it on an example, where one is known. Raises what user code raises."""
         self._awaiter.settled(self._rehearse())
 
+    def _answer(self, request: Request, line: Line | None) -> Reply:
+        call = request.call
+        self._log.request_id = call.invocation_id
+        if self._skills is not None and (question := self._skills.wanted(call, request.body)) is not None:
+            return self._skills.answer(question, line, self._awaiter.settled)
+        result = self._predict(self._read(call, request.body))
+        return self._write(call, self._awaiter.settled(result))
+
+    def _alone(self, request: Request) -> Reply | BaseException:
+        """One of several that ask for different methods: what is said of them is not laid end to end."""
+        try:
+            return self._answer(request, None)
+        except Exception as error:  # noqa: BLE001 - around user code: it shall not harm the others
+            return error
+
     def _decoded(self, request: Request) -> object:
         try:
             return self._read(request.call, request.body)
@@ -162,23 +191,33 @@ class Model:
         return self._awaiter.settled(self._predict(value))
 
 
-def load(plan: RevisionPlan, loading: Loading) -> Model:
+def load(plan: RevisionPlan, loading: Loading) -> Servable:
     """Import the user's class and let it load, or open the model's file. Raises `Fault`, `BadModel`."""
     log = logs.install()
     if not plan.entrypoint:
         with loading.part("load"):
-            return Model(_without_code(plan), log, max_batch=plan.max_batch)
+            return _served(_without_code(plan), plan, log)
     with loading.part("init"):
         found = resolve(plan.entrypoint, plan.code_dir)
     with loading.part("load"):
-        return Model(_with_code(found, plan), log, max_batch=plan.max_batch)
+        return _served(_with_code(found, plan), plan, log)
+
+
+def _served(able: Able, plan: RevisionPlan, log: logs.RequestLog) -> Servable:
+    model = Model(able, log, max_batch=plan.max_batch)
+    if plan.concurrency == 1 or not (plan.threaded or able.skills):
+        return model
+    from lambent.runtimes.conversing import Conversing  # asyncio is not every worker's business
+
+    return Conversing(model, plan)
 
 
 def _with_code(found: object, plan: RevisionPlan) -> Able:
     instance = found() if isinstance(found, type) else found
     predict: Callable[[object], object] | None = getattr(instance, "predict", None)
-    if not callable(predict):
-        message = f"Model '{plan.entrypoint}' has no method predict(self, inputs)"
+    skills = _skills_of(instance, plan)
+    if not callable(predict) and skills is None:
+        message = f"Model '{plan.entrypoint}' has no method predict(self, inputs), nor {', '.join(SKILLS)}"
         raise Fault("Runtime.HandlerNotFound", message)
     if callable(prepare := getattr(instance, "load", None)):
         # A model that was deployed without a model artifact may carry its files beside its code.
@@ -186,10 +225,18 @@ def _with_code(found: object, plan: RevisionPlan) -> Able:
         with closing(Awaiter()) as awaiter:  # a loop that stayed open would be shared by the forks
             awaiter.settled(prepare(files))
     example = getattr(instance, "example", None)
-    rehearse = (lambda: None) if example is None else partial(predict, example)
+    rehearse = (lambda: None) if example is None or predict is None else partial(predict, example)
     from lambent.runtimes.predict_v1.answers import OfClass, taught
 
-    return taught(Able(predict, rehearse), OfClass(instance))
+    return taught(Able(predict, rehearse, skills=skills), OfClass(instance))
+
+
+def _skills_of(instance: object, plan: RevisionPlan) -> Skills | None:
+    if not any(callable(getattr(instance, name, None)) for name in SKILLS):
+        return None
+    from lambent.runtimes.skills import Skills
+
+    return Skills(instance, plan.deployment)
 
 
 def _without_code(plan: RevisionPlan) -> Able:

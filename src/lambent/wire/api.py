@@ -77,6 +77,7 @@ class Declaration(msgspec.Struct, frozen=True):
     app: str = ""
     interface: Interface = Interface.EVENT
     signature: Signature = UNKNOWN
+    skills: tuple[str, ...] = ()
 
 
 class RevisionView(msgspec.Struct, frozen=True, kw_only=True):

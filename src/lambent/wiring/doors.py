@@ -40,6 +40,7 @@ from lambent.wiring import ecosystems
 from lambent.wiring.aws import AwsControl
 from lambent.wiring.parts import PROJECT, Parts
 from lambent.wiring.sagemaker import SageMaker
+from lambent.wiring.talking import talking
 
 
 def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemClock) -> Gateway:
@@ -90,6 +91,7 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
                 bodies=bodies,
             ),
             Downloads(parts.kept.artifacts, parts.kept.master, clock),
+            *talking(parts, bodies, clock),
         ],
         pages=Pages(
             keys=parts.keys,

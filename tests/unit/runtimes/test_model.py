@@ -139,7 +139,7 @@ def test_a_model_without_an_artifact_has_the_files_beside_its_code(
 def test_a_class_without_predict_is_refused(environment: Environment, plan_of: PlanOf) -> None:
     error = environment.load_error(plan_of("class Model: pass", "app:Model", runtime=Runtime.MODEL))
     assert error.error_type == "Runtime.HandlerNotFound"
-    assert error.error_message == "Model 'app:Model' has no method predict(self, inputs)"
+    assert error.error_message.startswith("Model 'app:Model' has no method predict(self, inputs), nor chat")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""A model's answer as server-sent events, in the words of the protocol that was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+import msgspec
+
+from lambent.core.invocation import Invocation
+from lambent.core.tracing import parent_from
+from lambent.gateway.flow import Flow
+from lambent.gateway.relay import EVENTS
+from lambent.gateway.requests import Request
+from lambent.gateway.responses import TEMPERATURES, Header, type_header
+from lambent.wire.frames import Form
+from lambent.wire.skills import Part
+from lambent.wire.speech import Teller, Trouble
+
+# As long as this nothing is said, so that what goes wrong at once has a status of its own; then a sign of
+# life comes so often. Proxies give up after a minute of silence, some after 30 s.
+QUIET_S: Final = 5.0
+
+_parts: Final = msgspec.json.Decoder(Part)
+
+
+class EventStream:
+    """Passes one answer on, part by part. See `flow.Streams`.
+
+    The head goes out with the first part, or when a model has kept its reader waiting.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        invocation: Invocation,
+        teller: Teller,
+        headers: list[Header],
+        *,
+        quiet_s: float = QUIET_S,
+    ) -> None:
+        self._request: Final = request
+        self._invocation: Final = invocation
+        self._teller: Final = teller
+        self._headers: Final = headers
+        self._quiet_s: Final = quiet_s
+        self._passing: asyncio.Task[None] | None = None
+        self._opened = False
+        self._waiting = asyncio.get_running_loop().create_task(self._wait(), name="keep-alive")
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the answer's parts came one by one."""
+        return self._passing is not None
+
+    def started(self, flow: Flow) -> None:
+        """Nothing is added to the request."""
+
+    def begun(self, flow: Flow) -> None:
+        """From here on it is passed on."""
+        self._passing = asyncio.get_running_loop().create_task(self._pass(flow), name="events")
+
+    async def settle(self) -> bool:
+        """Nothing more comes. Whether the head has gone out: if not, an answer of any kind may still go."""
+        await self._stop_waiting()
+        if self._passing is not None:
+            await self._passing
+        return self._opened
+
+    async def finish(self, last: bytes) -> None:
+        """Send the last events."""
+        await self._open([])
+        await self._request.send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def drop(self) -> None:
+        """There is nobody to tell."""
+        self._waiting.cancel()
+
+    def broken(self, trouble: Trouble) -> bytes:
+        """The last events where it breaks off."""
+        return self._teller.trouble(trouble)
+
+    async def _wait(self) -> None:
+        while True:
+            await asyncio.sleep(self._quiet_s)
+            await self._open([])
+            await self._send(self._teller.quiet())
+
+    async def _stop_waiting(self) -> None:
+        self._waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._waiting
+
+    async def _pass(self, flow: Flow) -> None:
+        try:
+            begun = False
+            async for form, body in flow.pieces():
+                said = self._teller.part(_part(form, body))
+                if not begun:
+                    begun, said = True, self._teller.begin() + said
+                    await self._stop_waiting()
+                    await self._open(_whose(flow))
+                if said:
+                    await self._send(said)
+            if not begun and flow.whole:
+                await self._open(_whose(flow))
+                await self._send(self._teller.begin())
+        except BaseException:
+            flow.cancel()
+            raise
+
+    async def _open(self, whose: list[Header]) -> None:
+        if self._opened:
+            return
+        self._opened = True
+        invocation = self._invocation
+        headers: list[Header] = [
+            type_header(EVENTS),
+            (b"cache-control", b"no-cache"),
+            (b"lambent-invocation-id", invocation.id.encode()),
+            (b"traceresponse", parent_from(invocation.id, invocation.trace).encode()),
+            *self._headers,
+            *whose,
+        ]
+        await self._request.send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _send(self, body: bytes) -> None:
+        await self._request.send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def _whose(flow: Flow) -> list[Header]:
+    return [
+        (b"lambent-revision", flow.revision.encode()),
+        (b"lambent-temperature", TEMPERATURES[flow.temperature]),
+    ]
+
+
+def _part(form: Form, body: bytes) -> Part:
+    """A piece as the worker sent it. Raises `msgspec.DecodeError` for one that is none."""
+    if form is Form.JSON:
+        return _parts.decode(body)
+    return Part(body.decode("utf-8", "replace"))

@@ -1,0 +1,1 @@
+"""OpenAI's API: models that chat, complete, embed and so on, for its clients."""

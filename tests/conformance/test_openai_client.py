@@ -1,0 +1,287 @@
+"""OpenAI's own client, sync and async, against a real server on which small models talk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from tests.support.compatibility import note
+from tests.support.patience import PATIENT_S
+from tests.support.server import RunningServer
+from tests.support.talkers import CODE
+
+KEY = "openai"
+TOOLS: list[Any] = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+
+
+def says(text: str) -> Any:
+    return [{"role": "system", "content": "repeat"}, {"role": "user", "content": text}]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("openai")
+    running = RunningServer(folder / "state").start()
+    try:
+        (folder / "talkers.py").write_text(CODE)
+        running.deploy(folder / "talkers.py")
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(
+        base_url=f"{server.url}/v1", api_key=server.about["api_key"], timeout=PATIENT_S, max_retries=0
+    ) as made:
+        yield made
+
+
+def test_a_chat_is_answered_as_a_whole(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model="parrot", messages=says("one two"))
+    (choice,) = answer.choices
+    assert (choice.message.role, choice.message.content, choice.finish_reason) == (
+        "assistant",
+        "one two ",
+        "stop",
+    )
+    assert answer.model == "parrot"
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (
+        2,
+        2,
+        4,
+    )
+    assert answer.usage.prompt_tokens_details is not None
+    assert answer.usage.prompt_tokens_details.cached_tokens == 1
+    note(KEY, "POST /v1/chat/completions")
+
+
+def test_a_chat_streams_its_role_its_words_its_end_and_its_usage(client: openai.OpenAI) -> None:
+    with client.chat.completions.create(
+        model="parrot",
+        messages=says("one two"),
+        max_tokens=2,
+        stream=True,
+        stream_options={"include_usage": True},
+    ) as stream:
+        *chunks, last = list(stream)
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert [chunk.choices[0].delta.content for chunk in chunks] == ["", "one ", "two ", None]
+    assert [chunk.choices[0].finish_reason for chunk in chunks] == [None, None, None, "length"]
+    assert last.choices == []
+    assert last.usage is not None
+    assert last.usage.total_tokens == 4
+    assert len({chunk.id for chunk in [*chunks, last]}) == 1
+    note(KEY, "POST /v1/chat/completions (stream)")
+
+
+def test_a_stream_has_no_usage_for_who_does_not_ask(client: openai.OpenAI) -> None:
+    chunks = list(client.chat.completions.create(model="parrot", messages=says("one"), stream=True))
+    assert all(chunk.choices and chunk.usage is None for chunk in chunks)
+
+
+@pytest.mark.parametrize("way", ["whole", "streamed"])
+def test_calls_of_tools_are_passed_on(client: openai.OpenAI, way: str) -> None:
+    if way == "streamed":
+        with client.chat.completions.stream(model="parrot", messages=says("weather"), tools=TOOLS) as events:
+            answer: Any = events.get_final_completion()
+    else:
+        answer = client.chat.completions.create(model="parrot", messages=says("weather"), tools=TOOLS)
+    (choice,) = answer.choices
+    assert choice.finish_reason == "tool_calls"
+    (call,) = choice.message.tool_calls
+    assert (call.id, call.function.name, call.function.arguments) == ("call_1", "weather", '{"city": "Wien"}')
+    assert choice.message.content in (None, "")
+    note(KEY, "POST /v1/chat/completions (tools)")
+
+
+def test_several_answers_are_several_choices(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model="parrot", messages=says("one"), n=3)
+    assert [(choice.index, choice.message.content) for choice in answer.choices] == [
+        (0, "one "),
+        (1, "one "),
+        (2, "one "),
+    ]
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == 6
+    chunks = list(client.chat.completions.create(model="parrot", messages=says("one"), n=2, stream=True))
+    ends = [chunk.choices[0].index for chunk in chunks if chunk.choices[0].finish_reason]
+    assert ends == [0, 1]
+
+
+def test_what_is_asked_reaches_the_model_and_what_is_unheard_of_too(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="parrot",
+        messages=says("sampling"),
+        max_completion_tokens=9,
+        temperature=0.5,
+        top_p=0.25,
+        seed=7,
+        stop="end",
+        logprobs=True,
+        audio={"format": "mp3", "voice": "alloy"},
+        prediction={"type": "content", "content": "x"},
+        extra_body={"unheard_of": 1},
+    )
+    said = answer.choices[0].message.content or ""
+    for part in (
+        "max_tokens=9",
+        "temperature=0.5",
+        "top_p=0.25",
+        "seed=7",
+        "stop=('end',)",
+        "top_logprobs=0",
+    ):
+        assert part in said
+    assert said.endswith(") 1")
+
+
+def test_a_text_is_completed(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model="parrot", prompt=["ab", "cd"], echo=True)
+    assert [choice.text for choice in answer.choices] == ["abAB", "cdCD"]
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == 10
+    chunks = list(client.completions.create(model="parrot", prompt=[1, 2], stream=True))
+    assert [(chunk.choices[0].text, chunk.choices[0].finish_reason) for chunk in chunks] == [
+        ("[1, 2]", None),
+        ("", "stop"),
+    ]
+    note(KEY, "POST /v1/completions")
+    note(KEY, "POST /v1/completions (stream)")
+
+
+def test_vectors_come_in_either_form(client: openai.OpenAI) -> None:
+    expected = [[1.0, 0.5, -1.25], [3.0, 0.5, -1.25]]
+    for words in ({}, {"encoding_format": "float"}, {"encoding_format": "base64"}):
+        answer = client.embeddings.create(model="parrot", input=["a", "bcd"], **words)
+        if words.get("encoding_format") != "base64":
+            assert [one.embedding for one in answer.data] == expected
+        assert answer.usage.prompt_tokens == 2
+    assert client.embeddings.create(model="parrot", input="abc").data[0].embedding == expected[1]
+    assert client.embeddings.create(model="parrot", input=[5, 6, 7]).data[0].embedding == expected[1]
+    note(KEY, "POST /v1/embeddings")
+
+
+def test_models_are_listed_for_every_protocol_that_lists_them_here(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    names = ["chorus", "judge", "parrot", "plain"]
+    assert [model.id for model in client.models.list()] == names
+    assert server.request("GET", "/v1/models").json()["models"] == names
+    assert server.request("GET", "/openai/v1/models").json()["models"] == names
+    found = client.models.retrieve("parrot")
+    assert (found.id, found.object, found.owned_by) == ("parrot", "model", "default")
+    told = server.request("GET", "/v1/models/parrot").json()
+    assert (told["name"], told["ready"]) == ("parrot", True)
+    assert told["model_version_status"][0]["state"] == "AVAILABLE"
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.models.retrieve("nobody")
+    assert caught.value.code == "model_not_found"
+    note(KEY, "GET /v1/models")
+    note(KEY, "GET /v1/models/{model}")
+
+
+def test_errors_are_those_that_the_client_knows(client: openai.OpenAI, server: RunningServer) -> None:
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.chat.completions.create(model="nobody", messages=says("one"))
+    assert (unknown.value.code, unknown.value.type, unknown.value.param) == (
+        "model_not_found",
+        "invalid_request_error",
+        "model",
+    )
+    assert unknown.value.request_id
+    with pytest.raises(openai.BadRequestError) as unable:
+        client.chat.completions.create(model="plain", messages=says("one"))
+    assert (unable.value.code, unable.value.param) == ("unsupported_model", "model")
+    with pytest.raises(openai.BadRequestError) as wrong:
+        client.chat.completions.create(model="parrot", messages="hello")
+    assert (wrong.value.type, wrong.value.param) == ("invalid_request_error", "messages")
+    with pytest.raises(openai.InternalServerError, match="ValueError: asked to fail") as failed:
+        client.chat.completions.create(model="parrot", messages=says("raise"))
+    assert failed.value.response.headers["x-should-retry"] == "false"
+    stranger = openai.OpenAI(base_url=f"{server.url}/v1", api_key="lk_no", max_retries=0)
+    with stranger, pytest.raises(openai.AuthenticationError) as refused:
+        stranger.models.list()
+    assert refused.value.code == "invalid_api_key"
+
+
+def test_a_stream_that_fails_before_it_begins_has_a_status_and_later_an_error(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.InternalServerError, match="asked to fail"):
+        client.chat.completions.create(model="parrot", messages=says("raise"), stream=True)
+    stream = client.chat.completions.create(model="parrot", messages=says("a break"), stream=True)
+    heard = [next(stream).choices[0].delta.content for _ in range(3)]
+    assert heard == ["", "a ", "break "]
+    with pytest.raises(openai.APIError, match="broke in the middle"):
+        next(stream)
+
+
+def test_an_async_client_is_answered_by_an_async_model_several_at_once(server: RunningServer) -> None:
+    async def chat(client: openai.AsyncOpenAI) -> str:
+        stream = await client.chat.completions.create(model="chorus", messages=says("3"), stream=True)
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    async def all_three() -> list[str]:
+        async with openai.AsyncOpenAI(
+            base_url=f"{server.url}/openai/v1", api_key=server.about["api_key"], timeout=PATIENT_S
+        ) as client:
+            vectors = await client.embeddings.create(model="chorus", input=["a", "b"])
+            assert [one.embedding for one in vectors.data] == [[1.0, 0.0], [1.0, 1.0]]
+            return await asyncio.gather(*(chat(client) for _ in range(3)))
+
+    assert asyncio.run(all_three()) == ["here together"] * 3
+
+
+@pytest.mark.parametrize("model", ["judge", "parrot"])
+def test_documents_are_ranked_by_a_method_or_by_their_vectors(server: RunningServer, model: str) -> None:
+    documents = ["b", "a a", "a"] if model == "judge" else ["long text", "aa", "a"]
+    body = {"model": model, "query": "a", "documents": documents, "top_n": 2}
+    answer = ask(server, "/v1/rerank", body).json()
+    best = 1 if model == "judge" else 2
+    assert answer["results"][0]["index"] == best
+    assert answer["results"][0]["document"] == {"text": documents[best]}
+    assert len(answer["results"]) == 2
+    scored = ask(server, "/v1/score", {"model": model, "text_1": "a", "text_2": documents}).json()
+    scores = [one["score"] for one in scored["data"]]
+    assert scores.index(max(scores)) == best
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        pytest.param("/v1/chat/completions", b"", 400, id="nothing"),
+        pytest.param("/v1/chat/completions", b"[" * 100_000, 400, id="nested"),
+        pytest.param("/v1/chat/completions", b'{"model": "parrot", "messages": [1]}', 400, id="no message"),
+        pytest.param("/v1/chat/completions", b'{"model": 1, "messages": []}', 400, id="no name"),
+        pytest.param(
+            "/v1/chat/completions", b'{"model": "parrot", "messages": [], "n": 0}', 400, id="out of range"
+        ),
+        pytest.param("/v1/chat/completions", b'{"model": "parrot:x", "messages": []}', 404, id="no alias"),
+        pytest.param("/v1/completions", b'{"model": "parrot", "prompt": []}', 400, id="no prompt"),
+        pytest.param("/v1/embeddings", b'{"model": "parrot", "input": [1.5]}', 400, id="no input"),
+        pytest.param("/v1/rerank", b'{"model": "plain", "query": "", "documents": []}', 400, id="no ranker"),
+        pytest.param("/openai/v1/nothing", b"{}", 404, id="no path"),
+    ],
+)
+def test_bad_requests_are_refused_in_openais_shape(
+    server: RunningServer, path: str, body: bytes, status: int
+) -> None:
+    answer = server.request("POST", path, body, Content_Type="application/json")
+    assert answer.status == status, answer.body
+    assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
+    assert answer.headers["x-request-id"]
+
+
+def test_another_method_is_told_which_one(server: RunningServer) -> None:
+    answer = server.request("GET", "/v1/chat/completions")
+    assert (answer.status, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+
+
+def ask(server: RunningServer, path: str, body: object) -> Any:
+    return server.request("POST", path, json.dumps(body).encode(), Content_Type="application/json")

@@ -1,0 +1,89 @@
+"""Small models that talk, in a file as a user would write it, for tests of the doors of talking."""
+
+from __future__ import annotations
+
+# What a chat shall do is the last message's text. `flood` says more than a reader is ever ahead of.
+CODE = '''
+import asyncio
+
+import lambent
+
+app = lambent.App("talkers")
+
+
+@app.model
+class Parrot:
+    """Says again what it hears, word by word, and what else it is asked to."""
+
+    def chat(self, ask: lambent.Chat):
+        said = ask.text
+        if said == "raise":
+            raise ValueError("asked to fail")
+        if said == "weather":
+            yield lambent.Part(tool_calls=[
+                {"index": 0, "id": "call_1", "type": "function",
+                 "function": {"name": ask.tools[0]["function"]["name"], "arguments": ""}},
+            ])
+            for piece in ('{"city":', ' "Wien"}'):
+                yield lambent.Part(tool_calls=[{"index": 0, "function": {"arguments": piece}}])
+            yield lambent.Part(usage=lambent.Usage(5, 7))
+            return
+        if said == "sampling":
+            yield repr(ask.sampling) + " " + repr(ask.fields.get("unheard_of"))
+            return
+        if said == "roles":
+            yield " ".join(message["role"] for message in ask.messages)
+            return
+        words = said.split()
+        for place, word in enumerate(words):
+            yield word + " "
+            if word == "break":
+                raise ValueError("broke in the middle")
+        yield lambent.Part(
+            finish_reason="length" if ask.sampling.max_tokens == len(words) else "",
+            usage=lambent.Usage(len(words), len(words), cached_tokens=1),
+        )
+
+    def complete(self, ask: lambent.Completion):
+        return lambent.Part(str(ask.prompt).upper(), usage=lambent.Usage(2, 3))
+
+    def embed(self, ask: lambent.Embedding):
+        vectors = [[float(len(text)), 0.5, -1.25] for text in ask.inputs]
+        return lambent.Embeddings(vectors, usage=lambent.Usage(len(vectors)))
+
+
+@app.model(concurrency=4)
+class Chorus:
+    """Async, several at once: each waits until as many are there as it is told, and then answers."""
+
+    def __init__(self):
+        self.waiting, self.all_here = 0, None
+
+    async def chat(self, ask: lambent.Chat):
+        yield "here "
+        self.all_here = self.all_here or asyncio.Event()
+        self.waiting += 1
+        if self.waiting == int(ask.text):
+            self.all_here.set()
+        await self.all_here.wait()
+        yield "together"
+
+    async def embed(self, ask: lambent.Embedding):
+        return [[1.0, float(place)] for place, _ in enumerate(ask.inputs)]
+
+
+@app.model
+class Plain:
+    """Says nothing but numbers."""
+
+    def predict(self, inputs):
+        return inputs
+
+
+@app.model
+class Judge:
+    """Ranks by how often the query occurs."""
+
+    def rerank(self, ask: lambent.Rerank):
+        return [document.count(ask.query) for document in ask.documents]
+'''
