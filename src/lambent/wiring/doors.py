@@ -34,6 +34,7 @@ from lambent.gateway.protocols.aws.streaming import InvokeStreaming
 from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.gateway.readiness import Readiness
+from lambent.gateway.reserved import Reserved
 from lambent.metering.statements import Statements
 from lambent.observe.exposition import asked_for
 from lambent.wiring import ecosystems
@@ -57,6 +58,7 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
         bodies=bodies,
         body_bytes_max=parts.settings.body_bytes_max,
     )
+    reserved = Reserved(parts.dispatcher, parts.reservations)
     return Gateway(
         apps=apps,
         native=NativeDoor(
@@ -70,10 +72,9 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
             body_bytes_max=parts.settings.body_bytes_max,
         ),
         urls=UrlDoor(
-            invoker=parts.dispatcher,
+            invoker=reserved,
             urls=parts.function_urls,
             routes=parts.routes,
-            reservations=parts.reservations,
             senders=senders,
             bodies=bodies,
             clock=clock,
@@ -83,7 +84,7 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
             *ecosystems.protocols(parts, apps, bodies, clock),
             AwsDoor(
                 services=[
-                    _aws_lambda(parts, aws, acceptance, clock),
+                    _aws_lambda(parts, reserved, aws, acceptance, clock),
                     _aws_logs(parts),
                     *sagemaker.services(acceptance),
                 ],
@@ -105,22 +106,12 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
     )
 
 
-def _aws_lambda(parts: Parts, aws: AwsControl, acceptance: Acceptance, clock: SystemClock) -> RestService:
-    invoke = Invoke(
-        invoker=parts.dispatcher,
-        acceptance=acceptance,
-        routes=parts.routes,
-        reservations=parts.reservations,
-        clock=clock,
-        limits=_limits(parts),
-    )
-    streaming = InvokeStreaming(
-        invoker=parts.dispatcher,
-        routes=parts.routes,
-        reservations=parts.reservations,
-        clock=clock,
-        limits=_limits(parts),
-    )
+def _aws_lambda(
+    parts: Parts, invoker: Reserved, aws: AwsControl, acceptance: Acceptance, clock: SystemClock
+) -> RestService:
+    routes, limits = parts.routes, _limits(parts)
+    invoke = Invoke(invoker=invoker, acceptance=acceptance, routes=routes, clock=clock, limits=limits)
+    streaming = InvokeStreaming(invoker=invoker, routes=routes, clock=clock, limits=limits)
     control = served(aws.operations())
     operations = [*invoke.operations(), *streaming.operations(), *control]
     return RestService("lambda", LAMBDA_PATH, operations)

@@ -32,6 +32,7 @@ from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.gateway.readiness import Readiness
 from lambent.gateway.requests import PRESENCE, Message, Receive, Scope, Send
+from lambent.gateway.reserved import Reserved
 from lambent.pool.function_urls import FunctionUrls
 from lambent.pool.reservations import Reservations
 from lambent.pool.routes import Route, Routes
@@ -190,10 +191,9 @@ class House:
                 body_bytes_max=BODY_BYTES_MAX,
             ),
             urls=UrlDoor(
-                invoker=self.invoker,
+                invoker=Reserved(self.invoker, self.reservations),
                 urls=self.function_urls,
                 routes=self.routes,
-                reservations=self.reservations,
                 senders=Senders(self.keys),
                 bodies=self.bodies,
                 clock=self.clock,
@@ -218,16 +218,9 @@ class House:
         self.ping_store()
 
     def _aws_lambda(self, acceptance: Acceptance) -> RestService:
-        invoke = Invoke(
-            invoker=self.invoker,
-            acceptance=acceptance,
-            routes=self.routes,
-            reservations=self.reservations,
-            clock=self.clock,
-        )
-        streaming = InvokeStreaming(
-            invoker=self.invoker, routes=self.routes, reservations=self.reservations, clock=self.clock
-        )
+        invoker = Reserved(self.invoker, self.reservations)
+        invoke = Invoke(invoker=invoker, acceptance=acceptance, routes=self.routes, clock=self.clock)
+        streaming = InvokeStreaming(invoker=invoker, routes=self.routes, clock=self.clock)
         return RestService("lambda", LAMBDA_PATH, [*invoke.operations(), *streaming.operations()])
 
     def deploy(

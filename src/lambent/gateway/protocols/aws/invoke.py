@@ -9,7 +9,7 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.core.errors import UserFault
-from lambent.core.invocation import FunctionError, Invocation, Outcome, Role, Status
+from lambent.core.invocation import FunctionError, Role, Status
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.deadline import check_none, deadline_of
 from lambent.gateway.protocols import Invoker
@@ -25,7 +25,6 @@ from lambent.gateway.protocols.aws.calls import (
 from lambent.gateway.protocols.aws.naming import route_of
 from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_headers, type_header
 from lambent.gateway.tracing import XRAY
-from lambent.pool.reservations import Reservations
 from lambent.pool.routes import Routes
 from lambent.storage.tickets import Ticket
 from lambent.wire.aws import faults, invoking
@@ -52,14 +51,12 @@ class Invoke:
         invoker: Invoker,
         acceptance: Acceptance,
         routes: Routes,
-        reservations: Reservations,
         clock: Clock,
         limits: Limits | None = None,
     ) -> None:
         self._invoker: Final = invoker
         self._acceptance: Final = acceptance
         self._routes: Final = routes
-        self._reservations: Final = reservations
         self._clock: Final = clock
         self._limits: Final = limits or Limits()
         self._attempts: Final = Attempts(clock)
@@ -102,18 +99,11 @@ class Invoke:
         deadline_s = deadline_of(asked.request.headers, self._clock.now_s())
         invocation = invocation_of(asked, function, self._routes, deadline_s=deadline_s)
         try:
-            answered = await self._attempts.run(asked, invocation, self._run_now)
+            answered = await self._attempts.run(asked, invocation, self._invoker.invoke)
         except UserFault as error:
             return _not_loaded(asked, function, not_loaded(error))
         asked.request.invocation_id = answered.invocation_id
         return self._outcome(asked, function, answered)
-
-    async def _run_now(self, invocation: Invocation) -> Outcome:
-        self._reservations.enter(invocation.project, invocation.deployment)
-        try:
-            return await self._invoker.invoke(invocation)
-        finally:
-            self._reservations.leave(invocation.project, invocation.deployment)
 
     async def _accept(self, asked: Asked, function: FunctionName) -> Ticket:
         if len(asked.body) > self._limits.event_bytes_max:

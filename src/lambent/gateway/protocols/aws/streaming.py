@@ -28,7 +28,6 @@ from lambent.gateway.protocols.aws.naming import route_of
 from lambent.gateway.relay import as_is
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import Header, Reply, outcome_headers
-from lambent.pool.reservations import Reservations
 from lambent.pool.routes import Routes
 from lambent.wire.aws import eventstream, faults, invoking
 from lambent.wire.aws.names import LATEST, FunctionName
@@ -107,13 +106,11 @@ class InvokeStreaming:
         *,
         invoker: Invoker,
         routes: Routes,
-        reservations: Reservations,
         clock: Clock,
         limits: Limits | None = None,
     ) -> None:
         self._invoker: Final = invoker
         self._routes: Final = routes
-        self._reservations: Final = reservations
         self._clock: Final = clock
         self._limits: Final = limits or Limits()
 
@@ -147,10 +144,7 @@ class InvokeStreaming:
         frames = Frames(asked.request, headers, bytes_max=self._limits.stream_bytes_max)
         async with frames.companions:
             try:
-                with self._reservations.taken(invocation.project, invocation.deployment):
-                    outcome = await self._invoker.invoke(
-                        invocation, client=asked.request.client, streams=frames
-                    )
+                outcome = await self._invoker.invoke(invocation, client=asked.request.client, streams=frames)
             except UserFault as error:
                 return Reply(200, [EVENTS, *headers], _failed(not_loaded(error)))
             last = self._last(asked, function, invocation, outcome, frames)

@@ -28,7 +28,6 @@ from lambent.gateway.requests import Request
 from lambent.gateway.responses import JSON_HEADER, Header, Reply, headers_of, outcome_headers
 from lambent.gateway.tracing import XRAY, trace_of
 from lambent.pool.function_urls import FunctionUrl, FunctionUrls
-from lambent.pool.reservations import Reservations
 from lambent.pool.routes import Routes
 from lambent.wire.aws import cors
 from lambent.wire.aws.faults import Fault
@@ -64,7 +63,6 @@ class UrlDoor:
         invoker: Invoker,
         urls: FunctionUrls,
         routes: Routes,
-        reservations: Reservations,
         senders: Senders,
         bodies: Bodies,
         clock: Clock,
@@ -73,7 +71,6 @@ class UrlDoor:
         self._invoker: Final = invoker
         self._urls: Final = urls
         self._routes: Final = routes
-        self._reservations: Final = reservations
         self._senders: Final = senders
         self._bodies: Final = bodies
         self._clock: Final = clock
@@ -174,8 +171,7 @@ class UrlDoor:
         streams = stream if url.invoke_mode == STREAMS and not at.stage else None
         async with stream.companions:
             try:
-                with self._reservations.taken(url.project, url.name):
-                    outcome = await self._invoker.invoke(invocation, client=request.client, streams=streams)
+                outcome = await self._invoker.invoke(invocation, client=request.client, streams=streams)
             except UserFault:
                 return Reply(failed.status, [*failed.headers, *told], failed.body)
             if not stream.is_used:
