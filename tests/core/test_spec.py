@@ -161,10 +161,10 @@ def test_settings_are_checked_before_it_is_known_what_they_are_of() -> None:
 
 
 KNOWN = (
-    "async_age_max_s, async_running_max, concurrency, dead_keep_s, description, env.NAME, fork_unsafe, "
-    "hold_s, keep, keep_alive_s, latency_target_ms, max_batch, memory, on_failure, on_success, "
-    "parallel, queue_depth_max, result_keep_s, retries, retry_first_s, runtime, socket_idle_s, socket_s, "
-    "template_keep_s, threads, timeout_s, webhook, workers_max, workers_min, workers_min_schedule"
+    "async_age_max_s, async_running_max, command, concurrency, dead_keep_s, description, env.NAME, "
+    "fork_unsafe, hold_s, keep, keep_alive_s, latency_target_ms, max_batch, memory, on_failure, on_success, "
+    "parallel, queue_depth_max, ready_path, ready_timeout_s, result_keep_s, retries, retry_first_s, "
+    "runtime, socket_idle_s, socket_s, template_keep_s, threads, timeout_s, webhook, workers_max, workers_min, workers_min_schedule"
 )
 
 
@@ -196,7 +196,7 @@ KNOWN = (
         ("workers_min", 5, "workers_min=5 is above workers_max=4"),
         ("env.A=B", "x", "'A=B' is not the name of a variable: use letters, digits and '_'"),
         ("env.1A", "x", "'1A' is not the name of a variable: use letters, digits and '_'"),
-        ("env.A", "x\0y", "env.A holds a zero byte, which no variable can"),
+        ("env.A", "x\0y", "env.A holds a zero byte, which no process can be given"),
     ],
 )
 def test_a_bad_setting_is_refused_with_its_reason(key: str, value: object, message: str) -> None:

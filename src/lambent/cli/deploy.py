@@ -22,9 +22,16 @@ TEMPLATE_SUFFIXES: Final = (".yaml", ".yml")
 
 
 @click.command()
-@click.argument("target")
+@click.argument("target", default="")
 @click.option("--name", default="", help="Its name, where the target declares one thing only.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", callback=pairs, help="A setting.")
+@click.option(
+    "--cmd",
+    "command",
+    default="",
+    metavar="COMMAND",
+    help="Run this, which serves HTTP on $PORT, in the folder TARGET, or in this one.",
+)
 @click.option(
     "--canary",
     "percent",
@@ -46,6 +53,7 @@ def deploy(
     target: str,
     name: str,
     settings: dict[str, str],
+    command: str,
     percent: float | None,
     parameters: dict[str, str],
     *,
@@ -60,10 +68,12 @@ def deploy(
 
     A file.py takes along the modules beside it that it imports; for data files use a folder.
 
-    Settings, with their units in `_s` and `_ms`:
+    With --cmd it is any program that listens on $PORT, as in --cmd 'uvicorn app:app --port $PORT'; with
+    other quotes your shell would replace $PORT. Settings, with their units in `_s` and `_ms`:
 
     \b
-    what it gets   memory, threads, env.NAME, description, runtime
+    what it gets   memory, threads, env.NAME, description, runtime,
+                   command, ready_path, ready_timeout_s
     how long       timeout_s, hold_s, socket_s, socket_idle_s
     how warm       keep, keep_alive_s, template_keep_s, fork_unsafe
     how many       workers_min, workers_min_schedule, workers_max, concurrency,
@@ -75,6 +85,7 @@ def deploy(
     unless --max-error-rate says otherwise, and the active one does not fail as often.
     """
     canary = _canary(percent, terms)
+    target, settings = _aimed(target, settings, command)
     if target.endswith(TEMPLATE_SUFFIXES):
         if name or settings or canary:
             raise click.UsageError(
@@ -97,6 +108,15 @@ def deploy(
         emit_json(reply)
     else:
         _tell(reply, percent)
+
+
+def _aimed(target: str, settings: dict[str, str], command: str) -> tuple[str, dict[str, str]]:
+    """What is deployed, and how: a command runs in this folder where no other is said."""
+    if command:
+        return target or ".", {**settings, "command": command}
+    if not target:
+        raise click.UsageError("Missing argument 'TARGET'.")
+    return target, settings
 
 
 def _odd(one: DeploymentView) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from lambent.client.archive import Archive, Member, Packed, member
 from lambent.client.errors import BundleError
-from lambent.client.folder import MANIFEST, flat, read_manifest, scan, within
+from lambent.client.folder import MANIFEST, Manifest, flat, read_manifest, scan, within
 from lambent.client.imports import with_local_modules
 from lambent.core.naming import kebab
 from lambent.core.spec import BOOTSTRAP, Setting
@@ -68,6 +68,25 @@ def pack(target: str | Path, *, bytes_max: int = BUNDLE_BYTES_MAX, files_max: in
     return bundle
 
 
+def pack_for_command(
+    target: str | Path, *, bytes_max: int = BUNDLE_BYTES_MAX, files_max: int = FILES_MAX
+) -> Bundle:
+    """What a command runs on: all files of a folder, as a `lambent.toml` bounds them, or as `pack`."""
+    folder = Path(target)
+    if not folder.is_dir():
+        return pack(target, bytes_max=bytes_max, files_max=files_max)
+    manifest = read_manifest(folder) if (folder / MANIFEST).exists() else Manifest()
+    bundle = _files(folder, manifest)
+    _bounded(folder, bundle.archive, bytes_max, files_max)
+    return bundle
+
+
+def _files(folder: Path, manifest: Manifest) -> Bundle:
+    members = _members(scan(folder, folder, manifest.app.include, manifest.app.exclude))
+    settings = {name: flat(table) for name, table in manifest.deployments.items()}
+    return Bundle(WHOLE, Archive(members), settings, name="" if settings else _called(folder.resolve()))
+
+
 def _split(target: str) -> tuple[Path, str]:
     name, colon, attribute = target.rpartition(":")
     if not colon or Path(target).exists():
@@ -86,6 +105,13 @@ def _folder(folder: Path) -> Bundle:
         _executable(within(folder / BOOTSTRAP, folder))
         return Bundle(BOOTSTRAP, Archive(_members(scan(folder, folder))), name=_called(folder.resolve()))
     manifest = read_manifest(folder)
+    if not manifest.app.target:
+        if not any("command" in table for table in manifest.deployments.values()):
+            raise BundleError(
+                f"{folder / MANIFEST} says neither a target nor a command: write "
+                'target = "app.py" under [app], or command = "..." under [deployments.NAME]'
+            )
+        return _files(folder, manifest)
     members = _members(scan(folder, folder, manifest.app.include, manifest.app.exclude))
     file, colon, attribute = manifest.app.target.partition(":")
     path = Path(file).as_posix()

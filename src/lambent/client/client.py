@@ -87,13 +87,15 @@ class Client:
     ) -> DeployReply:
         """Deploy `file.py`, `file.py:object`, a folder with `lambent.toml` or `bootstrap`, or a model.
 
-        `settings` apply to all that it declares. With a `canary` it is tried beside what is active. Raises
+        `settings` apply to all that it declares; with a `command` among them, the target is the folder that
+        it runs in. With a `canary` it is tried beside what is active. Raises
         `BundleError` and `InvalidSpec` before anything is sent, `ApiError` where the code cannot be imported.
         """
-        from lambent.client.bundle import pack  # a fifth of this module's load time, for deploys alone
+        # A fifth of this module's load time, for deploys alone.
+        from lambent.client.bundle import pack, pack_for_command
 
         check_settings(name or "unnamed", settings or {})
-        bundle = pack(target)
+        bundle = pack_for_command(target) if settings and settings.get("command") else pack(target)
         size_bytes = bundle.archive.size_bytes
         answer = self._transport.request(
             "POST",

@@ -21,9 +21,12 @@ NEVER: Final = (".*", "__pycache__", "*.pyc", "node_modules")
 
 
 class AppTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[app]`: what to deploy, and globs of the files that go along."""
+    """`[app]`: what to deploy, and globs of the files that go along.
 
-    target: str
+    Without a target all of it goes, for deployments that are commands.
+    """
+
+    target: str = ""
     include: tuple[str, ...] = ("**",)
     exclude: tuple[str, ...] = ()
 
@@ -31,7 +34,7 @@ class AppTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A `lambent.toml`. `deployments` holds settings by the name of a deployment."""
 
-    app: AppTable
+    app: AppTable = AppTable()
     deployments: dict[str, dict[str, Setting | dict[str, Setting]]] = {}
 
 

@@ -13,9 +13,11 @@ import msgspec
 from lambent.control.oneshots import OneShots
 from lambent.control.planning import (
     Planned,
+    commands_in,
     inside,
     planned,
     planned_model,
+    planned_processes,
     planned_program,
     surroundings_of,
 )
@@ -62,6 +64,8 @@ class Drafting:
         cannot be imported or the model not be read, `StorageFull`.
         """
         folder = await asyncio.to_thread(self._artifacts.path, request.artifact)
+        if commands := commands_in(request):
+            return [Draft(one, request.artifact) for one in planned_processes(request, commands)]
         if request.target == WHOLE:
             return [await self._archive(project, request, folder)]
         file = await asyncio.to_thread(inside, folder, request.target)

@@ -15,6 +15,7 @@ from lambent.core.environments import preloads
 from lambent.core.errors import CallerFault, InvalidSpec
 from lambent.core.spec import (
     BOOTSTRAP,
+    CONNECTIONS,
     DeploymentSpec,
     ForkUnsafe,
     Interface,
@@ -41,6 +42,7 @@ RUNTIMES: Final[Mapping[Kind, Runtime]] = {
 
 # What the worker of a program needs is imported once, in a template that all such workers share.
 PROGRAM_IMPORTS: Final = ("lambent.runtimes.runtime_api", "lambent.worker.concurrent", "uvloop")
+PROCESS_IMPORTS: Final = ("lambent.runtimes.http_process", "lambent.worker.concurrent", "uvloop")
 
 FILE_MAX_BATCH: Final = 64  # of a model file without code
 
@@ -68,6 +70,8 @@ def planned(description: Description, request: DeployRequest, *, jobs: frozenset
     _check_names(request.per_deployment, names)
     known_jobs = jobs | {one.name for one in declared if one.kind is Kind.JOB}
     plans = tuple(Planned(_spec(one, description.imports, request, known_jobs), one.app) for one in declared)
+    if wrong := [plan.spec.name for plan in plans if plan.spec.runtime is Program.HTTP]:
+        raise InvalidSpec(f"runtime={Program.HTTP} runs a command, and {wrong[0]} is in {request.target}")
     if wrong := [plan.spec.name for plan in plans if plan.spec.runtime is Program.PROVIDED]:
         raise InvalidSpec(
             f"runtime={Program.PROVIDED} runs an executable {BOOTSTRAP!r}; {wrong[0]} is in {request.target}"
@@ -107,6 +111,32 @@ def planned_program(request: DeployRequest) -> Planned:
     return Planned(spec)
 
 
+def commands_in(request: DeployRequest) -> Sequence[str]:
+    """The names of what a request has a command for; none where it asks for something else."""
+    if request.settings.get("command") or request.settings.get("runtime") == Program.HTTP:
+        return [request.name] if request.name or not request.per_deployment else [*request.per_deployment]
+    said = [name for name, settings in request.per_deployment.items() if settings.get("command")]
+    return [request.name] if said and request.name else said
+
+
+def planned_processes(request: DeployRequest, names: Sequence[str]) -> tuple[Planned, ...]:
+    """The deployments that are commands, on the files that come with the request. Raises `InvalidSpec`."""
+    if "" in names:
+        raise InvalidSpec("a command does not say what it is called: give it a name")
+    _check_names(request.per_deployment, names)
+    fresh = (
+        msgspec.structs.replace(new_spec(name, Kind.FUNCTION), concurrency=CONNECTIONS) for name in names
+    )
+    specs = [_with_all(spec, request, {}) for spec in fresh]
+    for spec in specs:
+        if spec.runtime is not Program.HTTP or not spec.command.strip():
+            raise InvalidSpec(
+                f"{spec.name!r} has runtime={spec.runtime} and command={spec.command!r}: "
+                f"a command runs with runtime={Program.HTTP}, which needs one"
+            )
+    return tuple(Planned(spec) for spec in specs)
+
+
 def surroundings_of(request: DeployRequest, *, memory_bytes: int) -> DeploymentSpec:
     """In what the code is imported before it is known what it declares: variables, and memory.
 
@@ -136,6 +166,9 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         interface=spec.interface,
         program=spec.runtime,
         entrypoint=spec.entrypoint,
+        command=spec.command,
+        ready_path=spec.ready_path,
+        ready_timeout_s=spec.ready_timeout_s,
         adapter=spec.adapter,
         code_dir=_folder(artifacts, revision.code_digest),
         layer_dirs=tuple(_folder(artifacts, digest) for digest in reversed(spec.layers)),
@@ -168,7 +201,7 @@ def _digits(revision: str) -> str:
 
 def _runtime(spec: DeploymentSpec) -> Runtime:
     if spec.runtime is not Program.NATIVE:
-        return Runtime.RUNTIME_API
+        return Runtime.HTTP if spec.runtime is Program.HTTP else Runtime.RUNTIME_API
     if spec.interface is Interface.SAGEMAKER:
         return Runtime.SAGEMAKER
     return RUNTIMES[spec.kind] if spec.interface is Interface.EVENT else Runtime.ASGI
@@ -182,8 +215,8 @@ def _signature(spec: DeploymentSpec, serving: Sequence[Serving]) -> Signature:
 
 
 def _imports(spec: DeploymentSpec, serving: Sequence[Serving]) -> tuple[str, ...]:
-    if spec.runtime is not Program.NATIVE:
-        return PROGRAM_IMPORTS  # the program imports its own
+    if spec.runtime is not Program.NATIVE:  # the program imports its own
+        return PROCESS_IMPORTS if spec.runtime is Program.HTTP else PROGRAM_IMPORTS
     return tuple(sorted({*spec.imports, *(name for each in serving for name in each.imports)}))
 
 

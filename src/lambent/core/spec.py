@@ -12,13 +12,12 @@ import msgspec
 
 from lambent.core.errors import InvalidSpec
 from lambent.core.tensors import UNKNOWN, Signature
+from lambent.core.worded import env_name, path, plain, shown, webhook
 
 MIB: Final = 1024 * 1024
 # As AWS Lambda names functions, but for a first '-', which commands would take for an option.
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?")
-ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-SHOWN_CHARACTERS_MAX: Final = 60
 SIZE_UNITS: Final[Mapping[str, int]] = {
     "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
     "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -81,6 +80,7 @@ class Program(StrEnum):
     NATIVE = "native"  # a worker that imports it, which can be forked once that is done
     PROVIDED = "provided"  # the artifact's executable `bootstrap`, which polls AWS Lambda's Runtime API
     AWSLAMBDARIC = "awslambdaric"  # AWS's own client of that API for Python, as a process
+    HTTP = "http"  # a command that serves HTTP on the port that it is told
 
 
 CONCURRENCY_MAX: Final = 1000  # calls that one worker runs at once
@@ -104,6 +104,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     outlive the last worker even while memory is free.
     `signature` is what a model class declares that it takes and gives, as tensors.
     `skills` are the methods of a model beside `predict`, such as `chat` (see `wire.skills`).
+    `command` is what a shell starts where `runtime` is `http`. It is ready once it listens, or answers 2xx on
+    `ready_path`, `ready_timeout_s` after its start at the latest.
     `layers` are artifacts that are importable beside the code, the last one first. `version` is what user
     code is told that it is: where it is empty, the revision's number.
     `fork_unsafe` says whether a template is forked in spite of what was found in it. A WebSocket ends after
@@ -143,6 +145,9 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     concurrency: int = 1
     parallel: Parallel = Parallel.ASYNC
     runtime: Program = Program.NATIVE
+    command: str = ""
+    ready_path: str = ""
+    ready_timeout_s: float = 60.0
     max_batch: int = 1
     latency_target_ms: float = 0.0
     threads: int = 1
@@ -165,6 +170,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "memory_bytes": (16 * MIB, 1024 * 1024 * MIB),
     "timeout_s": (0.05, 7 * 86_400),
     "hold_s": (0.05, 86_400),
+    "ready_timeout_s": (0.1, 270),  # the server gives no load more than 300
     "socket_s": (1.0, 7 * 86_400),
     "socket_idle_s": (1.0, 86_400),
     "keep_alive_s": (0.0, 7 * 86_400),
@@ -203,7 +209,9 @@ BOOTSTRAP: Final = "bootstrap"  # the executable at the root of an artifact that
 PROVIDED_FOR: Final = f"{Program.PROVIDED}."
 
 # Settings that are text.
-TEXTS: Final = ("webhook", "on_success", "on_failure", "description", "workers_min_schedule")
+TEXTS: Final = (
+    "webhook", "on_success", "on_failure", "description", "workers_min_schedule", "command", "ready_path"
+)  # fmt: skip
 
 SETTINGS: Final = tuple(sorted([*TEXTS, "memory", "env.NAME", *WORDS, *BOUNDS.keys() - {"memory_bytes"}]))
 
@@ -240,7 +248,7 @@ def parse_size(text: str | int) -> int:
     match = SIZE.fullmatch(text.strip())
     if match is None:
         raise InvalidSpec(
-            f"{_shown(text)} is not a size: write a number with B, KiB, MiB or GiB, such as 256MiB"
+            f"{shown(text)} is not a size: write a number with B, KiB, MiB or GiB, such as 256MiB"
         )
     return int(float(match[1]) * SIZE_UNITS[match[2] or "B"])
 
@@ -258,26 +266,24 @@ def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> Deplo
         if key == "memory":
             changes["memory_bytes"] = _memory_bytes(value)
         elif key.startswith("env.") and len(key) > len("env."):
-            env[_env_name(key)] = _env_value(key, value)
+            env[env_name(key)] = plain(key, value)
         elif key in WORDS:
             changes[key] = _word(key, value)
-        elif key == "webhook":
-            changes[key] = _webhook(value)
-        elif key in ("on_success", "on_failure"):
-            changes[key] = _destination(key, value)
-        elif key in ("description", "workers_min_schedule"):
-            changes[key] = str(value)
+        elif key in TEXTS:
+            changes[key] = _text(key, value)
         elif key in BOUNDS:
             changes[key] = _bounded(key, _number(key, value))
         else:
-            raise InvalidSpec(f"unknown setting {_shown(key)}; known are {', '.join(SETTINGS)}")
+            raise InvalidSpec(f"unknown setting {shown(key)}; known are {', '.join(SETTINGS)}")
+    if changes.get("command"):
+        changes.setdefault("runtime", Program.HTTP)
     return checked(msgspec.structs.replace(spec, env=env, **changes))
 
 
 def check_settings(name: str, settings: Mapping[str, object]) -> None:
     """Raise `InvalidSpec` for what no deployment of this name could have, while its kind is not known."""
     # Some settings are for functions alone, others for models.
-    kind = Kind.FUNCTION if "runtime" in settings else Kind.MODEL
+    kind = Kind.FUNCTION if {"runtime", "command"} & settings.keys() else Kind.MODEL
     with_settings(DeploymentSpec(name=name, kind=kind), settings)
 
 
@@ -285,7 +291,7 @@ def checked(spec: DeploymentSpec) -> DeploymentSpec:
     """`spec` itself, or `InvalidSpec` where its fields do not fit together."""
     if not NAME.fullmatch(spec.name):
         raise InvalidSpec(
-            f"{_shown(spec.name)} is not a name: use 1 to 64 of A-Z, a-z, 0-9, '-' and '_', "
+            f"{shown(spec.name)} is not a name: use 1 to 64 of A-Z, a-z, 0-9, '-' and '_', "
             "not starting with '-'"
         )
     if spec.max_batch > 1 and (spec.kind is not Kind.MODEL or spec.concurrency > 1):
@@ -295,6 +301,8 @@ def checked(spec: DeploymentSpec) -> DeploymentSpec:
         )
     if spec.runtime is not Program.NATIVE:
         _check_process(spec)
+    if (spec.command or spec.ready_path) and spec.runtime is not Program.HTTP:
+        raise InvalidSpec(f"command and ready_path are for runtime=http; {spec.name!r} has {spec.runtime}")
     if spec.workers_min > spec.workers_max:
         raise InvalidSpec(f"workers_min={spec.workers_min} is above workers_max={spec.workers_max}")
     if spec.workers_min_schedule:
@@ -320,12 +328,12 @@ def _check_process(spec: DeploymentSpec) -> None:
 
 def _memory_bytes(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise InvalidSpec(f"memory={_shown(value)} is not a size")
+        raise InvalidSpec(f"memory={shown(value)} is not a size")
     size_bytes = parse_size(value)
     low, high = BOUNDS["memory_bytes"]
     if not low <= size_bytes <= high:
         raise InvalidSpec(
-            f"memory={_shown(value)} is out of range: {low / MIB:g}MiB to {high / SIZE_UNITS['TiB']:g}TiB"
+            f"memory={shown(value)} is out of range: {low / MIB:g}MiB to {high / SIZE_UNITS['TiB']:g}TiB"
         )
     return size_bytes
 
@@ -335,35 +343,27 @@ def _word(key: str, value: object) -> StrEnum:
     if key == "runtime" and str(value).startswith(PROVIDED_FOR):
         value = Program.PROVIDED
     if value not in tuple(words):
-        raise InvalidSpec(f"{key}={_shown(value)} is none of {', '.join(words)}")
+        raise InvalidSpec(f"{key}={shown(value)} is none of {', '.join(words)}")
     return words(str(value))
 
 
-def _webhook(value: object) -> str:
-    from lambent.core.urls import checked_url  # what it imports costs every worker's start 5 ms otherwise
-
-    return "" if value == "" else checked_url(str(value))
+def _text(key: str, value: object) -> str:
+    match key:
+        case "webhook":
+            return webhook(value)
+        case "on_success" | "on_failure":
+            return _destination(key, value)
+        case "ready_path":
+            return path(key, value)
+        case _:
+            return plain(key, value)
 
 
 def _destination(key: str, value: object) -> str:
     name, colon, alias = str(value).partition(":")
     if value != "" and not (NAME.fullmatch(name) and (NAME.fullmatch(alias) or not colon)):
-        raise InvalidSpec(f"{key}={_shown(value)} is no deployment: write its name, or name:alias")
+        raise InvalidSpec(f"{key}={shown(value)} is no deployment: write its name, or name:alias")
     return str(value)
-
-
-def _env_name(key: str) -> str:
-    name = key.removeprefix("env.")
-    if not ENV_NAME.fullmatch(name):
-        raise InvalidSpec(f"{_shown(name)} is not the name of a variable: use letters, digits and '_'")
-    return name
-
-
-def _env_value(key: str, value: object) -> str:
-    text = str(value)
-    if "\0" in text:
-        raise InvalidSpec(f"{key} holds a zero byte, which no variable can")
-    return text
 
 
 def _bounded(key: str, value: float) -> float | int:
@@ -376,16 +376,11 @@ def _bounded(key: str, value: float) -> float | int:
 def _number(key: str, value: object) -> float:
     what = "a whole number" if key in INTEGERS else "a number"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise InvalidSpec(f"{key}={_shown(value)} is not {what}")
+        raise InvalidSpec(f"{key}={shown(value)} is not {what}")
     try:
         number = float(value)
     except (ValueError, OverflowError):  # words; an integer of more than 308 digits
         number = math.nan
     if not math.isfinite(number) or (key in INTEGERS and not number.is_integer()):
-        raise InvalidSpec(f"{key}={_shown(value)} is not {what}")
+        raise InvalidSpec(f"{key}={shown(value)} is not {what}")
     return number
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[: SHOWN_CHARACTERS_MAX - 1]}…"

@@ -22,6 +22,8 @@ class Part(StrEnum):
     FORK = "fork"  # a template, a worker, or both were forked
     LOAD = "load"  # a model's files were read, its `load` ran
     SPAWN = "spawn"  # a program of its own was started
+    LISTEN = "listen"  # it came to listen on its port
+    READY = "ready"  # and to answer 2xx on its path
     INIT = "init"  # the code was imported; a program came to ask for its first invocation
     PRACTICE = "practice"  # the template ran what no user code sees
     PROBE = "probe"  # a fork of the template was tried, once in a revision's life

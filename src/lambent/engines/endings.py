@@ -11,6 +11,7 @@ from lambent.engines.base import Exit
 
 PRINTED_LINES_MAX: Final = 40
 EXITED: Final = "Runtime.ExitError"
+LATE: Final = "Sandbox.Timedout"
 
 
 class KilledLoading(LoadFailed):
@@ -47,9 +48,7 @@ def died_loading(what: str, how: Exit, printed: bytes) -> LoadFailed:
 
 def hung_loading(what: str, timeout_s: float, printed: bytes) -> LoadFailed:
     """The failure of a process that was ended because it did not become ready."""
-    return LoadFailed(
-        f"{what} was not ready after {timeout_s:g} s", kind="Sandbox.Timedout", trace=last_lines(printed)
-    )
+    return LoadFailed(f"{what} was not ready after {timeout_s:g} s", kind=LATE, trace=last_lines(printed))
 
 
 def ended(how: Exit, printed: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 from lambent.core.errors import LoadFailed
 from lambent.engines.base import Exit, Hears
-from lambent.engines.endings import EXITED, died_loading, hung_loading, last_lines
+from lambent.engines.endings import EXITED, LATE, died_loading, hung_loading, last_lines
 from lambent.engines.logs import LogPipe
 from lambent.engines.owed import owed
 from lambent.engines.processes import Process
@@ -58,7 +58,7 @@ class LocalWorker:
         try:
             return (await owed(self._process, self._stream.hello)).parts_ms
         except BaseException as error:
-            if isinstance(error, LoadFailed) and error.kind == EXITED and not error.trace:
+            if isinstance(error, LoadFailed) and error.kind in (EXITED, LATE) and not error.trace:
                 error.trace = last_lines(self.printed())  # it told its log alone why
             self.kill()
             raise

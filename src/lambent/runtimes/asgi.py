@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from lambent.core.invocation import PATH_BESIDE, Asked, Head
+from lambent.core.invocation import Asked, Head
 from lambent.core.spec import Interface
 from lambent.core.tracing import parent_from
 from lambent.runtimes import logs
 from lambent.runtimes.base import STREAMED, AsyncLine, Body, Loading, More, Reply, Request
-from lambent.runtimes.context import sent_beside
+from lambent.runtimes.context import asked_without_http
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.socket import as_app
@@ -66,7 +66,7 @@ class AsgiServable:
         self._log.request_id = request.call.invocation_id
         asked = request.call.asked
         if asked is None:
-            asked = _asked_without_http(request.call)
+            asked = asked_without_http(request.call)
         state = self._lifespan.state if self._lifespan is not None else {}
         exchange = (WebSocket if asked.is_socket else Http)(request, line)
         try:
@@ -252,13 +252,6 @@ class Lifespan:
     async def _send(self, message: Message) -> None:
         if not self._answered.done():
             self._answered.set_result(message)
-
-
-def _asked_without_http(call: Call) -> Asked:
-    """As by the durable queue: a POST to its root, unless a door has said another path."""
-    beside = dict(sent_beside(call))
-    path = beside.pop(PATH_BESIDE, "/")
-    return Asked("POST", path, "", "", (("content-type", call.content_type), *beside.items()))
 
 
 def scope_of(asked: Asked, call: Call) -> Scope:

@@ -156,6 +156,7 @@ MODULES: Final[Mapping[Runtime, str]] = MappingProxyType(
         Runtime.HANDLER: "lambent.runtimes.handler",
         Runtime.ASGI: "lambent.runtimes.asgi",
         Runtime.RUNTIME_API: "lambent.runtimes.runtime_api",
+        Runtime.HTTP: "lambent.runtimes.http_process",
         Runtime.MODEL: "lambent.runtimes.model",
         Runtime.SAGEMAKER: "lambent.runtimes.sagemaker.model",
         Runtime.JOB: "lambent.runtimes.job",

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from lambent.clock import Clock
+from lambent.core.invocation import PATH_BESIDE, Asked
 from lambent.core.spec import MIB
 from lambent.runtimes.faults import Fault
 from lambent.wire.frames import Call
@@ -72,6 +73,15 @@ class LambdaContext:
         self._deadline_s = clock.now_s() + call.remaining_ms / 1e3
 
     @property
+    def cloud_event(self) -> Mapping[str, str] | None:
+        """The attributes of the CloudEvent whose data the event is; `None` where it came without one."""
+        custom = self.client_context.custom if self.client_context else None
+        if not isinstance(custom, dict) or "ce-specversion" not in custom:
+            return None
+        told = {str(name): str(value) for name, value in custom.items()}
+        return {name[3:]: value for name, value in told.items() if name.startswith("ce-")}
+
+    @property
     def log_stream_name(self) -> str:
         """What this worker prints is called so; its template did not know it yet."""
         return os.environ.get(LOG_STREAM) or self._log_stream
@@ -124,6 +134,13 @@ def sent_beside(call: Call) -> Mapping[str, str]:
     context = _client_context(call.client_context)
     custom = context.custom if context else None
     return {str(name): str(value) for name, value in custom.items()} if isinstance(custom, dict) else {}
+
+
+def asked_without_http(call: Call) -> Asked:
+    """As by the durable queue: a POST to its root, unless a door has said another path."""
+    beside = dict(sent_beside(call))
+    path = beside.pop(PATH_BESIDE, "/")
+    return Asked("POST", path, "", "", (("content-type", call.content_type), *beside.items()))
 
 
 def _client_context(text: str) -> ClientContext | None:

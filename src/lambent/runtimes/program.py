@@ -9,42 +9,51 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Final
 
 from lambent.clock import cpu_ns_of
 from lambent.runtimes.faults import Fault, ProgramEnded
-from lambent.runtimes.lambda_api.telemetry import Telemetry
 
 PR_SET_PDEATHSIG: Final = 1
-READ_BYTES: Final = 64 * 1024
 STATUS_BYTES_MAX: Final = 4096
-READS_MAX: Final = 16  # at once: what logs without end must not keep its own answer from being read
-LOG_FD: Final = 1
-TELEMETRY_FD: Final = "_LAMBDA_TELEMETRY_LOG_FD"
 # From SIGTERM until SIGKILL: what AWS Lambda gives a function with an internal extension.
 LEAVE_S: Final = 0.5
 
 _prctl: Final = ctypes.CDLL(None, use_errno=True).prctl
 
 
+class Reach(StrEnum):
+    """Who is told to leave."""
+
+    ITSELF = "itself"
+    GROUP = "group"  # all that it has started as well: it leads a process group of its own
+
+
 class Program:
     """One process, from its start on. It dies with this one, whatever happens to this one.
 
-    What it prints goes where this process prints, and so does what it writes to its telemetry descriptor.
-    `on_end` is told how it ended, once.
+    What it prints goes where this process prints. `on_end` is told how it ended, once.
     """
 
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        *,
+        pass_fds: Sequence[int] = (),
+        reach: Reach = Reach.ITSELF,
+        leave_s: float = LEAVE_S,
+    ) -> None:
         """Start it. Raises `Fault` where the kernel cannot run it."""
         self._loop: Final = asyncio.get_running_loop()
-        self._telemetry: Final = Telemetry()
+        self._reach: Final = reach
+        self._leave_s: Final = leave_s
         self._on_end: Callable[[ProgramEnded], None] | None = None
         self._ended: Final = asyncio.Event()
         with contextlib.ExitStack() as undo:
             try:
-                self._frames_fd, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-                undo.callback(os.close, self._frames_fd)
-                self._child: Final = _started(command, environ, writing)
+                self._child: Final = _started(command, environ, pass_fds, reach)
                 undo.callback(_end, self._child)
                 self._pidfd: Final = os.pidfd_open(self._child.pid)
                 undo.callback(os.close, self._pidfd)
@@ -53,37 +62,27 @@ class Program:
                 why = f"{command[0]} cannot be run: {_why(error)}"
                 raise Fault("Runtime.InvalidEntrypoint", why) from error
             undo.pop_all()
-        self._loop.add_reader(self._frames_fd, self.hear)
         self._loop.add_reader(self._pidfd, self._reap)
+
+    @property
+    def pid(self) -> int:
+        """Its number, and, where it leads one, that of its group."""
+        return self._child.pid
 
     def watch(self, on_end: Callable[[ProgramEnded], None]) -> None:
         """Call `on_end` when it has ended."""
         self._on_end = on_end
 
-    def hear(self) -> None:
-        """Pass on what it has written to its telemetry descriptor until now."""
-        try:
-            for _ in range(READS_MAX):
-                chunk = os.read(self._frames_fd, READ_BYTES)
-                _say(self._telemetry.feed(chunk))
-                if not chunk:  # it has closed its end, and so has all that it started
-                    self._loop.remove_reader(self._frames_fd)
-                    return
-        except BlockingIOError:
-            return
-
     async def leave(self) -> None:
         """Tell it to leave, and see to it that it does."""
         if not self._ended.is_set():
-            self._child.terminate()
+            self._tell(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEAVE_S):
+                async with asyncio.timeout(self._leave_s):
                     await self._ended.wait()
-        if not self._ended.is_set():
-            self._child.kill()
+        if not self._ended.is_set():  # while it is not reaped, no other group has its number
+            self._tell(signal.SIGKILL)
             await self._ended.wait()
-        self._loop.remove_reader(self._frames_fd)
-        os.close(self._frames_fd)
         os.close(self._status_fd)
 
     def cpu_ns(self) -> int:
@@ -96,36 +95,42 @@ class Program:
             status = os.pread(self._status_fd, STATUS_BYTES_MAX, 0)
         except OSError:  # it has gone
             return 0
-        _, _, rest = status.partition(b"VmHWM:")
-        return int(rest.split(None, 1)[0]) * 1024 if rest else 0
+        return rss_bytes_max_in(status)
+
+    def _tell(self, number: signal.Signals) -> None:
+        if self._reach is Reach.ITSELF:
+            self._child.send_signal(number)
+            return
+        with contextlib.suppress(ProcessLookupError):  # nobody of it is left
+            os.killpg(self._child.pid, number)
 
     def _reap(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         code = self._child.wait()
-        self.hear()
-        _say(self._telemetry.close())
         self._ended.set()
         if self._on_end is not None:
             self._on_end(ProgramEnded(code))
 
 
+def rss_bytes_max_in(status: bytes) -> int:
+    """The most memory that a process has had, from its /proc/PID/status; 0 for one that has ended."""
+    _, _, rest = status.partition(b"VmHWM:")
+    return int(rest.split(None, 1)[0]) * 1024 if rest else 0
+
+
 def _started(
-    command: Sequence[str], environ: Mapping[str, str], telemetry_fd: int
+    command: Sequence[str], environ: Mapping[str, str], pass_fds: Sequence[int], reach: Reach
 ) -> subprocess.Popen[bytes]:
-    """The child; our copy of the descriptor that it got is closed, whatever happens."""
     parent = os.getpid()
-    try:
-        os.set_blocking(telemetry_fd, True)
-        return subprocess.Popen(
-            command,
-            env={**environ, TELEMETRY_FD: str(telemetry_fd)},
-            stdin=subprocess.DEVNULL,
-            pass_fds=(telemetry_fd,),
-            preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509 - one thread, and nothing is imported
-        )
-    finally:
-        os.close(telemetry_fd)
+    return subprocess.Popen(
+        command,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        pass_fds=pass_fds,
+        process_group=0 if reach is Reach.GROUP else None,
+        preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509 - one thread, and nothing is imported
+    )
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -138,12 +143,6 @@ def _die_with(parent: int) -> None:
     _prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _say(text: bytes) -> None:
-    with contextlib.suppress(OSError):
-        while text:
-            text = text[os.write(LOG_FD, text) :]
 
 
 def _why(error: Exception) -> str:

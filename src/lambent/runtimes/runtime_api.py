@@ -27,6 +27,7 @@ from lambent.runtimes.faults import Fault, ProgramEnded, as_text, function_error
 from lambent.runtimes.lambda_api.answers import said
 from lambent.runtimes.lambda_api.endpoints import InvocationApi
 from lambent.runtimes.lambda_api.http import Connection, Connections
+from lambent.runtimes.lambda_api.telemetry_pipe import TelemetryPipe
 from lambent.runtimes.lambda_api.work import Begun, Ended, Event, Work
 from lambent.runtimes.outputs import say
 from lambent.wire.frames import Call, Form
@@ -39,6 +40,7 @@ LAST_WORDS_S: Final = 0.5
 INIT_TYPE: Final = "AWS_LAMBDA_INITIALIZATION_TYPE"
 SNAP_START: Final = "snap-start"
 CLIENT: Final = "awslambdaric"
+TELEMETRY_FD: Final = "_LAMBDA_TELEMETRY_LOG_FD"
 
 
 class ProgramFunction:
@@ -52,6 +54,7 @@ class ProgramFunction:
         self._api: InvocationApi
         self._server: asyncio.Server
         self._program: program.Program | None = None
+        self._telemetry: TelemetryPipe | None = None
         self._burying: asyncio.Task[None] | None = None
 
     def __call__(self, request: Request, line: Line, /) -> Reply:
@@ -74,7 +77,7 @@ class ProgramFunction:
         self._server = await asyncio.get_running_loop().create_server(connect, HOST, 0)
         host, port = self._server.sockets[0].getsockname()
         with self._loading.part("spawn"):
-            self._program = program.Program(self._command, environment(self._plan, f"{host}:{port}"))
+            self._program = self._started(environment(self._plan, f"{host}:{port}"))
         self._program.watch(self._ended)
         try:
             with self._loading.part("init"):
@@ -89,6 +92,9 @@ class ProgramFunction:
         if self._program is not None:
             self._program.watch(lambda _: None)
             await self._program.leave()
+        if self._telemetry is not None:
+            self._telemetry.end()
+            self._telemetry.close()
         if self._burying is not None:
             self._burying.cancel()
         self._api.close(ProgramEnded(-signal.SIGTERM))
@@ -126,11 +132,21 @@ class ProgramFunction:
         """See `base.Accounting`."""
         return self._program.rss_bytes_max() if self._program is not None else 0
 
+    def _started(self, environ: Mapping[str, str]) -> program.Program:
+        self._telemetry = pipe = TelemetryPipe()
+        try:
+            told = {**environ, TELEMETRY_FD: str(pipe.writing_fd)}
+            return program.Program(self._command, told, pass_fds=(pipe.writing_fd,))
+        finally:
+            pipe.hand_over()
+
     def _hear(self) -> None:
-        if self._program is not None:
-            self._program.hear()
+        if self._telemetry is not None:
+            self._telemetry.hear()
 
     def _ended(self, how: ProgramEnded) -> None:
+        if self._telemetry is not None:
+            self._telemetry.end()
         self._burying = asyncio.get_running_loop().create_task(self._bury(how))
 
     async def _bury(self, how: ProgramEnded) -> None:

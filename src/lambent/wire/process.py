@@ -33,6 +33,7 @@ class Runtime(StrEnum):
     HANDLER = "handler"  # entrypoint(event, context)
     ASGI = "asgi"  # an ASGI application, or a function of a WebSocket
     RUNTIME_API = "runtime_api"  # a program that polls AWS Lambda's Runtime API, which the worker serves
+    HTTP = "http"  # a program that serves HTTP, which the worker starts and passes requests to
     MODEL = "model"  # a model class, or an adapter alone: predict(inputs)
     SAGEMAKER = "sagemaker"  # a model archive by the functions of its inference.py
     JOB = "job"  # entrypoint(run)
@@ -45,7 +46,9 @@ ONE_SHOT: Final = frozenset({Runtime.JOB, Runtime.DESCRIBE, Runtime.PREPARE})
 
 
 # These run in a program of their own, which the worker starts: nothing of it is in a template.
-PROGRAMS: Final = frozenset({Runtime.RUNTIME_API})
+PROGRAMS: Final = frozenset({Runtime.RUNTIME_API, Runtime.HTTP})
+# These are told each request as it came and answer it themselves, any method and any path.
+SPEAKS_HTTP: Final = frozenset({Runtime.ASGI, Runtime.HTTP})
 NOT_FORKED: Final = "it runs in a program of its own, and a program that has started cannot be forked"
 
 
@@ -73,6 +76,9 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     interface: Interface = Interface.EVENT
     program: Program = Program.NATIVE
     entrypoint: str = ""
+    command: str = ""  # of Runtime.HTTP, for a shell
+    ready_path: str = ""
+    ready_timeout_s: float = 60.0
     adapter: str = ""
     code_dir: str = ""
     layer_dirs: tuple[str, ...] = ()  # importable beside the code, the first before the others

@@ -243,7 +243,7 @@ def test_a_target_that_cannot_be_is_explained(tmp_path: Path, target: str, said:
 @pytest.mark.parametrize(
     ("manifest", "said"),
     [
-        ("[app]\n", "missing required field `target`"),
+        ("[app]\n", "neither a target nor a command"),
         ("[app\n", "lambent.toml is not right"),
         ('[app]\ntarget = "app.py"\ntimeout = 1\n', "unknown field `timeout`"),
         ('[app]\ntarget = "missing.py"\n', "'missing.py', which is not among the folder's files"),

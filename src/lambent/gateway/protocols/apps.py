@@ -20,7 +20,7 @@ from lambent.gateway.sockets import SocketRelay
 from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Routes
 from lambent.wire import problem
-from lambent.wire.process import RevisionPlan, Runtime
+from lambent.wire.process import SPEAKS_HTTP, RevisionPlan
 
 
 class AppsDoor:
@@ -132,7 +132,7 @@ class AppsDoor:
         route = self._routes.get(project, name)
         if route is None or not route.invocable:
             return None
-        if alias == OWN and route.plan.runtime is not Runtime.ASGI:
+        if alias == OWN and route.plan.runtime not in SPEAKS_HTTP:
             return None  # nearly always
         plan = self._routes.target(project, name, alias=alias, key="").plan
-        return plan if plan.runtime is Runtime.ASGI else None
+        return plan if plan.runtime in SPEAKS_HTTP else None

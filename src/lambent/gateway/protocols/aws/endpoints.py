@@ -34,7 +34,7 @@ from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_header
 from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Route, Routes
 from lambent.wire.aws import eventstream, sagemaker
-from lambent.wire.process import Runtime
+from lambent.wire.process import SPEAKS_HTTP
 
 PATH: Final = re.compile(
     r"/endpoints/[^/]+/(?:async-)?invocations|/endpoints/[^/]+/async-(?:outputs|failures)/"
@@ -181,7 +181,7 @@ def invocation_of(
     """The request as an invocation. Raises `Fault` for a variant that the endpoint does not have."""
     request, project = asked.request, asked.principal.project
     alias = _alias(routes, asked, route)
-    path = INVOCATIONS if route.plan.runtime is Runtime.ASGI else ""
+    path = INVOCATIONS if route.plan.runtime in SPEAKS_HTTP else ""
     return Invocation(
         id=request.invocation_id or new_id(),
         project=project,

@@ -1,0 +1,76 @@
+"""A program and all that it has started: what they use together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from lambent.clock import Clock, cpu_ns_of
+from lambent.runtimes.program import rss_bytes_max_in
+
+# How old the list of its processes may be: a call that begins sooner is not metered on those that are newer.
+LOOK_S: Final = 0.25
+PROCESSES_MAX: Final = 1024
+
+
+class Tree:
+    """The processes below one, that one among them, as they were seen last."""
+
+    def __init__(self, root: int, clock: Clock) -> None:
+        self._root: Final = root
+        self._clock: Final = clock
+        self._looked_s = float("-inf")
+        self._cpu_ns: dict[int, int] = {}  # of each that runs, when last read
+        self._ended_ns = 0  # of those that run no more
+        self._rss_bytes_max = 0
+
+    def cpu_ns(self) -> int:
+        """CPU time of all of them until now. It never goes back."""
+        self._look()
+        for pid, before in self._cpu_ns.items():
+            self._cpu_ns[pid] = max(before, cpu_ns_of(pid))
+        return self._ended_ns + sum(self._cpu_ns.values())
+
+    def rss_bytes_max(self) -> int:
+        """The most memory that those had which were seen at once; what two of them share is counted twice."""
+        self._look()
+        return self._rss_bytes_max
+
+    def pids(self) -> Sequence[int]:
+        """All of them now, the first before those that it has started."""
+        found = [self._root]
+        for pid in found:  # grows while it is walked
+            found += _children_of(pid)
+            if len(found) >= PROCESSES_MAX:
+                break
+        return found[:PROCESSES_MAX]
+
+    def _look(self) -> None:
+        now_s = self._clock.now_s()
+        if now_s - self._looked_s < LOOK_S:
+            return
+        self._looked_s = now_s
+        pids = self.pids()
+        gone = self._cpu_ns.keys() - set(pids)
+        self._ended_ns += sum(self._cpu_ns.pop(pid) for pid in gone)
+        for pid in pids:
+            self._cpu_ns.setdefault(pid, 0)
+        self._rss_bytes_max = max(self._rss_bytes_max, sum(map(_rss_bytes_max_of, pids)))
+
+
+def _children_of(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    except OSError:  # it, or one of its threads, has just ended
+        pass
+    return found
+
+
+def _rss_bytes_max_of(pid: int) -> int:
+    try:
+        return rss_bytes_max_in(Path(f"/proc/{pid}/status").read_bytes())
+    except OSError:
+        return 0
