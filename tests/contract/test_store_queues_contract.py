@@ -8,14 +8,13 @@ import msgspec
 import pytest
 
 from lambent.core import messages
-from lambent.core.messages import DEDUP_MS, Message, Order, Terms
+from lambent.core.messages import DEDUP_MS, Message, Order, Receipt, Terms
 from lambent.storage.queues import (
     Drop,
     Empty,
     Forget,
     Gone,
     Queue,
-    Receipt,
     Remove,
     Send,
     Sent,

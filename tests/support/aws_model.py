@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from botocore.model import OperationModel, Shape, StructureShape
@@ -33,6 +33,10 @@ COMMON_ERRORS: Final = {
     "UnknownOperationException": 404,
     "UnrecognizedClientException": 403,
     "ValidationException": 400,
+}
+# Errors that any operation of one service may answer.
+SERVICE_ERRORS: Final = {
+    "sqs": {"InvalidParameterValueException": 400, "MissingParameterException": 400},
 }
 ERROR_MEMBERS: Final = frozenset({"Type", "Message", "message", "__type", "Reason"})
 UNCHECKABLE: Final = re.compile(r"\\p\{|\(\?<")  # patterns that Python's `re` does not read as AWS's does
@@ -88,7 +92,7 @@ def _of_error(operation: OperationModel, answer: dict[str, Any]) -> Iterator[str
         wanted = known[kind].get("httpStatusCode", 400)
         if status != wanted:
             yield f"{kind} with status {status}, which is {wanted} in the model"
-    elif COMMON_ERRORS.get(kind) != status:
+    elif _common(operation).get(kind) != status:
         yield f"{operation.name} knows no {kind} with status {status}: {answer['body']!r}"
     if not (body.get("Message") or body.get("message")):
         yield f"{kind} without a message: {answer['body']!r}"
@@ -96,6 +100,10 @@ def _of_error(operation: OperationModel, answer: dict[str, Any]) -> Iterator[str
     members = ERROR_MEMBERS | (set(shape.members) if isinstance(shape, StructureShape) else set())
     if unknown := body.keys() - members:
         yield f"{kind} has no {sorted(unknown)}"
+
+
+def _common(operation: OperationModel) -> Mapping[str, int]:
+    return COMMON_ERRORS | SERVICE_ERRORS.get(operation.service_model.service_name, {})
 
 
 def _members(body: bytes) -> Any:

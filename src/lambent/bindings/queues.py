@@ -18,10 +18,10 @@ from lambent.clock import Clock, SteadyClock
 from lambent.core import messages as deciding
 from lambent.core.errors import Conflict, LambentError, NotFound, QueueFull
 from lambent.core.invocation import new_id
-from lambent.core.messages import BODY_BYTES_MAX, Message, Order
+from lambent.core.messages import BODY_BYTES_MAX, Message, Order, Receipt
 from lambent.storage import queues as store_of
 from lambent.storage.groups import Disk, Groups
-from lambent.storage.queues import Answer, Ask, Gone, Queue, Receipt, Sent, Share, Shown, Taken, Tries
+from lambent.storage.queues import Answer, Ask, Gone, Queue, Sent, Share, Shown, Taken, Tries
 
 FORGET_EVERY_S: Final = 60.0
 COUNT_MAX: Final = 1_000_000  # of a queue's messages

@@ -75,6 +75,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
 
 
+class Receipt(msgspec.Struct, frozen=True):
+    """What a receiver knows a message by: its queue, its place, and the mark of that one time."""
+
+    queue: int
+    sequence: int
+    mark: str
+
+
 def sent(message: Message, terms: Terms, *, delay_s: int | None, now_unix_ms: int) -> Message:
     """The message as it is stored. `delay_s` is the message's own, None where it has none."""
     wait_s = terms.delay_s if delay_s is None else delay_s

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from lambent.core.messages import Message, Terms
+from lambent.core.messages import Message, Receipt, Terms
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,14 +25,6 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     created_unix_ms: int = 0
     modified_unix_ms: int = 0
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """What a receiver knows a message by: its queue, its place, and the mark of that one time."""
-
-    queue: int
-    sequence: int
-    mark: str
 
 
 class Send(msgspec.Struct, frozen=True, kw_only=True):

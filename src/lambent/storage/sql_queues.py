@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, case, delete, exists, func, or_, s
 from sqlalchemy.dialects.sqlite import insert
 
 from lambent.core import messages
-from lambent.core.messages import DEDUP_MS, Message, Order
+from lambent.core.messages import DEDUP_MS, Message, Order, Receipt
 from lambent.storage.queues import (
     Answer,
     Ask,
@@ -19,7 +19,6 @@ from lambent.storage.queues import (
     Forget,
     Gone,
     Queue,
-    Receipt,
     Remove,
     Send,
     Sent,

@@ -40,6 +40,7 @@ from lambent.observe.exposition import asked_for
 from lambent.wiring import ecosystems
 from lambent.wiring.aws import AwsControl
 from lambent.wiring.parts import PROJECT, Parts
+from lambent.wiring.queues import sqs
 from lambent.wiring.sagemaker import SageMaker
 from lambent.wiring.talking import talking
 
@@ -87,6 +88,7 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
                     _aws_lambda(parts, reserved, aws, acceptance, clock),
                     _aws_logs(parts),
                     *sagemaker.services(acceptance),
+                    sqs(parts),
                 ],
                 senders=senders,
                 bodies=bodies,

@@ -11,6 +11,7 @@ from typing import Final
 
 from lambent import __version__
 from lambent import settings as settings_of
+from lambent.bindings.queues import Queues
 from lambent.clock import SystemClock
 from lambent.control.activation import Activation
 from lambent.control.aliases import Aliasing
@@ -106,6 +107,7 @@ class Parts:
             clock, tasks,
             running_max=settings.async_running_max, outbox=self.webhooks,
         )  # fmt: skip
+        self.queues = Queues(kept.store.queues, clock, tasks)
         self.keys = Keys(kept.store.keys, kept.master, clock)
 
     def _witness(self, clock: SystemClock) -> Witness:

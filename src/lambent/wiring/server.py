@@ -47,6 +47,7 @@ class Server:
         await self._sagemaker.restore()
         await parts.webhooks.restore()
         await parts.queue.restore()
+        await parts.queues.restore()
         await asyncio.to_thread(parts.notebook.load)
         loops = (
             parts.autoscaler.run(),
@@ -56,6 +57,7 @@ class Server:
             parts.trials.run(),
             parts.queue.run(),
             parts.webhooks.run(),
+            parts.queues.run(),
             parts.kept.ledger.run(),
         )
         if parts.exporter is not None:
@@ -80,6 +82,7 @@ class Server:
             announcing.cancel()
             await asyncio.wait([announcing])
             parts.queue.pause()
+            parts.queues.pause()
             self._gateway.go_away()
             await parts.dispatcher.drain(parts.settings.drain_s)
             await parts.queue.settle()

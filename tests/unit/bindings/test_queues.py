@@ -10,8 +10,8 @@ import pytest
 
 from lambent.bindings.queues import Draft, Limits, Queues, Wish
 from lambent.core.errors import Conflict, NotFound, QueueFull
-from lambent.core.messages import Message, Order, Terms
-from lambent.storage.queues import Queue, Receipt, Shown, Tries
+from lambent.core.messages import Message, Order, Receipt, Terms
+from lambent.storage.queues import Queue, Shown, Tries
 from lambent.storage.sql import SqlStore
 from tests.support.virtual_time import VirtualClock, run
 from tests.unit.jobs.durable import PROJECT, here
