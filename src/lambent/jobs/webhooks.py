@@ -13,8 +13,9 @@ import msgspec
 
 from lambent.clock import Clock, SteadyClock
 from lambent.core.deferral import Reach
+from lambent.core.delivering import GivenUp, Taken, after_answer
 from lambent.core.errors import LambentError, QueueFull
-from lambent.core.retrying import Dead, RetryPolicy, next_try
+from lambent.core.retrying import Retry
 from lambent.core.signing import secret_of, signed_headers
 from lambent.jobs.posting import Answer, post
 from lambent.jobs.storing import PAUSE_S, insist
@@ -28,9 +29,6 @@ RETRY_AFTER_S: Final = 60.0
 IDLE_S: Final = 1.0
 FORGET_EVERY_S: Final = 600.0
 KEPT_S: Final = 7 * 86_400.0
-GONE: Final = 410  # the receiver says that it will never want any
-# About what Standard Webhooks recommends: seconds at first, days in all.
-RETRY: Final = RetryPolicy(attempts_max=16, first_s=1.0, factor=3.0, cap_s=6 * 3600.0, age_max_s=3 * 86_400.0)
 
 log = logging.getLogger(__name__)
 
@@ -202,15 +200,20 @@ class Webhooks:
 
 
 def _after(delivery: Delivery, answer: Answer, *, jitter: float, now_unix_ms: int) -> Delivery:
-    """The message after a try. Any 2xx is a yes; 410 is a no for good."""
+    """The message after a try."""
     tried = msgspec.structs.replace(delivery, attempts=delivery.attempts + 1)
-    if 200 <= answer.status < 300:
-        return msgspec.structs.replace(tried, state=DeliveryState.DELIVERED, error="")
     cause = answer.error or f"it answered {answer.status}"
-    age_s = (now_unix_ms - delivery.created_unix_ms) / 1e3
-    verdict = next_try(RETRY, tried.attempts, age_s=age_s, jitter=jitter)
-    if answer.status == GONE or isinstance(verdict, Dead):
-        why = "it wants none" if answer.status == GONE or not isinstance(verdict, Dead) else verdict.reason
-        return msgspec.structs.replace(tried, state=DeliveryState.FAILED, error=f"{cause} ({why})")
-    wait_s = min(max(verdict.after_s, answer.retry_after_s), RETRY.cap_s)
-    return msgspec.structs.replace(tried, error=cause, due_unix_ms=now_unix_ms + int(wait_s * 1e3))
+    match after_answer(
+        answer.status,
+        retry_after_s=answer.retry_after_s,
+        attempts=tried.attempts,
+        age_s=(now_unix_ms - delivery.created_unix_ms) / 1e3,
+        jitter=jitter,
+    ):
+        case Taken():
+            return msgspec.structs.replace(tried, state=DeliveryState.DELIVERED, error="")
+        case GivenUp(reason):
+            return msgspec.structs.replace(tried, state=DeliveryState.FAILED, error=f"{cause} ({reason})")
+        case Retry(after_s):
+            due_unix_ms = now_unix_ms + int(after_s * 1e3)
+            return msgspec.structs.replace(tried, error=cause, due_unix_ms=due_unix_ms)
