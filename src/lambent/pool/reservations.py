@@ -6,8 +6,6 @@ asks. It counts the calls that came through that door.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from lambent.core.errors import QueueFull
@@ -28,15 +26,6 @@ class Reservations:
             self._limits.pop((project, name), None)
         else:
             self._limits[project, name] = calls_max
-
-    @contextmanager
-    def taken(self, project: str, name: str) -> Iterator[None]:
-        """One call runs meanwhile. Raises `QueueFull` where as many run as may."""
-        self.enter(project, name)
-        try:
-            yield
-        finally:
-            self.leave(project, name)
 
     def enter(self, project: str, name: str) -> None:
         """One call runs until `leave`, which must follow. Raises `QueueFull` where as many run as may."""
