@@ -14,7 +14,7 @@ from lambent.clock import Clock
 from lambent.core.batching import Item
 from lambent.core.errors import PlatformFault, TooLate
 from lambent.core.spec import DeploymentSpec
-from lambent.gateway.batching import Batching
+from lambent.gateway.batching import Batching, Sent
 from lambent.gateway.lane import Lane
 from lambent.gateway.running import Arrival, Runner, Seat
 from lambent.gateway.turn import Turn
@@ -66,8 +66,8 @@ class Together:
                     batching.look_s = now_s + decision.wait_s
                     lane.look_in(decision.wait_s, self._look_again)
                 return
-            batching.began(lease, turns[0].arrival.invocation, len(turns), now_s)
-            self._seat(lane, batching, lease, turns)
+            sent = batching.began(lease, turns[0].arrival.invocation, len(turns), now_s)
+            self._seat(lane, batching, sent, lease, turns)
 
     def _look_again(self, lane: Lane) -> None:
         if lane.batching is not None:
@@ -78,7 +78,7 @@ class Together:
         """A slot of an idle worker, else a place behind what runs on the one that will be free first."""
         return self._pool.lease(revision) or batching.behind(revision, now_s)
 
-    def _seat(self, lane: Lane, batching: Batching, lease: Lease, turns: Sequence[Turn]) -> None:
+    def _seat(self, lane: Lane, batching: Batching, sent: Sent, lease: Lease, turns: Sequence[Turn]) -> None:
         if len(turns) == 1:
             turns[0].lease.set_result(lease)
             return
@@ -87,10 +87,10 @@ class Together:
         for turn, seat in seated:
             turn.lease.set_result(seat)
         name = f"batch of {lane.route.name}"
-        self._tasks.create_task(self._run(lane, batching, lease, seated), name=name)
+        self._tasks.create_task(self._run(lane, batching, sent, lease, seated), name=name)
 
     async def _run(
-        self, lane: Lane, batching: Batching, lease: Lease, seated: Sequence[tuple[Turn, Seat]]
+        self, lane: Lane, batching: Batching, sent: Sent, lease: Lease, seated: Sequence[tuple[Turn, Seat]]
     ) -> None:
         """Run them, and tell each at its seat how it ended."""
         here = [(turn, seat) for turn, seat in seated if not seat.done()]
@@ -98,8 +98,7 @@ class Together:
             lease.give_back()
             return
         arrivals = [turn.arrival for turn, _ in here]
-        first, seats = arrivals[0].invocation, [seat for _, seat in here if not seat.done()]
-        sent = batching.began(lease, first, len(here), self._clock.now_s())
+        first, seats = arrivals[0].invocation, [seat for _, seat in here]
         try:
             outcomes = await self._runner.run_together(lease, arrivals, lane.traffic)
             now_s = self._clock.now_s()
