@@ -15,7 +15,7 @@ from lambent.gateway.protocols.speaking import request_id
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import Reply, headers_of, json_reply
 from lambent.pool.routes import Route, Routes
-from lambent.wire import anthropic
+from lambent.wire.anthropic import plain as anthropic
 from lambent.wire.skills import Json
 from lambent.wire.speech import trouble_of
 

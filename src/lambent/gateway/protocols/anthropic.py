@@ -1,0 +1,77 @@
+"""Anthropic's messages: every model that can chat answers its clients."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from lambent.core.errors import LambentError
+from lambent.core.invocation import Principal
+from lambent.gateway.auth import Keys
+from lambent.gateway.bodies import Bodies
+from lambent.gateway.protocols.openai.door import retry_headers
+from lambent.gateway.protocols.speaking import Ask, Speaking, request_id, said_in
+from lambent.gateway.requests import Request
+from lambent.gateway.responses import Reply, json_reply
+from lambent.wire.anthropic.asked import MessagesBody
+from lambent.wire.anthropic.messages import MessageTeller
+from lambent.wire.anthropic.plain import error_body
+from lambent.wire.openai.asked import read
+from lambent.wire.skills import Skill
+from lambent.wire.speech import Refused, trouble_of
+
+MESSAGES: Final = "/v1/messages"
+COUNT: Final = MESSAGES + "/count_tokens"
+# What its clients hear of a request, and one of ours has no other name for.
+ID: Final = b"request-id"
+
+
+class AnthropicDoor:
+    """`POST /v1/messages` and `POST /v1/messages/count_tokens`."""
+
+    def __init__(self, *, speaking: Speaking, keys: Keys, bodies: Bodies, body_bytes_max: int) -> None:
+        self._speaking: Final = speaking
+        self._keys: Final = keys
+        self._bodies: Final = bodies
+        self._body_bytes_max: Final = body_bytes_max
+
+    def claims(self, request: Request) -> bool:
+        """By the path."""
+        return request.path in (MESSAGES, COUNT)
+
+    async def answer(self, request: Request) -> Reply | None:
+        """See `Door.answer`."""
+        principal = await self._keys.authenticate(request.headers)
+        if request.method != "POST":
+            raise Refused(f"{request.method} is not allowed on {request.path}: use POST", status=405)
+        async with self._bodies.hold(principal.project) as hold:
+            asked = read(await request.body(self._body_bytes_max, hold), MessagesBody)
+            if request.path == COUNT:
+                return await self._count(request, principal, asked)
+            return await self._messages(request, principal, asked)
+
+    def refuse(self, request: Request, error: LambentError) -> Reply:
+        """`{"type": "error", ...}`."""
+        trouble = trouble_of(error)
+        headers = [*request_id(request), (ID, request.invocation_id.encode()), *retry_headers(error)]
+        return json_reply(trouble.status, error_body(trouble, request.invocation_id), headers)
+
+    async def _messages(self, request: Request, principal: Principal, asked: MessagesBody) -> Reply | None:
+        if asked.max_tokens is None:
+            raise Refused("max_tokens: Field required", param="max_tokens")
+        request_id(request)
+        message_id = "msg_" + request.invocation_id.replace("-", "")
+        teller = MessageTeller(message_id, asked.model, request.invocation_id)
+        way = self._speaking.stream if asked.stream else self._speaking.tell
+        return await way(request, principal, Ask(Skill.CHAT, asked.model, asked.chat()), teller)
+
+    async def _count(self, request: Request, principal: Principal, asked: MessagesBody) -> Reply:
+        """What a model says that it has read, when it says next to nothing."""
+        brief = msgspec.structs.replace(asked, max_tokens=1, stream=False)
+        ask = Ask(Skill.CHAT, asked.model, brief.chat())
+        outcome, headers = await self._speaking.outcome(request, principal, ask)
+        usage = said_in(outcome).usage
+        if usage is None:
+            raise Refused(f"{asked.model} does not say how many tokens it reads", code="unsupported_model")
+        return Reply(200, headers, msgspec.json.encode({"input_tokens": usage.input_tokens}))

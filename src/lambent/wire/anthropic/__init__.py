@@ -1,0 +1,1 @@
+"""Anthropic's words: what its clients send and read."""
