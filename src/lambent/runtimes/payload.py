@@ -7,10 +7,12 @@ form that surprises somebody, so these are refused as on Lambda.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -125,7 +127,21 @@ def _foreign(value: object) -> object:
         return _foreign(numpy())
     if isinstance(value, Decimal):
         return float(value)
+    if callable(getattr(value, "get_attributes", None)) and callable(getattr(value, "get_data", None)):
+        return _event(value)
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def _event(value: Any) -> dict[str, object]:
+    """An event of the cloudevents package, 1.x or 2.x, as its JSON."""
+    told = {
+        name: one.isoformat() if isinstance(one, datetime) else one
+        for name, one in dict(value.get_attributes()).items()
+    }
+    data = value.get_data()
+    if isinstance(data, bytes | bytearray):
+        return {**told, "data_base64": base64.b64encode(data).decode()}
+    return told if data is None else {**told, "data": data}
 
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=_foreign)

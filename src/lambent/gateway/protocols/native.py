@@ -20,13 +20,14 @@ from lambent.gateway.bodies import Bodies, Hold
 from lambent.gateway.deadline import check_none, deadline_of
 from lambent.gateway.heads import headers_of, status_of
 from lambent.gateway.once import Bounds, Once, size_of
-from lambent.gateway.protocols import Invoker
+from lambent.gateway.protocols import Invoker, events
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.later import LaterDoor, wants_async
 from lambent.gateway.relay import Relay
 from lambent.gateway.requests import Request, check_json
 from lambent.gateway.responses import (
     Reply,
+    json_reply,
     not_allowed,
     outcome_headers,
     problem_reply,
@@ -37,6 +38,7 @@ from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Routes
 from lambent.wire import problem
 from lambent.wire.aws import sagemaker
+from lambent.wire.cloudevents import Event, Mode
 from lambent.wire.process import Runtime
 
 INVOKE: Final = "/invoke/"
@@ -108,20 +110,46 @@ class NativeDoor:
     async def _invoke(self, request: Request, principal: Principal, hold: Hold, alias: str) -> Reply | None:
         arrived_s = self._clock.now_s()
         body = await request.body(self._body_bytes_max, hold)
-        invocation = self._invocation(request, principal, body, alias, arrived_s=arrived_s)
+        mode = events.mode_of(request.headers)
+        if mode is Mode.BATCHED:
+            return await self._batch(request, principal, body, alias, arrived_s=arrived_s)
+        event = None if mode is None else events.received(mode, request.headers, body)[0]
+        invocation = self._invocation(request, principal, body, alias, arrived_s=arrived_s, event=event)
         key = _idempotency_key(request.headers)
         if wants_async(request.headers):
             check_none(request.headers)
             return await self._later.accept(request, principal, invocation, key=key)
         if key:
-            return await self._answer_once(request, invocation, key)
+            return events.told(mode, request.headers, await self._answer_once(request, invocation, key))
         relay = Relay(request, invocation)
         async with relay.companions:
             outcome = await self._invoker.invoke(invocation, client=request.client, streams=relay)
             if relay.is_used:
                 await relay.finish(outcome)
                 return None
-        return _reply(invocation.id, outcome)
+        return events.told(mode, request.headers, _reply(invocation.id, outcome))
+
+    async def _batch(
+        self, request: Request, principal: Principal, body: bytes, alias: str, *, arrived_s: float
+    ) -> Reply:
+        """One invocation for each event. Raises `CallerFault`, and for later what `accept` raises."""
+        sent = events.received(Mode.BATCHED, request.headers, body)
+        invocations = [
+            self._invocation(request, principal, body, alias, arrived_s=arrived_s, event=event)
+            for event in sent
+        ]
+        key = _idempotency_key(request.headers)
+        if not wants_async(request.headers):
+            if key:
+                raise CallerFault("an Idempotency-Key is for one event, and a batch has several")
+            request.invocation_id = ""
+            return await events.run_all(self._invoker, invocations, sent)
+        check_none(request.headers)
+        accepted = [
+            await self._later.accept(request, principal, one, key=f"{key} {place}" if key else "")
+            for place, one in enumerate(invocations)
+        ]
+        return json_reply(202, [msgspec.Raw(one.body) for one in accepted])
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """A problem document."""
@@ -136,9 +164,19 @@ class NativeDoor:
         return request.query.get("alias", OWN)
 
     def _invocation(
-        self, request: Request, principal: Principal, body: bytes, alias: str, *, arrived_s: float
+        self,
+        request: Request,
+        principal: Principal,
+        body: bytes,
+        alias: str,
+        *,
+        arrived_s: float,
+        event: Event | None = None,
     ) -> Invocation:
         name = request.path[len(INVOKE) :].partition("/")[0]
+        said = request.headers.get(b"content-type")
+        if event is not None:
+            body, said = event.data, event.content_type.encode()
         request.invocation_id = new_id()
         return Invocation(
             id=request.invocation_id,
@@ -147,8 +185,8 @@ class NativeDoor:
             body=body,
             alias=alias,
             sticky=sticky_of(request.headers, self._routes, principal.project, name, alias),
-            content_type=_content_type(request.headers.get(b"content-type"), body),
-            client_context=self._beside(request, principal.project, name),
+            content_type=_content_type(said, body),
+            client_context=events.beside(event) if event else self._beside(request, principal.project, name),
             deadline_s=deadline_of(request.headers, arrived_s),
             trace=trace_of(request.headers, request.scope["headers"]),
         )

@@ -1,0 +1,62 @@
+"""The cloudevents package of version 1, which functions-framework and KServe bring, knows the same wire."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.patience import PATIENT_S
+from tests.support.programs import environment
+from tests.support.server import RunningServer
+
+CODE = """
+def reply(event, context):
+    return {"specversion": "1.0", "id": "r1", "source": "/here", "type": "com.example.reply",
+            "data": {"twice": event["n"] * 2, "of": context.cloud_event["id"]}}
+"""
+PROGRAM = """
+import json, sys, urllib.request
+from cloudevents.conversion import to_binary, to_structured
+from cloudevents.http import CloudEvent, from_http
+
+url, key = sys.argv[1:]
+event = CloudEvent({"type": "com.example.ask", "source": "here", "id": "e 1"}, {"n": 4})
+for write in (to_binary, to_structured):
+    headers, body = write(event)
+    request = urllib.request.Request(url, body, {**headers, "Authorization": "Bearer " + key})
+    with urllib.request.urlopen(request, timeout=300) as answer:
+        read = from_http(dict(answer.headers.items()), answer.read())
+    print(json.dumps([read["id"], read["type"], read.data]))
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("events")
+    (folder / "code.py").write_text(CODE)
+    running = RunningServer(folder / "state").start()
+    try:
+        running.deploy(f"{folder / 'code.py'}:reply")
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.mark.programs
+def test_the_package_of_version_1_sends_and_reads_events(server: RunningServer, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    python = environment("functions-framework") / "bin/python"
+    done = subprocess.run(
+        [python, tmp_path / "program.py", f"{server.url}/invoke/reply", server.about["api_key"]],
+        capture_output=True,
+        text=True,
+        timeout=PATIENT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = ["r1", "com.example.reply", {"twice": 8, "of": "e 1"}]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [answer, answer]
