@@ -96,13 +96,7 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
             Downloads(parts.kept.artifacts, parts.kept.master, clock),
             *talking(parts, bodies, clock),
         ],
-        pages=Pages(
-            keys=parts.keys,
-            metrics=lambda accept: _metrics(parts, accept),
-            readiness=Readiness(
-                clock, accepts=lambda: parts.dispatcher.accepting, ping_store=parts.kept.store.database.ping
-            ),
-        ),
+        pages=_pages(parts, clock),
         control=_control(parts, clock),
         keys=parts.keys,
     )
@@ -121,6 +115,15 @@ def _aws_lambda(
 
 def _aws_logs(parts: Parts) -> TargetService:
     return TargetService("logs", logs.MODEL, logs.Logs(parts.kept.logs, parts.routes).operations())
+
+
+def _pages(parts: Parts, clock: SystemClock) -> Pages:
+    store = parts.kept.store.database
+    return Pages(
+        keys=parts.keys,
+        metrics=lambda accept: _metrics(parts, accept),
+        readiness=Readiness(clock, accepts=lambda: parts.dispatcher.accepting, ping_store=store.ping),
+    )
 
 
 def _metrics(parts: Parts, accept: str) -> Pieces:

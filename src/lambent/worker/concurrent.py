@@ -12,6 +12,7 @@ from typing import Final, cast
 
 from lambent.core.errors import Cancelled
 from lambent.core.invocation import Head, Status
+from lambent.runtimes import otel
 from lambent.runtimes.base import Accounting, Body, Concurrent, More, Request
 from lambent.runtimes.calling import use
 from lambent.runtimes.forked import leave_if_forked
@@ -214,6 +215,7 @@ class ConcurrentLoop(asyncio.Protocol):
     async def _answered(self, call: Call, body: bytes, line: ConcurrentLine) -> None:
         meter = Meter(self._beside.cpu_ns) if self._beside is not None else Meter()
         use(line.caller)
+        otel.enter(call)
         verdict = await self._verdict(Request(call, body), line)
         line.close()
         code = verdict.exit_code

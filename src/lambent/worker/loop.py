@@ -12,6 +12,7 @@ import msgspec
 
 from lambent.core.errors import Cancelled
 from lambent.core.invocation import JSON, OCTETS, FunctionError, Head, Status, cancelled_error
+from lambent.runtimes import otel
 from lambent.runtimes.base import Reply, Request, Servable, Together
 from lambent.runtimes.calling import use
 from lambent.runtimes.faults import Fault, Reported, as_text, exit_code, function_error
@@ -65,6 +66,7 @@ class Loop:
                 return 0
             call, body = work
             self._caller.turn(call)
+            otel.enter(self._caller.call)
             self._stream.busy = True
             code = self._batch(call, body) if isinstance(call, Batch) else self._call(call, body)
             self._stream.rest()
