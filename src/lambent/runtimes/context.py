@@ -82,15 +82,6 @@ class LambdaContext:
         return {name[3:]: value for name, value in told.items() if name.startswith("ce-")}
 
     @property
-    def cloud_event(self) -> Mapping[str, str] | None:
-        """The attributes of the CloudEvent whose data the event is; `None` where it came without one."""
-        custom = self.client_context.custom if self.client_context else None
-        if not isinstance(custom, dict) or "ce-specversion" not in custom:
-            return None
-        told = {str(name): str(value) for name, value in custom.items()}
-        return {name[3:]: value for name, value in told.items() if name.startswith("ce-")}
-
-    @property
     def log_stream_name(self) -> str:
         """What this worker prints is called so; its template did not know it yet."""
         return os.environ.get(LOG_STREAM) or self._log_stream
