@@ -121,6 +121,12 @@ class Metrics:
         tally.billed_ms += billed_ms
         tally.of.invoked = None
 
+    def ended(self, deployment: str) -> Iterator[tuple[str, int, float]]:
+        """How the invocations of a deployment ended, how many in each way, and the seconds that they ran."""
+        for (of, status, _), tally in self._tallies.items():
+            if of == deployment:
+                yield status, sum(tally.runs), tally.run_s
+
     def wake(
         self, deployment: str, temperature: str, *, total_ms: float, parts_ms: Mapping[str, float]
     ) -> None:
