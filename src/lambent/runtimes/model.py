@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from lambent.runtimes import logs
+from lambent.runtimes.able import Able
 from lambent.runtimes.awaiting import Awaiter
-from lambent.runtimes.base import AsyncLine, Body, Line, Loading, Reply, Request, Servable
+from lambent.runtimes.base import AsyncLine, Line, Loading, Reply, Request, Servable
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
-from lambent.runtimes.tensors import exchange as tensors
 from lambent.runtimes.together import Forms, in_groups
-from lambent.wire.frames import Call
 from lambent.wire.process import RevisionPlan
 
 if TYPE_CHECKING:
@@ -85,24 +84,6 @@ class ModelFiles:
 
     def __repr__(self) -> str:
         return f"ModelFiles({str(self.path)!r})"
-
-
-class Able(msgspec.Struct, frozen=True):
-    """What a loaded model can do: `predict` from decoded inputs, and `rehearse` it with inputs of its own.
-
-    `together`, where there is another way than to `predict` on the rows of all, makes of several inputs as
-    many results or exceptions. `example` is JSON that `predict` may be given in a template; empty where user
-    code would see it. `read` makes the inputs of a call's body, `write` a reply of its result. `skills` are
-    its methods beside `predict`, which there may not be then.
-    """
-
-    predict: Callable[[object], object] | None
-    rehearse: Callable[[], object]
-    together: Callable[[Sequence[object], Forms], Sequence[object]] | None = None
-    example: bytes = b""
-    read: Callable[[Call, Body], object] = tensors.read_call
-    write: Callable[[Call, object], Reply] = tensors.write_call
-    skills: Skills | None = None
 
 
 class Model:

@@ -40,7 +40,7 @@ def decode(content_type: str, body: Body) -> object:
 
 
 def _value(body: Body) -> object:
-    """What is valid JSON and still no value for msgspec, `1e999` or half of a surrogate pair, is as on Lambda."""
+    """What is valid JSON and no value for msgspec, `1e999` or half of a surrogate pair, is as on Lambda."""
     try:
         return msgspec.json.decode(body)
     except msgspec.MsgspecError:

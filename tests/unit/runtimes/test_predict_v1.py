@@ -11,9 +11,10 @@ import pytest
 from lambent.clock import SystemClock
 from lambent.core.invocation import JSON
 from lambent.runtimes import logs
+from lambent.runtimes.able import Able
 from lambent.runtimes.base import Loading, Reply, Request
 from lambent.runtimes.faults import Fault
-from lambent.runtimes.model import Able, Model, load
+from lambent.runtimes.model import Model, load
 from lambent.runtimes.predict_v1.answers import OfClass, taught
 from lambent.wire.frames import Call
 from lambent.wire.predict_v1 import Asked, Key, Verb, content_type_of

@@ -20,7 +20,7 @@ from lambent.wire.frames import Call
 from lambent.wire.predict_v1 import Asked, Key, Verb, asked_of
 
 if TYPE_CHECKING:
-    from lambent.runtimes.model import Able
+    from lambent.runtimes.able import Able
     from lambent.runtimes.together import Forms
 
 PREDICTED: Final = frozenset({"predictions", "outputs"})
