@@ -82,7 +82,7 @@ class Drafting:
         program = program_of(surroundings_of(request, memory_bytes=PREPARE_MEMORY_BYTES).env)
         if program and not await asyncio.to_thread((folder / program).is_file):
             ready = await self._registry.prepare(project, folder, "")
-            return Draft(planned_model(request, adapter=ready.adapter), "", ready)
+            return Draft(planned_model(request, adapter=ready.adapter, skills=ready.skills), "", ready)
         description = await self._describe(project, request, folder)
         (plan,) = planned(description, request, jobs=frozenset())
         facts = await asyncio.to_thread(_facts, request.artifact, folder)
@@ -90,7 +90,7 @@ class Drafting:
 
     async def _model(self, project: str, request: DeployRequest, folder: Path) -> Draft:
         ready = await self._registry.prepare(project, folder, str(PurePosixPath(request.target)))
-        return Draft(planned_model(request, adapter=ready.adapter), "", ready)
+        return Draft(planned_model(request, adapter=ready.adapter, skills=ready.skills), "", ready)
 
     def _program(self, request: DeployRequest, file: Path) -> Draft:
         plan = planned_program(request)

@@ -45,6 +45,8 @@ PROGRAM_IMPORTS: Final = ("lambent.runtimes.runtime_api", "lambent.worker.concur
 PROCESS_IMPORTS: Final = ("lambent.runtimes.http_process", "lambent.worker.concurrent", "uvloop")
 
 FILE_MAX_BATCH: Final = 64  # of a model file without code
+FILE_SLOTS: Final = 4  # of one that talks: calls whose tokens are computed in one step
+EMBEDDINGS: Final = "LLAMA_ARG_EMBEDDINGS"  # llama.cpp's word for a model that makes vectors in place of text
 
 NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
 
@@ -79,18 +81,23 @@ def planned(description: Description, request: DeployRequest, *, jobs: frozenset
     return plans
 
 
-def planned_model(request: DeployRequest, *, adapter: str) -> Planned:
+def planned_model(request: DeployRequest, *, adapter: str, skills: tuple[str, ...] = ()) -> Planned:
     """The deployment of a model file alone. Its name is the file's, unless the request says another.
 
     It runs calls together unless told otherwise: whether that changes an answer can be seen, since there is
-    no code in it whose wishes are unknown.
+    no code in it whose wishes are unknown. One with `skills` has slots for several calls in place of that.
     """
     stem = PurePosixPath(request.target).stem.lower()
     name = request.name or NOT_IN_A_NAME.sub("-", stem).strip("-") or "model"
     _check_names(request.per_deployment, [name])
-    spec = _with_all(new_spec(name, Kind.MODEL, adapter=adapter), request, {})
+    spec = new_spec(name, Kind.MODEL, adapter=adapter)
+    if skills:
+        spec = msgspec.structs.replace(spec, skills=skills, concurrency=FILE_SLOTS)
+    spec = _with_all(spec, request, {})
+    if skills and spec.env.get(EMBEDDINGS):
+        spec = msgspec.structs.replace(spec, skills=("embed",))
     told = {*request.settings, *request.per_deployment.get(name, {})}
-    if "max_batch" not in told and spec.concurrency == 1:
+    if "max_batch" not in told and spec.concurrency == 1 and not skills:
         spec = msgspec.structs.replace(spec, max_batch=FILE_MAX_BATCH)
     return Planned(spec)
 

@@ -34,6 +34,7 @@ class ReadyModel(msgspec.Struct, frozen=True):
 
     facts: ArtifactFacts
     adapter: str
+    skills: tuple[str, ...] = ()
 
 
 class Registry:
@@ -75,7 +76,7 @@ class Registry:
             facts = await asyncio.to_thread(self._artifacts.ingest_tree, folder)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        return ReadyModel(facts, prepared.serving.adapter)
+        return ReadyModel(facts, prepared.serving.adapter, prepared.serving.skills)
 
     async def as_registered(self, project: str, name: str, ready: ReadyModel) -> Model:
         """A prepared model as `register` will make it. Where it is new, nothing is stored of it yet."""

@@ -29,6 +29,7 @@ FILES_SHOWN_MAX: Final = 20
 EXAMPLE_NUMBERS_MAX: Final = 16_384
 # The methods beside `predict`, by name: what has to do with them is imported for a model that has one.
 SKILLS: Final = ("chat", "complete", "embed", "rerank", "transcribe")
+TALKS: Final = "gguf"  # the adapter whose files have these methods without any code
 
 Network = TypeVar("Network")
 
@@ -227,6 +228,8 @@ def _without_code(plan: RevisionPlan) -> Able:
     from lambent.runtimes.adapters.instances import answer, answer_together
     from lambent.runtimes.predict_v1.answers import OfFile, taught
 
+    if plan.adapter == TALKS:
+        return _talking(plan)
     predictor = open_model(Path(plan.model_dir or plan.code_dir))
     answers = partial(answer, predictor)
     able = Able(
@@ -238,6 +241,14 @@ def _without_code(plan: RevisionPlan) -> Able:
         write,
     )
     return taught(able, OfFile(answers))
+
+
+def _talking(plan: RevisionPlan) -> Able:
+    from lambent.runtimes.adapters.files import open_talker
+    from lambent.runtimes.skills import Skills
+
+    talker = open_talker(Path(plan.model_dir or plan.code_dir), slots=plan.concurrency)
+    return Able(None, lambda: None, skills=Skills(talker, plan.deployment))
 
 
 def _same(inputs: object) -> object:

@@ -53,7 +53,8 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     files of the artifact, in the order of their names; which one is meant, user code must then say. `imports`
     are the packages that serve them all, for the environment template to hold. `mapped_bytes` of this one are
     mapped from files and shared by all processes. A file that `needs_code` holds weights and no network.
-    `signature` is what it takes and gives as it is served, as far as the file tells.
+    `signature` is what it takes and gives as it is served, as far as the file tells;
+    `skills` are what it can beside `predict`, or in place of it.
     """
 
     adapter: str
@@ -67,6 +68,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     mapped_bytes: int = 0
     needs_code: bool = False
     signature: Signature = UNKNOWN
+    skills: tuple[str, ...] = ()
 
 
 class Prepared(msgspec.Struct, frozen=True):

@@ -42,7 +42,6 @@ from lambent.wiring.aws import AwsControl
 from lambent.wiring.parts import PROJECT, Parts
 from lambent.wiring.queues import sqs
 from lambent.wiring.sagemaker import SageMaker
-from lambent.wiring.talking import talking
 
 
 def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemClock) -> Gateway:
@@ -94,7 +93,6 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
                 bodies=bodies,
             ),
             Downloads(parts.kept.artifacts, parts.kept.master, clock),
-            *talking(parts, bodies, clock),
         ],
         pages=_pages(parts, clock),
         control=_control(parts, clock),

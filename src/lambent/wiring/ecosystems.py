@@ -16,6 +16,7 @@ from lambent.gateway.protocols.open_inference.inferring import Inferring
 from lambent.gateway.protocols.open_inference.models import Models, Runs
 from lambent.gateway.protocols.predict_v1 import PredictDoor
 from lambent.wiring.parts import Parts
+from lambent.wiring.talking import talking
 
 
 def protocols(parts: Parts, apps: AppsDoor, bodies: Bodies, clock: SystemClock) -> Sequence[ClaimingDoor]:
@@ -42,6 +43,7 @@ def protocols(parts: Parts, apps: AppsDoor, bodies: Bodies, clock: SystemClock) 
             bodies=bodies,
             body_bytes_max=parts.settings.body_bytes_max,
         ),
+        *talking(parts, bodies, clock),
     ]
 
 

@@ -48,6 +48,7 @@ ADAPTERS: Final[Mapping[str, Adapter]] = MappingProxyType(
         "onnx": Adapter("lambent.runtimes.adapters.onnx", ("numpy", "onnxruntime")),
         "keras": Adapter("lambent.runtimes.adapters.keras", ("keras", "numpy")),
         "torch": Adapter("lambent.runtimes.adapters.torch", ("numpy", "torch", "torch.export.pt2_archive")),
+        "gguf": Adapter("lambent.runtimes.adapters.gguf", ("xllamacpp",)),
         "weights": Adapter("lambent.runtimes.adapters.weights", (), needs_code=True),
     }
 )
@@ -57,6 +58,7 @@ SUFFIXES: Final[Mapping[str, str]] = MappingProxyType(
         ".onnx": "onnx",
         ".keras": "keras",
         ".pt2": "torch",
+        ".gguf": "gguf",
         ".pt": "weights",
         ".pth": "weights",
         ".safetensors": "weights",
@@ -85,6 +87,12 @@ def open_model(folder: Path, file: str = "") -> Predictor:
         )
     opener: Open = _module(serving.served_by).open_file
     return opener(folder / serving.served_file)
+
+
+def open_talker(folder: Path, *, slots: int) -> Any:
+    """What has a model class's methods in `folder`, for `slots` calls at once. Raises `BadModel`."""
+    serving = _chosen([serving_of(folder) or _as_given(folder)], "")
+    return _module(serving.served_by).open_file(folder / serving.served_file, slots=slots)
 
 
 def open_weights(folder: Path, file: str = "") -> OrderedDict[str, Any]:
