@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.invocation import Status, Timing, Trigger
+from lambent.core.spec import Temperature
 from lambent.core.tracing import Trace, span_of, trace_id_of
 from lambent.core.waking import Part
 
@@ -56,7 +57,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """One span. Times are nanoseconds since 1970, `flags` those of its parent's context as OTLP has them."""
+    """One span. Times are nanoseconds since 1970, `flags` those of its parent's context as OTLP has them.
+
+    `attributes` are its own, `shared` those that other spans have in common with it, which are written once.
+    """
 
     trace_id: str
     span_id: str
@@ -68,6 +72,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     start_unix_ns: int
     end_unix_ns: int
     attributes: Mapping[str, Value] = {}
+    shared: tuple[tuple[str, str], ...] = ()
     error: str | None = None
 
 
@@ -94,7 +99,8 @@ def spans_of(facts: Facts, *, origin_unix_ns: int) -> Iterator[Span]:
         kind=SpanKind.CONSUMER if facts.trigger is Trigger.PUBSUB else SpanKind.SERVER,
         start_unix_ns=arrived_ns,
         end_unix_ns=ended_ns,
-        attributes=_attributes(facts),
+        attributes=_own(facts),
+        shared=_shared(facts),
         error=(facts.message or facts.error) if facts.error else None,
     )
     if facts.status is None:  # it never ran
@@ -137,27 +143,29 @@ def _wake(wake_ms: Mapping[str, float], ready_ns: int) -> Iterator[tuple[str, in
             now_ns = end_ns
 
 
-def _attributes(facts: Facts) -> Mapping[str, Value]:
-    attributes: dict[str, Value] = {
-        "faas.name": facts.deployment,
+def _own(facts: Facts) -> Mapping[str, Value]:
+    if facts.status is None:
+        return {"faas.invocation_id": facts.invocation_id}
+    return {
         "faas.invocation_id": facts.invocation_id,
-        "faas.trigger": facts.trigger.value,
-        "lambent.project": facts.project,
+        "faas.coldstart": facts.temperature != Temperature.HOT,
+        "lambent.billed_ms": facts.billed_ms,
     }
-    if facts.revision:
-        attributes["faas.version"] = facts.revision
-    if facts.instance:
-        attributes["faas.instance"] = facts.instance
-    if facts.alias:
-        attributes["lambent.alias"] = facts.alias
-    if facts.status is not None:
-        attributes["faas.coldstart"] = facts.temperature != "hot"
-        attributes["lambent.temperature"] = facts.temperature
-        attributes["lambent.status"] = facts.status.value
-        attributes["lambent.billed_ms"] = facts.billed_ms
-    if facts.error:
-        attributes["error.type"] = facts.error
-    return attributes
+
+
+def _shared(facts: Facts) -> tuple[tuple[str, str], ...]:
+    """An empty one is none."""
+    return (
+        ("faas.name", facts.deployment),
+        ("faas.version", facts.revision),
+        ("faas.instance", facts.instance),
+        ("faas.trigger", facts.trigger),
+        ("lambent.project", facts.project),
+        ("lambent.alias", facts.alias),
+        ("lambent.temperature", facts.temperature),
+        ("lambent.status", facts.status or ""),
+        ("error.type", facts.error),
+    )
 
 
 def _flags(trace: Trace | None, context: int) -> int:

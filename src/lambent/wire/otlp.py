@@ -14,8 +14,10 @@ from lambent.core.spans import Span, Value
 
 CONTENT_TYPE: Final = "application/x-protobuf"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.43.0"
-KNOWN_MAX: Final = 4096  # attributes that are kept as bytes: most have the values of the request before
+KNOWN_MAX: Final = 4096  # shared attributes that are kept as bytes
 TEXT_BYTES_MAX: Final = 4096
+
+Shared = tuple[tuple[str, str], ...]
 
 _FIXED64: Final = Struct("<Q")
 _FIXED32: Final = Struct("<I")
@@ -33,14 +35,17 @@ class Encoder:
         self._resource: Final = _field(b"\x0a", attributes)
         self._scope: Final = _field(b"\x0a", scope)
         self._schema: Final = _field(b"\x1a", SCHEMA_URL.encode())
-        self._known: Final[dict[tuple[str, str], bytes]] = {}
+        self._known: Final[dict[Shared, bytes]] = {}
 
-    def request(self, spans: Iterable[Span]) -> bytes:
-        """One request with these spans."""
+    def written(self, spans: Iterable[Span]) -> bytes:
+        """These spans, to be joined with others and put into a request."""
         if len(self._known) > KNOWN_MAX:
             self._known.clear()
-        written = b"".join([_field(b"\x12", self._span(span)) for span in spans])
-        scoped = _field(b"\x12", self._scope + written + self._schema)
+        return b"".join([_field(b"\x12", self._span(span)) for span in spans])
+
+    def request(self, written: Iterable[bytes]) -> bytes:
+        """One request with spans that were written."""
+        scoped = _field(b"\x12", b"".join([self._scope, *written, self._schema]))
         return _field(b"\x0a", self._resource + scoped + self._schema)
 
     def _span(self, span: Span) -> bytes:
@@ -62,18 +67,17 @@ class Encoder:
         if span.parent_id:
             parts.append(b"\x22\x08" + bytes.fromhex(span.parent_id))
         for key, value in span.attributes.items():
-            parts.append(self._attribute(key, value))
+            parts.append(_field(b"\x4a", _key_value(key, value)))
+        if span.shared:
+            parts.append(self._known.get(span.shared) or self._learn(span.shared))
         if span.error is not None:
             parts.append(_field(b"\x7a", _field(b"\x12", _text(span.error)) + _ERROR))
         return b"".join(parts)
 
-    def _attribute(self, key: str, value: Value) -> bytes:
-        if type(value) is not str or key == "faas.invocation_id":  # of which there is no second
-            return _field(b"\x4a", _key_value(key, value))
-        known = self._known.get((key, value))
-        if known is None:
-            known = self._known[key, value] = _field(b"\x4a", _key_value(key, value))
-        return known
+    def _learn(self, shared: Shared) -> bytes:
+        written = b"".join(_field(b"\x4a", _key_value(key, value)) for key, value in shared if value)
+        self._known[shared] = written
+        return written
 
 
 def rejected_spans(response: bytes) -> int:

@@ -28,6 +28,7 @@ spans = st.builds(
     start_unix_ns=times,
     end_unix_ns=times,
     attributes=st.dictionaries(texts, values, max_size=5),
+    shared=st.lists(st.tuples(texts, texts), max_size=4).map(tuple),
     error=st.one_of(st.none(), texts),
 )
 
@@ -40,7 +41,7 @@ def encoder() -> Encoder:
 def test_whatever_a_span_says_is_read_as_it_was_said(sent: list[Span]) -> None:
     writer = encoder()
     for _ in range(2):  # the second time, attributes are known
-        request = ExportTraceServiceRequest.FromString(writer.request(sent))
+        request = ExportTraceServiceRequest.FromString(writer.request([writer.written(sent)]))
         (of_resource,) = request.resource_spans
         assert {one.key for one in of_resource.resource.attributes} == {"service.name", "process.pid"}
         (scoped,) = of_resource.scope_spans
@@ -57,8 +58,11 @@ def test_whatever_a_span_says_is_read_as_it_was_said(sent: list[Span]) -> None:
                 span.end_unix_ns,
             )
             said = [(one.key, getattr(one.value, one.value.WhichOneof("value"))) for one in read.attributes]
-            assert said == list(span.attributes.items())
-            assert [type(value) for _, value in said] == [type(value) for value in span.attributes.values()]
+            shared = [(key, value) for key, value in span.shared if value]
+            assert said == [*span.attributes.items(), *shared]
+            assert [type(value) for _, value in said[: len(span.attributes)]] == [
+                type(value) for value in span.attributes.values()
+            ]
             assert (read.status.code, read.status.message) == (
                 (0, "") if span.error is None else (2, span.error)
             )
@@ -69,20 +73,23 @@ def test_a_text_is_cut_between_characters_and_half_a_character_is_replaced() -> 
         trace_id="0" * 31 + "1", span_id="0" * 15 + "1", parent_id="", state="", flags=3,
         name="é" * TEXT_BYTES_MAX, kind=SpanKind.SERVER, start_unix_ns=1, end_unix_ns=2, error="\ud800",
     )  # fmt: skip
-    request = ExportTraceServiceRequest.FromString(encoder().request([span]))
+    request = ExportTraceServiceRequest.FromString(encoder().request([encoder().written([span])]))
     (read,) = request.resource_spans[0].scope_spans[0].spans
     assert read.name == "é" * (TEXT_BYTES_MAX // 2)
     assert read.status.message == "?"
 
 
-def test_what_is_known_is_bounded() -> None:
-    writer, span = encoder(), Span(
-        trace_id="0" * 31 + "1", span_id="0" * 15 + "1", parent_id="", state="", flags=3, name="x",
-        kind=SpanKind.SERVER, start_unix_ns=1, end_unix_ns=2,
-        attributes={f"key{number}": number for number in range(KNOWN_MAX + 1)},
-    )  # fmt: skip
-    first = writer.request([span])
-    assert writer.request([span]) == first
+def test_what_is_kept_of_attributes_is_bounded() -> None:
+    writer = encoder()
+    many = [
+        Span(
+            trace_id="0" * 31 + "1", span_id="0" * 15 + "1", parent_id="", state="", flags=3, name="x",
+            kind=SpanKind.SERVER, start_unix_ns=1, end_unix_ns=2, shared=(("faas.name", str(number)),),
+        )
+        for number in range(KNOWN_MAX + 1)
+    ]  # fmt: skip
+    first = writer.written(many)
+    assert writer.written(many) == first
 
 
 def test_a_receiver_may_take_a_part_of_it_or_answer_nonsense() -> None:
