@@ -40,6 +40,12 @@ def by_itself(event, context):
 async def beside_others(event, context):
     return by_itself(event, context)
 
+@app.model()
+class Talker:
+    def chat(self, ask):
+        yield lambent.Part(text="a word")
+        yield lambent.Part(text="!", finish_reason="stop", usage=lambent.Usage(7, 2))
+
 @app.function()
 def asks(event, context):
     return lambent.call("traced", event).result()
@@ -136,6 +142,19 @@ def test_a_failure_is_an_error_with_its_type(server: RunningServer, receiver: Ot
     assert (whole.span.status.code, whole.span.status.message) == (2, "no such digit")
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_model_that_talks_tells_its_tokens_in_the_words_of_genai(
+    server: RunningServer, receiver: OtlpReceiver, stream: object
+) -> None:
+    asked = {"model": "talker", "stream": stream, "messages": [{"role": "user", "content": "hello"}]}
+    reply = server.request("POST", "/v1/chat/completions", json.dumps(asked).encode())
+    assert (reply.status, b"a word" in reply.body) == (200, True)
+    said = told(receiver, reply)["talker"].attributes
+    assert said["gen_ai.operation.name"] == "chat"
+    assert said["gen_ai.request.model"] == "talker"
+    assert (said["gen_ai.usage.input_tokens"], said["gen_ai.usage.output_tokens"]) == (7, 2)
+
+
 def test_what_was_accepted_for_later_is_in_the_trace_of_who_asked(
     server: RunningServer, receiver: OtlpReceiver
 ) -> None:
@@ -176,7 +195,7 @@ def test_a_servers_metrics_are_openmetrics_for_who_asks_for_that(server: Running
     (sent,) = families["lambent_exported_invocations"].samples
     assert (sent.labels, sent.value >= 1) == ({"outcome": "sent"}, True)
     told_of = {sample.labels["deployment"] for sample in families["lambent_workers"].samples}
-    assert told_of == {"traced", "by-itself", "beside-others", "asks"}
+    assert told_of == {"traced", "by-itself", "beside-others", "asks", "talker"}
 
 
 @pytest.mark.skipif(which("promtool") is None, reason="Debian has promtool in its package prometheus")

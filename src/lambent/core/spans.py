@@ -37,6 +37,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of an invocation that ended. `arrived_s` is monotonic; `message` says what went wrong.
 
     `error` is the kind of what went wrong, empty where nothing did; `instance` the worker, empty without one.
+    `operation` is what a model that talks was asked for, in the words of the conventions for GenAI.
     """
 
     invocation_id: str
@@ -51,6 +52,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     status: Status | None = None
     error: str = ""
     message: str = ""
+    operation: str = ""
     arrived_s: float
     timing: Timing
     billed_ms: int = 0
@@ -81,8 +83,13 @@ def is_sampled(trace: Trace | None) -> bool:
     return trace is None or bool(int(trace.flags, 16) & 1)
 
 
-def spans_of(facts: Facts, *, origin_unix_ns: int) -> Iterator[Span]:
-    """The spans, the whole one first. `origin_unix_ns` is the wall time at monotonic second 0."""
+def spans_of(
+    facts: Facts, *, origin_unix_ns: int, beside: Mapping[str, Value] | None = None
+) -> Iterator[Span]:
+    """The spans, the whole one first. `origin_unix_ns` is the wall time at monotonic second 0.
+
+    `beside` is what its door has noted of it.
+    """
     timing = facts.timing
     trace_id, own_id = trace_id_of(facts.invocation_id, facts.trace), span_of(facts.invocation_id)
     state = facts.trace.state if facts.trace else ""
@@ -99,7 +106,7 @@ def spans_of(facts: Facts, *, origin_unix_ns: int) -> Iterator[Span]:
         kind=SpanKind.CONSUMER if facts.trigger is Trigger.PUBSUB else SpanKind.SERVER,
         start_unix_ns=arrived_ns,
         end_unix_ns=ended_ns,
-        attributes=_own(facts),
+        attributes={**_own(facts), **beside} if beside else _own(facts),
         shared=_shared(facts),
         error=(facts.message or facts.error) if facts.error else None,
     )
@@ -165,6 +172,15 @@ def _shared(facts: Facts) -> tuple[tuple[str, str], ...]:
         ("lambent.temperature", facts.temperature),
         ("lambent.status", facts.status or ""),
         ("error.type", facts.error),
+        *(_of_model(facts) if facts.operation else ()),
+    )
+
+
+def _of_model(facts: Facts) -> tuple[tuple[str, str], ...]:
+    return (
+        ("gen_ai.operation.name", facts.operation),
+        ("gen_ai.provider.name", "lambent"),
+        ("gen_ai.request.model", facts.deployment),
     )
 
 

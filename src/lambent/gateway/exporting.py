@@ -11,7 +11,7 @@ import gzip
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -21,9 +21,10 @@ import urllib3
 from lambent.clock import Clock
 from lambent.core.errors import LambentError
 from lambent.core.invocation import Invocation, Outcome, Timing
-from lambent.core.spans import Facts, is_sampled, spans_of
+from lambent.core.spans import Facts, Value, is_sampled, spans_of
 from lambent.core.telemetry import Telemetry
 from lambent.wire import otlp
+from lambent.wire.skills import TYPES, Skill
 
 TRIES_MAX: Final = 5
 RETRY_S: Final = 1.0  # doubled for each further try, and drawn between half of that and the whole
@@ -32,6 +33,12 @@ RETRYABLE: Final = frozenset({429, 502, 503, 504})  # OTLP specification, "retry
 PIECE: Final = 16  # invocations that are written at once, in a fifth of a millisecond
 SETTLE_S: Final = 2.0  # what a stop waits for a receiver
 ANSWER_BYTES_MAX: Final = 65_536
+# What a model is asked for, by the type of the question, in the words of the conventions for GenAI.
+OPERATIONS: Final[Mapping[str, str]] = {
+    TYPES[Skill.CHAT]: "chat",
+    TYPES[Skill.COMPLETE]: "text_completion",
+    TYPES[Skill.EMBED]: "embeddings",
+}
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +81,7 @@ class Exporter:
         self._post: Final = post
         self._counts: Final = counts
         self._waiting: Final[deque[Facts]] = deque()
+        self._notes: Final[dict[str, Mapping[str, Value]]] = {}
         self._due: Final = asyncio.Event()
         self._settled: Final = asyncio.Event()
         self._stopping = False
@@ -101,8 +109,15 @@ class Exporter:
                 arrived_s=self._clock.now_s() - outcome.timing.total_ms / 1e3,
                 timing=outcome.timing,
                 billed_ms=outcome.billed_ms,
+                operation=OPERATIONS.get(invocation.content_type, ""),
             )
         )
+
+    def note(self, invocation_id: str, attributes: Mapping[str, Value]) -> None:
+        """Of an invocation that runs, or has just ended, its door knows this as well."""
+        if len(self._notes) >= self._telemetry.queue_max:
+            self._notes.clear()  # of those that nobody records, or that were dropped
+        self._notes[invocation_id] = attributes
 
     def refused(self, invocation: Invocation, revision: str, error: LambentError, *, since_s: float) -> None:
         """It was not run, and hears so now."""
@@ -182,7 +197,13 @@ class Exporter:
         pieces = []
         for start in range(0, len(batch), PIECE):
             piece = batch[start : start + PIECE]
-            spans = (span for facts in piece for span in spans_of(facts, origin_unix_ns=origin_unix_ns))
+            spans = (
+                span
+                for facts in piece
+                for span in spans_of(
+                    facts, origin_unix_ns=origin_unix_ns, beside=self._notes.pop(facts.invocation_id, None)
+                )
+            )
             pieces.append(self._encoder.written(spans))
             await asyncio.sleep(0)
         return self._encoder.request(pieces)

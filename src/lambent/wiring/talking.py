@@ -17,7 +17,7 @@ from lambent.wiring.parts import Parts
 
 def talking(parts: Parts, bodies: Bodies, clock: SystemClock) -> Sequence[ClaimingDoor]:
     """OpenAI's and Anthropic's."""
-    speaking = Speaking(invoker=parts.dispatcher, routes=parts.routes, clock=clock)
+    speaking = Speaking(invoker=parts.dispatcher, routes=parts.routes, clock=clock, notes=parts.exporter)
     return [
         OpenAIDoor(
             operations=Operations(speaking, clock).operations(),

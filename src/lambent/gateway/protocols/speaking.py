@@ -13,6 +13,7 @@ from lambent.gateway.address import alias_of, sticky_of
 from lambent.gateway.deadline import deadline_of
 from lambent.gateway.events import QUIET_S, EventStream
 from lambent.gateway.protocols import Invoker
+from lambent.gateway.protocols.noting import Notes, NotingTeller
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_headers
 from lambent.gateway.tracing import trace_of
@@ -33,7 +34,17 @@ class Ask(msgspec.Struct, frozen=True):
 class Speaking:
     """Runs what is asked, and tells the answer by a `Teller`."""
 
-    def __init__(self, *, invoker: Invoker, routes: Routes, clock: Clock, quiet_s: float = QUIET_S) -> None:
+    def __init__(
+        self,
+        *,
+        invoker: Invoker,
+        routes: Routes,
+        clock: Clock,
+        quiet_s: float = QUIET_S,
+        notes: Notes | None = None,
+    ) -> None:
+        """`notes` hears of the tokens that answers took."""
+        self._notes: Final = notes
         self._invoker: Final = invoker
         self._routes: Final = routes
         self._clock: Final = clock
@@ -50,11 +61,12 @@ class Speaking:
     async def tell(self, request: Request, principal: Principal, ask: Ask, teller: Teller) -> Reply:
         """The answer as a whole. Raises as `outcome`."""
         outcome, headers = await self.outcome(request, principal, ask)
-        return Reply(200, headers, teller.whole(said_in(outcome)))
+        return Reply(200, headers, self._noting(teller, request).whole(said_in(outcome)))
 
     async def stream(self, request: Request, principal: Principal, ask: Ask, teller: Teller) -> Reply | None:
         """The answer as events. Raises as `outcome`; where the head is out, they tell what went wrong."""
         invocation = self.invocation(request, principal, ask)
+        teller = self._noting(teller, request)
         events = EventStream(request, invocation, teller, request_id(request), quiet_s=self._quiet_s)
         try:
             outcome = await self._invoker.invoke(invocation, client=request.client, streams=events)
@@ -110,6 +122,9 @@ class Speaking:
             deadline_s=deadline_of(request.headers, self._clock.now_s()),
             trace=trace_of(request.headers, request.scope["headers"]),
         )
+
+    def _noting(self, teller: Teller, request: Request) -> Teller:
+        return teller if self._notes is None else NotingTeller(teller, self._notes, request.invocation_id)
 
     def _only(self, project: str, skill: Skill) -> Route:
         """The one model that can do it, for a request that names none. Raises `Refused`."""
