@@ -27,6 +27,8 @@ SPAN = "00f067aa0ba902b7"
 ID = "9f7c2a10-1b2c-4d3e-a456-0123456789ab"
 XRAY = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 
+VALUE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in ",=")
+
 ids = st.binary(min_size=16, max_size=16).map(id_from)
 
 
@@ -74,8 +76,49 @@ def test_a_state_that_is_damaged_or_too_long_is_left_out_and_the_trace_kept(stat
     assert read_parent(f"00-{TRACE}-{SPAN}-01", [state]) == Trace(TRACE, SPAN, "01")
 
 
+# The cases of the test suite of W3C's trace-context repository, in its words.
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        pytest.param(["foo=1", "bar=2"], "foo=1,bar=2", id="multiple headers different keys"),
+        pytest.param(["foo=1", ""], "foo=1", id="empty header behind"),
+        pytest.param(["", "foo=1"], "foo=1", id="empty header before"),
+        pytest.param(["foo=1,foo=2"], "foo=1,foo=2", id="duplicated keys are kept"),
+        pytest.param(["foo=1 \t , \t bar=2, \t baz=3"], "foo=1,bar=2,baz=3", id="ows handling"),
+        pytest.param(["foo=1,,,bar=2"], "foo=1,bar=2", id="empty members"),
+        pytest.param(
+            ["".join(map(chr, range(97, 123))) + "0123456789_-*/=" + VALUE], ..., id="all allowed characters"
+        ),
+        pytest.param([f"0123456789_-*/@a-z0-9_-*/={VALUE}"], ..., id="all allowed characters with a tenant"),
+        pytest.param(["foo =1"], "", id="key with a space"),
+        pytest.param(["FOO=1"], "", id="key in capitals"),
+        pytest.param(["foo.bar=1"], "", id="key with a dot"),
+        pytest.param(["foo@=1,bar=2"], "", id="vendor missing"),
+        pytest.param(["@foo=1,bar=2"], "", id="tenant missing"),
+        pytest.param(["foo@@bar=1,bar=2"], "", id="two ats together"),
+        pytest.param(["foo@bar@baz=1,bar=2"], "", id="two ats"),
+        pytest.param([",".join(f"bar{n:02}={n}" for n in range(32))], ..., id="32 members"),
+        pytest.param([",".join(f"bar{n:02}={n}" for n in range(33))], "", id="33 members"),
+        pytest.param(["z" * 256 + "=1"], ..., id="key of 256"),
+        pytest.param(["z" * 257 + "=1"], "", id="key of 257"),
+        pytest.param(["t" * 241 + "@" + "v" * 14 + "=1"], ..., id="tenant of 241, vendor of 14"),
+        pytest.param(["t" * 242 + "@v=1"], "", id="tenant of 242"),
+        pytest.param(["t@" + "v" * 15 + "=1"], "", id="vendor of 15"),
+        pytest.param(["foo=bar=baz"], "", id="value with an equals sign"),
+        pytest.param(["foo=,bar=3"], "", id="value missing"),
+    ],
+)
+def test_a_state_is_passed_on_where_it_is_valid_and_left_out_where_it_is_not(
+    states: list[str], expected: str
+) -> None:
+    found = read_parent(f"00-{TRACE}-{SPAN}-01", states)
+    assert found is not None
+    assert found.state == (states[0] if expected is ... else expected)
+
+
 def test_a_state_of_512_characters_is_passed_on() -> None:
-    state = "a=" + "x" * 510
+    state = ",".join(f"k{number:02}={'x' * 28}" for number in range(16))
+    assert len(state) >= 512
     found = read_parent(f"00-{TRACE}-{SPAN}-01", [state])
     assert found is not None
     assert found.state == state

@@ -15,10 +15,15 @@ import msgspec
 
 FLAGS: Final = "03"  # of a trace that begins here: recorded, and its id is random (level 2, section 3.2.2.5)
 STATE_CHARACTERS_MAX: Final = 4096  # of `tracestate`; 512 must be passed on
+STATE_MEMBERS_MAX: Final = 32
 
 # Level 1, section 3.2.2. A later version may add fields to the four that are known, behind another dash.
 _PARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_STATE: Final = re.compile(r"[\x20-\x7e\t]*")
+# Level 1, section 3.3.1.3, with the keys of level 2, which may begin with a digit.
+_MEMBER: Final = re.compile(
+    r"(?:[a-z0-9][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
+    r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
 _XRAY_ROOT: Final = re.compile(r"(?:^|;)\s*Root=1-([0-9a-f]{8})-([0-9a-f]{24})(?:;|$)")
 _XRAY_PARENT: Final = re.compile(r"(?:^|;)\s*Parent=([0-9a-f]{16})(?:;|$)")
 _XRAY_SAMPLED: Final = re.compile(r"(?:^|;)\s*Sampled=0(?:;|$)")
@@ -100,9 +105,13 @@ def trace_from(text: str) -> Trace | None:
 
 
 def _state(headers: Iterable[str]) -> str:
-    """All of them are one list. One that is damaged, or too long, is left out as a whole."""
-    state = ",".join(header.strip(" \t") for header in headers)
-    return state if len(state) <= STATE_CHARACTERS_MAX and _STATE.fullmatch(state) else ""
+    """All of them are one list, which may have empty places. A damaged or long one is left out as a whole."""
+    together = ",".join(headers)
+    if len(together) > STATE_CHARACTERS_MAX:
+        return ""
+    members = [member for one in together.split(",") if (member := one.strip(" \t"))]
+    is_valid = len(members) <= STATE_MEMBERS_MAX and all(map(_MEMBER.fullmatch, members))
+    return ",".join(members) if is_valid else ""
 
 
 def _read_xray(xray: str) -> Trace | None:
