@@ -169,6 +169,84 @@ def test_vectors_come_in_either_form(client: openai.OpenAI) -> None:
     note(KEY, "POST /v1/embeddings")
 
 
+def test_a_response_has_all_its_keys_and_needs_no_model_where_there_is_one(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    answer = client.responses.create(model="parrot", input="one two", instructions="repeat", temperature=0.5)
+    assert (answer.output_text, answer.status, answer.temperature) == ("one two ", "completed", 0.5)
+    assert answer.usage is not None
+    assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.total_tokens) == (2, 2, 4)
+    told = ask(server, "/v1/responses", {"model": "parrot", "input": "one"}).json()
+    assert set(type(answer).model_fields) <= told.keys()
+    cut = client.responses.create(model="parrot", input="one two", max_output_tokens=2)
+    assert cut.status == "incomplete"
+    with pytest.raises(openai.BadRequestError, match="parrot"):
+        client.responses.create(input="one")
+    with pytest.raises(openai.BadRequestError) as kept:
+        client.responses.create(model="parrot", input="one", previous_response_id="resp_1")
+    assert kept.value.param == "previous_response_id"
+    note(KEY, "POST /v1/responses")
+
+
+def test_a_response_streams_in_numbered_events(client: openai.OpenAI) -> None:
+    with client.responses.stream(model="parrot", input="one two") as stream:
+        events = list(stream)
+        final = stream.get_final_response()
+    assert final.output_text == "one two "
+    kinds = [event.type for event in events]
+    assert kinds == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    assert [event.sequence_number for event in events] == [*range(len(events))]
+    note(KEY, "POST /v1/responses (stream)")
+
+
+@pytest.mark.parametrize("way", ["whole", "streamed"])
+def test_tools_are_called_by_a_response(client: openai.OpenAI, way: str) -> None:
+    tools: Any = [{"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}]
+    if way == "streamed":
+        with client.responses.stream(model="parrot", input="weather", tools=tools) as stream:
+            answer: Any = stream.get_final_response()
+    else:
+        answer = client.responses.create(model="parrot", input="weather", tools=tools)
+    (call,) = answer.output
+    assert (call.type, call.call_id, call.name, call.arguments) == (
+        "function_call",
+        "call_1",
+        "weather",
+        '{"city": "Wien"}',
+    )
+    history: Any = [
+        {"role": "user", "content": [{"type": "input_text", "text": "weather"}]},
+        {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "sun"},
+        {"role": "user", "content": "roles"},
+    ]
+    heard = client.responses.create(model="parrot", input=history).output_text
+    assert heard == "user assistant tool user"
+
+
+def test_a_response_that_breaks_off_has_failed(client: openai.OpenAI) -> None:
+    heard = []
+    with client.responses.create(model="parrot", input="a break", stream=True) as stream:
+        for event in stream:
+            heard.append(event)
+            if event.type == "response.failed":
+                break
+    failed: Any = heard[-1]
+    assert failed.response.status == "failed"
+    assert "broke in the middle" in failed.response.error.message
+
+
 def test_models_are_listed_for_every_protocol_that_lists_them_here(
     client: openai.OpenAI, server: RunningServer
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -47,6 +48,7 @@ class EventStream:
         self._quiet_s: Final = quiet_s
         self._passing: asyncio.Task[None] | None = None
         self._opened = False
+        self._begun = False  # its first events have gone out
         self._waiting = asyncio.get_running_loop().create_task(self._wait(), name="keep-alive")
 
     @property
@@ -68,24 +70,30 @@ class EventStream:
             await self._passing
         return self._opened
 
-    async def finish(self, last: bytes) -> None:
-        """Send the last events."""
-        await self._open([])
-        await self._request.send({"type": "http.response.body", "body": last, "more_body": False})
+    async def finish(self, parts: Iterable[Part] = ()) -> None:
+        """Send what has not come by itself, and the last events."""
+        events = [] if self._begun else [self._teller.begin()]
+        events.extend(self._teller.part(part) for part in parts)
+        events.append(self._teller.end())
+        await self._last(b"".join(events))
+
+    async def break_off(self, trouble: Trouble) -> None:
+        """Say why nothing more comes."""
+        await self._last(self._teller.trouble(trouble))
 
     def drop(self) -> None:
         """There is nobody to tell."""
         self._waiting.cancel()
-
-    def broken(self, trouble: Trouble) -> bytes:
-        """The last events where it breaks off."""
-        return self._teller.trouble(trouble)
 
     async def _wait(self) -> None:
         while True:
             await asyncio.sleep(self._quiet_s)
             await self._open([])
             await self._send(self._teller.quiet())
+
+    async def _last(self, events: bytes) -> None:
+        await self._open([])
+        await self._request.send({"type": "http.response.body", "body": events, "more_body": False})
 
     async def _stop_waiting(self) -> None:
         self._waiting.cancel()
@@ -94,18 +102,15 @@ class EventStream:
 
     async def _pass(self, flow: Flow) -> None:
         try:
-            begun = False
             async for form, body in flow.pieces():
-                said = self._teller.part(_part(form, body))
-                if not begun:
-                    begun, said = True, self._teller.begin() + said
+                said = b""
+                if not self._begun:
+                    self._begun, said = True, self._teller.begin()
                     await self._stop_waiting()
                     await self._open(_whose(flow))
+                said += self._teller.part(_part(form, body))
                 if said:
                     await self._send(said)
-            if not begun and flow.whole:
-                await self._open(_whose(flow))
-                await self._send(self._teller.begin())
         except BaseException:
             flow.cancel()
             raise

@@ -73,7 +73,7 @@ class Speaking:
         except LambentError as error:
             if not await events.settle():
                 raise
-            await events.finish(events.broken(trouble_of(error)))
+            await events.break_off(trouble_of(error))
             return None
         finally:
             events.drop()
@@ -82,12 +82,11 @@ class Speaking:
         if trouble is not None and not is_open:
             raise Broken(trouble)
         if trouble is not None:
-            await events.finish(events.broken(trouble))
+            await events.break_off(trouble)
         elif events.is_used:
-            await events.finish(teller.end())
+            await events.finish()
         else:  # it came as a whole
-            parts = b"".join(teller.part(part) for part in parts_of(said_in(outcome)))
-            await events.finish(teller.begin() + parts + teller.end())
+            await events.finish(parts_of(said_in(outcome)))
         return None
 
     def route_of(self, project: str, model: str, skill: Skill) -> tuple[Route, str]:

@@ -26,6 +26,8 @@ from lambent.wire.openai.asked import (
 from lambent.wire.openai.chat import ChatTeller
 from lambent.wire.openai.completions import CompletionTeller
 from lambent.wire.openai.events import Made
+from lambent.wire.openai.responses import ResponseTeller
+from lambent.wire.openai.responses_asked import ResponsesBody
 from lambent.wire.skills import Scores, Skill, Vectors
 from lambent.wire.speech import Broken
 from lambent.wire.typed import from_json, unpacker
@@ -42,6 +44,7 @@ class Operations:
         """By path."""
         yield "/v1/chat/completions", self._chat
         yield "/v1/completions", self._complete
+        yield "/v1/responses", self._respond
         yield "/v1/embeddings", self._embed
         yield "/v1/rerank", self._rerank
         yield "/v1/score", self._score
@@ -65,6 +68,14 @@ class Operations:
         ask = Ask(Skill.COMPLETE, asked.model, body)
         way = self._speaking.stream if asked.stream else self._speaking.tell
         return await way(request, principal, ask, teller)
+
+    async def _respond(self, request: Request, principal: Principal, body: bytes) -> Reply | None:
+        asked, sent = read(body, ResponsesBody), read(body, dict)
+        ask = Ask(Skill.CHAT, asked.model or "", asked.chat())
+        route, _ = self._speaking.route_of(principal.project, ask.model, Skill.CHAT)
+        made = self.made(request, "resp_", asked.model or route.name)
+        way = self._speaking.stream if asked.stream else self._speaking.tell
+        return await way(request, principal, ask, ResponseTeller(made, sent))
 
     async def _embed(self, request: Request, principal: Principal, body: bytes) -> Reply:
         asked = read(body, EmbeddingBody)
