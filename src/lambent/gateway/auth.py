@@ -46,6 +46,13 @@ class Credentials(msgspec.Struct, frozen=True):
     secret_access_key: str
 
 
+class Signer(msgspec.Struct, frozen=True):
+    """Who signs for AWS's doors, and with what in one scope."""
+
+    principal: Principal
+    signing_key: bytes
+
+
 class Keys:
     """The keys of every project, as the doors ask for them. One that was looked up is remembered."""
 
@@ -55,8 +62,7 @@ class Keys:
         self._clock: Final = clock
         self._known: Final[OrderedDict[str, Key]] = OrderedDict()
         self._admitted: Final[OrderedDict[bytes, Principal]] = OrderedDict()  # by the whole key, as it came
-        self._signing: Final[OrderedDict[tuple[str, str], bytes]] = OrderedDict()  # by key and scope
-        self._ids: Final[OrderedDict[str, str]] = OrderedDict()  # of keys, by their access key ids
+        self._signers: Final[OrderedDict[tuple[str, str], Signer]] = OrderedDict()  # by access key and scope
         self._changes = 0
 
     async def authenticate(self, headers: Mapping[bytes, bytes]) -> Principal:
@@ -69,14 +75,14 @@ class Keys:
         self, request: sigv4.SignedRequest, signature: sigv4.Signature
     ) -> Principal:
         """Whose key signed a request. Raises `Unauthenticated` for an unknown one, `SignatureRejected`."""
-        key, signing = await self._signer(signature)
-        sigv4.verify(request, signature, signing, now_unix_ms=self._clock.unix_ms())
-        return Principal(key.project, key.id, key.role)
+        signer = await self._signer(signature)
+        sigv4.verify(request, signature, signer.signing_key, now_unix_ms=self._clock.unix_ms())
+        return signer.principal
 
     async def unchunked(self, request: sigv4.SignedRequest, signature: sigv4.Signature) -> bytes:
         """The body of a request that `authenticate_signed` let in, out of its chunks. Raises as that does."""
-        _, signing = await self._signer(signature)
-        return chunked.decoded(request, signature, signing)
+        signer = await self._signer(signature)
+        return chunked.decoded(request, signature, signer.signing_key)
 
     async def local(self, project: str) -> Credentials:
         """The admin key that the command on this machine uses: made at first start, the same at every later.
@@ -153,6 +159,7 @@ class Keys:
         self._changes += 1
         self._known.pop(key_id, None)
         self._admitted.clear()
+        self._signers.clear()
 
     async def _look_up(self, key_id: str) -> Key | None:
         changes = self._changes
@@ -161,18 +168,21 @@ class Keys:
             _remember(self._known, key_id, key)
         return key
 
-    async def _signer(self, signature: sigv4.Signature) -> tuple[Key, bytes]:
-        """A key, and what it signs with in the scope of a signature. Raises `Unauthenticated`."""
-        key_id = self._key_id(signature.access_key_id)
+    async def _signer(self, signature: sigv4.Signature) -> Signer:
+        """Who signs in the scope of a signature. Raises `Unauthenticated`."""
+        name = (signature.claim.access_key_id, signature.claim.scope)
+        return self._signers.get(name) or await self._find_signer(name, signature)
+
+    async def _find_signer(self, name: tuple[str, str], signature: sigv4.Signature) -> Signer:
+        key_id = self._key_id(signature.claim.access_key_id)
         key = (self._known.get(key_id) or await self._look_up(key_id)) if key_id else None
         if key is None:
             raise Unauthenticated("The security token included in the request is invalid.")
-        name = (key.id + key.secret_hash, signature.scope)
-        signing = self._signing.get(name)
-        if signing is None:
-            signing = sigv4.signing_key(signature, self._credentials(key, "").secret_access_key)
-            _remember(self._signing, name, signing)
-        return key, signing
+        signing_key = sigv4.signing_key(signature, self._credentials(key, "").secret_access_key)
+        signer = Signer(Principal(key.project, key.id, key.role), signing_key)
+        if self._known.get(key_id) is key:  # else it may have been removed while it was looked up
+            _remember(self._signers, name, signer)
+        return signer
 
     def _credentials(self, key: Key, secret: str) -> Credentials:
         pair = base64.b64encode(self._derive("sigv4", key.id + key.secret_hash)[:30]).decode()
@@ -184,8 +194,6 @@ class Keys:
 
     def _key_id(self, access_key_id: str) -> str:
         """The key that an access key id stands for, or nothing where it is not one of ours."""
-        if (known := self._ids.get(access_key_id)) is not None:
-            return known
         try:
             key_id = base64.b32decode(access_key_id.removeprefix("LAMB"))[:4].hex()
         except ValueError:
@@ -193,8 +201,6 @@ class Keys:
         matches = len(key_id) == 8 and hmac.compare_digest(
             self._access_key_id(key_id).encode(), access_key_id.encode()
         )
-        if matches:
-            _remember(self._ids, access_key_id, key_id)
         return key_id if matches else ""
 
     def _derive(self, purpose: str, subject: str) -> bytes:

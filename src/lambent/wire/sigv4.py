@@ -33,7 +33,8 @@ SKEW_S_MAX: Final = 15 * 60
 PLAIN_PATH: Final = re.compile(rb"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9_.~-]+)+/?")
 PLAIN_QUERY: Final = re.compile(rb"(?:[A-Za-z0-9_.~&=-]|%[0-9A-F]{2})*")
 # The signer of a request that is temporary may add it before or after it signs.
-MAY_BE_UNSIGNED: Final = "x-amz-security-token"
+MAY_BE_UNSIGNED: Final = b"x-amz-security-token"
+CONTENT_HASH: Final = b"x-amz-content-sha256"
 EXPIRES_S_MAX: Final = 7 * 86_400
 
 
@@ -73,22 +74,47 @@ class SignedRequest(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-class Signature(msgspec.Struct, frozen=True, kw_only=True):
-    """What the client claims. `expires_s` is the life of a presigned URL, None for a signed header."""
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What the signatures of a client have in common for a day: who signs, for what, which headers.
+
+    `scope` is the credential scope that the signing key is derived for. `places` says where in the order of
+    the signed headers each one stands.
+    """
 
     access_key_id: str
     date: str
     region: str
     service: str
+    scope: str
+    signed_headers: tuple[bytes, ...]
+    places: Mapping[bytes, int]
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """What the client claims. `expires_s` is the life of a presigned URL, None for a signed header.
+
+    `signed_unix_s` is `signed_at` where that was read before.
+    """
+
+    claim: Claim
     signed_at: str
-    signed_headers: tuple[str, ...]
     digest: str
     expires_s: int | None = None
+    signed_unix_s: int | None = None
 
-    @property
-    def scope(self) -> str:
-        """The credential scope that the signing key is derived for."""
-        return f"{self.date}/{self.region}/{self.service}/aws4_request"
+
+def claim_of(*, access_key_id: str, date: str, region: str, service: str, signed_headers: str) -> Claim:
+    """A claim of these words; `signed_headers` are names with semicolons between them."""
+    names = tuple(signed_headers.encode("latin-1", "replace").split(b";"))
+    return Claim(
+        access_key_id=access_key_id,
+        date=date,
+        region=region,
+        service=service,
+        scope=f"{date}/{region}/{service}/{TERMINATOR}",
+        signed_headers=names,
+        places={name: place for place, name in enumerate(names)},
+    )
 
 
 def read(request: SignedRequest) -> Signature | None:
@@ -104,13 +130,11 @@ def read(request: SignedRequest) -> Signature | None:
 def verify(request: SignedRequest, signature: Signature, key: bytes, *, now_unix_ms: int) -> None:
     """Return if `key` (`signing_key`) made `signature` over `request` in time; else `SignatureRejected`."""
     _check_time(signature, now_unix_ms // 1000)
-    _check_coverage(request, signature)
     given = signature.digest.encode()
+    begin = f"{ALGORITHM}\n{signature.signed_at}\n{signature.claim.scope}\n"
     for canonical in _canonical_requests(request, signature):
-        to_sign = (
-            f"{ALGORITHM}\n{signature.signed_at}\n{signature.scope}\n{hashlib.sha256(canonical).hexdigest()}"
-        )
-        expected = hmac.digest(key, to_sign.encode("latin-1"), "sha256").hex()
+        to_sign = begin + hashlib.sha256(canonical).hexdigest()
+        expected = hmac.digest(key, to_sign.encode("latin-1", "replace"), "sha256").hex()
         if hmac.compare_digest(expected.encode(), given):
             return
     raise mismatch()
@@ -127,40 +151,47 @@ def mismatch() -> SignatureRejected:
 
 def signing_key(signature: Signature, secret: str) -> bytes:
     """The key that `secret` signs with in the scope of `signature`: for a day, a region and a service."""
-    key = b"AWS4" + secret.encode()
-    for part in (signature.date, signature.region, signature.service, TERMINATOR):
+    key, claim = b"AWS4" + secret.encode(), signature.claim
+    for part in (claim.date, claim.region, claim.service, TERMINATOR):
         key = hmac.digest(key, part.encode(), "sha256")
     return key
 
 
 def claimed_hash(request: SignedRequest) -> str:
     """What the client says of its body's hash, empty where it says nothing."""
-    return header(request, b"x-amz-content-sha256").decode("latin-1")
+    return header(request, CONTENT_HASH).decode("latin-1")
 
 
 def _canonical_requests(request: SignedRequest, signature: Signature) -> Iterator[bytes]:
     """The bytes that both sides hash. A signer that wrote the query in another way is understood, too."""
-    names = signature.signed_headers
-    values = _values(request, names)
-    head = f"{request.method.upper()}\n{_canonical_path(request.path, signature.service)}\n"
-    lines = "\n".join([f"{name}:{values.get(name, '')}" for name in names])
-    rest = f"\n{lines}\n\n{';'.join(names)}\n{_payload_hash(request, signature)}"
+    claim = signature.claim
+    head = request.method.upper().encode() + b"\n" + _canonical_path(request.path, claim.service) + b"\n"
+    rest = _header_lines(request, claim) + _payload_hash(request, signature).encode("latin-1")
     for query in _canonical_queries(request.query):
-        yield f"{head}{query}{rest}".encode("latin-1")
+        yield head + query.encode("latin-1") + rest
 
 
-def _values(request: SignedRequest, names: Iterable[str]) -> Mapping[str, str]:
-    """The value of each signed header: without spaces too many, those of equal names joined."""
-    found: dict[str, str] = {}
-    wanted = {name.encode("latin-1", "replace"): name for name in names}
-    for raw_name, raw_value in request.headers:
-        if (name := wanted.get(raw_name)) is None:
-            continue
-        value = raw_value.decode("latin-1")
-        if "  " in value or "\t" in value or value[:1] == " " or value[-1:] == " ":
-            value = " ".join(value.split())
-        found[name] = f"{found[name]},{value}" if name in found else value
-    return found
+def _header_lines(request: SignedRequest, claim: Claim) -> bytes:
+    """The signed headers, without spaces too many, those of equal names joined; and their names.
+
+    Every `x-amz-` header changes what a request means, so each one that is there must be among them.
+    """
+    places, lines = claim.places, [name + b":" for name in claim.signed_headers]
+    found = set[int]()
+    for name, value in request.headers:
+        place = places.get(name)
+        if place is not None:
+            lines[place] += b"," + _trimmed(value) if place in found else _trimmed(value)
+            found.add(place)
+        elif name.startswith(b"x-amz-") and name != MAY_BE_UNSIGNED:
+            raise _uncovered(name)
+    return b"\n".join((b"", *lines, b"", b";".join(claim.signed_headers), b""))
+
+
+def _trimmed(value: bytes) -> bytes:
+    if b"  " in value or b"\t" in value or value.strip(b" ") is not value:
+        return " ".join(value.decode("latin-1").split()).encode("latin-1")
+    return value
 
 
 def _from_header(request: SignedRequest, authorization: str) -> Signature:
@@ -218,10 +249,10 @@ def _signature(
         raise _incomplete(
             f"Credential should be scoped with a valid terminator: '{TERMINATOR}', not '{parts[4]}'."
         )
-    names = tuple(signed_headers.split(";"))
+    names = signed_headers.split(";")
     if "host" not in names and ":authority" not in names:
         raise _incomplete("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
-    if list(names) != sorted(set(names)):
+    if names != sorted(set(names)):
         raise _incomplete("SignedHeaders must be sorted, each name once and in lower case.")
     if not digest:
         raise _incomplete("Signature is missing")
@@ -230,16 +261,14 @@ def _signature(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
             f"'{parts[1]}' != '{signed_at[:8]}', from '{signed_at}'."
         )
-    return Signature(
+    claim = claim_of(
         access_key_id=parts[0],
         date=parts[1],
         region=parts[2],
         service=parts[3],
-        signed_at=signed_at,
-        signed_headers=names,
-        digest=digest,
-        expires_s=expires_s,
+        signed_headers=signed_headers,
     )
+    return Signature(claim=claim, signed_at=signed_at, digest=digest, expires_s=expires_s)
 
 
 def _signed_at(request: SignedRequest) -> str:
@@ -257,7 +286,9 @@ def _signed_at(request: SignedRequest) -> str:
 
 
 def _check_time(signature: Signature, now_s: int) -> None:
-    signed_s = _unix_s(signature.signed_at)
+    signed_s = signature.signed_unix_s
+    if signed_s is None:
+        signed_s = unix_s(signature.signed_at)
     life_s = SKEW_S_MAX if signature.expires_s is None else signature.expires_s
     if now_s > signed_s + life_s:
         took = f"{SKEW_S_MAX // 60} min." if signature.expires_s is None else f"{life_s} s."
@@ -274,7 +305,8 @@ def _check_time(signature: Signature, now_s: int) -> None:
         )
 
 
-def _unix_s(stamp: str) -> int:
+def unix_s(stamp: str) -> int:
+    """The time that `signed_at` names. Raises `SignatureRejected`."""
     # Not by strptime, which takes longer than the rest of the check.
     match = STAMP.fullmatch(stamp)
     try:
@@ -288,22 +320,11 @@ def _unix_s(stamp: str) -> int:
     )
 
 
-def _check_coverage(request: SignedRequest, signature: Signature) -> None:
-    """Every `x-amz-` header changes what a request means, so each one present must be signed."""
-    for raw_name, _ in request.headers:
-        if not raw_name.startswith(b"x-amz-"):
-            continue
-        name = raw_name.decode("latin-1")
-        if name not in signature.signed_headers and name != MAY_BE_UNSIGNED:
-            raise SignatureRejected(
-                Flaw.MISMATCH, f"There were headers present in the request which were not signed: {name}"
-            )
-
-
 def _payload_hash(request: SignedRequest, signature: Signature) -> str:
-    claimed = claimed_hash(request)
+    # It is among those that must be signed where they are there.
+    claimed = claimed_hash(request) if CONTENT_HASH in signature.claim.places else ""
     if claimed == UNSIGNED_PAYLOAD or (
-        not claimed and signature.expires_s is not None and signature.service == "s3"
+        not claimed and signature.expires_s is not None and signature.claim.service == "s3"
     ):
         return UNSIGNED_PAYLOAD
     if claimed.startswith(STREAMING):
@@ -314,12 +335,12 @@ def _payload_hash(request: SignedRequest, signature: Signature) -> str:
     return actual
 
 
-def _canonical_path(path: bytes, service: str) -> str:
+def _canonical_path(path: bytes, service: str) -> bytes:
     if service == "s3":
-        return path.decode("latin-1") or "/"
+        return path or b"/"
     if PLAIN_PATH.fullmatch(path):
-        return path.decode("ascii")
-    return quote(_without_dots(path), safe="/~")
+        return path
+    return quote(_without_dots(path), safe="/~").encode("ascii")
 
 
 def _without_dots(path: bytes) -> bytes:
@@ -365,6 +386,13 @@ def header(request: SignedRequest, name: bytes) -> bytes:
         if found == name:
             return value
     return b""
+
+
+def _uncovered(name: bytes) -> SignatureRejected:
+    return SignatureRejected(
+        Flaw.MISMATCH,
+        f"There were headers present in the request which were not signed: {name.decode('latin-1')}",
+    )
 
 
 def _incomplete(message: str) -> SignatureRejected:

@@ -109,7 +109,7 @@ def test_another_secret_is_not_believed(
 def test_the_scope_names_key_region_and_service() -> None:
     signature = sigv4.read(signed(SigV4Auth, "POST", INVOKE, {}, b"{}"))
     assert signature is not None
-    assert (signature.access_key_id, signature.region, signature.service) == (
+    assert (signature.claim.access_key_id, signature.claim.region, signature.claim.service) == (
         "LAMBEXAMPLE", "eu-central-1", "lambda",
     )  # fmt: skip
 
@@ -298,3 +298,18 @@ def test_nonsense_is_refused_and_never_crashes(authorization: str, query: str) -
         request = SignedRequest(method="GET", path=b"/", query=target, headers=headers, body=b"")
         with pytest.raises(SignatureRejected):
             sigv4.read(request)
+
+
+def test_a_name_of_a_signed_header_that_no_header_may_have_is_refused_and_never_crashes() -> None:
+    request = signed(SigV4QueryAuth, "GET", "/2015-03-31/functions/", {}, b"")
+    query = request.query.replace(b"SignedHeaders=host", b"SignedHeaders=host%3B%E2%98%83%3B%E2%98%84")
+    assert query != request.query
+    assert flaw_of(msgspec.structs.replace(request, query=query)) is Flaw.MISMATCH
+
+
+def test_a_signed_header_that_comes_empty_and_then_again_is_both() -> None:
+    request = signed(SigV4Auth, "POST", INVOKE, {"x-amz-meta": ",two"}, b"{}")
+    headers = [pair for pair in request.headers if pair[0] != b"x-amz-meta"]
+    verify(
+        msgspec.structs.replace(request, headers=[*headers, (b"x-amz-meta", b""), (b"x-amz-meta", b"two")])
+    )

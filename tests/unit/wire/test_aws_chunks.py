@@ -105,10 +105,10 @@ def with_trailers(body: bytes, kind: str) -> tuple[SignedRequest, sigv4.Signatur
         ],
         body=body,
     )
-    signature = sigv4.Signature(
-        access_key_id="A", date="20130524", region="r", service="lambda", signed_at="20130524T000000Z",
-        signed_headers=("host",), digest=SEED,
-    )  # fmt: skip
+    claim = sigv4.claim_of(
+        access_key_id="A", date="20130524", region="r", service="lambda", signed_headers="host"
+    )
+    signature = sigv4.Signature(claim=claim, signed_at="20130524T000000Z", digest=SEED)
     return request, signature, sigv4.signing_key(signature, SECRET)
 
 
@@ -125,7 +125,7 @@ def test_trailers_may_be_signed() -> None:
     nothing = hashlib.sha256(b"").hexdigest()
 
     def sign(algorithm: str, before: str, told: str) -> str:
-        text = f"{algorithm}\n{signature.signed_at}\n{signature.scope}\n{before}\n{told}"
+        text = f"{algorithm}\n{signature.signed_at}\n{signature.claim.scope}\n{before}\n{told}"
         return hmac.new(key, text.encode(), "sha256").hexdigest()
 
     first = sign("AWS4-HMAC-SHA256-PAYLOAD", SEED, f"{nothing}\n{hashlib.sha256(b'hello').hexdigest()}")

@@ -107,7 +107,7 @@ def _checked(chunk: Chunk, before: bytes, signature: Signature, key: bytes) -> b
 
 
 def _digest(algorithm: str, before: bytes, told: str, signature: Signature, key: bytes) -> bytes:
-    lines = (algorithm, signature.signed_at, signature.scope, before.decode("latin-1"), told)
+    lines = (algorithm, signature.signed_at, signature.claim.scope, before.decode("latin-1"), told)
     return hmac.digest(key, "\n".join(lines).encode("latin-1"), "sha256").hex().encode()
 
 

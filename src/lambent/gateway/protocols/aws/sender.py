@@ -13,10 +13,20 @@ from lambent.gateway.requests import Request
 from lambent.wire.aws import chunked
 from lambent.wire.aws.faults import Fault
 from lambent.wire.aws.names import Place
-from lambent.wire.sigv4 import AwsAuth, Flaw, Signature, SignatureRejected, SignedRequest
+from lambent.wire.sigv4 import (
+    ALGORITHM,
+    CONTENT_HASH,
+    AwsAuth,
+    Flaw,
+    Signature,
+    SignatureRejected,
+    SignedRequest,
+)
 from lambent.wire.sigv4_reader import Reader
 
 ANYBODY_ID: Final = "anybody"  # in place of a key's id, where none is asked for
+HERE: Final = Place()
+MARK: Final = ALGORITHM.encode()
 
 
 class Sender(msgspec.Struct, frozen=True):
@@ -39,6 +49,8 @@ class Senders:
 
     async def of(self, request: Request, body: bytes, service: str) -> Sender:
         """The sender of a request to `service`. Raises `Fault` in AWS's words."""
+        if not _may_be_signed(request):
+            return Sender(await self._bearer(request), HERE, body)
         scope = request.scope
         signed = SignedRequest(
             method=request.method,
@@ -51,7 +63,7 @@ class Senders:
         try:
             signature = self._reader.read(signed)
             if signature is None:
-                return Sender(await self._bearer(request), Place(), body)
+                return Sender(await self._bearer(request), HERE, body)
             return await self._signer(signed, signature, service)
         except SignatureRejected as error:
             if self._auth is AwsAuth.NONE:
@@ -68,21 +80,21 @@ class Senders:
             if self._auth is AwsAuth.NONE:
                 return self._let_in(signed, signature)
             raise
-        if signature.service != service and self._auth is AwsAuth.VERIFY:
+        if signature.claim.service != service and self._auth is AwsAuth.VERIFY:
             text = f"Credential should be scoped to correct service: '{service}'. "
             raise Fault("InvalidSignatureException", 403, text, extra={})
         body = signed.body
-        if chunked.is_chunked(signed):
+        if CONTENT_HASH in signature.claim.places and chunked.is_chunked(signed):
             body = await self._keys.unchunked(signed, signature)
-        return Sender(principal, Place(region=signature.region), body)
+        return Sender(principal, Place(region=signature.claim.region), body)
 
     def _let_in(self, signed: SignedRequest, signature: Signature | None) -> Sender:
         if signature is None:
-            return Sender(self._anybody, Place(), signed.body)
+            return Sender(self._anybody, HERE, signed.body)
         body = signed.body
         if chunked.is_chunked(signed):
             body = chunked.decoded(signed, signature, None)
-        return Sender(self._anybody, Place(region=signature.region), body)
+        return Sender(self._anybody, Place(region=signature.claim.region), body)
 
     async def _bearer(self, request: Request) -> Principal:
         if not (request.headers.get(b"authorization") or request.headers.get(b"x-api-key")):
@@ -96,3 +108,12 @@ class Senders:
                 return self._anybody
             text = "The security token included in the request is invalid."
             raise Fault("UnrecognizedClientException", 403, text, extra={}) from error
+
+
+def _may_be_signed(request: Request) -> bool:
+    """Whether it is worth the while to look for a signature: of two headers of a name the first is meant."""
+    return (
+        request.headers.get(b"authorization", b"").startswith(MARK)
+        or len(request.headers) != len(request.scope["headers"])
+        or bool(request.scope["query_string"])
+    )
