@@ -49,6 +49,7 @@ def _headers(_: click.Context, parameter: click.Parameter, texts: Iterable[str])
 @click.option("--order-key", default="", metavar="KEY", help="With --async: after those with this key.")
 @click.option("--delay-s", default=0.0, help="With --async: not before so many seconds.")
 @click.option("--alias", default="", help="What this alias stands for; else what is active.")
+@click.option("--path", default="", help="Where a deployment that speaks HTTP takes it.")
 @click.option("-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", callback=_headers)
 @click.option("--webhook", default="", metavar="URL", help="With --async: tell this URL of the end.")
 @click.option("--show-headers", is_flag=True, help="Say on standard error how the invocation went.")
@@ -58,6 +59,7 @@ def invoke(
     data: str,
     content_type: str,
     alias: str,
+    path: str,
     headers: dict[str, str],
     *,
     later: bool,
@@ -68,8 +70,8 @@ def invoke(
     """Invoke NAME with an event and print what it returns."""
     if not later and any(terms.values()):
         raise click.UsageError("keys, delays and webhooks are for --async")
-    if later and headers:
-        raise click.UsageError("headers of your own are not for --async")
+    if later and (headers or path):
+        raise click.UsageError("headers of your own and a path are not for --async")
     body, kind = _event(data, content_type)
     with connect() as client, Progress(f"invoking {name}") as progress:
         if later:
@@ -77,7 +79,7 @@ def invoke(
             click.echo(msgspec.json.encode({"id": invocation_id}) if as_json else invocation_id)
             return
         with _watching_for_training(client, name, progress):
-            reply = client.call(name, body, content_type=kind, alias=alias, headers=headers)
+            reply = client.call(name, body, content_type=kind, alias=alias, path=path, headers=headers)
     if show_headers:
         _show_headers(reply)
     _print(reply, as_json=as_json)

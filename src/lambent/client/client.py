@@ -40,6 +40,7 @@ from lambent.wire.keys import KeyReply, KeyRequest, KeyView
 from lambent.wire.typed import from_json
 
 CONTROL_TIMEOUT_S: Final = 60.0
+SAFE: Final = "/?&=%:,;@+~"  # in a path that a user has written, query and all
 # A deploy answers when the code was imported and a model's serving form was made.
 DEPLOY_TIMEOUT_S: Final = 900.0
 # A request that arrives where there is no model yet is held while one is trained.
@@ -174,14 +175,15 @@ class Client:
         *,
         content_type: str = JSON,
         alias: str = "",
+        path: str = "",
         headers: Mapping[str, str] | None = None,
         timeout_s: float = INVOKE_TIMEOUT_S,
     ) -> Reply:
-        """Like `invoke` with the bytes of both directions and what the headers tell of the invocation."""
+        """Like `invoke`, with bytes, headers, and the `path` where a deployment that speaks HTTP takes it."""
         return reply_of(
             self._transport.request(
                 "POST",
-                f"/invoke/{_segment(name)}",
+                f"/invoke/{_segment(name)}{quote(path, safe=SAFE)}",
                 timeout_s=timeout_s,
                 body=body,
                 headers={**(headers or {}), "content-type": content_type, **_alias(alias)},

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -28,6 +30,7 @@ from lambent.runtimes.proxying.upstream import Broken, Upstream
 from lambent.wire.process import RevisionPlan
 
 SHELL: Final = "/bin/sh"
+NOT_ONE_PROGRAM: Final = re.compile(r"[|&;<>()`\n]")
 HOST: Final = "127.0.0.1"
 # From SIGTERM until SIGKILL; the server allows its worker 10 seconds.
 LEAVE_S: Final = 8.0
@@ -68,13 +71,10 @@ class HttpProcess:
     async def start(self) -> None:
         """Start the program and wait until it serves. Raises `Fault` that says why it does not."""
         self._port = port = Port()
+        environ = environment(self._plan, port.number)
         with self._loading.part("spawn"):
-            self._program = Program(
-                [SHELL, "-c", self._plan.command],
-                environment(self._plan, port.number),
-                reach=Reach.GROUP,
-                leave_s=LEAVE_S,
-            )
+            command = [SHELL, "-c", for_shell(self._plan.command, environ["PATH"])]
+            self._program = Program(command, environ, reach=Reach.GROUP, leave_s=LEAVE_S)
         self._program.watch(self._end)
         self._tree = Tree(self._program.pid, self._loading.clock)
         try:
@@ -183,6 +183,13 @@ class HttpProcess:
             return
         if self._how is not None:
             raise self._how from None
+
+
+def for_shell(command: str, path: str) -> str:
+    """The command, so that the shell becomes it where it is one program, and is not a process beside it."""
+    first = command.split(None, 1)[0]
+    is_one = not NOT_ONE_PROGRAM.search(command) and shutil.which(first, path=path) is not None
+    return f"exec {command}" if is_one else command
 
 
 def environment(plan: RevisionPlan, port: int) -> Mapping[str, str]:

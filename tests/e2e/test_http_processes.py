@@ -1,0 +1,383 @@
+"""Programs that serve HTTP on $PORT: what they say and hear is passed on, and they sleep and wake."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psutil
+import pytest
+
+from tests.support.http_programs import write_program
+from tests.support.raw_http import Raw
+from tests.support.server import Reply, RunningServer, is_running, wait_until
+
+MIB = 1 << 20
+COMMAND = "python actor.py"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_program(tmp_path_factory.mktemp("programs") / "actor")
+
+
+@pytest.fixture(scope="module")
+def actor(server: RunningServer, folder: Path) -> RunningServer:
+    """A program that does as it is told, deployed as `actor`."""
+    assert "deployed  actor" in server.deploy(folder, "--cmd", COMMAND, "--name", "actor")
+    return server
+
+
+def get(server: RunningServer, path: str, name: str = "actor", method: str = "GET", **headers: str) -> Reply:
+    return server.request(method, f"/invoke/{name}{path}", **headers)
+
+
+def program_of(server: RunningServer, name: str) -> int:
+    """The pid of the program that answers now."""
+    return int(get(server, "/", name).json()["pid"])
+
+
+def as_raw(answer: bytes) -> str:
+    """The path at which the program answers in these bytes."""
+    return f"/invoke/actor/raw?{quote(answer, safe='')}"
+
+
+def test_a_request_arrives_as_it_was_sent_but_for_its_way(actor: RunningServer) -> None:
+    with Raw(actor) as raw:
+        raw.ask(
+            "GET", "/invoke/actor/a%2Fb/../caf%C3%A9;v=1?q=%20&q=&q", None,
+            "X-Twice: 1", "X-Twice: 2", "Cookie: c=3", "Connection: X-Hop", "X-Hop: 1", "TE: trailers",
+            "X-Forwarded-For: 10.0.0.7", "X-Forwarded-Proto: https", "Accept-Encoding: br",
+        )  # fmt: skip
+        _, headers = raw.answered()
+        said = json.loads(raw.body(int(dict(headers)["content-length"])))
+    assert (said["method"], said["target"]) == ("GET", "/a%2Fb/../caf%C3%A9;v=1?q=%20&q=&q")
+    told = dict(said["headers"])
+    assert [value for name, value in said["headers"] if name == "x-twice"] == ["1", "2"]
+    assert (told["cookie"], told["accept-encoding"], told["host"]) == ("c=3", "br", "here")
+    assert not {"x-hop", "te", "authorization"} & told.keys()
+    assert told["x-forwarded-for"] == "10.0.0.7, 127.0.0.1"
+    assert (told["x-forwarded-proto"], told["x-forwarded-host"]) == ("https", "here")
+    assert told["x-forwarded-prefix"] == "/invoke/actor"
+    assert told["forwarded"] == 'for=127.0.0.1;proto=http;host="here"'
+    assert told["traceparent"].startswith("00-")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "HEAD"])
+def test_every_method_is_the_programs(actor: RunningServer, method: str) -> None:
+    body = None if method in ("GET", "HEAD", "OPTIONS") else b"\0\xff"
+    answer = actor.request(method, "/invoke/actor/x", body)
+    assert answer.status == 200
+    if method == "HEAD":
+        assert (answer.body, int(answer.headers["content-length"]) > 50) == (b"", True)
+    else:
+        assert answer.json()["method"] == method
+        assert base64.b64decode(answer.json()["body"]) == (body or b"")
+
+
+def test_its_root_is_where_it_is_deployed(actor: RunningServer) -> None:
+    assert get(actor, "").json()["target"] == "/"
+    assert get(actor, "?a=1").json()["target"] == "/?a=1"
+    assert actor.invoke("actor", {"x": 1}).json()["target"] == "/"
+
+
+def test_it_is_told_what_other_platforms_tell(actor: RunningServer) -> None:
+    told = get(actor, "/environ").json()
+    port = told["PORT"]
+    assert (told["HOST"], told["AIP_HTTP_PORT"], told["SAGEMAKER_BIND_TO_PORT"]) == ("127.0.0.1", port, port)
+    assert (told["K_SERVICE"], told["K_CONFIGURATION"], told["K_REVISION"]) == (
+        "actor",
+        "actor",
+        "actor-00001",
+    )
+    assert (told["AIP_HEALTH_ROUTE"], told["AIP_PREDICT_ROUTE"]) == ("/health", "/predict")
+    assert Path(told["AIP_STORAGE_URI"]).samefile(told["cwd"])
+    assert (Path(told["cwd"]) / "actor.py").exists()
+    assert not [name for name in told if name.startswith("AWS_LAMBDA")]
+
+
+def test_the_headers_of_an_answer_are_passed_on_but_for_those_of_its_connection(actor: RunningServer) -> None:
+    answer = (
+        b"HTTP/1.1 418 Short\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Hop: 1\r\n"
+        b"Connection: x-hop, close\r\nKeep-Alive: 5\r\nServer: own\r\nContent-Length: 3\r\n\r\nabc"
+    )
+    with Raw(actor) as raw:
+        raw.ask("GET", as_raw(answer) + "&close")
+        status, headers = raw.answered()
+        assert (status, raw.body(3)) == (418, b"abc")
+        assert [value for name, value in headers if name == "set-cookie"] == ["a=1", "b=2"]
+        told = dict(headers)
+        assert (told["server"], told["content-length"]) == ("own", "3")
+        assert not {"x-hop", "keep-alive"} & told.keys()
+        assert [name for name, _ in headers].count("date") == 1
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_without_a_body_leaves_both_connections_usable(actor: RunningServer, status: int) -> None:
+    with Raw(actor) as raw:
+        for _ in range(2):
+            raw.ask("GET", as_raw(b'HTTP/1.1 %d X\r\nETag: "x"\r\n\r\n' % status))
+            said, headers = raw.answered()
+            assert (said, dict(headers)["etag"]) == (status, '"x"')
+
+
+def test_what_is_said_before_an_answer_is_not_taken_for_it(actor: RunningServer) -> None:
+    with Raw(actor) as raw:
+        answer = (
+            b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        )
+        raw.ask("GET", as_raw(answer))
+        status, headers = raw.answered()
+        assert (status, raw.body(2), "link" in dict(headers)) == (200, b"ok", False)
+
+
+def test_an_answer_may_end_with_its_connection(actor: RunningServer) -> None:
+    for first in (b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK"):
+        answer = actor.request("GET", as_raw(first + b"\r\n\r\nall of it") + "&close")
+        assert (answer.status, answer.body) == (200, b"all of it")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"this is no HTTP\r\n\r\n", id="garbage"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", id="two lengths"
+        ),
+        pytest.param(b"HTTP/1.1 101 Switching\r\nUpgrade: own\r\nConnection: upgrade\r\n\r\n", id="switch"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-", id="half a head"),
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 600 + b"\r\n", id="too many headers"),
+    ],
+)
+def test_what_is_no_answer_is_a_bad_gateway(actor: RunningServer, answer: bytes) -> None:
+    reply = actor.request("GET", as_raw(answer) + "&close")
+    assert (reply.status, reply.json()["error_type"]) == (502, "Lambent.NoResponse")
+    assert get(actor, "/").status == 200
+
+
+def test_half_an_answer_is_not_taken_for_a_whole_one(actor: RunningServer) -> None:
+    with Raw(actor) as raw:
+        raw.ask("GET", as_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\nabc") + "&close")
+        assert dict(raw.answered()[1])["content-length"] == "900000"
+        with pytest.raises(ConnectionError):
+            raw.body(900_000)
+
+
+def test_an_answer_streams_as_it_is_made(actor: RunningServer, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with Raw(actor) as raw:
+        raw.ask("GET", f"/invoke/actor/gated?gate={gate}")
+        _, headers = raw.answered()
+        assert dict(headers)["content-type"] == "text/event-stream"
+        chunks = raw.chunks()
+        assert next(chunks) == b"first "
+        gate.touch()
+        assert b"".join(chunks) == b"second"
+        raw.ask("GET", "/invoke/actor/")
+        assert raw.answered()[0] == 200
+
+
+def test_an_upload_streams_with_and_without_a_length(actor: RunningServer) -> None:
+    size = 20 * MIB
+    assert actor.request("POST", "/invoke/actor/upload", bytes(size)).json() == {
+        "total": size,
+        "pieces": True,
+    }
+    with Raw(actor) as raw:
+        raw.head("POST", "/invoke/actor/upload", "Transfer-Encoding: chunked", "Expect: 100-continue")
+        for _ in range(20):
+            raw.socket.sendall(b"%x\r\n" % MIB + bytes(MIB) + b"\r\n")
+        raw.socket.sendall(b"0\r\n\r\n")
+        status, headers = raw.answered()
+        if status == 100:
+            _, headers = raw.answered()
+        assert json.loads(raw.body(int(dict(headers)["content-length"])))["total"] == size
+
+
+def test_an_answer_may_come_before_its_request_is_whole(actor: RunningServer) -> None:
+    with Raw(actor) as raw:
+        raw.head("POST", "/invoke/actor/early", f"Content-Length: {20 * MIB}")
+        raw.socket.sendall(bytes(65536))
+        assert raw.answered()[0] == 200
+        assert raw.body(6) == b"enough"
+    assert get(actor, "/").status == 200
+
+
+def test_a_program_is_read_no_faster_than_its_client_reads_and_hears_that_it_left(
+    actor: RunningServer, tmp_path: Path
+) -> None:
+    sent, left = tmp_path / "sent", tmp_path / "left"
+    with Raw(actor) as raw:
+        raw.ask("GET", f"/invoke/actor/forever?sent={sent}&left={left}")
+        raw.answered()
+        chunks = raw.chunks()
+        next(chunks)
+        wait_until(sent.exists, "it to have written")
+        before = -1
+        while before != (now := int(sent.read_text())):  # until it has stood still for a while
+            before = now
+            for _ in range(20):
+                get(actor, "/")
+        assert now < 64 * MIB
+        raw.vanish()
+    wait_until(left.exists, "the program to hear that its client left")
+
+
+def test_a_client_that_leaves_before_the_answer_is_heard_of(actor: RunningServer, tmp_path: Path) -> None:
+    asked, gate, left = tmp_path / "asked", tmp_path / "gate", tmp_path / "left"
+    raw = Raw(actor)
+    raw.ask("GET", f"/invoke/actor/held?asked={asked}&gate={gate}&left={left}")
+    wait_until(asked.exists, "the request")
+    raw.vanish()
+    wait_until(left.exists, "the program to hear that its client left")
+
+
+def test_connections_to_it_are_used_again(actor: RunningServer) -> None:
+    connections = {get(actor, "/").json()["connection"] for _ in range(20)}
+    assert len(connections) < 20
+
+
+def test_a_program_that_ends_takes_its_requests_along_and_the_next_finds_another(
+    actor: RunningServer, tmp_path: Path
+) -> None:
+    before = program_of(actor, "actor")
+    reply = get(actor, "/leave?status=7")
+    assert (reply.status, reply.json()["error_type"]) == (502, "Runtime.ExitError")
+    assert "exit status 7" in reply.json()["detail"]
+    assert program_of(actor, "actor") != before
+    reply = get(actor, f"/leave?signal={int(signal.SIGSEGV)}")
+    assert (reply.status, "SIGSEGV" in reply.json()["detail"]) == (502, True)
+    os.kill(pid := program_of(actor, "actor"), signal.SIGKILL)  # while it has nothing to do
+    wait_until(lambda: get(actor, "/").status == 200 and program_of(actor, "actor") != pid, "another")
+    assert "leaving" in actor.cli("logs", "actor").stdout
+
+
+def test_its_memory_is_free_while_nobody_asks_and_requests_wait_for_it(
+    server: RunningServer, folder: Path, tmp_path: Path
+) -> None:
+    left = tmp_path / "left"
+    server.deploy(
+        folder,
+        "--cmd",
+        COMMAND,
+        "--name",
+        "sleeper",
+        "--set",
+        "keep_alive_s=0.2",
+        "--set",
+        f"env.LEFT={left}",
+    )
+    first = program_of(server, "sleeper")
+    other = int(get(server, "/left", "sleeper").body)
+    left.unlink(missing_ok=True)  # of the one that was tried as it was deployed
+    wait_until(lambda: not is_running(first), "its end")
+    wait_until(lambda: not is_running(other), "the end of what it had started")
+    assert left.exists(), "it was not told to leave"
+    reply = get(server, "/", "sleeper")
+    assert (reply.status, reply.headers["lambent-temperature"]) == (200, "warm")
+    assert {"spawn", "listen"} <= {part.split(";")[0] for part in reply.headers["server-timing"].split(", ")}
+    assert "listening" in server.cli("logs", "sleeper").stdout
+
+
+def test_it_does_not_go_to_sleep_while_an_answer_is_open(
+    server: RunningServer, folder: Path, tmp_path: Path
+) -> None:
+    server.deploy(folder, "--cmd", COMMAND, "--name", "open", "--set", "keep_alive_s=0")
+    gate = tmp_path / "gate"
+    with Raw(server) as raw:
+        raw.ask("GET", f"/invoke/open/gated?gate={gate}")
+        raw.answered()
+        chunks = raw.chunks()
+        next(chunks)
+        pid = program_of(server, "open")
+        for _ in range(10):
+            server.request("GET", "/api/v1/deployments/open")
+        assert is_running(pid)
+        gate.touch()
+        assert b"".join(chunks) == b"second"
+    wait_until(lambda: not is_running(pid), "its end")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(["--set", "env.START=exit"], ["exit status 3", "there are no weights"], id="exits"),
+        pytest.param(
+            ["--set", "env.START=hang", "--set", "ready_timeout_s=1"],
+            ["did not listen on $PORT", "within 1 s", "still looking for weights"],
+            id="never listens",
+        ),
+        pytest.param(
+            ["--set", "ready_path=/health", "--set", "env.HEALTHY=/nowhere", "--set", "ready_timeout_s=1"],
+            ["did not answer 2xx on /health", "listening"],
+            id="is never ready",
+        ),
+    ],
+)
+def test_a_program_that_does_not_serve_is_not_deployed(
+    server: RunningServer, folder: Path, words: list[str], said: list[str]
+) -> None:
+    done = server.cli("deploy", str(folder), "--cmd", COMMAND, "--name", "broken", *words)
+    assert done.returncode != 0
+    assert [part for part in said if part not in done.stderr] == [], done.stderr
+
+
+def test_a_command_whose_port_a_shell_has_replaced_is_told_so(server: RunningServer, folder: Path) -> None:
+    done = server.cli("deploy", str(folder), "--cmd", "python -m http.server --bind", "--name", "broken")
+    assert "it does not say $PORT" in done.stderr
+    done = server.cli("deploy", str(folder), "--cmd", "no-such-program $PORT", "--name", "broken")
+    assert ("exit status 127" in done.stderr, "not found" in done.stderr) == (True, True)
+
+
+def test_it_may_listen_on_the_other_loopback_and_say_itself_when_it_is_ready(
+    server: RunningServer, folder: Path, tmp_path: Path
+) -> None:
+    healthy = tmp_path / "healthy"
+    healthy.touch()
+    words = ["--set", "ready_path=/health", "--set", f"env.HEALTHY={healthy}"]
+    if Path("/proc/net/if_inet6").exists():
+        words += ["--set", "env.START=ipv6"]
+    server.deploy(folder, "--cmd", COMMAND, "--name", "ready", *words)
+    reply = get(server, "/", "ready")
+    assert reply.status == 200
+    assert "ready;dur=" in reply.headers["server-timing"]
+
+
+def test_what_its_own_processes_use_is_on_the_bill(actor: RunningServer) -> None:
+    server = actor
+    before = psutil.Process(program_of(server, "actor")).cpu_times().user
+    assert get(server, "/child").body == b"done"
+    line = next(
+        line
+        for line in server.request("GET", "/api/v1/usage").json()["lines"]
+        if line["deployment"] == "actor"
+    )
+    assert line["cpu_s"] > before  # more than the program itself has used
+
+
+def test_a_folder_may_say_its_commands_itself(server: RunningServer, tmp_path: Path) -> None:
+    folder = write_program(tmp_path / "said")
+    (folder / "lambent.toml").write_text(
+        '[deployments.one]\ncommand = "python actor.py"\nready_path = "/health"\n'
+        '[deployments.two]\nruntime = "http"\ncommand = "exec python actor.py"\nenv = { MINE = "1" }\n'
+    )
+    said = server.deploy(folder)
+    assert ("deployed  one" in said, "deployed  two" in said) == (True, True)
+    assert get(server, "/environ", "two").json()["MINE"] == "1"
+    shown = server.cli("show", "two").stdout
+    assert "http" in shown
+
+
+def test_it_is_invoked_later_as_a_post_to_its_root(actor: RunningServer) -> None:
+    later = actor.invoke("actor", {"x": 1}, Prefer="respond-async")
+    where = later.headers["Location"]
+    wait_until(lambda: actor.request("GET", where).status == 200, "the result")
+    said: dict[str, Any] = actor.request("GET", where).json()
+    assert (said["method"], said["target"], base64.b64decode(said["body"])) == ("POST", "/", b'{"x": 1}')
