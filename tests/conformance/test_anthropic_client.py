@@ -115,7 +115,13 @@ def test_tokens_are_counted_by_the_model(client: anthropic.Anthropic) -> None:
 
 
 def test_models_are_listed_in_pages(client: anthropic.Anthropic) -> None:
-    assert [model.id for model in client.models.list(limit=2)] == ["chorus", "judge", "parrot", "plain"]
+    assert [model.id for model in client.models.list(limit=2)] == [
+        "chorus",
+        "ear",
+        "judge",
+        "parrot",
+        "plain",
+    ]
     assert client.models.retrieve("parrot").display_name == "parrot"
     with pytest.raises(anthropic.NotFoundError):
         client.models.retrieve("nobody")

@@ -247,10 +247,32 @@ def test_a_response_that_breaks_off_has_failed(client: openai.OpenAI) -> None:
     assert "broke in the middle" in failed.response.error.message
 
 
+def test_speech_is_written_down_in_every_form(client: openai.OpenAI) -> None:
+    sound = ("a b.wav", bytes(range(256)) * 4 + b"\r\n--x\r\n", "audio/wav")
+    said = "1031 bytes of a b.wav"
+    hears = client.audio.transcriptions
+    assert hears.create(model="ear", file=sound).text == said
+    assert hears.create(model="ear", file=sound, response_format="text").strip() == said
+    verbose = hears.create(model="ear", file=sound, response_format="verbose_json", language="en")
+    assert (verbose.text, verbose.language, verbose.duration) == (said, "en", 3661.25)
+    assert [segment.end for segment in verbose.segments or ()] == [1.5, 3661.25]
+    assert "2\n00:00:01,500 --> 01:01:01,250\nof a b.wav" in hears.create(
+        model="ear", file=sound, response_format="srt"
+    )
+    assert hears.create(model="ear", file=sound, response_format="vtt").startswith("WEBVTT\n\n00:00:00.000")
+    events = [event.to_dict() for event in hears.create(model="ear", file=sound, stream=True)]
+    assert [event["type"] for event in events] == ["transcript.text.delta"] * 2 + ["transcript.text.done"]
+    assert events[-1]["text"] == said
+    with pytest.warns(DeprecationWarning, match="deprecated"):  # the method of the client
+        assert client.audio.translations.create(model="ear", file=sound).text == said
+    note(KEY, "POST /v1/audio/transcriptions")
+    note(KEY, "POST /v1/audio/translations")
+
+
 def test_models_are_listed_for_every_protocol_that_lists_them_here(
     client: openai.OpenAI, server: RunningServer
 ) -> None:
-    names = ["chorus", "judge", "parrot", "plain"]
+    names = ["chorus", "ear", "judge", "parrot", "plain"]
     assert [model.id for model in client.models.list()] == names
     assert server.request("GET", "/v1/models").json()["models"] == names
     assert server.request("GET", "/openai/v1/models").json()["models"] == names
@@ -344,6 +366,7 @@ def test_documents_are_ranked_by_a_method_or_by_their_vectors(server: RunningSer
         pytest.param("/v1/completions", b'{"model": "parrot", "prompt": []}', 400, id="no prompt"),
         pytest.param("/v1/embeddings", b'{"model": "parrot", "input": [1.5]}', 400, id="no input"),
         pytest.param("/v1/rerank", b'{"model": "plain", "query": "", "documents": []}', 400, id="no ranker"),
+        pytest.param("/v1/audio/transcriptions", b"{}", 400, id="no form"),
         pytest.param("/openai/v1/nothing", b"{}", 404, id="no path"),
     ],
 )

@@ -81,6 +81,15 @@ class Plain:
 
 
 @app.model
+class Ear:
+    """Hears how many bytes there are, in two segments."""
+
+    def transcribe(self, ask: lambent.Transcription):
+        yield lambent.Part(f" {len(ask.audio)} bytes", start_s=0.0, end_s=1.5)
+        yield lambent.Part(f" of {ask.file_name}", start_s=1.5, end_s=3661.25)
+
+
+@app.model
 class Judge:
     """Ranks by how often the query occurs."""
 

@@ -69,7 +69,10 @@ def open_file(path: Path, *, slots: int = 1, environ: Mapping[str, str] = os.env
     try:
         server = library.Server(_parameters(library, path, header, slots, environ, home))
     except (RuntimeError, ValueError) as error:
-        raise BadModel(f"llama.cpp cannot serve {path.name}: {error}") from error
+        raise BadModel(
+            f"llama.cpp cannot serve {path.name} to {slots} calls at once: {error}. If it is for want of "
+            f"memory, set more memory, less concurrency, or fewer tokens by env.{CONTEXT}"
+        ) from error
     finally:
         shutil.rmtree(home)  # the server also listens, and nobody shall find it
     return Llama(server, slots)

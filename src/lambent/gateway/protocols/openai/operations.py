@@ -10,10 +10,10 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.invocation import Outcome, Principal
 from lambent.gateway.protocols.openai.door import Run
-from lambent.gateway.protocols.speaking import Ask, Speaking, request_id, unreadable
+from lambent.gateway.protocols.speaking import Ask, Speaking, request_id, said_in, unreadable
 from lambent.gateway.requests import Request
-from lambent.gateway.responses import Reply
-from lambent.wire.openai import vectors
+from lambent.gateway.responses import Reply, type_header
+from lambent.wire.openai import transcripts, vectors
 from lambent.wire.openai.asked import (
     ChatBody,
     CompletionBody,
@@ -28,6 +28,7 @@ from lambent.wire.openai.completions import CompletionTeller
 from lambent.wire.openai.events import Made
 from lambent.wire.openai.responses import ResponseTeller
 from lambent.wire.openai.responses_asked import ResponsesBody
+from lambent.wire.openai.transcripts import TranscriptionBody, TranscriptTeller
 from lambent.wire.skills import Scores, Skill, Vectors
 from lambent.wire.speech import Broken
 from lambent.wire.typed import from_json, unpacker
@@ -46,6 +47,8 @@ class Operations:
         yield "/v1/completions", self._complete
         yield "/v1/responses", self._respond
         yield "/v1/embeddings", self._embed
+        yield "/v1/audio/transcriptions", self._transcribe
+        yield "/v1/audio/translations", self._translate
         yield "/v1/rerank", self._rerank
         yield "/v1/score", self._score
 
@@ -100,11 +103,30 @@ class Operations:
         made = self.made(request, "score-", asked.model)
         return Reply(200, headers, vectors.scored(asked.model, _scores_in(outcome, len(documents)), made))
 
+    async def _transcribe(self, request: Request, principal: Principal, body: bytes) -> Reply | None:
+        return await self._heard(request, principal, transcripts.read_form(_type_of(request), body))
+
+    async def _translate(self, request: Request, principal: Principal, body: bytes) -> Reply | None:
+        asked = transcripts.read_form(_type_of(request), body, translate=True)
+        return await self._heard(request, principal, asked)
+
+    async def _heard(self, request: Request, principal: Principal, asked: TranscriptionBody) -> Reply | None:
+        ask = Ask(Skill.TRANSCRIBE, asked.model, asked.encoded())
+        if asked.ask.stream:
+            return await self._speaking.stream(request, principal, ask, TranscriptTeller())
+        outcome, headers = await self._speaking.outcome(request, principal, ask)
+        headers[0] = type_header(transcripts.TYPES[asked.form])
+        return Reply(200, headers, transcripts.transcript(asked, said_in(outcome)))
+
     def made(self, request: Request, prefix: str, model: str) -> Made:
         """Who answers, in the words of an answer."""
         request_id(request)
         made_id = prefix + request.invocation_id.replace("-", "")
         return Made(made_id, self._clock.unix_ms() // 1000, model)
+
+
+def _type_of(request: Request) -> str:
+    return request.headers.get(b"content-type", b"").decode("latin-1")
 
 
 def _wants_usage(options: StreamOptions | None) -> bool:
