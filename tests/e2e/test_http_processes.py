@@ -341,7 +341,7 @@ def test_it_may_listen_on_the_other_loopback_and_say_itself_when_it_is_ready(
 ) -> None:
     healthy = tmp_path / "healthy"
     healthy.touch()
-    words = ["--set", "ready_path=/health", "--set", f"env.HEALTHY={healthy}"]
+    words = ["--set", "ready_path=/health#fine", "--set", f"env.HEALTHY={healthy}"]
     if Path("/proc/net/if_inet6").exists():
         words += ["--set", "env.START=ipv6"]
     server.deploy(folder, "--cmd", COMMAND, "--name", "ready", *words)

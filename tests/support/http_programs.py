@@ -154,7 +154,8 @@ async def left_behind(method, target, headers, query, reader, writer):
 
 async def health(method, target, headers, query, reader, writer):
     ok = healthy is None or os.path.exists(healthy)
-    writer.write(b"HTTP/1.1 %s\\r\\nContent-Length: 0\\r\\n\\r\\n" % (b"200 OK" if ok else b"503 Not Yet"))
+    status = b"200 OK" if ok else b"503 Not Yet"
+    writer.write(b"HTTP/1.1 %s\\r\\nContent-Length: 4\\r\\n\\r\\nfine" % status)
     return True
 
 ACTS = {"/raw": raw, "/early": early, "/environ": environ, "/gated": gated, "/forever": forever,

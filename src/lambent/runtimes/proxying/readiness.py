@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Final
 
 from lambent.clock import Clock
-from lambent.core.invocation import Head
 from lambent.runtimes.proxying.ports import connected, is_theirs
 from lambent.runtimes.proxying.tree import Tree
 from lambent.runtimes.proxying.upstream import Broken, Upstream
@@ -17,6 +16,7 @@ LOOKS_S: Final = ((0.2, 0.001), (2.0, 0.003), (float("inf"), 0.01))
 ASKS_S: Final = (0.005, 0.1)  # between two requests for the path: the first wait, and the longest
 ANSWER_S: Final = 5.0
 OK: Final = range(200, 300)
+TEXT_BYTES_MAX: Final = 64 * 1024  # of an answer, in which something is looked for
 
 
 async def listening(port: int, tree: Tree, clock: Clock, *, check: Callable[[], None]) -> Upstream:
@@ -37,26 +37,34 @@ async def listening(port: int, tree: Tree, clock: Clock, *, check: Callable[[], 
 
 
 async def seen_ready(upstream: Upstream, path: str, *, check: Callable[[], None]) -> None:
-    """Wait until GET `path` is answered 2xx. Raises what `check` raises."""
+    """Wait until GET `path` is answered 2xx, by a text that holds what `path` has behind a #.
+
+    Raises what `check` raises.
+    """
+    path, _, wanted = path.partition("#")
     wait_s, longest_s = ASKS_S
     while True:
         check()
-        if (head := await _asked(upstream, path)) is not None and head.status in OK:
+        if await _says(upstream, path, wanted.encode()):
             return
         await asyncio.sleep(wait_s)
         wait_s = min(2 * wait_s, longest_s)
 
 
-async def _asked(upstream: Upstream, path: str) -> Head | None:
+async def _says(upstream: Upstream, path: str, wanted: bytes) -> bool:
     try:
         connection = await upstream.open()
     except OSError:
-        return None
+        return False
     try:
         async with asyncio.timeout(ANSWER_S):
             asked = f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-            return await connection.ask("GET", asked.encode()).begun()
+            incoming = connection.ask("GET", asked.encode())
+            head = await incoming.begun()
+            while wanted and not incoming.whole and incoming.waiting_bytes < TEXT_BYTES_MAX:
+                await incoming.news()
+        return head.status in OK and wanted in incoming.take()
     except (Broken, TimeoutError):
-        return None
+        return False
     finally:
         upstream.drop(connection)
