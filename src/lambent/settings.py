@@ -15,6 +15,8 @@ from lambent.core.spec import MIB, parse_size
 from lambent.wire.sigv4 import AwsAuth
 
 PREFIX: Final = "LAMBENT_"
+GRPC_NEXT: Final = "next"  # the port behind that of HTTP; a free one where that is free to choose, too
+GRPC_OFF: Final = "off"
 SERVER_FILE: Final = "server.json"  # in the state directory, while there is a server
 
 BODIES_SHARE: Final = 1 / 16  # of the machine, and never less than four bodies of the largest size
@@ -40,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path
     host: str = "127.0.0.1"
     port: int = 8700
+    grpc_port: str = GRPC_NEXT
     ephemeral: bool = False
     memory_budget_bytes: int = 0
     keep_policy: PolicyName = PolicyName.ECONOMIC

@@ -42,6 +42,11 @@ def _size(_: click.Context, parameter: click.Parameter, text: str | None) -> str
     "--port", type=click.IntRange(0, 65535), help="The port to listen on; 8700 unless told, 0 for a free one."
 )
 @click.option(
+    "--grpc-port",
+    metavar="PORT",
+    help="The port for gRPC; the next one unless told, 0 for a free one, off for none.",
+)
+@click.option(
     "--memory-budget",
     metavar="SIZE",
     callback=_size,
@@ -72,6 +77,7 @@ def up(
     state_dir: str | None,
     host: str | None,
     port: int | None,
+    grpc_port: str | None,
     memory_budget: str | None,
     keep_policy: str | None,
     aws_auth: str | None,
@@ -97,6 +103,7 @@ def up(
         "--state-dir": state_dir,
         "--host": host,
         "--port": None if port is None else str(port),
+        "--grpc-port": grpc_port,
         "--memory-budget": memory_budget,
         "--keep-policy": keep_policy,
         "--aws-auth": aws_auth,

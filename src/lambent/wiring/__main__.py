@@ -23,6 +23,7 @@ from lambent.gateway.listener import bind
 from lambent.kept import Kept, opened
 from lambent.observe.log import configure
 from lambent.settings import Settings
+from lambent.wiring.inference_port import listening_for_grpc
 from lambent.wiring.server import Server
 
 # When a thread that computes (the ledger's import) gives way to the event loop. By default it may hold it up
@@ -37,6 +38,7 @@ class Stopped(Exception):
 async def serve(settings: Settings, kept: Kept, clock: SystemClock) -> None:
     """Run a server until SIGTERM or SIGINT; a second signal does not wait for what runs."""
     listening = bind(settings.host, settings.port)
+    for_grpc = listening_for_grpc(settings, listening)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     main = asyncio.current_task()
@@ -46,7 +48,7 @@ async def serve(settings: Settings, kept: Kept, clock: SystemClock) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             server = Server(settings, kept, clock, tasks)
-            await server.run(listening, stop, tasks)
+            await server.run(listening, for_grpc, stop, tasks)
             raise Stopped
     except ExceptionGroup as group:
         _, others = group.split(Stopped)
@@ -71,6 +73,7 @@ def _settings(words: Sequence[str] | None) -> Settings:
     parser.add_argument("--state-dir")
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--grpc-port")
     parser.add_argument("--memory-budget", dest="memory_budget_bytes")
     parser.add_argument("--keep-policy")
     parser.add_argument("--aws-auth")

@@ -14,6 +14,7 @@ from typing import Final
 from lambent.clock import SystemClock
 from lambent.core.errors import StorageFull
 from lambent.gateway.listener import Listener, claim_descriptors, url_of
+from lambent.gateway.protocols.open_inference.port import local_address_of
 from lambent.kept import Kept
 from lambent.observe.metrics import MemoryLevel
 from lambent.settings import Settings
@@ -21,6 +22,7 @@ from lambent.storage.statedir import announce, withdrawn
 from lambent.wire.api import ServerFile
 from lambent.wiring.aws import AwsControl
 from lambent.wiring.doors import gateway
+from lambent.wiring.inference_port import grpc_port
 from lambent.wiring.parts import PROJECT, Parts
 from lambent.wiring.sagemaker import SageMaker
 
@@ -33,13 +35,20 @@ class Server:
     """Serves from `run` until it is told to stop."""
 
     def __init__(self, settings: Settings, kept: Kept, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:
+        self._clock: Final = clock
         self._parts: Final = Parts(settings, kept, clock, tasks)
         self._aws: Final = AwsControl(self._parts, clock)
         self._sagemaker: Final = SageMaker(self._parts, clock)
         self._gateway: Final = gateway(self._parts, self._aws, self._sagemaker, clock)
         self._parts.metrics.watch(self)
 
-    async def run(self, listening: socket.socket, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+    async def run(
+        self,
+        listening: socket.socket,
+        for_grpc: socket.socket | None,
+        stop: asyncio.Event,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
         """Serve until `stop`, then finish what was accepted."""
         parts = self._parts
         await parts.deployments.restore()
@@ -66,14 +75,10 @@ class Server:
             tasks.create_task(loop)
         listener = Listener(self._gateway, listening, parts.settings.tls, connections_max=claim_descriptors())
         serving = tasks.create_task(listener.run(), name="http")
-        credentials = await parts.keys.local(PROJECT)
-        about = ServerFile(
-            url=url_of(listening, parts.settings.tls),
-            pid=os.getpid(),
-            api_key=credentials.api_key,
-            access_key_id=credentials.access_key_id,
-            secret_access_key=credentials.secret_access_key,
-        )
+        grpc = grpc_port(for_grpc, parts, self._clock, tasks) if for_grpc else None
+        if grpc is not None:
+            tasks.create_task(grpc.run(), name="grpc")
+        about = await self._about(url_of(listening, parts.settings.tls), for_grpc)
         gc.collect()
         gc.freeze()  # what is there now stays: to look at all of it again holds everybody up
         with withdrawn(parts.settings.state_dir):
@@ -91,7 +96,21 @@ class Server:
             parts.kept.logs.end_readers()
             await asyncio.to_thread(parts.notebook.save)
         listener.stop()
+        if grpc is not None:
+            await grpc.stop()
         await serving
+
+    async def _about(self, url: str, for_grpc: socket.socket | None) -> ServerFile:
+        """Where it is, and what opens it on this machine."""
+        credentials = await self._parts.keys.local(PROJECT)
+        return ServerFile(
+            url=url,
+            grpc_url=local_address_of(for_grpc) if for_grpc else "",
+            pid=os.getpid(),
+            api_key=credentials.api_key,
+            access_key_id=credentials.access_key_id,
+            secret_access_key=credentials.secret_access_key,
+        )
 
     async def _announce(self, about: ServerFile) -> None:
         """Say where the server is, once there is room on the disk: it serves who knows it meanwhile."""

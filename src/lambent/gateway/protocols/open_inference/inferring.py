@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.errors import LambentError
-from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Status
+from lambent.core.invocation import JSON, OCTETS, Invocation, Outcome, Principal, Status
 from lambent.core.tensors import check_given, check_wanted
 from lambent.core.tracing import Trace
 from lambent.gateway.flow import Streams
@@ -18,7 +18,7 @@ from lambent.gateway.protocols.open_inference.models import Found, check_takes_t
 from lambent.pool.routes import Routes
 from lambent.runtimes.tensors.exchange import ONLY_OUTPUT
 from lambent.runtimes.tensors.lists import write
-from lambent.wire import problem
+from lambent.wire import frames, problem
 from lambent.wire.open_inference import Inference
 from lambent.wire.process import Runtime
 from lambent.wire.tensors import CONTENT_TYPE, BadTensors, Form, Piece, Sheet, unpack
@@ -134,6 +134,11 @@ def piece_of(content_type: str, body: bytes, form: Form) -> Tensors:
         written = write(body.decode("utf-8", "replace"), "", form)
     buffer = memoryview(written.buffer)
     return Sheet((Piece(ONLY_OUTPUT, written.datatype, written.shape, buffer.nbytes, form),)), [buffer]
+
+
+def content_type_of(form: frames.Form) -> str:
+    """Of what a piece of a stream is."""
+    return {frames.Form.JSON: JSON, frames.Form.TEXT: "text/plain"}.get(form, OCTETS)
 
 
 def _beside(found: Found, inference: Inference) -> str:

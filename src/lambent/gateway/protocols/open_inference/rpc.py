@@ -1,0 +1,371 @@
+"""The Open Inference Protocol over gRPC. Imported when the first client has come: gRPC takes 16 MiB.
+
+Methods that take one message are served as if they took a stream of them, which is the same on the wire: who
+calls is asked for a key, and finds room, before the message is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+import grpc
+
+from lambent.clock import Clock
+from lambent.core.errors import (
+    CallerFault,
+    Conflict,
+    DeadlinePassed,
+    Draining,
+    Forbidden,
+    HoldExpired,
+    LambentError,
+    NotFound,
+    PayloadTooLarge,
+    PlatformFault,
+    QueueFull,
+    Unauthenticated,
+)
+from lambent.core.invocation import Principal, Role, Status, new_id
+from lambent.core.routing import OWN
+from lambent.core.tracing import read_parent
+from lambent.gateway.address import alias_of, sticky_of
+from lambent.gateway.auth import Keys
+from lambent.gateway.bodies import Bodies
+from lambent.gateway.flow import Flow
+from lambent.gateway.presence import ClientLeft, Presence
+from lambent.gateway.protocols.open_inference import messages
+from lambent.gateway.protocols.open_inference.inferring import (
+    Asked,
+    Failed,
+    Inferred,
+    Inferring,
+    content_type_of,
+    piece_of,
+)
+from lambent.gateway.protocols.open_inference.models import Models
+from lambent.wire.inference_proto import MESSAGES, SERVICE
+from lambent.wire.tensors import Form
+
+NAME: Final = "lambent"
+EXTENSIONS: Final = ("parameters", "model_configuration", "model_repository", "statistics")
+SMALL_BYTES_MAX: Final = 1024 * 1024  # of a message that holds no tensors
+
+log = logging.getLogger(__name__)
+
+Code: Final = grpc.StatusCode
+CODES: Final[Mapping[type[LambentError], Any]] = MappingProxyType(
+    {
+        NotFound: Code.NOT_FOUND,
+        Unauthenticated: Code.UNAUTHENTICATED,
+        Forbidden: Code.PERMISSION_DENIED,
+        PayloadTooLarge: Code.RESOURCE_EXHAUSTED,
+        Conflict: Code.ABORTED,
+        CallerFault: Code.INVALID_ARGUMENT,
+        DeadlinePassed: Code.DEADLINE_EXCEEDED,
+        HoldExpired: Code.DEADLINE_EXCEEDED,
+        QueueFull: Code.RESOURCE_EXHAUSTED,
+        Draining: Code.UNAVAILABLE,
+        PlatformFault: Code.UNAVAILABLE,
+    }
+)
+ENDS: Final[Mapping[Status, Any]] = MappingProxyType(
+    {
+        Status.FAILED: Code.INTERNAL,
+        Status.TIMED_OUT: Code.DEADLINE_EXCEEDED,
+        Status.CANCELLED: Code.CANCELLED,
+        Status.EXITED: Code.INTERNAL,
+    }
+)
+
+Method = Callable[[Any, Any], Awaitable[Any]]
+
+
+class Rpc:
+    """The service's methods. `tasks` outlive a call whose client has gone."""
+
+    def __init__(
+        self,
+        *,
+        inferring: Inferring,
+        models: Models,
+        keys: Keys,
+        clock: Clock,
+        bodies: Bodies,
+        tasks: asyncio.TaskGroup,
+        version: str,
+        accepts: Callable[[], bool],
+    ) -> None:
+        self._inferring: Final = inferring
+        self._models: Final = models
+        self._keys: Final = keys
+        self._clock: Final = clock
+        self._bodies: Final = bodies
+        self._tasks: Final = tasks
+        self._version: Final = version
+        self._accepts: Final = accepts
+
+    def handler(self) -> Any:
+        """All of them, as gRPC wants it."""
+        methods: dict[str, tuple[str, Method]] = {
+            "ServerLive": ("ServerLive", self._live),
+            "ServerReady": ("ServerReady", self._ready),
+            "ServerMetadata": ("ServerMetadata", self._reads(self._about)),
+            "ModelReady": ("ModelReady", self._reads(self._model_ready)),
+            "ModelMetadata": ("ModelMetadata", self._reads(self._metadata)),
+            "ModelConfig": ("ModelConfig", self._reads(self._config)),
+            "ModelStatistics": ("ModelStatistics", self._reads(self._statistics)),
+            "ModelInfer": ("ModelInfer", self._infer),
+            "RepositoryIndex": ("RepositoryIndex", self._reads(self._index)),
+            "RepositoryModelLoad": ("RepositoryModelLoad", self._changes("load")),
+            "RepositoryModelUnload": ("RepositoryModelUnload", self._changes("unload")),
+        }
+        handlers = {
+            name: grpc.stream_unary_rpc_method_handler(
+                _guarded(method),
+                request_deserializer=MESSAGES[f"{message}Request"].FromString,
+                response_serializer=MESSAGES[f"{message}Response"].SerializeToString,
+            )
+            for name, (message, method) in methods.items()
+        }
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            _guarded(self._stream_infer),
+            request_deserializer=MESSAGES["ModelInferRequest"].FromString,
+            response_serializer=MESSAGES["ModelStreamInferResponse"].SerializeToString,
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    # Each method gets the messages of its call, and the call.
+
+    async def _live(self, sent: AsyncIterator[Any], _: Any) -> Any:
+        await _one(sent)
+        return MESSAGES["ServerLiveResponse"](live=True)
+
+    async def _ready(self, sent: AsyncIterator[Any], _: Any) -> Any:
+        await _one(sent)
+        return MESSAGES["ServerReadyResponse"](ready=self._accepts())
+
+    def _about(self, _: Principal, __: Any) -> Any:
+        return MESSAGES["ServerMetadataResponse"](name=NAME, version=self._version, extensions=EXTENSIONS)
+
+    def _model_ready(self, principal: Principal, asked: Any) -> Any:
+        try:
+            self._models.find(principal.project, asked.name, asked.version)
+        except NotFound:
+            return MESSAGES["ModelReadyResponse"](ready=False)
+        return MESSAGES["ModelReadyResponse"](ready=True)
+
+    def _metadata(self, principal: Principal, asked: Any) -> Any:
+        found = self._models.find(principal.project, asked.name, asked.version)
+        return MESSAGES["ModelMetadataResponse"](**self._models.metadata(found))
+
+    def _config(self, principal: Principal, asked: Any) -> Any:
+        found = self._models.find(principal.project, asked.name, asked.version)
+        return messages.config(self._models.config(found))
+
+    def _statistics(self, principal: Principal, asked: Any) -> Any:
+        names = [asked.name] if asked.name else [one.name for one in self._models.all(principal.project)]
+        found = [self._models.find(principal.project, name, asked.version) for name in names]
+        return messages.statistics([self._models.statistics(one) for one in found])
+
+    def _index(self, principal: Principal, _: Any) -> Any:
+        return MESSAGES["RepositoryIndexResponse"](models=self._models.index(principal.project))
+
+    async def _infer(self, sent: AsyncIterator[Any], call: Any) -> Any:
+        principal = await self._keys.authenticate(_headers(call))
+        principal.require(Role.INVOKE)
+        request = await _one(sent)
+        async with self._bodies.hold(principal.project) as hold:
+            hold.grow_to(request.ByteSize())
+            inferred = await self._inferred(request, principal, call)
+        return self._response(request, inferred)
+
+    async def _stream_infer(self, sent: AsyncIterator[Any], call: Any) -> None:
+        principal = await self._keys.authenticate(_headers(call))
+        principal.require(Role.INVOKE)
+        async for request in sent:
+            async with self._bodies.hold(principal.project) as hold:
+                hold.grow_to(request.ByteSize())
+                await self._answer_in_stream(request, principal, call)
+
+    async def _answer_in_stream(self, request: Any, principal: Principal, call: Any) -> None:
+        """An error ends one inference, and not the stream."""
+        pieces = _Pieces(request, call, self._tasks)
+        try:
+            inferred = await self._inferred(request, principal, call, pieces)
+        except LambentError as error:
+            await pieces.over()
+            failed = MESSAGES["ModelInferResponse"](id=request.id, model_name=request.model_name)
+            await call.write(
+                MESSAGES["ModelStreamInferResponse"](error_message=error.message, infer_response=failed)
+            )
+            return
+        if not pieces.began:
+            await call.write(messages.streamed(self._response(request, inferred), last=True))
+            return
+        await pieces.over()
+        if messages.parameters_of(request).get(messages.WANTS_EMPTY_FINAL):
+            await call.write(messages.streamed(pieces.empty(), last=True))
+
+    async def _inferred(
+        self, request: Any, principal: Principal, call: Any, streams: _Pieces | None = None
+    ) -> Inferred:
+        headers = _headers(call)
+        version = request.model_version
+        alias = OWN if version else alias_of(headers)
+        found = self._models.find(principal.project, request.model_name, version, alias=alias)
+        inference = messages.read_inference(request)
+        rest_s = call.time_remaining()
+        asked = Asked(
+            invocation_id=new_id(),
+            principal=principal,
+            sticky=sticky_of(
+                headers, self._inferring.routes, principal.project, found.route.name, found.alias
+            ),
+            deadline_s=None if rest_s is None else self._clock.now_s() + rest_s,
+            trace=read_parent(headers.get(b"traceparent", b"").decode("latin-1"), [], xray=""),
+        )
+        client = Presence()
+        running = self._tasks.create_task(
+            _kept(self._inferring.run(found, inference, asked, client=client, streams=streams))
+        )
+        try:
+            ended = await asyncio.shield(running)
+        except asyncio.CancelledError:  # the client has left, or its deadline has passed
+            client.leave()
+            raise
+        if isinstance(ended, BaseException):
+            raise ended
+        return cast(Inferred, ended)
+
+    def _response(self, request: Any, inferred: Inferred) -> Any:
+        return messages.response(
+            request.model_name, inferred.version, request.id, inferred.sheet, inferred.buffers
+        )
+
+    def _reads(self, tell: Callable[[Principal, Any], Any]) -> Method:
+        async def method(sent: AsyncIterator[Any], call: Any) -> Any:
+            principal = await self._keys.authenticate(_headers(call))
+            principal.require(Role.READ)
+            return tell(principal, await _one(sent))
+
+        return method
+
+    def _changes(self, verb: str) -> Method:
+        reply = MESSAGES[f"RepositoryModel{verb.capitalize()}Response"]
+
+        async def method(sent: AsyncIterator[Any], call: Any) -> Any:
+            principal = await self._keys.authenticate(_headers(call))
+            principal.require(Role.DEPLOY)
+            asked = await _one(sent)
+            if beyond := {*asked.parameters} - {"unload_dependents"}:
+                raise CallerFault(f"the parameter {min(beyond)!r} is not known here: use `lambent deploy`")
+            # KServe's own definition has the name where Triton's has that of a repository.
+            found = self._models.find(principal.project, asked.model_name or asked.repository_name)
+            await (self._models.load(found) if verb == "load" else self._models.unload(found))
+            return reply(**{"model_name": found.route.name, _done(verb): True})
+
+        return method
+
+
+class _Pieces:
+    """Sends what streams as a response for each piece. See `flow.Streams`."""
+
+    def __init__(self, request: Any, call: Any, tasks: asyncio.TaskGroup) -> None:
+        self._request: Final = request
+        self._call: Final = call
+        self._tasks: Final = tasks
+        self._passing: asyncio.Task[BaseException | None] | None = None
+
+    @property
+    def began(self) -> bool:
+        """Whether there is, or was, a stream."""
+        return self._passing is not None
+
+    def started(self, flow: Flow) -> None:
+        """Nothing is added to the request."""
+
+    def begun(self, flow: Flow) -> None:
+        """From here on it is passed on."""
+        self._passing = self._tasks.create_task(_kept(self._pass(flow)))
+
+    async def over(self) -> None:
+        """All of it has been sent. Raises what prevented that."""
+        if self._passing is not None and isinstance(ended := await self._passing, BaseException):
+            raise ended
+
+    def empty(self) -> Any:
+        """A response without outputs."""
+        request = self._request
+        return MESSAGES["ModelInferResponse"](
+            model_name=request.model_name, model_version=request.model_version, id=request.id
+        )
+
+    async def _pass(self, flow: Flow) -> None:
+        try:
+            async for form, body in flow.pieces():
+                sheet, buffers = piece_of(content_type_of(form), body, Form.RAW)
+                request = self._request
+                one = messages.response(request.model_name, request.model_version, request.id, sheet, buffers)
+                await self._call.write(messages.streamed(one, last=False))
+        except BaseException:
+            flow.cancel()
+            raise
+
+
+def _done(verb: str) -> str:
+    return "isLoaded" if verb == "load" else "isUnloaded"
+
+
+async def _kept(work: Awaitable[Any]) -> Any:
+    """How it ended: the group that it runs in must not end with it."""
+    try:
+        return await work
+    except (LambentError, ClientLeft, grpc.RpcError) as error:
+        return error
+    except Exception as error:
+        log.exception("rpc_crashed")
+        return error
+
+
+async def _one(sent: AsyncIterator[Any]) -> Any:
+    """The only message of a call. Raises `CallerFault` where there is none."""
+    async for message in sent:
+        return message
+    raise CallerFault("the call has no message")
+
+
+def _headers(call: Any) -> Mapping[bytes, bytes]:
+    """The call's metadata as headers."""
+    return {
+        name.encode(): value if isinstance(value, bytes) else value.encode("latin-1", "replace")
+        for name, value in call.invocation_metadata() or ()
+    }
+
+
+def _guarded(method: Method) -> Method:
+    """Errors as gRPC's codes."""
+
+    async def guarded(sent: AsyncIterator[Any], call: Any) -> Any:
+        try:
+            return await method(sent, call)
+        except LambentError as error:
+            await call.abort(_code(error), error.message)
+        except ClientLeft:
+            await call.abort(Code.CANCELLED, "the client has left")
+        except (grpc.aio.AbortError, asyncio.CancelledError):
+            raise
+        except Exception:
+            log.exception("rpc_crashed")
+            await call.abort(Code.INTERNAL, "the server could not answer this call; its log says why")
+
+    return guarded
+
+
+def _code(error: LambentError) -> Any:
+    if isinstance(error, Failed):
+        return Code.INVALID_ARGUMENT if error.http_status < 500 else ENDS[error.outcome.status]
+    return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), Code.INTERNAL)
