@@ -123,9 +123,11 @@ class Hold:
     def pass_to(self, project: str) -> None:
         """It is this project's from now on. Raises what `Bodies.take` raises."""
         size_bytes = self._bytes
-        self._give_back()
+        if size_bytes:
+            self._give_back()
         self._project = project
-        self.grow_to(size_bytes)
+        if size_bytes:
+            self.grow_to(size_bytes)
 
     def _give_back(self) -> None:
         if self._bytes:

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -32,6 +32,7 @@ SKEW_S_MAX: Final = 15 * 60
 # A path that means the same however often it is encoded, without an empty segment or one of dots.
 PLAIN_PATH: Final = re.compile(rb"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9_.~-]+)+/?")
 PLAIN_QUERY: Final = re.compile(rb"(?:[A-Za-z0-9_.~&=-]|%[0-9A-F]{2})*")
+NO_QUERY: Final = ("",)
 # The signer of a request that is temporary may add it before or after it signs.
 MAY_BE_UNSIGNED: Final = b"x-amz-security-token"
 CONTENT_HASH: Final = b"x-amz-content-sha256"
@@ -130,10 +131,12 @@ def read(request: SignedRequest) -> Signature | None:
 def verify(request: SignedRequest, signature: Signature, key: bytes, *, now_unix_ms: int) -> None:
     """Return if `key` (`signing_key`) made `signature` over `request` in time; else `SignatureRejected`."""
     _check_time(signature, now_unix_ms // 1000)
-    given = signature.digest.encode()
-    begin = f"{ALGORITHM}\n{signature.signed_at}\n{signature.claim.scope}\n"
-    for canonical in _canonical_requests(request, signature):
-        to_sign = begin + hashlib.sha256(canonical).hexdigest()
+    given, claim = signature.digest.encode(), signature.claim
+    begin = f"{ALGORITHM}\n{signature.signed_at}\n{claim.scope}\n"
+    head = request.method.upper().encode() + b"\n" + _canonical_path(request.path, claim.service) + b"\n"
+    rest = _header_lines(request, claim) + _payload_hash(request, signature).encode("latin-1")
+    for query in _canonical_queries(request.query):
+        to_sign = begin + hashlib.sha256(head + query.encode("latin-1") + rest).hexdigest()
         expected = hmac.digest(key, to_sign.encode("latin-1", "replace"), "sha256").hex()
         if hmac.compare_digest(expected.encode(), given):
             return
@@ -160,15 +163,6 @@ def signing_key(signature: Signature, secret: str) -> bytes:
 def claimed_hash(request: SignedRequest) -> str:
     """What the client says of its body's hash, empty where it says nothing."""
     return header(request, CONTENT_HASH).decode("latin-1")
-
-
-def _canonical_requests(request: SignedRequest, signature: Signature) -> Iterator[bytes]:
-    """The bytes that both sides hash. A signer that wrote the query in another way is understood, too."""
-    claim = signature.claim
-    head = request.method.upper().encode() + b"\n" + _canonical_path(request.path, claim.service) + b"\n"
-    rest = _header_lines(request, claim) + _payload_hash(request, signature).encode("latin-1")
-    for query in _canonical_queries(request.query):
-        yield head + query.encode("latin-1") + rest
 
 
 def _header_lines(request: SignedRequest, claim: Claim) -> bytes:
@@ -355,15 +349,14 @@ def _without_dots(path: bytes) -> bytes:
     return b"/" + b"/".join(kept) + last
 
 
-def _canonical_queries(query: bytes) -> Iterator[str]:
+def _canonical_queries(query: bytes) -> Sequence[str]:
     """As it was sent, in order; and as AWS writes it, where the client wrote it in another way."""
     if not query:
-        yield ""
-        return
+        return NO_QUERY
     pairs = [pair for pair in _pairs(query.decode("latin-1")) if pair[0] != "X-Amz-Signature"]
-    yield _joined(pairs)
-    if not PLAIN_QUERY.fullmatch(query):
-        yield _joined((_encoded(name), _encoded(value)) for name, value in pairs)
+    if PLAIN_QUERY.fullmatch(query):
+        return (_joined(pairs),)
+    return _joined(pairs), _joined((_encoded(name), _encoded(value)) for name, value in pairs)
 
 
 def _joined(pairs: Iterable[tuple[str, str]]) -> str:

@@ -8,26 +8,20 @@ import binascii
 import msgspec
 
 from lambent.core.errors import LoadFailed, UserFault
-from lambent.core.invocation import Called, FunctionError, Invocation, Outcome, PrintTail
+from lambent.core.invocation import FunctionError, Invocation, Outcome, PrintTail
 from lambent.gateway.address import sticky_of
 from lambent.gateway.protocols.aws.asked import Asked
-from lambent.gateway.protocols.aws.naming import alias_of
+from lambent.gateway.protocols.aws.naming import Named
 from lambent.gateway.requests import check_json
 from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Routes
 from lambent.wire.aws import faults
 from lambent.wire.aws.faults import Fault
-from lambent.wire.aws.names import LATEST, FunctionName, Place, read_name
 from lambent.wire.typed import from_json
 
 
-def function_of(asked: Asked) -> FunctionName:
-    """The function that the path and the query name. Raises `Fault`."""
-    return read_name(asked.labels[0], asked.request.query.get("Qualifier", ""))
-
-
 def invocation_of(
-    asked: Asked, function: FunctionName, routes: Routes, *, deadline_s: float | None = None
+    asked: Asked, named: Named, routes: Routes, *, deadline_s: float | None = None
 ) -> Invocation:
     """Raises `Fault` for a payload that is not JSON, and for a client context that is none."""
     if asked.body:
@@ -35,46 +29,30 @@ def invocation_of(
             check_json(asked.body)
         except msgspec.DecodeError as error:
             raise faults.unparsable(str(error)) from error
-    project = asked.principal.project
-    alias = alias_of(routes, project, function)
+    project, name, alias = asked.principal.project, named.function.name, named.alias
     headers = asked.request.headers
+    context = headers.get(b"x-amz-client-context")
     return Invocation(
         id=asked.request.invocation_id,
         project=project,
-        deployment=function.name,
+        deployment=name,
         body=asked.body,
         alias=alias,
-        sticky=sticky_of(headers, routes, project, function.name, alias),
-        client_context=_client_context(asked.header(b"x-amz-client-context")),
-        print_tail=PrintTail.KEPT if wants_tail(asked) else PrintTail.DROPPED,
+        sticky=sticky_of(headers, routes, project, name, alias) if named.is_split else "",
+        client_context=_client_context(context) if context else "",
+        print_tail=_print_tail(headers.get(b"x-amz-log-type")),
         deadline_s=deadline_s,
         trace=trace_of(headers, asked.request.scope["headers"]),
-        called=called_as(asked.place, function),
+        called=named.called,
     )
 
 
-def called_as(place: Place, function: FunctionName) -> Called:
-    """Which version an alias stands for is told by who runs it."""
-    arn = place.function_arn(function.name, function.qualifier)
-    qualifier = function.qualifier or LATEST
-    return Called(arn, qualifier if qualifier == LATEST or qualifier.isdecimal() else "")
-
-
-def wants_tail(asked: Asked) -> bool:
-    """Whether the end of the log is to be told with the answer. Raises `Fault` for no type of log."""
-    kind = asked.header(b"x-amz-log-type")
-    if kind not in ("", "None", "Tail"):
-        raise faults.invalid("logType", kind, "Member must satisfy enum value set: [None, Tail]")
-    return kind == "Tail"
-
-
-def executed(routes: Routes, function: FunctionName, outcome: Outcome) -> str:
+def executed(routes: Routes, named: Named, outcome: Outcome) -> str:
     """The version that ran, as AWS tells it: of an alias that which it stood for, else what was asked for."""
-    qualifier = function.qualifier or LATEST
-    if qualifier == LATEST or qualifier.isdecimal():
-        return qualifier
+    if named.version:
+        return named.version
     ran = routes.of_revision(outcome.revision)
-    return qualifier if ran is None else ran.plan.version or str(ran.plan.number)
+    return named.function.qualifier if ran is None else ran.plan.version or str(ran.plan.number)
 
 
 def not_loaded(error: UserFault) -> FunctionError:
@@ -84,9 +62,17 @@ def not_loaded(error: UserFault) -> FunctionError:
     return FunctionError(error.message, kind, "", tuple(trace))
 
 
-def _client_context(header: str) -> str:
-    if not header:
-        return ""
+def _print_tail(kind: bytes | None) -> PrintTail:
+    """Whether the end of the log is to be told with the answer. Raises `Fault` for no type of log."""
+    if kind is None or kind in (b"", b"None"):
+        return PrintTail.DROPPED
+    if kind == b"Tail":
+        return PrintTail.KEPT
+    said = "Member must satisfy enum value set: [None, Tail]"
+    raise faults.invalid("logType", kind.decode("latin-1"), said)
+
+
+def _client_context(header: bytes) -> str:
     try:
         text = base64.b64decode(header, validate=True)
         from_json(text, dict[str, msgspec.Raw])

@@ -9,27 +9,23 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.core.errors import UserFault
-from lambent.core.invocation import FunctionError, Role, Status
+from lambent.core.invocation import FunctionError, Invocation, PrintTail, Role, Status
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.deadline import check_none, deadline_of
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.protocols.aws.asked import Asked, Operation, request_id
 from lambent.gateway.protocols.aws.attempts import Answered, Attempts
-from lambent.gateway.protocols.aws.calls import (
-    executed,
-    function_of,
-    invocation_of,
-    not_loaded,
-    wants_tail,
-)
-from lambent.gateway.protocols.aws.naming import route_of
+from lambent.gateway.protocols.aws.calls import executed, invocation_of, not_loaded
+from lambent.gateway.protocols.aws.naming import Named, Naming
 from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_headers, type_header
 from lambent.gateway.tracing import XRAY
 from lambent.pool.routes import Routes
 from lambent.storage.tickets import Ticket
 from lambent.wire.aws import faults, invoking
-from lambent.wire.aws.names import LATEST, FunctionName
+from lambent.wire.aws.names import LATEST
 
+TYPE: Final = b"x-amz-invocation-type"
+REQUEST_RESPONSE: Final = b"RequestResponse"
 UNHANDLED: Final[Header] = (b"x-amz-function-error", b"Unhandled")
 
 
@@ -59,6 +55,7 @@ class Invoke:
         self._routes: Final = routes
         self._clock: Final = clock
         self._limits: Final = limits or Limits()
+        self._naming: Final = Naming(routes)
         self._attempts: Final = Attempts(clock)
 
     def operations(self) -> Iterator[tuple[str, str, Operation]]:
@@ -73,48 +70,45 @@ class Invoke:
 
     async def _invoke(self, asked: Asked) -> Reply:
         asked.principal.require(Role.INVOKE)
-        function = function_of(asked)
-        route_of(self._routes, asked, function)
-        match asked.header(b"x-amz-invocation-type") or "RequestResponse":
-            case "RequestResponse":
-                return await self._run(asked, function)
-            case "Event":
-                ticket = await self._accept(asked, function)
-                version = (function.qualifier or LATEST).encode()
+        named = self._naming.named(asked)
+        match asked.request.headers.get(TYPE) or REQUEST_RESPONSE:
+            case b"RequestResponse":
+                return await self._run(asked, named)
+            case b"Event":
+                ticket = await self._accept(asked, named)
+                version = (named.function.qualifier or LATEST).encode()
                 return Reply(202, [*request_id(ticket.id), (b"x-amz-executed-version", version)])
-            case "DryRun":
+            case b"DryRun":
                 return Reply(204, [*request_id(asked.request.invocation_id)])
             case other:
                 allowed = "Member must satisfy enum value set: [Event, RequestResponse, DryRun]"
-                raise faults.invalid("invocationType", other, allowed)
+                raise faults.invalid("invocationType", other.decode("latin-1"), allowed)
 
     async def _invoke_async(self, asked: Asked) -> Reply:
         asked.principal.require(Role.INVOKE)
-        function = function_of(asked)
-        route_of(self._routes, asked, function)
-        ticket = await self._accept(asked, function)
+        ticket = await self._accept(asked, self._naming.named(asked))
         return Reply(202, [*request_id(ticket.id)])
 
-    async def _run(self, asked: Asked, function: FunctionName) -> Reply:
+    async def _run(self, asked: Asked, named: Named) -> Reply:
         deadline_s = deadline_of(asked.request.headers, self._clock.now_s())
-        invocation = invocation_of(asked, function, self._routes, deadline_s=deadline_s)
+        invocation = invocation_of(asked, named, self._routes, deadline_s=deadline_s)
         try:
             answered = await self._attempts.run(asked, invocation, self._invoker.invoke)
         except UserFault as error:
-            return _not_loaded(asked, function, not_loaded(error))
+            return _not_loaded(invocation, named, not_loaded(error))
         asked.request.invocation_id = answered.invocation_id
-        return self._outcome(asked, function, answered)
+        return self._outcome(invocation, named, answered)
 
-    async def _accept(self, asked: Asked, function: FunctionName) -> Ticket:
+    async def _accept(self, asked: Asked, named: Named) -> Ticket:
         if len(asked.body) > self._limits.event_bytes_max:
             raise faults.too_large(self._limits.event_bytes_max)
         check_none(asked.request.headers)
-        invocation = invocation_of(asked, function, self._routes)
+        invocation = invocation_of(asked, named, self._routes)
         return await self._acceptance.accept(invocation, key=asked.header(b"amz-sdk-invocation-id"))
 
-    def _outcome(self, asked: Asked, function: FunctionName, answered: Answered) -> Reply:
+    def _outcome(self, invocation: Invocation, named: Named, answered: Answered) -> Reply:
         outcome, told = answered.outcome, answered.invocation_id
-        version = executed(self._routes, function, outcome)
+        version = executed(self._routes, named, outcome)
         headers = [
             *request_id(told),
             (b"x-amz-executed-version", version.encode()),
@@ -122,7 +116,7 @@ class Invoke:
         ]
         if outcome.trace is not None and outcome.trace.xray:
             headers.append((XRAY, outcome.trace.xray.encode("latin-1")))
-        if wants_tail(asked):
+        if invocation.print_tail is PrintTail.KEPT:
             log = invoking.log_result(told, version, outcome, now_unix_ms=self._clock.unix_ms())
             headers.append((b"x-amz-log-result", log.encode()))
         if outcome.status is Status.OK and len(outcome.body) > self._limits.response_bytes_max:
@@ -134,12 +128,12 @@ class Invoke:
         return Reply(200, [JSON_HEADER, UNHANDLED, *headers], body)
 
 
-def _not_loaded(asked: Asked, function: FunctionName, error: FunctionError) -> Reply:
+def _not_loaded(invocation: Invocation, named: Named, error: FunctionError) -> Reply:
     """Code that could not be loaded did not run: its log is what loading it came to."""
-    told = asked.request.invocation_id
-    version = function.qualifier or LATEST
+    told = invocation.id
+    version = named.function.qualifier or LATEST
     headers = [JSON_HEADER, UNHANDLED, *request_id(told), (b"x-amz-executed-version", version.encode())]
-    if wants_tail(asked):
+    if invocation.print_tail is PrintTail.KEPT:
         log = invoking.log_of_failed_load(told, version, error)
         headers.append((b"x-amz-log-result", log.encode()))
     return Reply(200, headers, msgspec.json.encode(error))

@@ -16,16 +16,19 @@ from lambent.wire.aws.faults import Fault
 
 LAMBDA_PATH: Final = re.compile(r"/20\d\d-\d\d-\d\d/")
 LABEL: Final = re.compile(r"\{[^}]*\}")
-FOUND_MAX: Final = 1000
 TARGET: Final = b"x-amz-target"
 JSON_1_1: Final = (b"content-type", b"application/x-amz-json-1.1")
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a request asks for; `labels` are the decoded values in its path."""
+    """What a request asks for; `labels` are the decoded values in its path.
+
+    `is_by_path`: whoever asks with the same method and path asks for the same.
+    """
 
     operation: Operation
     labels: Sequence[str] = ()
+    is_by_path: bool = False
 
 
 class Service(Protocol):
@@ -59,7 +62,6 @@ class RestService:
         """`operations` are (method, template, operation)."""
         self.scope: Final = scope
         self._pattern: Final = pattern
-        self._found: Final[dict[tuple[str, bytes], Found]] = {}  # what was asked for lately
         self._operations: Final[dict[tuple[str, int], list[tuple[Sequence[str], Operation]]]] = {}
         for method, template, operation in operations:
             words = [LABEL.sub("", word) for word in template.split("/") if word]
@@ -71,24 +73,12 @@ class RestService:
 
     def find(self, request: Request) -> Found:
         """The operation, with the values in the path."""
-        path: bytes = request.scope["raw_path"]
-        if (known := self._found.get((request.method, path))) is not None:
-            return known
-        found = self._look(request.method, path)
-        if found is None:
-            return _unknown(f"{request.method} {request.path}")
-        if len(self._found) >= FOUND_MAX:
-            self._found.clear()
-        self._found[request.method, path] = found
-        return found
-
-    def _look(self, method: str, path: bytes) -> Found | None:
-        raw = [word for word in path.decode("latin-1").split("/") if word]
-        for words, operation in self._operations.get((method, len(raw)), ()):
+        raw = [word for word in request.scope["raw_path"].decode("latin-1").split("/") if word]
+        for words, operation in self._operations.get((request.method, len(raw)), ()):
             if all(not word or word == sent for word, sent in zip(words, raw, strict=True)):
                 labels = [unquote(sent) for word, sent in zip(words, raw, strict=True) if not word]
-                return Found(operation, labels)
-        return None
+                return Found(operation, labels, is_by_path=True)
+        return _unknown(f"{request.method} {request.path}")
 
     def refuse(self, request: Request, fault: Fault) -> Reply:
         """The type in a header, the rest as JSON."""

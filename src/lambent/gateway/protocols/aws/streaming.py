@@ -10,27 +10,20 @@ import msgspec
 
 from lambent.clock import Clock
 from lambent.core.errors import UserFault
-from lambent.core.invocation import FunctionError, Invocation, Outcome, Role
+from lambent.core.invocation import FunctionError, Invocation, Outcome, PrintTail, Role
 from lambent.gateway.companions import Companions
 from lambent.gateway.deadline import deadline_of
 from lambent.gateway.flow import Flow
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.protocols.aws.asked import Asked, Operation, request_id
-from lambent.gateway.protocols.aws.calls import (
-    executed,
-    function_of,
-    invocation_of,
-    not_loaded,
-    wants_tail,
-)
-from lambent.gateway.protocols.aws.invoke import Limits
-from lambent.gateway.protocols.aws.naming import route_of
+from lambent.gateway.protocols.aws.calls import executed, invocation_of, not_loaded
+from lambent.gateway.protocols.aws.invoke import REQUEST_RESPONSE, TYPE, Limits
+from lambent.gateway.protocols.aws.naming import Named, Naming
 from lambent.gateway.relay import as_is
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import Header, Reply, outcome_headers
 from lambent.pool.routes import Routes
 from lambent.wire.aws import eventstream, faults, invoking
-from lambent.wire.aws.names import LATEST, FunctionName
 
 EVENTS: Final[Header] = (b"content-type", eventstream.CONTENT_TYPE.encode())
 
@@ -113,6 +106,7 @@ class InvokeStreaming:
         self._routes: Final = routes
         self._clock: Final = clock
         self._limits: Final = limits or Limits()
+        self._naming: Final = Naming(routes)
 
     def operations(self) -> Iterator[tuple[str, str, Operation]]:
         """By method and path."""
@@ -126,20 +120,20 @@ class InvokeStreaming:
 
     async def _invoke(self, asked: Asked) -> Reply | None:
         asked.principal.require(Role.INVOKE)
-        function = function_of(asked)
-        route = route_of(self._routes, asked, function)
-        match asked.header(b"x-amz-invocation-type") or "RequestResponse":
-            case "RequestResponse":
+        named = self._naming.named(asked)
+        match asked.request.headers.get(TYPE) or REQUEST_RESPONSE:
+            case b"RequestResponse":
                 pass
-            case "DryRun":
+            case b"DryRun":
                 return Reply(204, [*request_id(asked.request.invocation_id)])
             case other:
                 allowed = "Member must satisfy enum value set: [RequestResponse, DryRun]"
-                raise faults.invalid("invocationType", other, allowed)
+                raise faults.invalid("invocationType", other.decode("latin-1"), allowed)
         deadline_s = deadline_of(asked.request.headers, self._clock.now_s())
-        invocation = invocation_of(asked, function, self._routes, deadline_s=deadline_s)
+        invocation = invocation_of(asked, named, self._routes, deadline_s=deadline_s)
         # Of an alias that is split the head cannot tell yet who will answer.
-        version = called_version(invocation) or route.plan.version or str(route.plan.number)
+        plan = named.route.plan
+        version = named.version or plan.version or str(plan.number)
         headers = [*request_id(invocation.id), (b"x-amz-executed-version", version.encode())]
         frames = Frames(asked.request, headers, bytes_max=self._limits.stream_bytes_max)
         async with frames.companions:
@@ -147,24 +141,17 @@ class InvokeStreaming:
                 outcome = await self._invoker.invoke(invocation, client=asked.request.client, streams=frames)
             except UserFault as error:
                 return Reply(200, [EVENTS, *headers], _failed(not_loaded(error)))
-            last = self._last(asked, function, invocation, outcome, frames)
+            last = self._last(named, invocation, outcome, frames)
             if frames.is_used:
                 await frames.finish(last)
                 return None
         body = b"" if outcome.error is not None else eventstream.payload_chunk(outcome.body)
         return Reply(200, [EVENTS, *headers, *outcome_headers(invocation.id, outcome)], body + last)
 
-    def _last(
-        self,
-        asked: Asked,
-        function: FunctionName,
-        invocation: Invocation,
-        outcome: Outcome,
-        frames: Frames,
-    ) -> bytes:
+    def _last(self, named: Named, invocation: Invocation, outcome: Outcome, frames: Frames) -> bytes:
         log = ""
-        if wants_tail(asked):
-            version = executed(self._routes, function, outcome)
+        if invocation.print_tail is PrintTail.KEPT:
+            version = executed(self._routes, named, outcome)
             now_unix_ms = self._clock.unix_ms()
             log = invoking.log_result(invocation.id, version, outcome, now_unix_ms=now_unix_ms)
         if frames.too_long:
@@ -175,11 +162,6 @@ class InvokeStreaming:
         return eventstream.invoke_complete(
             error_code=outcome.error.error_type, error_details=payload.decode(), log_result=log
         )
-
-
-def called_version(invocation: Invocation) -> str:
-    """The version that was asked for, where that was no alias."""
-    return invocation.called.version if invocation.called is not None else LATEST
 
 
 def _failed(error: FunctionError, log: str = "") -> bytes:
