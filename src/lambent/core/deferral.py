@@ -27,12 +27,15 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller asks for beside the work itself. Empty and zero: nothing.
 
     Invocations of one deployment with the same `order_key` run one after another, as they were accepted.
+    `face` says in whose words it was asked for, as text: in these it is told, and one that fails is not tried
+    again, as its clients expect.
     """
 
     order_key: str = ""
     delay_s: float = 0.0
     webhook: str = ""
     reach: Reach = Reach.PUBLIC
+    face: str = ""
 
 
 def retry_policy(spec: DeploymentSpec) -> RetryPolicy:

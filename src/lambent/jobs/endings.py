@@ -12,7 +12,10 @@ from lambent.core.errors import LambentError
 from lambent.core.invocation import JSON, Outcome, Status
 from lambent.core.retrying import Dead, DeadReason, next_try
 from lambent.core.spec import DeploymentSpec
+from lambent.storage.filed import filed_of
 from lambent.storage.tickets import Delivery, DeliveryState, Ticket, TicketState
+from lambent.wire import replicate, runpod
+from lambent.wire.faces import FaceKind
 
 RESULT_BYTES_MAX: Final = 32 << 20
 TOLD_BYTES_MAX: Final = 64 << 10  # a larger result is fetched, not sent to a webhook
@@ -53,7 +56,10 @@ def after_try(
     cause, body, kind = _failure(outcome)
     ticket = replace(ticket, attempts=ticket.attempts - _refused(outcome))
     age_s = max(0.0, (now_unix_ms - ticket.queued_unix_ms) / 1e3)
-    verdict = next_try(retry_policy(spec), ticket.attempts, age_s=age_s, jitter=jitter)
+    policy = retry_policy(spec)
+    if ticket.face:
+        policy = replace(policy, attempts_max=1)
+    verdict = next_try(policy, ticket.attempts, age_s=age_s, jitter=jitter)
     if isinstance(verdict, Dead):
         fits = len(body) <= RESULT_BYTES_MAX
         ticket = replace(ticket, result=body if fits else b"", result_type=kind if fits else "")
@@ -86,7 +92,7 @@ def cancelled(spec: DeploymentSpec, ticket: Ticket, *, now_unix_ms: int) -> Tick
     return replace(
         ticket,
         state=TicketState.CANCELLED,
-        body=b"",
+        body=ticket.body if ticket.face else b"",
         ended_unix_ms=now_unix_ms,
         forget_unix_ms=now_unix_ms + int(spec.result_keep_s * 1e3),
     )
@@ -96,6 +102,29 @@ def delivery_of(ticket: Ticket, delivery: str, *, now_unix_ms: int) -> Delivery 
     """What its webhook is to be told, with the id `delivery`; None where it has none or has not ended."""
     if not ticket.webhook or ticket.state not in (TicketState.SUCCEEDED, TicketState.DEAD):
         return None
+    body = _in_its_words(ticket) if ticket.face else _in_ours(ticket, now_unix_ms=now_unix_ms)
+    return Delivery(
+        id=delivery,
+        project=ticket.project,
+        deployment=ticket.deployment,
+        ticket=ticket.id,
+        url=ticket.webhook,
+        reach=ticket.webhook_reach,
+        body=body,
+        state=DeliveryState.WAITING,
+        due_unix_ms=now_unix_ms,
+        created_unix_ms=now_unix_ms,
+    )
+
+
+def _in_its_words(ticket: Ticket) -> bytes:
+    """As the API by which it was accepted shows it."""
+    filed = filed_of(ticket)
+    show = replicate.prediction if filed.face.kind is FaceKind.REPLICATE else runpod.job
+    return msgspec.json.encode(show(filed))
+
+
+def _in_ours(ticket: Ticket, *, now_unix_ms: int) -> bytes:
     told = Told(
         id=ticket.id,
         deployment=ticket.deployment,
@@ -108,18 +137,7 @@ def delivery_of(ticket: Ticket, delivery: str, *, now_unix_ms: int) -> Delivery 
     )
     timestamp = datetime.fromtimestamp(now_unix_ms / 1e3, UTC).isoformat(timespec="milliseconds")
     message = Message(type=f"invocation.{ticket.state.value}", timestamp=timestamp, data=told)
-    return Delivery(
-        id=delivery,
-        project=ticket.project,
-        deployment=ticket.deployment,
-        ticket=ticket.id,
-        url=ticket.webhook,
-        reach=ticket.webhook_reach,
-        body=msgspec.json.encode(message),
-        state=DeliveryState.WAITING,
-        due_unix_ms=now_unix_ms,
-        created_unix_ms=now_unix_ms,
-    )
+    return msgspec.json.encode(message)
 
 
 def _succeeded(spec: DeploymentSpec, ticket: Ticket, outcome: Outcome, *, now_unix_ms: int) -> Ticket:
@@ -127,7 +145,7 @@ def _succeeded(spec: DeploymentSpec, ticket: Ticket, outcome: Outcome, *, now_un
     return replace(
         ticket,
         state=TicketState.SUCCEEDED,
-        body=b"",
+        body=ticket.body if ticket.face else b"",  # whose clients are shown it
         result=outcome.body if kept else b"",
         result_type=outcome.content_type if kept else "",
         error=""

@@ -295,6 +295,7 @@ class AsyncQueue:
             order_key=terms.order_key,
             webhook=terms.webhook,
             webhook_reach=terms.reach,
+            face=terms.face,
             body_hash=hashlib.sha256(invocation.body).digest(),
             keyed=keyed,
             queued_unix_ms=due_unix_ms,

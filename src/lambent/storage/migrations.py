@@ -172,7 +172,12 @@ MESSAGES: Final = Migration(
     ),
 )
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL, ROUTING, TRACING, BESIDE, CALLED, MESSAGES)
+FACES: Final = Migration(
+    name="in whose words an asynchronous invocation was accepted",
+    statements=("ALTER TABLE tickets ADD COLUMN face TEXT NOT NULL DEFAULT ''",),
+)
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL, ROUTING, TRACING, BESIDE, CALLED, MESSAGES, FACES)
 
 
 def migrate(

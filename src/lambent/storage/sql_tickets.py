@@ -28,7 +28,7 @@ CHANGING: Final = (
 KEPT_FINAL: Final = (TicketState.SUCCEEDED, TicketState.DEAD, TicketState.CANCELLED)
 EMPTIED: Final = {
     "state": TicketState.FORGOTTEN.value, "body": b"", "result": b"", "error": "", "client_context": "",
-    "trace": "", "called": "",
+    "trace": "", "called": "", "face": "",
     "sticky": "",
 }  # fmt: skip
 

@@ -179,6 +179,7 @@ TICKETS: Final = Table(
     Column("sticky", Text, nullable=False, server_default=text("''")),
     Column("trace", Text, nullable=False, server_default=text("''")),
     Column("called", Text, nullable=False, server_default=text("''")),
+    Column("face", Text, nullable=False, server_default=text("''")),
     Index("tickets_of", "project", "deployment", "state", "due_unix_ms"),
     Index("tickets_final", "state", "forget_unix_ms"),
     Index(

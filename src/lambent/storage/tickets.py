@@ -36,7 +36,8 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     `result` is the body of its outcome once it is final. `body` is dropped when it has succeeded;
     `body_hash` is its SHA-256. `queued_unix_ms` is when its age began: when it was first due, or was
     redriven. `forget_unix_ms` is until when a final one is kept. `keyed`: its id comes from an idempotency
-    key. `alias` and `sticky` are the invocation's, `trace` and `called` are its own as text.
+    key. `alias` and `sticky` are the invocation's, `trace` and `called` are its own as text. `face` says in
+    whose words it was accepted, as text.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     sticky: str = ""
     trace: str = ""
     called: str = ""
+    face: str = ""
 
 
 class DeliveryState(StrEnum):
