@@ -68,11 +68,11 @@ def prediction(filed: Filed) -> dict[str, Any]:
     }
 
 
-def version_of(version: str, *, created_unix_ms: int) -> dict[str, Any]:
-    """A version as the API shows it: inputs and outputs are whatever the deployment takes and gives."""
+def version_of(version: str, *, day: str) -> dict[str, Any]:
+    """A version, made on a day, as the API shows it: it takes and gives whatever the deployment does."""
     return {
         "id": version,
-        "created_at": when(created_unix_ms),
+        "created_at": f"{day}T00:00:00Z",
         "cog_version": "",
         "openapi_schema": {"components": {"schemas": {"Input": {"type": "object"}, "Output": {}}}},
     }

@@ -15,6 +15,7 @@ from lambent.gateway.protocols.open_inference.generating import Generating
 from lambent.gateway.protocols.open_inference.inferring import Inferring
 from lambent.gateway.protocols.open_inference.models import Models, Runs
 from lambent.gateway.protocols.predict_v1 import PredictDoor
+from lambent.wiring.filing import filing
 from lambent.wiring.parts import Parts
 from lambent.wiring.talking import talking
 
@@ -44,6 +45,7 @@ def protocols(parts: Parts, apps: AppsDoor, bodies: Bodies, clock: SystemClock) 
             body_bytes_max=parts.settings.body_bytes_max,
         ),
         *talking(parts, bodies, clock),
+        *filing(parts, bodies),
     ]
 
 

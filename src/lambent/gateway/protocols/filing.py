@@ -1,0 +1,103 @@
+"""Work for the durable queue that comes in another API's words, and is asked about in them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from lambent.core.deferral import Reach, Terms
+from lambent.core.errors import CallerFault, NotFound
+from lambent.core.invocation import JSON, PATH_BESIDE, Invocation, Principal, Role, new_id
+from lambent.core.urls import checked_url
+from lambent.gateway.acceptance import Acceptance
+from lambent.gateway.address import sticky_of
+from lambent.gateway.bodies import Bodies
+from lambent.gateway.requests import TOO_DEEP, Request
+from lambent.gateway.tracing import trace_of
+from lambent.pool.routes import Route, Routes
+from lambent.storage.filed import filed_of
+from lambent.wire.faces import Face, FaceKind, Filed, face_as_text, face_from
+from lambent.wire.process import SPEAKS_HTTP
+from lambent.wire.typed import from_json
+
+WAIT_S_MAX: Final = 60.0
+# Where the programs of these APIs are asked that serve HTTP by themselves: Cog's server, and RunPod's.
+PATHS: Final = {FaceKind.REPLICATE: "/predictions", FaceKind.RUNPOD: "/runsync"}
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a deployment: its input, and whom to tell of the end."""
+
+    route: Route
+    alias: str
+    input: Any
+    webhook: str = ""
+    model: str = ""
+
+
+class Filing:
+    """Accepts such work, finds it and cancels it; each API sees its own alone."""
+
+    def __init__(
+        self, acceptance: Acceptance, routes: Routes, bodies: Bodies, *, kind: FaceKind, body_bytes_max: int
+    ) -> None:
+        self._acceptance: Final = acceptance
+        self._routes: Final = routes
+        self._bodies: Final = bodies
+        self._kind: Final = kind
+        self._body_bytes_max: Final = body_bytes_max
+
+    async def read(self, request: Request, principal: Principal, kind: type[Any]) -> Any:
+        """The body as `kind`. Raises `CallerFault` where it is none, and what reading it raises."""
+        async with self._bodies.hold(principal.project) as hold:
+            body = await request.body(self._body_bytes_max, hold)
+            try:
+                return from_json(body, kind)
+            except RecursionError as error:
+                raise CallerFault(TOO_DEEP) from error
+            except msgspec.DecodeError as error:
+                raise CallerFault(str(error)) from error
+
+    async def accept(self, request: Request, principal: Principal, wish: Wish) -> Filed:
+        """On disk once this returns. Raises what `Acceptance.accept` raises."""
+        principal.require(Role.INVOKE)
+        plan = wish.route.plan
+        wraps = plan.runtime in SPEAKS_HTTP
+        headers, scope = request.headers, request.scope
+        host = headers.get(b"host", b"localhost").decode("latin-1")
+        face = Face(self._kind, wish.model, plan.revision, f"{scope['scheme']}://{host}", wraps)
+        request.invocation_id = new_id()
+        beside = {"custom": {PATH_BESIDE: PATHS[self._kind]}}
+        invocation = Invocation(
+            id=request.invocation_id,
+            project=principal.project,
+            deployment=wish.route.name,
+            body=msgspec.json.encode({"input": wish.input} if wraps else wish.input),
+            content_type=JSON,
+            client_context=msgspec.json.encode(beside).decode() if wraps else "",
+            alias=wish.alias,
+            sticky=sticky_of(headers, self._routes, principal.project, wish.route.name, wish.alias),
+            trace=trace_of(headers, scope["headers"]),
+        )
+        terms = Terms(
+            webhook=checked_url(wish.webhook) if wish.webhook else "",
+            reach=Reach.ANY if principal.role.includes(Role.DEPLOY) else Reach.PUBLIC,
+            face=face_as_text(face),
+        )
+        return filed_of(await self._acceptance.accept(invocation, terms=terms))
+
+    async def find(self, principal: Principal, ticket: str, *, wait_s: float = 0.0) -> Filed:
+        """One as it is, or once it has ended within `wait_s`. Raises `NotFound`."""
+        principal.require(Role.READ)
+        found = await self._acceptance.find(principal.project, ticket, wait_s=wait_s)
+        face = face_from(found.face)
+        if face is None or face.kind is not self._kind:
+            raise NotFound(f"there is no {ticket!r} that was accepted here")
+        return filed_of(found)
+
+    async def cancel(self, principal: Principal, ticket: str) -> Filed:
+        """Let one end that has not. Raises `NotFound`, and `Conflict` where it has ended."""
+        principal.require(Role.INVOKE)
+        await self.find(principal, ticket)
+        return filed_of(await self._acceptance.cancel(principal.project, ticket))
