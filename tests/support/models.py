@@ -59,3 +59,26 @@ def save(
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def digits(path: Path) -> Path:
+    """A classifier of 28 × 28 images, as MNIST's: 784 → 32 → 10, softmax. Weights are random, and stated."""
+    random = np.random.default_rng(7)
+    sizes = {"w1": (784, 32), "b1": (32,), "w2": (32, 10), "b2": (10,)}
+    weights = {name: random.normal(0, 0.1, size).astype(np.float32) for name, size in sizes.items()}
+    return save(
+        path,
+        [
+            helper.make_node("Gemm", ["image", "w1", "b1"], ["hidden"]),
+            helper.make_node("Relu", ["hidden"], ["active"]),
+            helper.make_node("Gemm", ["active", "w2", "b2"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+            helper.make_node("ArgMax", ["probabilities"], ["digit"], axis=1, keepdims=0),
+        ],
+        inputs=[helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 784])],
+        outputs=[
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10]),
+            helper.make_tensor_value_info("digit", TensorProto.INT64, ["batch"]),
+        ],
+        constants=weights,
+    )
