@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from benchmarks import (
+    chat,
     cold,
     doors,
     echo,
@@ -36,6 +37,7 @@ from benchmarks.figures import Measured, Missing, as_record, table
 TOPICS: Final[Mapping[str, Callable[[Path], Sequence[Measured]]]] = MappingProxyType(
     {
         "batching": batching.measure,
+        "chat": chat.measure,
         "cold": cold.measure,
         "doors": doors.measure,
         "echo": echo.measure,

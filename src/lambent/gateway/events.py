@@ -11,13 +11,14 @@ import msgspec
 
 from lambent.core.invocation import Invocation
 from lambent.core.tracing import parent_from
+from lambent.gateway.companions import Companions
 from lambent.gateway.flow import Flow
 from lambent.gateway.relay import EVENTS
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import TEMPERATURES, Header, type_header
 from lambent.wire.frames import Form
 from lambent.wire.skills import Part
-from lambent.wire.speech import Teller, Trouble
+from lambent.wire.speech import Teller, Trouble, unreadable
 
 # As long as this nothing is said, so that what goes wrong at once has a status of its own; then a sign of
 # life comes so often. Proxies give up after a minute of silence, some after 30 s.
@@ -49,7 +50,9 @@ class EventStream:
         self._passing: asyncio.Task[None] | None = None
         self._opened = False
         self._begun = False  # its first events have gone out
-        self._waiting = asyncio.get_running_loop().create_task(self._wait(), name="keep-alive")
+        self.companions: Final = Companions()
+        self.broken: Trouble | None = None  # what its worker said is no part of an answer
+        self._waiting = self.companions.start(self._wait(), name="keep-alive")
 
     @property
     def is_used(self) -> bool:
@@ -61,7 +64,7 @@ class EventStream:
 
     def begun(self, flow: Flow) -> None:
         """From here on it is passed on."""
-        self._passing = asyncio.get_running_loop().create_task(self._pass(flow), name="events")
+        self._passing = self.companions.start(self._pass(flow), name="events")
 
     async def settle(self) -> bool:
         """Nothing more comes. Whether the head has gone out: if not, an answer of any kind may still go."""
@@ -80,10 +83,6 @@ class EventStream:
     async def break_off(self, trouble: Trouble) -> None:
         """Say why nothing more comes."""
         await self._last(self._teller.trouble(trouble))
-
-    def drop(self) -> None:
-        """There is nobody to tell."""
-        self._waiting.cancel()
 
     async def _wait(self) -> None:
         while True:
@@ -111,6 +110,9 @@ class EventStream:
                 said += self._teller.part(_part(form, body))
                 if said:
                     await self._send(said)
+        except msgspec.DecodeError as error:  # a worker is the side that is not trusted
+            flow.cancel()
+            self.broken = unreadable(error)
         except BaseException:
             flow.cancel()
             raise

@@ -100,6 +100,11 @@ def trouble_in(outcome: Outcome) -> Trouble | None:
     return Trouble(status=status, code=code, message=message)
 
 
+def unreadable(error: Exception) -> Trouble:
+    """What is said of an answer that is none."""
+    return Trouble(status=502, code="bad_answer", message=f"the worker's answer cannot be read: {error}")
+
+
 class Gathered:
     """Parts of one answer, put together. Pieces of a tool's call are known by their `index`."""
 

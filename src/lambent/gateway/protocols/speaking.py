@@ -19,7 +19,7 @@ from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_header
 from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Route, Routes
 from lambent.wire.skills import TYPES, Part, Said, Skill
-from lambent.wire.speech import Broken, Refused, Teller, Trouble, trouble_in, trouble_of
+from lambent.wire.speech import Broken, Refused, Teller, trouble_in, trouble_of, unreadable
 from lambent.wire.typed import from_json
 
 
@@ -68,26 +68,26 @@ class Speaking:
         invocation = self.invocation(request, principal, ask)
         teller = self._noting(teller, request)
         events = EventStream(request, invocation, teller, request_id(request), quiet_s=self._quiet_s)
-        try:
-            outcome = await self._invoker.invoke(invocation, client=request.client, streams=events)
-        except LambentError as error:
-            if not await events.settle():
-                raise
-            await events.break_off(trouble_of(error))
-            return None
-        finally:
-            events.drop()
+        async with events.companions:
+            try:
+                outcome = await self._invoker.invoke(invocation, client=request.client, streams=events)
+            except LambentError as error:
+                if not await events.settle():
+                    raise
+                await events.break_off(trouble_of(error))
+                return None
+            await self._end(events, outcome)
+        return None
+
+    async def _end(self, events: EventStream, outcome: Outcome) -> None:
         is_open = await events.settle()
-        trouble = trouble_in(outcome)
+        trouble = events.broken or trouble_in(outcome)
         if trouble is not None and not is_open:
             raise Broken(trouble)
         if trouble is not None:
             await events.break_off(trouble)
-        elif events.is_used:
-            await events.finish()
-        else:  # it came as a whole
-            await events.finish(parts_of(said_in(outcome)))
-        return None
+        else:
+            await events.finish(() if events.is_used else parts_of(said_in(outcome)))
 
     def route_of(self, project: str, model: str, skill: Skill) -> tuple[Route, str]:
         """Who answers, and under which alias. Raises `NotFound`, `Refused`."""
@@ -156,11 +156,6 @@ def said_in(outcome: Outcome) -> Said:
         return from_json(outcome.body, Said)
     except msgspec.DecodeError as error:
         raise Broken(unreadable(error)) from error
-
-
-def unreadable(error: Exception) -> Trouble:
-    """What is said of an answer that is none."""
-    return Trouble(status=502, code="bad_answer", message=f"the worker's answer cannot be read: {error}")
 
 
 def parts_of(said: Said) -> list[Part]:

@@ -10,7 +10,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.invocation import Outcome, Principal
 from lambent.gateway.protocols.openai.door import Run
-from lambent.gateway.protocols.speaking import Ask, Speaking, request_id, said_in, unreadable
+from lambent.gateway.protocols.speaking import Ask, Speaking, request_id, said_in
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import Reply, type_header
 from lambent.wire.openai import transcripts, vectors
@@ -30,7 +30,7 @@ from lambent.wire.openai.responses import ResponseTeller
 from lambent.wire.openai.responses_asked import ResponsesBody
 from lambent.wire.openai.transcripts import TranscriptionBody, TranscriptTeller
 from lambent.wire.skills import Scores, Skill, Vectors
-from lambent.wire.speech import Broken
+from lambent.wire.speech import Broken, unreadable
 from lambent.wire.typed import from_json, unpacker
 
 
