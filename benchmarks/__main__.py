@@ -26,9 +26,11 @@ from benchmarks import (
     overload,
     programs,
     progress,
+    proxied,
     scaling,
     serving,
     simulated,
+    tensors,
     wake,
 )
 from benchmarks.batching import real as batching
@@ -46,8 +48,10 @@ TOPICS: Final[Mapping[str, Callable[[Path], Sequence[Measured]]]] = MappingProxy
         "neighbours": neighbours.measure,
         "overload": overload.measure,
         "programs": programs.measure,
+        "proxied": proxied.measure,
         "scaling": scaling.measure,
         "serving": serving.measure,
+        "tensors": tensors.measure,
         "wake": wake.measure,
     }
 )

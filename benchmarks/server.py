@@ -141,7 +141,7 @@ def uvicorn(app: str, path: str, folder: Path) -> Iterator[tuple[int, Target]]:
     ]
     log = folder / f"{app.replace(':', '.')}.log"
     with _process(words, log) as process:
-        _wait(process, lambda: _listens(port), log)
+        _wait(process, lambda: listens(port), log)
         yield process.pid, Target(host=HOST, port=port, path=path)
 
 
@@ -178,7 +178,8 @@ def _wait(process: subprocess.Popen[bytes], ready: Any, log: Path) -> None:
         time.sleep(POLL_S)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody does, on this machine."""
     try:
         with socket.create_connection((HOST, port), timeout=1):
             return True
