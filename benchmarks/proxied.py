@@ -1,8 +1,8 @@
 """The same FastAPI application as a command on Lambent and by itself: throughput, CPU, and what a wake adds.
 
 Both sides are one uvicorn process with the same options. Lambent's has a gateway and a worker before it,
-which authenticate, queue, meter and pass on. With one connection these take turns, and no aim is set. A wake is held against the start of the same process by itself, from
-its exec until it listens, in turn.
+which authenticate, queue, meter and pass on; with one connection these take turns, and no aim is set. A wake
+is held against the start of the same process by itself, from its exec until it listens, in turn.
 """
 
 from __future__ import annotations
