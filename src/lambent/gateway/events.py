@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterable
 from typing import Final
 
@@ -18,7 +17,7 @@ from lambent.gateway.requests import Request
 from lambent.gateway.responses import TEMPERATURES, Header, type_header
 from lambent.wire.frames import Form
 from lambent.wire.skills import Part
-from lambent.wire.speech import Teller, Trouble, unreadable
+from lambent.wire.speech import UNREADABLE, Teller, Trouble, unreadable
 
 # As long as this nothing is said, so that what goes wrong at once has a status of its own; then a sign of
 # life comes so often. Proxies give up after a minute of silence, some after 30 s.
@@ -96,8 +95,7 @@ class EventStream:
 
     async def _stop_waiting(self) -> None:
         self._waiting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._waiting
+        await asyncio.wait((self._waiting,))
 
     async def _pass(self, flow: Flow) -> None:
         try:
@@ -110,7 +108,7 @@ class EventStream:
                 said += self._teller.part(_part(form, body))
                 if said:
                     await self._send(said)
-        except msgspec.DecodeError as error:  # a worker is the side that is not trusted
+        except UNREADABLE as error:
             flow.cancel()
             self.broken = unreadable(error)
         except BaseException:

@@ -36,8 +36,8 @@ def fields_of(content_type: str, body: bytes) -> list[Field]:
     if len(boundary) > BOUNDARY_CHARACTERS_MAX:
         raise BadForm("the boundary of the form is too long")
     # The first has no line before it.
-    _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1", "replace"), PARTS_MAX + 1)
-    if len(parts) > PARTS_MAX:
+    _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1", "replace"), PARTS_MAX + 2)
+    if len(parts) > PARTS_MAX + 1:  # the last is the end
         raise BadForm(f"the form has more than {PARTS_MAX} parts")
     if not parts or not parts[-1].startswith(b"--"):
         raise BadForm("the form ends in the middle")

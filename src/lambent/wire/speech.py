@@ -13,6 +13,8 @@ from lambent.wire.problem import OUTCOMES
 from lambent.wire.skills import Json, Part, Said, Usage
 
 TOO_MANY: Final = 429
+# What may be raised over parts that a worker has written: it is the side that is not trusted.
+UNREADABLE: Final = (msgspec.DecodeError, TypeError, ValueError, KeyError, AttributeError)
 OWN_FAULT: Final = 500  # from here on a status is not the caller's fault
 
 

@@ -19,7 +19,7 @@ from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_header
 from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Route, Routes
 from lambent.wire.skills import TYPES, Part, Said, Skill
-from lambent.wire.speech import Broken, Refused, Teller, trouble_in, trouble_of, unreadable
+from lambent.wire.speech import UNREADABLE, Broken, Refused, Teller, trouble_in, trouble_of, unreadable
 from lambent.wire.typed import from_json
 
 
@@ -61,7 +61,10 @@ class Speaking:
     async def tell(self, request: Request, principal: Principal, ask: Ask, teller: Teller) -> Reply:
         """The answer as a whole. Raises as `outcome`."""
         outcome, headers = await self.outcome(request, principal, ask)
-        return Reply(200, headers, self._noting(teller, request).whole(said_in(outcome)))
+        try:
+            return Reply(200, headers, teller.whole(said_in(outcome)))
+        except UNREADABLE as error:
+            raise Broken(unreadable(error)) from error
 
     async def stream(self, request: Request, principal: Principal, ask: Ask, teller: Teller) -> Reply | None:
         """The answer as events. Raises as `outcome`; where the head is out, they tell what went wrong."""
@@ -87,7 +90,10 @@ class Speaking:
         if trouble is not None:
             await events.break_off(trouble)
         else:
-            await events.finish(() if events.is_used else parts_of(said_in(outcome)))
+            try:
+                await events.finish(() if events.is_used else parts_of(said_in(outcome)))
+            except (*UNREADABLE, Broken) as error:
+                await events.break_off(unreadable(error))
 
     def route_of(self, project: str, model: str, skill: Skill) -> tuple[Route, str]:
         """Who answers, and under which alias. Raises `NotFound`, `Refused`."""

@@ -21,6 +21,8 @@ TYPES: Final[Mapping[int, str]] = MappingProxyType(
         504: "timeout_error",
     }
 )
+LIMIT: Final = 20
+LIMIT_DIGITS_MAX: Final = 7
 
 
 def error_body(trouble: Trouble, request_id: str) -> Json:
@@ -38,7 +40,8 @@ def model(name: str, created_at: str) -> Json:
 def page(models: Sequence[Json], query: Mapping[str, str]) -> Json:
     """Models from `after_id` on or until `before_id`, as many as `limit` says, 20 where it says nothing."""
     names = [one["id"] for one in models]
-    limit = int(query["limit"]) if query.get("limit", "").isdigit() else 20
+    said = query.get("limit", "")
+    limit = int(said) if said.isdecimal() and len(said) < LIMIT_DIGITS_MAX else LIMIT
     after, before = query.get("after_id"), query.get("before_id")
     if before in names:
         end = names.index(before)
