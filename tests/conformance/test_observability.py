@@ -69,9 +69,12 @@ def server(receiver: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory) -> 
     running = RunningServer(tmp_path_factory.mktemp("state"), environ).start()
     code = tmp_path_factory.mktemp("code") / "app.py"
     code.write_text(CODE)
-    running.deploy(code)
-    yield running
-    assert running.stop() == 0, running.log()
+    try:
+        running.deploy(code)
+        yield running
+    finally:
+        status = running.stop()
+    assert status == 0, running.log()
 
 
 def told(receiver: OtlpReceiver, reply: Reply) -> dict[str, Got]:

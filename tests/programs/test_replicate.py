@@ -89,9 +89,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running = RunningServer(tmp_path_factory.mktemp("state")).start()
     code = tmp_path_factory.mktemp("code") / "app.py"
     code.write_text(CODE)
-    running.deploy(code)
-    yield running
-    assert running.stop() == 0, running.log()
+    try:
+        running.deploy(code)
+        yield running
+    finally:
+        status = running.stop()
+    assert status == 0, running.log()
 
 
 @pytest.mark.programs

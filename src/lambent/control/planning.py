@@ -15,6 +15,7 @@ from lambent.core.environments import preloads
 from lambent.core.errors import CallerFault, InvalidSpec
 from lambent.core.spec import (
     BOOTSTRAP,
+    COMMANDS,
     CONNECTIONS,
     DeploymentSpec,
     ForkUnsafe,
@@ -42,7 +43,11 @@ RUNTIMES: Final[Mapping[Kind, Runtime]] = {
 
 # What the worker of a program needs is imported once, in a template that all such workers share.
 PROGRAM_IMPORTS: Final = ("lambent.runtimes.runtime_api", "lambent.worker.concurrent", "uvloop")
-PROCESS_IMPORTS: Final = ("lambent.runtimes.http_process", "lambent.worker.concurrent", "uvloop")
+PROCESS_IMPORTS: Final = {
+    Program.HTTP: ("lambent.runtimes.http_process", "lambent.worker.concurrent", "uvloop"),
+    Program.RUNPOD: ("lambent.runtimes.runpod.worker", "lambent.worker.concurrent", "uvloop"),
+}
+PROGRAMS: Final = {Program.HTTP: Runtime.HTTP, Program.RUNPOD: Runtime.RUNPOD}
 
 FILE_MAX_BATCH: Final = 64  # of a model file without code
 FILE_SLOTS: Final = 4  # of one that talks: calls whose tokens are computed in one step
@@ -72,8 +77,9 @@ def planned(description: Description, request: DeployRequest, *, jobs: frozenset
     _check_names(request.per_deployment, names)
     known_jobs = jobs | {one.name for one in declared if one.kind is Kind.JOB}
     plans = tuple(Planned(_spec(one, description.imports, request, known_jobs), one.app) for one in declared)
-    if wrong := [plan.spec.name for plan in plans if plan.spec.runtime is Program.HTTP]:
-        raise InvalidSpec(f"runtime={Program.HTTP} runs a command, and {wrong[0]} is in {request.target}")
+    if commands := [plan.spec for plan in plans if plan.spec.runtime in COMMANDS]:
+        first = commands[0]
+        raise InvalidSpec(f"runtime={first.runtime} runs a command, and {first.name} is in {request.target}")
     if wrong := [plan.spec.name for plan in plans if plan.spec.runtime is Program.PROVIDED]:
         raise InvalidSpec(
             f"runtime={Program.PROVIDED} runs an executable {BOOTSTRAP!r}; {wrong[0]} is in {request.target}"
@@ -120,7 +126,7 @@ def planned_program(request: DeployRequest) -> Planned:
 
 def commands_in(request: DeployRequest) -> Sequence[str]:
     """The names of what a request has a command for; none where it asks for something else."""
-    if request.settings.get("command") or request.settings.get("runtime") == Program.HTTP:
+    if request.settings.get("command") or request.settings.get("runtime") in COMMANDS:
         return [request.name] if request.name or not request.per_deployment else [*request.per_deployment]
     said = [name for name, settings in request.per_deployment.items() if settings.get("command")]
     return [request.name] if said and request.name else said
@@ -134,14 +140,22 @@ def planned_processes(request: DeployRequest, names: Sequence[str]) -> tuple[Pla
     fresh = (
         msgspec.structs.replace(new_spec(name, Kind.FUNCTION), concurrency=CONNECTIONS) for name in names
     )
-    specs = [_with_all(spec, request, {}) for spec in fresh]
+    specs = [_with_slots(_with_all(spec, request, {}), request) for spec in fresh]
     for spec in specs:
-        if spec.runtime is not Program.HTTP or not spec.command.strip():
+        if spec.runtime not in COMMANDS or not spec.command.strip():
             raise InvalidSpec(
                 f"{spec.name!r} has runtime={spec.runtime} and command={spec.command!r}: "
-                f"a command runs with runtime={Program.HTTP}, which needs one"
+                f"a command runs with runtime={' or '.join(COMMANDS)}, which needs one"
             )
     return tuple(Planned(spec) for spec in specs)
+
+
+def _with_slots(spec: DeploymentSpec, request: DeployRequest) -> DeploymentSpec:
+    """A program that asks for jobs asks for one at a time, unless it is said to do more."""
+    told = {*request.settings, *request.per_deployment.get(spec.name, {})}
+    if spec.runtime is Program.RUNPOD and "concurrency" not in told:
+        return msgspec.structs.replace(spec, concurrency=1)
+    return spec
 
 
 def surroundings_of(request: DeployRequest, *, memory_bytes: int) -> DeploymentSpec:
@@ -208,7 +222,7 @@ def _digits(revision: str) -> str:
 
 def _runtime(spec: DeploymentSpec) -> Runtime:
     if spec.runtime is not Program.NATIVE:
-        return Runtime.HTTP if spec.runtime is Program.HTTP else Runtime.RUNTIME_API
+        return PROGRAMS.get(spec.runtime, Runtime.RUNTIME_API)
     if spec.interface is Interface.SAGEMAKER:
         return Runtime.SAGEMAKER
     return RUNTIMES[spec.kind] if spec.interface is Interface.EVENT else Runtime.ASGI
@@ -223,7 +237,7 @@ def _signature(spec: DeploymentSpec, serving: Sequence[Serving]) -> Signature:
 
 def _imports(spec: DeploymentSpec, serving: Sequence[Serving]) -> tuple[str, ...]:
     if spec.runtime is not Program.NATIVE:  # the program imports its own
-        return PROCESS_IMPORTS if spec.runtime is Program.HTTP else PROGRAM_IMPORTS
+        return PROCESS_IMPORTS.get(spec.runtime, PROGRAM_IMPORTS)
     return tuple(sorted({*spec.imports, *(name for each in serving for name in each.imports)}))
 
 

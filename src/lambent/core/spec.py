@@ -81,7 +81,10 @@ class Program(StrEnum):
     PROVIDED = "provided"  # the artifact's executable `bootstrap`, which polls AWS Lambda's Runtime API
     AWSLAMBDARIC = "awslambdaric"  # AWS's own client of that API for Python, as a process
     HTTP = "http"  # a command that serves HTTP on the port that it is told
+    RUNPOD = "runpod"  # a command that asks for jobs, as RunPod's workers do
 
+
+COMMANDS: Final = (Program.HTTP, Program.RUNPOD)  # what a shell starts
 
 CONCURRENCY_MAX: Final = 1000  # calls that one worker runs at once
 CONNECTIONS: Final = 100  # the same, for an application that is called by HTTP or WebSocket
@@ -301,8 +304,12 @@ def checked(spec: DeploymentSpec) -> DeploymentSpec:
         )
     if spec.runtime is not Program.NATIVE:
         _check_process(spec)
-    if (spec.command or spec.ready_path) and spec.runtime is not Program.HTTP:
-        raise InvalidSpec(f"command and ready_path are for runtime=http; {spec.name!r} has {spec.runtime}")
+    if spec.command and spec.runtime not in COMMANDS:
+        raise InvalidSpec(
+            f"a command is for runtime={' or '.join(COMMANDS)}; {spec.name!r} has {spec.runtime}"
+        )
+    if spec.ready_path and spec.runtime is not Program.HTTP:
+        raise InvalidSpec(f"ready_path is for runtime=http; {spec.name!r} has {spec.runtime}")
     if spec.workers_min > spec.workers_max:
         raise InvalidSpec(f"workers_min={spec.workers_min} is above workers_max={spec.workers_max}")
     if spec.workers_min_schedule:

@@ -157,6 +157,7 @@ MODULES: Final[Mapping[Runtime, str]] = MappingProxyType(
         Runtime.ASGI: "lambent.runtimes.asgi",
         Runtime.RUNTIME_API: "lambent.runtimes.runtime_api",
         Runtime.HTTP: "lambent.runtimes.http_process",
+        Runtime.RUNPOD: "lambent.runtimes.runpod.worker",
         Runtime.MODEL: "lambent.runtimes.model",
         Runtime.SAGEMAKER: "lambent.runtimes.sagemaker.model",
         Runtime.JOB: "lambent.runtimes.job",

@@ -192,13 +192,8 @@ def for_shell(command: str, path: str) -> str:
     return f"exec {command}" if is_one else command
 
 
-def environment(plan: RevisionPlan, port: int) -> Mapping[str, str]:
-    """The program's variables: those of Cloud Run and Knative, Vertex AI and SageMaker; the user's own win.
-
-    Knative's runtime contract; Vertex AI's "Custom container requirements"; SageMaker's "Use your own
-    inference code".
-    """
-    name, number = plan.deployment, str(port)
+def command_environment(plan: RevisionPlan) -> Mapping[str, str]:
+    """The variables of any command: this process's without what says that it is AWS Lambda."""
     inherited = {
         key: value for key, value in os.environ.items() if key in plan.env or not key.startswith(LAMBDA)
     }
@@ -208,6 +203,18 @@ def environment(plan: RevisionPlan, port: int) -> Mapping[str, str]:
         "PATH": os.pathsep.join((beside, inherited.get("PATH", os.defpath))),
         "PYTHONDONTWRITEBYTECODE": "1",  # an artifact is what its digest says
         "PYTHONUNBUFFERED": "1",  # or what it prints is in its log when it has ended
+    }
+
+
+def environment(plan: RevisionPlan, port: int) -> Mapping[str, str]:
+    """The program's variables: those of Cloud Run and Knative, Vertex AI and SageMaker; the user's own win.
+
+    Knative's runtime contract; Vertex AI's "Custom container requirements"; SageMaker's "Use your own
+    inference code".
+    """
+    name, number = plan.deployment, str(port)
+    return {
+        **command_environment(plan),
         "K_SERVICE": name,
         "K_CONFIGURATION": name,
         "K_REVISION": f"{name}-{plan.number:05d}",

@@ -34,6 +34,7 @@ class Runtime(StrEnum):
     ASGI = "asgi"  # an ASGI application, or a function of a WebSocket
     RUNTIME_API = "runtime_api"  # a program that polls AWS Lambda's Runtime API, which the worker serves
     HTTP = "http"  # a program that serves HTTP, which the worker starts and passes requests to
+    RUNPOD = "runpod"  # a program that asks for jobs, which the worker starts and answers
     MODEL = "model"  # a model class, or an adapter alone: predict(inputs)
     SAGEMAKER = "sagemaker"  # a model archive by the functions of its inference.py
     JOB = "job"  # entrypoint(run)
@@ -46,7 +47,7 @@ ONE_SHOT: Final = frozenset({Runtime.JOB, Runtime.DESCRIBE, Runtime.PREPARE})
 
 
 # These run in a program of their own, which the worker starts: nothing of it is in a template.
-PROGRAMS: Final = frozenset({Runtime.RUNTIME_API, Runtime.HTTP})
+PROGRAMS: Final = frozenset({Runtime.RUNTIME_API, Runtime.HTTP, Runtime.RUNPOD})
 # These are told each request as it came and answer it themselves, any method and any path.
 SPEAKS_HTTP: Final = frozenset({Runtime.ASGI, Runtime.HTTP})
 NOT_FORKED: Final = "it runs in a program of its own, and a program that has started cannot be forked"

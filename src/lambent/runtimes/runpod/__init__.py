@@ -1,0 +1,1 @@
+"""Programs that ask for jobs as RunPod's workers do, and the endpoints that they ask."""
