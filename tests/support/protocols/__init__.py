@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from tests.support.protocols import open_inference
+from tests.support.protocols import open_inference, talking
 from tests.support.protocols.base import Protocol
 
 # In the order of the page.
 PROTOCOLS: Final[Mapping[str, Protocol]] = {
-    one.key: one for one in (open_inference.REST, open_inference.GRPC)
+    one.key: one for one in (open_inference.REST, open_inference.GRPC, talking.OPENAI, talking.ANTHROPIC)
 }

@@ -55,14 +55,11 @@ kinds = st.sampled_from(
     ["text", "image", "document", "tool_use", "tool_result", "message", "function_call", "input_text"]
 )
 items = st.dictionaries(names, values | kinds | st.lists(st.dictionaries(names, values | kinds)), max_size=5)
-fields = st.sampled_from(
-    [
-        "messages", "model", "prompt", "input", "n", "stop", "stream", "tools", "tool_choice", "system", "text",
-        "stream_options", "instructions", "query", "documents", "seed", "max_tokens",
-        "response_format",
-    ]
-)  # fmt: skip
-bodies = st.dictionaries(fields, values | st.lists(items, max_size=3), max_size=8)
+NAMES = """
+    messages model prompt input n stop stream tools tool_choice system text stream_options instructions query
+    documents seed max_tokens response_format
+"""
+bodies = st.dictionaries(st.sampled_from(NAMES.split()), values | st.lists(items, max_size=3), max_size=8)
 parts = st.builds(
     Part,
     text=st.text(max_size=5),

@@ -62,7 +62,7 @@ class Speaking:
         """The answer as a whole. Raises as `outcome`."""
         outcome, headers = await self.outcome(request, principal, ask)
         try:
-            return Reply(200, headers, teller.whole(said_in(outcome)))
+            return Reply(200, headers, self._noting(teller, request).whole(said_in(outcome)))
         except UNREADABLE as error:
             raise Broken(unreadable(error)) from error
 

@@ -1,0 +1,47 @@
+"""What clients of models that talk ask: OpenAI's API and Anthropic's."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.support.protocols.base import Protocol
+
+NOT_KEPT: Final = "no response is kept here: send the whole input; `previous_response_id` is refused"
+NO_JOBS: Final = "`lambent run` starts a job, `Prefer: respond-async` accepts a request for later"
+
+OPENAI: Final = Protocol(
+    key="openai",
+    title="OpenAI",
+    clients="openai",
+    operations={
+        "GET /v1/models": "with the names that KServe's V1 reads; every model, awake or not",
+        "GET /v1/models/{model}": "with the keys of KServe's and TensorFlow's V1; `name` or `name:alias`",
+        "POST /v1/chat/completions": "a class with `chat`, or a GGUF file; unheard-of fields reach it",
+        "POST /v1/chat/completions (stream)": "comments while a cold model wakes; usage for who asks",
+        "POST /v1/chat/completions (tools)": "passed on: the model calls, or llama.cpp's template for it",
+        "POST /v1/completions": "a class with `complete`, or a GGUF file; texts or ids of tokens",
+        "POST /v1/completions (stream)": "",
+        "POST /v1/embeddings": "a class with `embed`, or a GGUF file that is set to; float and base64",
+        "POST /v1/responses": "a class with `chat`; without a model where there is one that can chat",
+        "POST /v1/responses (stream)": "",
+        "GET /v1/responses/{id}": NOT_KEPT,
+        "POST /v1/audio/transcriptions": "a class with `transcribe`; each form, or a stream",
+        "POST /v1/audio/translations": "the same, asked with `translate`",
+        "POST /v1/files, /v1/batches, /v1/fine_tuning/jobs": NO_JOBS,
+        "POST /v1/audio/speech, /v1/images, /v1/moderations": "no model has a method for these",
+    },
+)
+ANTHROPIC: Final = Protocol(
+    key="anthropic",
+    title="Anthropic",
+    clients="anthropic, by either of its headers",
+    operations={
+        "GET /v1/models": "in pages, for who sends `anthropic-version`",
+        "GET /v1/models/{model}": "",
+        "POST /v1/messages": "every model with `chat`; thoughts of earlier turns are not passed on",
+        "POST /v1/messages (stream)": "pings while a cold model wakes",
+        "POST /v1/messages (tools)": "tools of the caller; Anthropic's own are not here",
+        "POST /v1/messages/count_tokens": "by the model's own count, where it says one",
+        "POST /v1/messages/batches": NO_JOBS,
+    },
+)
