@@ -362,6 +362,29 @@ def test_what_its_own_processes_use_is_on_the_bill(actor: RunningServer) -> None
     assert line["cpu_s"] > before  # more than the program itself has used
 
 
+def test_what_its_processes_have_together_is_bounded(server: RunningServer, folder: Path) -> None:
+    server.deploy(folder, "--cmd", COMMAND, "--name", "family", "--set", "memory=128MiB")
+    assert get(server, "/family?count=1", "family").body == b"grown"
+    pid = program_of(server, "family")
+    get(server, "/family?count=4", "family")
+    wait_until(lambda: not is_running(pid), "its end")
+    wait_until(lambda: get(server, "/", "family").status == 200, "another")
+    assert "Runtime.OutOfMemory" in server.cli("logs", "family").stdout
+
+
+def test_one_that_ends_while_its_answer_is_read_is_not_asked_again(actor: RunningServer) -> None:
+    with Raw(actor) as raw:
+        raw.ask("GET", as_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + bytes(3000)))
+        raw.answered()
+        before = program_of(actor, "actor")
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: not is_running(before), "its end")
+        with pytest.raises(ConnectionError):
+            raw.body(300_000)
+    wait_until(lambda: get(actor, "/").status == 200, "another")
+    assert {get(actor, "/").status for _ in range(5)} == {200}
+
+
 def test_a_folder_may_say_its_commands_itself(server: RunningServer, tmp_path: Path) -> None:
     folder = write_program(tmp_path / "said")
     (folder / "lambent.toml").write_text(

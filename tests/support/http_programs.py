@@ -152,6 +152,15 @@ async def left_behind(method, target, headers, query, reader, writer):
     writer.write(whole(str(other.pid).encode()))
     return True
 
+async def family(method, target, headers, query, reader, writer):
+    """So many processes of 40 MiB each."""
+    for _ in range(int(query["count"])):
+        code = "import time\\nkept = b'x' * (40 << 20)\\nprint(1, flush=True)\\ntime.sleep(3600)"
+        one = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        one.stdout.readline()
+    writer.write(whole(b"grown"))
+    return True
+
 async def health(method, target, headers, query, reader, writer):
     ok = healthy is None or os.path.exists(healthy)
     status = b"200 OK" if ok else b"503 Not Yet"
@@ -160,7 +169,7 @@ async def health(method, target, headers, query, reader, writer):
 
 ACTS = {"/raw": raw, "/early": early, "/environ": environ, "/gated": gated, "/forever": forever,
         "/held": held, "/upload": upload, "/leave": leave_, "/child": child, "/left": left_behind,
-        "/health": health}
+        "/family": family, "/health": health}
 
 async def main():
     host = "::1" if START == "ipv6" else os.environ["HOST"]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from lambent.core.invocation import Asked
+from lambent.core.spec import MIB
 from lambent.runtimes.base import AsyncLine, Line, Loading, Reply, Request
 from lambent.runtimes.context import asked_without_http
 from lambent.runtimes.faults import Fault, ProgramEnded, as_text, function_error
@@ -25,7 +26,7 @@ from lambent.runtimes.program import Program, Reach
 from lambent.runtimes.proxying.exchange import pass_through
 from lambent.runtimes.proxying.ports import Port
 from lambent.runtimes.proxying.readiness import listening, seen_ready
-from lambent.runtimes.proxying.tree import Tree
+from lambent.runtimes.proxying.tree import Tree, outgrown
 from lambent.runtimes.proxying.upstream import Broken, Upstream
 from lambent.wire.process import RevisionPlan
 
@@ -39,6 +40,7 @@ LEAVE_S: Final = 8.0
 LAST_WORDS_S: Final = 0.2
 EXITED: Final = "Runtime.ExitError"
 LATE: Final = "Sandbox.Timedout"
+OUT_OF_MEMORY: Final = "Runtime.OutOfMemory"
 # Of AWS Lambda, which this is not: libraries take them for a sign that it is.
 LAMBDA: Final = ("AWS_EXECUTION_ENV", "AWS_LAMBDA_", "LAMBDA_RUNTIME_DIR", "LAMBDA_TASK_ROOT", "_HANDLER")
 
@@ -58,6 +60,7 @@ class HttpProcess:
         self._serves = False
         self._running = 0
         self._burying: asyncio.Task[None] | None = None
+        self._guarding: asyncio.Task[None] | None = None
 
     def __call__(self, request: Request, line: Line, /) -> Reply:
         """It is always served on a loop."""
@@ -87,11 +90,13 @@ class HttpProcess:
             await self.stop()
             raise
         self._serves = True
+        self._guarding = asyncio.get_running_loop().create_task(self._guard(self._program, self._tree))
 
     async def stop(self) -> None:
         """See the program off."""
-        if self._burying is not None:
-            self._burying.cancel()
+        for task in (self._burying, self._guarding):
+            if task is not None:
+                task.cancel()
         if self._serves:
             self._upstream.close()
         self._serves = False
@@ -172,7 +177,16 @@ class HttpProcess:
         self._upstream.break_off("the program has ended")
         if not self._running:
             say(as_text(function_error(how)))
-            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    async def _guard(self, program: Program, tree: Tree) -> None:
+        """What is granted to it is granted to all that it starts, together."""
+        own_bytes = await outgrown(tree, self._plan.memory_bytes)
+        say(
+            f"[ERROR] {OUT_OF_MEMORY}: the program's processes have {own_bytes / MIB:.0f} MiB together, and "
+            f"memory={self._plan.memory_bytes / MIB:.0f}MiB: all of them are ended\n"
+        )
+        program.kill()
 
     async def _raise_if_ended(self) -> None:
         """What breaks as the program ends is told as that."""

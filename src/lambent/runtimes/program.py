@@ -80,10 +80,14 @@ class Program:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._leave_s):
                     await self._ended.wait()
+        self.kill()
+        await self._ended.wait()
+        os.close(self._status_fd)
+
+    def kill(self) -> None:
+        """End it now."""
         if not self._ended.is_set():  # while it is not reaped, no other group has its number
             self._tell(signal.SIGKILL)
-            await self._ended.wait()
-        os.close(self._status_fd)
 
     def cpu_ns(self) -> int:
         """CPU time that it has used, without that of its own children."""

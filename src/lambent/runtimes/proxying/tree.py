@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +13,7 @@ from lambent.runtimes.program import rss_bytes_max_in
 
 # How old the list of its processes may be: a call that begins sooner is not metered on those that are newer.
 LOOK_S: Final = 0.25
+WEIGH_S: Final = 0.5
 PROCESSES_MAX: Final = 1024
 
 
@@ -57,6 +60,31 @@ class Tree:
         for pid in pids:
             self._cpu_ns.setdefault(pid, 0)
         self._rss_bytes_max = max(self._rss_bytes_max, sum(map(_rss_bytes_max_of, pids)))
+
+
+async def outgrown(tree: Tree, bytes_max: int) -> int:
+    """Wait until its processes have more memory of their own than this together, and say how much.
+
+    The kernel holds each of them to its limit; what several have together it counts for nobody without root.
+    """
+    while True:
+        await asyncio.sleep(WEIGH_S)
+        pids = tree.pids()
+        # What a fork shares with its parent counts in both of the first, and in parts in the second, which
+        # takes milliseconds for a large process.
+        if len(pids) > 1 and _sum_of("status", b"RssAnon:", pids) > bytes_max:
+            own_bytes = _sum_of("smaps_rollup", b"Pss_Anon:", pids)
+            if own_bytes > bytes_max:
+                return own_bytes
+
+
+def _sum_of(file: str, name: bytes, pids: Iterable[int]) -> int:
+    found = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has ended
+            _, _, rest = Path(f"/proc/{pid}/{file}").read_bytes().partition(name)
+            found += int(rest.split(None, 1)[0]) * 1024 if rest else 0
+    return found
 
 
 def _children_of(pid: int) -> list[int]:
