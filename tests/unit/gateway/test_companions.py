@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 from uvicorn.protocols.utils import ClientDisconnected
 
-from lambent.core.invocation import Head
+from lambent.core.invocation import Head, Principal, Role
 from lambent.engines.memory_worker import Program, Scene
 from lambent.gateway.companions import Companions
+from lambent.gateway.protocols.open_inference.generating import Generating
+from lambent.gateway.protocols.open_inference.inferring import Asked
+from lambent.gateway.protocols.open_inference.models import Found
+from lambent.gateway.requests import Message, Request
 from lambent.pool.function_urls import FunctionUrl
 from lambent.wire.frames import Begin, Form
 from lambent.wire.process import Runtime
@@ -76,6 +80,31 @@ def test_a_stream_ends_with_its_request(tmp_path: Path, target: str, runtime: Ru
             house.store.close()
 
     asyncio.run(story())
+
+
+def test_a_generated_stream_ends_with_its_request() -> None:
+    async def story() -> None:
+        async with node(lambda _: Program(run=pour)) as n:
+            found = Found(n.deploy(), "")
+            streaming = asyncio.Event()
+
+            async def receive() -> Message:
+                return {"type": "http.disconnect"}
+
+            async def send(_: Message) -> None:
+                streaming.set()
+                await asyncio.Event().wait()
+
+            request = Request(scope_of("POST", "/v2/models/f/generate_stream", {}), receive, send)
+            asked = Asked(principal=Principal(PROJECT, "k", Role.INVOKE), invocation_id="i")
+            generating = Generating(n.dispatcher, n.routes)
+            asking = asyncio.create_task(generating.run(request, found, b"{}", asked, streams=True))
+            await streaming.wait()
+            asking.cancel()
+            await asyncio.wait((asking,))
+            assert "generate" not in names()
+
+    run(story())
 
 
 async def _answered(house: House, scope: object, receive: object, send: object) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from lambent.core.errors import CallerFault
 from lambent.core.invocation import JSON, Invocation, Outcome, Status
+from lambent.gateway.companions import Companions
 from lambent.gateway.flow import Flow
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.protocols.open_inference.inferring import Asked, Failed
@@ -59,12 +60,13 @@ class Generating:
             outcome = await self._invoker.invoke(invocation, client=request.client)
             return self._whole(found, invocation, outcome)
         events = _Events(request, self._about(found, ""))
-        outcome = await self._invoker.invoke(invocation, client=request.client, streams=events)
-        if events.passing is not None:
-            await events.passing
-        elif outcome.status is not Status.OK:
-            raise Failed(outcome)
-        await events.finish(outcome)
+        async with events.companions:
+            outcome = await self._invoker.invoke(invocation, client=request.client, streams=events)
+            if events.passing is not None:
+                await events.passing
+            elif outcome.status is not Status.OK:
+                raise Failed(outcome)
+            await events.finish(outcome)
         return None
 
     def _whole(self, found: Found, invocation: Invocation, outcome: Outcome) -> Reply:
@@ -98,6 +100,7 @@ class _Events:
         self._request: Final = request
         self._about: Final = about
         self._opened = False
+        self.companions: Final = Companions()
         self.passing: asyncio.Task[None] | None = None
 
     def started(self, flow: Flow) -> None:
@@ -105,7 +108,7 @@ class _Events:
 
     def begun(self, flow: Flow) -> None:
         """From here on it is passed on."""
-        self.passing = asyncio.get_running_loop().create_task(self._pass(flow), name="generate")
+        self.passing = self.companions.start(self._pass(flow), name="generate")
 
     async def finish(self, outcome: Outcome) -> None:
         """The rest: all of it, where nothing streamed, or why there is no more."""
