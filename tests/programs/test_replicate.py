@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,36 @@ def count(event, context):
 def sleep(event, context):
     time.sleep(event["s"])
     return "late"
+"""
+PREDICT = """
+from cog import BasePredictor, Input
+
+class Predictor(BasePredictor):
+    def predict(self, name: str = Input(), times: int = Input(default=1, ge=1)) -> list[str]:
+        print("greeting", name)
+        if name == "nobody":
+            raise ValueError("nobody is there")
+        return [f"hello {name}"] * times
+"""
+COG = """
+import json, sys
+import replicate
+from replicate.exceptions import ModelError
+
+url, key = sys.argv[1:]
+client = replicate.Client(base_url=url, api_token=key)
+client.poll_interval = 0.05
+told = {"run": client.run("me/greeter", input={"name": "Ann", "times": 2})}
+several = [client.predictions.create(model="me/greeter", input={"name": str(n)}) for n in range(3)]
+for one in several:
+    one.wait()
+told["several"] = [one.output for one in several]
+told["logs"] = several[0].logs
+try:
+    client.run("me/greeter", input={"name": "nobody"})
+except ModelError as error:
+    told["nobody"] = [error.prediction.status, str(error)]
+print(json.dumps(told))
 """
 PROGRAM = """
 import json, sys, time
@@ -123,3 +154,26 @@ def test_replicates_client_runs_waits_cancels_and_hears_of_the_end(server: Runni
     ]  # fmt: skip
     said = json.loads(message.body)
     assert (said["status"], said["output"], said["input"]) == ("succeeded", "hello hook", {"name": "hook"})
+
+
+@pytest.mark.programs
+def test_replicates_client_runs_a_cog_predictor_that_nobody_changed(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    (tmp_path / "predict.py").write_text(PREDICT)
+    command = f"PATH={environment('cog')}/bin:$PATH python -m cog.server.http --host $HOST"
+    server.deploy(
+        tmp_path, "--cmd", command, "--name", "greeter", "--set", "memory=1GiB", "--set", "concurrency=1",
+        "--set", "ready_path=/health-check#READY", "--set", "env.COG_PREDICT_TYPE_STUB=predict.py:Predictor",
+    )  # fmt: skip
+    words = [
+        environment("replicate") / "bin" / "python", "-c", COG, server.url, server.about["api_key"]
+    ]  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert told["run"] == ["hello Ann", "hello Ann"]
+    assert told["several"] == [[f"hello {number}"] for number in range(3)]
+    assert "greeting 0" in told["logs"]
+    assert told["nobody"][0] == "failed"
+    assert "nobody is there" in told["nobody"][1]

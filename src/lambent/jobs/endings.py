@@ -21,6 +21,11 @@ RESULT_BYTES_MAX: Final = 32 << 20
 TOLD_BYTES_MAX: Final = 64 << 10  # a larger result is fetched, not sent to a webhook
 CAUSE_CHARACTERS_MAX: Final = 4000
 NOT_KEPT: Final = "result_not_kept"
+# What programs that serve HTTP say as long as they are busy: Cog's server 409, others 429 or 503.
+AT_CAPACITY: Final = frozenset({409, 429, 503})
+CAPACITY_S: Final = 0.25
+FULL: Final = "its program was at capacity"
+CLIENT_ERROR: Final = 400
 
 _raw: Final = msgspec.json.Decoder(msgspec.Raw)
 replace: Final = msgspec.structs.replace
@@ -52,7 +57,14 @@ def after_try(
 ) -> Ticket:
     """The ticket after one of its tries has ended. `jitter`: what share of the wait is waited, 0 to 1."""
     if isinstance(outcome, Outcome) and outcome.status is Status.OK:
-        return _succeeded(spec, ticket, outcome, now_unix_ms=now_unix_ms)
+        said = outcome.head.status if ticket.face and outcome.head is not None else 0
+        if said in AT_CAPACITY:
+            due = now_unix_ms + int((0.5 + jitter) * CAPACITY_S * 1e3)
+            return replace(
+                ticket, state=TicketState.QUEUED, attempts=ticket.attempts - 1, error=FULL, due_unix_ms=due
+            )
+        if said < CLIENT_ERROR:
+            return _succeeded(spec, ticket, outcome, now_unix_ms=now_unix_ms)
     cause, body, kind = _failure(outcome)
     ticket = replace(ticket, attempts=ticket.attempts - _refused(outcome))
     age_s = max(0.0, (now_unix_ms - ticket.queued_unix_ms) / 1e3)
@@ -147,7 +159,7 @@ def _succeeded(spec: DeploymentSpec, ticket: Ticket, outcome: Outcome, *, now_un
         state=TicketState.SUCCEEDED,
         body=ticket.body if ticket.face else b"",  # whose clients are shown it
         result=outcome.body if kept else b"",
-        result_type=outcome.content_type if kept else "",
+        result_type=_type_of(outcome) if kept else "",
         error=""
         if kept
         else f"{NOT_KEPT}: its {size_bytes} bytes are over the {RESULT_BYTES_MAX} that are kept",
@@ -167,7 +179,15 @@ def _failure(outcome: Outcome | LambentError) -> tuple[str, bytes, str]:
         return f"{outcome.code}: {outcome.message}"[:CAUSE_CHARACTERS_MAX], b"", ""
     error = outcome.error
     cause = f"{error.error_type}: {error.error_message}" if error else outcome.status.value
-    return cause[:CAUSE_CHARACTERS_MAX], outcome.body, outcome.content_type
+    if outcome.status is Status.OK and outcome.head is not None:
+        cause = f"its program answered with the status {outcome.head.status}"
+    return cause[:CAUSE_CHARACTERS_MAX], outcome.body, _type_of(outcome)
+
+
+def _type_of(outcome: Outcome) -> str:
+    """As an application says it in the head of its answer, where it is one that speaks HTTP."""
+    said = dict(outcome.head.headers) if outcome.head is not None else {}
+    return said.get("content-type") or outcome.content_type
 
 
 def _as_json(ticket: Ticket) -> msgspec.Raw:

@@ -100,6 +100,8 @@ def input_of(filed: Filed) -> Any:
 def came_of(filed: Filed) -> Came:
     """What came of it. A worker is not trusted to have written what it says it wrote."""
     state = State(filed.state)
+    if state is State.DEAD and filed.face.wraps and (said := _words(filed)):
+        return Came(state=state, error=said)
     if state is State.DEAD:
         error = read_error(filed.result) if filed.result else FunctionError(filed.error, "")
         return Came(
@@ -115,6 +117,15 @@ def came_of(filed: Filed) -> Came:
     if filed.face.wraps and isinstance(output, dict) and ("output" in output or "error" in output):
         return _unwrapped(output)
     return Came(state=state, output=output)
+
+
+def _words(filed: Filed) -> str:
+    """What a program that serves HTTP says of a request that it refuses; empty where it was not it."""
+    said = _output(filed) if filed.result else None
+    if not isinstance(said, dict) or "errorType" in said:
+        return ""
+    why = said.get("error") or said.get("detail") or said
+    return why if isinstance(why, str) else msgspec.json.encode(why).decode()
 
 
 def _unwrapped(answer: dict[str, Any]) -> Came:
