@@ -116,6 +116,7 @@ def test_tokens_are_counted_by_the_model(client: anthropic.Anthropic) -> None:
 
 def test_models_are_listed_in_pages(client: anthropic.Anthropic) -> None:
     assert [model.id for model in client.models.list(limit=2)] == [
+        "both",
         "chorus",
         "ear",
         "judge",

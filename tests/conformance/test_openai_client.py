@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
@@ -12,6 +13,7 @@ import pytest
 
 from tests.support.compatibility import note
 from tests.support.patience import PATIENT_S
+from tests.support.raw_http import Raw
 from tests.support.server import RunningServer
 from tests.support.talkers import CODE
 
@@ -272,7 +274,7 @@ def test_speech_is_written_down_in_every_form(client: openai.OpenAI) -> None:
 def test_models_are_listed_for_every_protocol_that_lists_them_here(
     client: openai.OpenAI, server: RunningServer
 ) -> None:
-    names = ["chorus", "ear", "judge", "parrot", "plain"]
+    names = ["both", "chorus", "ear", "judge", "parrot", "plain"]
     assert [model.id for model in client.models.list()] == names
     assert server.request("GET", "/v1/models").json()["models"] == names
     assert server.request("GET", "/openai/v1/models").json()["models"] == names
@@ -377,6 +379,48 @@ def test_bad_requests_are_refused_in_openais_shape(
     assert answer.status == status, answer.body
     assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
     assert answer.headers["x-request-id"]
+
+
+def test_what_is_asked_and_what_is_predicted_may_meet_in_a_batch(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    def chat(text: str) -> str:
+        stream = client.chat.completions.create(model="both", messages=says(text), stream=True)
+        return "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+
+    def predict(number: int) -> Any:
+        return server.invoke("both", [number, number]).json()
+
+    with ThreadPoolExecutor(8) as threads:
+        predicted = [threads.submit(predict, number) for number in range(16)]
+        said = [threads.submit(chat, str(number)) for number in range(16)]
+        failed = [threads.submit(chat, "raise") for _ in range(4)]
+    assert [one.result() for one in predicted] == [[2 * number] * 2 for number in range(16)]
+    assert [one.result() for one in said] == [f"you said {number}" for number in range(16)]
+    assert all("asked to fail" in str(one.exception()) for one in failed)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/v1/chat/completions", "invalid_request_error"), ("/v1/messages", "request_too_large")],
+)
+def test_a_body_over_the_limit_is_refused_in_the_protocols_words(
+    server: RunningServer, path: str, kind: str
+) -> None:
+    with Raw(server) as wire:
+        wire.head("POST", path, f"Content-Length: {1 << 40}")
+        status, headers = wire.answered()
+        error = json.loads(wire.body(int(dict(headers)["content-length"])))["error"]
+    assert (status, error["type"]) == (413, kind)
+
+
+def test_half_a_body_is_no_request(server: RunningServer) -> None:
+    with Raw(server) as wire:
+        wire.head("POST", "/v1/chat/completions", "Content-Length: 100")
+        wire.socket.sendall(b'{"model": "par')
+        wire.vanish()
+    assert server.request("GET", "/v1/models").status == 200
+    assert "request_crashed" not in server.log()
 
 
 def test_another_method_is_told_which_one(server: RunningServer) -> None:

@@ -80,6 +80,19 @@ class Plain:
         return inputs
 
 
+@app.model(max_batch=8)
+class Both:
+    """Has rows to predict and texts to answer, which come in the same batches."""
+
+    def predict(self, inputs):
+        return [2 * number for number in inputs]
+
+    def chat(self, ask: lambent.Chat):
+        if ask.text == "raise":
+            raise ValueError("asked to fail")
+        yield from ("you ", "said ", ask.text)
+
+
 @app.model
 class Ear:
     """Hears how many bytes there are, in two segments."""

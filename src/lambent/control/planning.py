@@ -51,6 +51,7 @@ PROGRAMS: Final = {Program.HTTP: Runtime.HTTP, Program.RUNPOD: Runtime.RUNPOD}
 
 FILE_MAX_BATCH: Final = 64  # of a model file without code
 FILE_SLOTS: Final = 4  # of one that talks: calls whose tokens are computed in one step
+TALKS_S: Final = 600.0  # for how long it may: as long as OpenAI's clients wait
 EMBEDDINGS: Final = "LLAMA_ARG_EMBEDDINGS"  # llama.cpp's word for a model that makes vectors in place of text
 
 NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
@@ -98,7 +99,7 @@ def planned_model(request: DeployRequest, *, adapter: str, skills: tuple[str, ..
     _check_names(request.per_deployment, [name])
     spec = new_spec(name, Kind.MODEL, adapter=adapter)
     if skills:
-        spec = msgspec.structs.replace(spec, skills=skills, concurrency=FILE_SLOTS)
+        spec = msgspec.structs.replace(spec, skills=skills, concurrency=FILE_SLOTS, timeout_s=TALKS_S)
     spec = _with_all(spec, request, {})
     if skills and spec.env.get(EMBEDDINGS):
         spec = msgspec.structs.replace(spec, skills=("embed",))

@@ -119,7 +119,9 @@ class _Named(msgspec.Struct, frozen=True):
         if callable(found) and not inspect.isclass(found):
             return [self._plain(attribute, Kind.FUNCTION)]
         what = (
-            "a class without predict(self, inputs)" if inspect.isclass(found) else _an(type(found).__name__)
+            f"a class without predict(self, inputs), {', '.join(SKILLS)}"
+            if inspect.isclass(found)
+            else _an(type(found).__name__)
         )
         raise _missing(f"{self.path}:{attribute} is {what}; deploy a function, a model class or an App")
 

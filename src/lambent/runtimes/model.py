@@ -116,20 +116,14 @@ class Model:
         return self._write(call, await result if isinstance(result, Awaitable) else result)
 
     def together(self, requests: Sequence[Request], /) -> Sequence[Reply | BaseException]:
-        """Run it once for all of them."""
-        self._log.request_id = requests[0].call.invocation_id
-        if self._skills is not None:
-            return [self._alone(request) for request in requests]
-        values = [self._decoded(request) for request in requests]
-        if self._together is not None:
-            ended = self._together(values, self._forms)
-        else:
-            ended = in_groups(
-                values, self._ran, self._forms, again=lambda place: self._decoded(requests[place])
-            )
+        """Run it once for all of them; what is for a method beside `predict` runs by itself."""
+        skills = self._skills
+        if skills is None or not any(skills.answers(request.call) for request in requests):
+            return self._predicted(requests)
+        plain = [request for request in requests if not skills.answers(request.call)]
+        predicted = iter(self._predicted(plain) if plain else ())
         return [
-            end if isinstance(end, BaseException) else self._encoded(request, end)
-            for request, end in zip(requests, ended, strict=True)
+            self._alone(request) if skills.answers(request.call) else next(predicted) for request in requests
         ]
 
     def practise(self, request: Request, line: Line, /) -> Reply:
@@ -141,6 +135,20 @@ class Model:
     def rehearse(self) -> None:
         """Run it on an example, where one is known. Raises what user code raises."""
         self._awaiter.settled(self._rehearse())
+
+    def _predicted(self, requests: Sequence[Request]) -> Sequence[Reply | BaseException]:
+        self._log.request_id = requests[0].call.invocation_id
+        values = [self._decoded(request) for request in requests]
+        if self._together is not None:
+            ended = self._together(values, self._forms)
+        else:
+            ended = in_groups(
+                values, self._ran, self._forms, again=lambda place: self._decoded(requests[place])
+            )
+        return [
+            end if isinstance(end, BaseException) else self._encoded(request, end)
+            for request, end in zip(requests, ended, strict=True)
+        ]
 
     def _answer(self, request: Request, line: Line | None) -> Reply:
         call = request.call

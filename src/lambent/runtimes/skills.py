@@ -47,13 +47,17 @@ class Skills:
         self._predicts: Final = callable(getattr(instance, "predict", None))
         self._whose: Final = whose
 
+    def answers(self, call: Call) -> bool:
+        """Whether a call is for one of these methods, and not for `predict`."""
+        return not self._predicts or call.content_type in BY_TYPE
+
     def wanted(self, call: Call, body: Body) -> Question | None:
         """What a call asks of these methods; `None` where it is for `predict`. Raises `Fault`."""
+        if not self.answers(call):
+            return None
         skill = BY_TYPE.get(call.content_type)
         if skill is not None:
             return self._read(skill, body)
-        if self._predicts:
-            return None
         return self._read(self._skill_of(payload.decode(call.content_type, body)), body)
 
     def answer(self, question: Question, line: Line | None, settled: Settled) -> Reply:

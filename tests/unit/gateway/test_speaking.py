@@ -15,6 +15,8 @@ from lambent.core.invocation import Invocation, Outcome, Principal, Role
 from lambent.core.spec import DeploymentSpec, Kind
 from lambent.engines.memory_worker import Program, Scene
 from lambent.gateway.protocols import Invoker
+from lambent.gateway.protocols.openai.door import OpenAIDoor
+from lambent.gateway.protocols.openai.models import Models
 from lambent.gateway.protocols.openai.operations import Operations
 from lambent.gateway.protocols.speaking import Speaking
 from lambent.gateway.requests import Message, Request
@@ -24,8 +26,8 @@ from lambent.wire.process import RevisionPlan, Runtime
 from lambent.wire.speech import Broken
 from tests.support.node import node
 from tests.support.virtual_time import VirtualClock, run
+from tests.unit.gateway.asgi import House, outcome, scope_of
 from tests.unit.gateway.asgi import Invoker as Scripted
-from tests.unit.gateway.asgi import outcome, scope_of
 
 BODY = b'{"model": "f", "messages": [], "stream": true}'
 WHO = Principal("default", "key", Role.INVOKE)
@@ -163,5 +165,28 @@ def test_an_alias_is_asked_for_by_its_name() -> None:
         assert (asked.deployment, asked.alias) == ("f", "next")
         assert asked.content_type == "application/vnd.lambent.chat+json"
         assert asked.body == body
+
+    run(story())
+
+
+def test_who_is_refused_for_a_full_queue_is_told_when_to_come_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        house, routes = House(tmp_path), talking()
+        speaking = Speaking(invoker=Scripted(), routes=routes, clock=house.clock)
+        door = OpenAIDoor(
+            operations=Operations(speaking, house.clock).operations(),
+            models=Models(routes),
+            keys=house.keys,
+            bodies=house.bodies,
+            body_bytes_max=1000,
+        )
+        request = Request(scope_of("POST", "/v1/chat/completions", {}), Wire().receive, Wire().send)
+        reply = door.refuse(request, QueueFull("full", retry_after_s=1.25))
+        headers = dict(reply.headers)
+        assert reply.status == 429
+        assert (headers[b"retry-after"], headers[b"retry-after-ms"]) == (b"2", b"1250")
+        error = msgspec.json.decode(reply.body)["error"]
+        assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
+        house.store.close()
 
     run(story())
