@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lambent.client.bundle import Bundle, pack
+from lambent.client.bundle import Bundle, pack, pack_for_command
 from lambent.client.errors import BundleError
 
 
@@ -331,3 +331,21 @@ def test_a_folder_that_is_laid_out_like_a_model_archive_goes_as_a_whole(tmp_path
     bundle = pack(folder)
     assert (bundle.target, bundle.name) == (".", "iris")
     assert names(bundle) == ["code/inference.py", "model.joblib"]
+
+
+def test_a_command_takes_its_folder_along_and_what_its_manifest_says_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "My Shop"
+    (folder / "static").mkdir(parents=True)
+    for name in ("app.py", "static/a.css", "notes.txt"):
+        (folder / name).touch()
+    bundle = pack_for_command(folder)
+    assert (bundle.target, bundle.name) == (".", "my-shop")
+    assert names(bundle) == ["app.py", "notes.txt", "static/a.css"]
+    (folder / "lambent.toml").write_text(
+        '[app]\nexclude = ["notes.txt"]\n[deployments.shop]\ncommand = "serve"\nenv = { A = "1" }\n'
+    )
+    for bundle in (pack(folder), pack_for_command(folder)):
+        assert (bundle.target, bundle.name) == (".", "")
+        assert names(bundle) == ["app.py", "lambent.toml", "static/a.css"]
+        assert bundle.per_deployment == {"shop": {"command": "serve", "env.A": "1"}}
+    assert pack_for_command(folder / "app.py").target == "app.py"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from lambent.control.planning import planned, planned_program
+from lambent.control.planning import commands_in, planned, planned_processes, planned_program
 from lambent.core.errors import InvalidSpec
 from lambent.core.spec import Kind, Program, Setting
 from lambent.wire.api import Declaration, DeployRequest
@@ -63,3 +63,58 @@ def test_a_handler_may_run_in_the_client_of_aws_and_not_as_a_bootstrap() -> None
     assert (one.spec.runtime, one.spec.entrypoint) == (Program.AWSLAMBDARIC, "app:hello")
     with pytest.raises(InvalidSpec, match=r"runs an executable 'bootstrap'; hello is in app.py"):
         planned(DESCRIPTION, request("app.py", runtime="provided"), jobs=frozenset())
+
+
+COMMAND = "uvicorn app:app --port $PORT"
+
+
+def asked_for(
+    name: str = "", settings: dict[str, Setting] | None = None, **each: dict[str, Setting]
+) -> DeployRequest:
+    return DeployRequest(artifact="", target=".", name=name, settings=settings or {}, per_deployment=each)
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        (asked_for("shop", {"command": COMMAND}), ["shop"]),
+        (asked_for("shop", {"runtime": "http"}), ["shop"]),
+        (asked_for("", {"command": COMMAND}), [""]),
+        (asked_for(one={"command": "a"}, two={"runtime": "http", "command": "b"}), ["one", "two"]),
+        (asked_for(one={"memory": "1GiB"}), []),
+        (asked_for("shop"), []),
+    ],
+)
+def test_a_command_says_itself_what_it_is_called_or_is_told(asked: DeployRequest, names: list[str]) -> None:
+    assert list(commands_in(asked)) == names
+
+
+def test_a_command_has_many_requests_at_once_unless_it_says_less() -> None:
+    one, two = planned_processes(
+        asked_for("", {"memory": "1GiB"}, one={"command": "a"}, two={"command": "b", "concurrency": 1}),
+        ["one", "two"],
+    )
+    assert (one.spec.runtime, one.spec.command, one.spec.concurrency) == (Program.HTTP, "a", 100)
+    assert (two.spec.command, two.spec.concurrency, two.spec.memory_bytes) == ("b", 1, 2**30)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (asked_for("", {"command": COMMAND}), "does not say what it is called"),
+        (asked_for("shop", {"runtime": "http"}), "which needs one"),
+        (asked_for("shop", {"command": " "}), "which needs one"),
+        (asked_for("shop", {"command": "a", "runtime": "native"}), "is for runtime=http"),
+        (asked_for("shop", {"command": "a", "max_batch": 4}), "is for models"),
+        (asked_for("shop", {"command": "a", "ready_path": "health"}), "is no path"),
+        (asked_for("shop", {"command": "a"}, others={"memory": "1GiB"}), "settings for others"),
+    ],
+)
+def test_a_command_cannot_be_what_it_is_not(asked: DeployRequest, said: str) -> None:
+    with pytest.raises(InvalidSpec, match=said):
+        planned_processes(asked, list(commands_in(asked)))
+
+
+def test_what_python_declares_is_no_command() -> None:
+    with pytest.raises(InvalidSpec, match=r"runs a command, and hello is in app.py"):
+        planned(DESCRIPTION, request("app.py", runtime="http"), jobs=frozenset())
