@@ -17,6 +17,7 @@ from lambent.runtimes.lambda_api.http import Asked, Exchange, Sink
 from lambent.wire.frames import BODY_BYTES_MAX
 
 JSON_LINE: Final = b"Content-Type: application/json\r\n"
+NOBODY: Final = "-"  # no job's id
 
 
 class Job:
@@ -58,6 +59,7 @@ class JobApi:
         self._waiting: Final[deque[Job]] = deque()
         self._running: Final[dict[str, Job]] = {}
         self._stopped: Final[set[str]] = set()
+        self._leaving = False
         self._over: BaseException | None = None
         # Done when it polls for the first time, or has ended before.
         self.ready: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
@@ -83,6 +85,14 @@ class JobApi:
         elif self._running.pop(job.id, None) is not None:
             self._stopped.add(job.id)
             self._stop()
+
+    def leave(self) -> None:
+        """Keep no poll waiting from now on: the worker loop ends once those that it has made are answered."""
+        self._leaving = True
+        while self._takers:
+            self._takes(self._takers.popleft())
+        while self._stoppers:
+            self._asks_stops(self._stoppers.popleft())
 
     def close(self, why: BaseException) -> None:
         """The program has gone: nothing that it has not answered will be."""
@@ -114,6 +124,8 @@ class JobApi:
             self.ready.set_result(None)
         if self._waiting:
             self._hand_out(self._waiting.popleft(), poll)
+        elif self._leaving:  # what the worker loop takes for "none just now"
+            answer(poll.exchange, {}, status=400)
         else:
             self._takers.append(poll)
 
@@ -123,6 +135,9 @@ class JobApi:
         poll.exchange.reply(200, body, JSON_LINE)
 
     def _asks_stops(self, poll: Poll) -> None:
+        if self._leaving:  # it waits a second before it looks at itself again where it is told of none
+            answer(poll.exchange, {"jobsToStop": [NOBODY]})
+            return
         self._stoppers.append(poll)
         self._stop()
 

@@ -77,10 +77,11 @@ class RunPodFunction:
 
     async def stop(self) -> None:
         """See the program off."""
-        self._server.close()
         if self._program is not None:
             self._program.watch(lambda _: None)
+            self._api.leave()
             await self._program.leave()
+        self._server.close()
         if self._burying is not None:
             self._burying.cancel()
         self._api.close(ProgramEnded(-signal.SIGTERM))
