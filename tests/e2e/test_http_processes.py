@@ -1,24 +1,19 @@
-"""Programs that serve HTTP on $PORT: what they say and hear is passed on, and they sleep and wake."""
+"""Programs that serve HTTP on $PORT: what they say and hear is passed on as it is."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import psutil
 import pytest
 
-from tests.support.http_programs import write_program
+from tests.support.http_programs import COMMAND, as_raw, get, write_program
 from tests.support.raw_http import Raw
-from tests.support.server import Reply, RunningServer, is_running, wait_until
+from tests.support.server import RunningServer, wait_until
 
 MIB = 1 << 20
-COMMAND = "python actor.py"
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +26,6 @@ def actor(server: RunningServer, folder: Path) -> RunningServer:
     """A program that does as it is told, deployed as `actor`."""
     assert "deployed  actor" in server.deploy(folder, "--cmd", COMMAND, "--name", "actor")
     return server
-
-
-def get(server: RunningServer, path: str, name: str = "actor", method: str = "GET", **headers: str) -> Reply:
-    return server.request(method, f"/invoke/{name}{path}", **headers)
-
-
-def program_of(server: RunningServer, name: str) -> int:
-    """The pid of the program that answers now."""
-    return int(get(server, "/", name).json()["pid"])
-
-
-def as_raw(answer: bytes) -> str:
-    """The path at which the program answers in these bytes."""
-    return f"/invoke/actor/raw?{quote(answer, safe='')}"
 
 
 def test_a_request_arrives_as_it_was_sent_but_for_its_way(actor: RunningServer) -> None:
@@ -242,160 +223,6 @@ def test_a_client_that_leaves_before_the_answer_is_heard_of(actor: RunningServer
 def test_connections_to_it_are_used_again(actor: RunningServer) -> None:
     connections = {get(actor, "/").json()["connection"] for _ in range(20)}
     assert len(connections) < 20
-
-
-def test_a_program_that_ends_takes_its_requests_along_and_the_next_finds_another(
-    actor: RunningServer, tmp_path: Path
-) -> None:
-    before = program_of(actor, "actor")
-    reply = get(actor, "/leave?status=7")
-    assert (reply.status, reply.json()["error_type"]) == (502, "Runtime.ExitError")
-    assert "exit status 7" in reply.json()["detail"]
-    assert program_of(actor, "actor") != before
-    reply = get(actor, f"/leave?signal={int(signal.SIGSEGV)}")
-    assert (reply.status, "SIGSEGV" in reply.json()["detail"]) == (502, True)
-    os.kill(pid := program_of(actor, "actor"), signal.SIGKILL)  # while it has nothing to do
-    wait_until(lambda: get(actor, "/").status == 200 and program_of(actor, "actor") != pid, "another")
-    assert "leaving" in actor.cli("logs", "actor").stdout
-
-
-def test_its_memory_is_free_while_nobody_asks_and_requests_wait_for_it(
-    server: RunningServer, folder: Path, tmp_path: Path
-) -> None:
-    left = tmp_path / "left"
-    server.deploy(
-        folder,
-        "--cmd",
-        COMMAND,
-        "--name",
-        "sleeper",
-        "--set",
-        "keep_alive_s=0.2",
-        "--set",
-        f"env.LEFT={left}",
-    )
-    first = program_of(server, "sleeper")
-    other = int(get(server, "/left", "sleeper").body)
-    left.unlink(missing_ok=True)  # of the one that was tried as it was deployed
-    wait_until(lambda: not is_running(first), "its end")
-    wait_until(lambda: not is_running(other), "the end of what it had started")
-    assert left.exists(), "it was not told to leave"
-    reply = get(server, "/", "sleeper")
-    assert (reply.status, reply.headers["lambent-temperature"]) == (200, "warm")
-    assert {"spawn", "listen"} <= {part.split(";")[0] for part in reply.headers["server-timing"].split(", ")}
-    assert "listening" in server.cli("logs", "sleeper").stdout
-
-
-def test_it_does_not_go_to_sleep_while_an_answer_is_open(
-    server: RunningServer, folder: Path, tmp_path: Path
-) -> None:
-    server.deploy(folder, "--cmd", COMMAND, "--name", "open", "--set", "keep_alive_s=0")
-    gate = tmp_path / "gate"
-    with Raw(server) as raw:
-        raw.ask("GET", f"/invoke/open/gated?gate={gate}")
-        raw.answered()
-        chunks = raw.chunks()
-        next(chunks)
-        pid = program_of(server, "open")
-        for _ in range(10):
-            server.request("GET", "/api/v1/deployments/open")
-        assert is_running(pid)
-        gate.touch()
-        assert b"".join(chunks) == b"second"
-    wait_until(lambda: not is_running(pid), "its end")
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        pytest.param(["--set", "env.START=exit"], ["exit status 3", "there are no weights"], id="exits"),
-        pytest.param(
-            ["--set", "env.START=hang", "--set", "ready_timeout_s=1"],
-            ["did not listen on $PORT", "within 1 s", "still looking for weights"],
-            id="never listens",
-        ),
-        pytest.param(
-            ["--set", "ready_path=/health", "--set", "env.HEALTHY=/nowhere", "--set", "ready_timeout_s=1"],
-            ["did not answer 2xx on /health", "listening"],
-            id="is never ready",
-        ),
-    ],
-)
-def test_a_program_that_does_not_serve_is_not_deployed(
-    server: RunningServer, folder: Path, words: list[str], said: list[str]
-) -> None:
-    done = server.cli("deploy", str(folder), "--cmd", COMMAND, "--name", "broken", *words)
-    assert done.returncode != 0
-    assert [part for part in said if part not in done.stderr] == [], done.stderr
-
-
-def test_a_command_whose_port_a_shell_has_replaced_is_told_so(server: RunningServer, folder: Path) -> None:
-    done = server.cli("deploy", str(folder), "--cmd", "python -m http.server --bind", "--name", "broken")
-    assert "it does not say $PORT" in done.stderr
-    done = server.cli("deploy", str(folder), "--cmd", "no-such-program $PORT", "--name", "broken")
-    assert ("exit status 127" in done.stderr, "not found" in done.stderr) == (True, True)
-
-
-def test_it_may_listen_on_the_other_loopback_and_say_itself_when_it_is_ready(
-    server: RunningServer, folder: Path, tmp_path: Path
-) -> None:
-    healthy = tmp_path / "healthy"
-    healthy.touch()
-    words = ["--set", "ready_path=/health#fine", "--set", f"env.HEALTHY={healthy}"]
-    if Path("/proc/net/if_inet6").exists():
-        words += ["--set", "env.START=ipv6"]
-    server.deploy(folder, "--cmd", COMMAND, "--name", "ready", *words)
-    reply = get(server, "/", "ready")
-    assert reply.status == 200
-    assert "ready;dur=" in reply.headers["server-timing"]
-
-
-def test_what_its_own_processes_use_is_on_the_bill(actor: RunningServer) -> None:
-    server = actor
-    before = psutil.Process(program_of(server, "actor")).cpu_times().user
-    assert get(server, "/child").body == b"done"
-    line = next(
-        line
-        for line in server.request("GET", "/api/v1/usage").json()["lines"]
-        if line["deployment"] == "actor"
-    )
-    assert line["cpu_s"] > before  # more than the program itself has used
-
-
-def test_what_its_processes_have_together_is_bounded(server: RunningServer, folder: Path) -> None:
-    server.deploy(folder, "--cmd", COMMAND, "--name", "family", "--set", "memory=128MiB")
-    assert get(server, "/family?count=1", "family").body == b"grown"
-    pid = program_of(server, "family")
-    get(server, "/family?count=4", "family")
-    wait_until(lambda: not is_running(pid), "its end")
-    wait_until(lambda: get(server, "/", "family").status == 200, "another")
-    assert "Runtime.OutOfMemory" in server.cli("logs", "family").stdout
-
-
-def test_one_that_ends_while_its_answer_is_read_is_not_asked_again(actor: RunningServer) -> None:
-    with Raw(actor) as raw:
-        raw.ask("GET", as_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + bytes(3000)))
-        raw.answered()
-        before = program_of(actor, "actor")
-        os.kill(before, signal.SIGKILL)
-        wait_until(lambda: not is_running(before), "its end")
-        with pytest.raises(ConnectionError):
-            raw.body(300_000)
-    wait_until(lambda: get(actor, "/").status == 200, "another")
-    assert {get(actor, "/").status for _ in range(5)} == {200}
-
-
-def test_a_folder_may_say_its_commands_itself(server: RunningServer, tmp_path: Path) -> None:
-    folder = write_program(tmp_path / "said")
-    (folder / "lambent.toml").write_text(
-        '[deployments.one]\ncommand = "python actor.py"\nready_path = "/health"\n'
-        '[deployments.two]\nruntime = "http"\ncommand = "exec python actor.py"\nenv = { MINE = "1" }\n'
-    )
-    said = server.deploy(folder)
-    assert ("deployed  one" in said, "deployed  two" in said) == (True, True)
-    assert get(server, "/environ", "two").json()["MINE"] == "1"
-    shown = server.cli("show", "two").stdout
-    assert "http" in shown
 
 
 def test_it_is_invoked_later_as_a_post_to_its_root(actor: RunningServer) -> None:

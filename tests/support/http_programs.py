@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
+
+from tests.support.server import Reply, RunningServer
+
+COMMAND: Final = "python actor.py"
 
 # It reads and writes bytes itself, so that nothing between it and the wire makes them better.
 ACTOR: Final = '''
@@ -243,3 +248,18 @@ def write_program(folder: Path, text: str = ACTOR, name: str = "actor.py") -> Pa
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text)
     return folder
+
+
+def get(server: RunningServer, path: str, name: str = "actor") -> Reply:
+    """Ask what is deployed under this name."""
+    return server.request("GET", f"/invoke/{name}{path}")
+
+
+def program_of(server: RunningServer, name: str) -> int:
+    """The pid of the program that answers now."""
+    return int(get(server, "/", name).json()["pid"])
+
+
+def as_raw(answer: bytes) -> str:
+    """The path at which the program answers in these bytes."""
+    return f"/invoke/actor/raw?{quote(answer, safe='')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,8 @@ from lambent.runtimes.program import rss_bytes_max_in
 LOOK_S: Final = 0.25
 WEIGH_S: Final = 0.5
 PROCESSES_MAX: Final = 1024
+CUTIME, CSTIME = 13, 14  # of the words of /proc/PID/stat, behind the command's name
+TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 class Tree:
@@ -25,15 +28,17 @@ class Tree:
         self._clock: Final = clock
         self._looked_s = float("-inf")
         self._cpu_ns: dict[int, int] = {}  # of each that runs, when last read
-        self._ended_ns = 0  # of those that run no more
+        self._children_ns = 0  # of the children that these have waited for
+        self._most_ns = 0
         self._rss_bytes_max = 0
 
     def cpu_ns(self) -> int:
-        """CPU time of all of them until now. It never goes back."""
+        """CPU time of all of them until now, and of those that they have waited for. It never goes back."""
         self._look()
         for pid, before in self._cpu_ns.items():
             self._cpu_ns[pid] = max(before, cpu_ns_of(pid))
-        return self._ended_ns + sum(self._cpu_ns.values())
+        self._most_ns = max(self._most_ns, self._children_ns + sum(self._cpu_ns.values()))
+        return self._most_ns
 
     def rss_bytes_max(self) -> int:
         """The most memory that those had which were seen at once; what two of them share is counted twice."""
@@ -55,10 +60,8 @@ class Tree:
             return
         self._looked_s = now_s
         pids = self.pids()
-        gone = self._cpu_ns.keys() - set(pids)
-        self._ended_ns += sum(self._cpu_ns.pop(pid) for pid in gone)
-        for pid in pids:
-            self._cpu_ns.setdefault(pid, 0)
+        self._cpu_ns = {pid: self._cpu_ns.get(pid, 0) for pid in pids}
+        self._children_ns = sum(map(_children_ns_of, pids))
         self._rss_bytes_max = max(self._rss_bytes_max, sum(map(_rss_bytes_max_of, pids)))
 
 
@@ -95,6 +98,15 @@ def _children_of(pid: int) -> list[int]:
     except OSError:  # it, or one of its threads, has just ended
         pass
     return found
+
+
+def _children_ns_of(pid: int) -> int:
+    """CPU time of the children that it has waited for, and of theirs: `cutime` and `cstime` of proc(5)."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return (int(words[CUTIME]) + int(words[CSTIME])) * TICK_NS
 
 
 def _rss_bytes_max_of(pid: int) -> int:
