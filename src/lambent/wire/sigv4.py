@@ -78,8 +78,8 @@ class SignedRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """What the signatures of a client have in common for a day: who signs, for what, which headers.
 
-    `scope` is the credential scope that the signing key is derived for. `places` says where in the order of
-    the signed headers each one stands.
+    `scope` is the credential scope that the signing key is derived for. `signed_headers` are their names,
+    `prefixes` how they begin a line each, and `places` says where among them each one stands.
     """
 
     access_key_id: str
@@ -87,7 +87,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     service: str
     scope: str
-    signed_headers: tuple[bytes, ...]
+    signed_headers: bytes
+    prefixes: tuple[bytes, ...]
     places: Mapping[bytes, int]
 
 
@@ -106,14 +107,16 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
 
 def claim_of(*, access_key_id: str, date: str, region: str, service: str, signed_headers: str) -> Claim:
     """A claim of these words; `signed_headers` are names with semicolons between them."""
-    names = tuple(signed_headers.encode("latin-1", "replace").split(b";"))
+    joined = signed_headers.encode("latin-1", "replace")
+    names = joined.split(b";")
     return Claim(
         access_key_id=access_key_id,
         date=date,
         region=region,
         service=service,
         scope=f"{date}/{region}/{service}/{TERMINATOR}",
-        signed_headers=names,
+        signed_headers=joined,
+        prefixes=tuple(name + b":" for name in names),
         places={name: place for place, name in enumerate(names)},
     )
 
@@ -170,16 +173,17 @@ def _header_lines(request: SignedRequest, claim: Claim) -> bytes:
 
     Every `x-amz-` header changes what a request means, so each one that is there must be among them.
     """
-    places, lines = claim.places, [name + b":" for name in claim.signed_headers]
-    found = set[int]()
+    places = claim.places
+    values: list[bytes | None] = [None] * len(claim.prefixes)
     for name, value in request.headers:
         place = places.get(name)
         if place is not None:
-            lines[place] += b"," + _trimmed(value) if place in found else _trimmed(value)
-            found.add(place)
+            before = values[place]
+            values[place] = _trimmed(value) if before is None else before + b"," + _trimmed(value)
         elif name.startswith(b"x-amz-") and name != MAY_BE_UNSIGNED:
             raise _uncovered(name)
-    return b"\n".join((b"", *lines, b"", b";".join(claim.signed_headers), b""))
+    lines = [prefix + (value or b"") for prefix, value in zip(claim.prefixes, values, strict=True)]
+    return b"\n".join((b"", *lines, b"", claim.signed_headers, b""))
 
 
 def _trimmed(value: bytes) -> bytes:
