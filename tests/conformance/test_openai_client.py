@@ -423,6 +423,14 @@ def test_half_a_body_is_no_request(server: RunningServer) -> None:
     assert "request_crashed" not in server.log()
 
 
+def test_who_talks_may_take_as_long_as_openais_clients_wait(server: RunningServer) -> None:
+    def timeout_s(name: str) -> float:
+        revision = server.request("GET", f"/api/v1/deployments/{name}").json()["revisions"][0]
+        return float(revision["spec"]["timeout_s"])
+
+    assert [timeout_s(name) for name in ("parrot", "ear", "plain")] == [600, 600, 60]
+
+
 def test_another_method_is_told_which_one(server: RunningServer) -> None:
     answer = server.request("GET", "/v1/chat/completions")
     assert (answer.status, answer.json()["error"]["code"]) == (405, "method_not_allowed")

@@ -90,6 +90,15 @@ def test_it_stops_where_it_is_told_to(client: openai.OpenAI) -> None:
     assert (answer.choices[0].text, answer.choices[0].finish_reason) == (" Paris", "stop")
 
 
+def test_an_answer_may_be_held_to_a_schema(client: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {"fruit": {"enum": ["kiwi", "plum"]}}, "required": ["fruit"]}
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "fruit", "schema": schema}}
+    answer = client.chat.completions.create(
+        model="smol", messages=FRUITS, max_tokens=30, temperature=0, response_format=wanted
+    )
+    assert json.loads(answer.choices[0].message.content or "")["fruit"] in ("kiwi", "plum")
+
+
 def test_several_conversations_share_one_worker_and_its_steps(
     server: RunningServer, client: openai.OpenAI
 ) -> None:

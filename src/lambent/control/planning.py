@@ -52,6 +52,7 @@ PROGRAMS: Final = {Program.HTTP: Runtime.HTTP, Program.RUNPOD: Runtime.RUNPOD}
 FILE_MAX_BATCH: Final = 64  # of a model file without code
 FILE_SLOTS: Final = 4  # of one that talks: calls whose tokens are computed in one step
 TALKS_S: Final = 600.0  # for how long it may: as long as OpenAI's clients wait
+SPEAKS: Final = frozenset({"chat", "complete", "transcribe"})
 EMBEDDINGS: Final = "LLAMA_ARG_EMBEDDINGS"  # llama.cpp's word for a model that makes vectors in place of text
 
 NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
@@ -282,6 +283,8 @@ def _spec(
     spec = msgspec.structs.replace(
         spec, imports=preloads(imports), signature=one.signature, skills=one.skills
     )
+    if SPEAKS & {*one.skills}:
+        spec = msgspec.structs.replace(spec, timeout_s=TALKS_S)
     return _with_all(spec, request, one.settings)
 
 
