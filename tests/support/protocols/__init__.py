@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from tests.support.protocols import open_inference, talking
+from tests.support.protocols import filing, open_inference, talking
 from tests.support.protocols.base import Protocol
 
 # In the order of the page.
 PROTOCOLS: Final[Mapping[str, Protocol]] = {
-    one.key: one for one in (open_inference.REST, open_inference.GRPC, talking.OPENAI, talking.ANTHROPIC)
+    one.key: one
+    for one in (
+        open_inference.REST,
+        open_inference.GRPC,
+        talking.OPENAI,
+        talking.ANTHROPIC,
+        filing.REPLICATE,
+        filing.RUNPOD,
+    )
 }

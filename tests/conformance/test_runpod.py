@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.compatibility import note
 from tests.support.patience import PATIENT_S
 from tests.support.programs import environment
 from tests.support.receiver import Receiver
@@ -157,6 +158,16 @@ def test_runpods_client_runs_runpods_worker_and_a_function_of_ours(
         [405, True],
         ["runtime", True],
     ]
+    for operation in (
+        "POST /{endpoint}/run",
+        "POST /{endpoint}/runsync",
+        "GET /{endpoint}/status/{id}",
+        "GET /{endpoint}/stream/{id}",
+        "POST /{endpoint}/cancel/{id}",
+        "GET /{endpoint}/health",
+        "webhook",
+    ):
+        note("runpod", operation)
     said = json.loads(message.body)
     assert (said["status"], said["output"]["greeting"]) == ("COMPLETED", "hello hook")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.compatibility import note
 from tests.support.patience import PATIENT_S
 from tests.support.programs import environment
 from tests.support.receiver import Receiver
@@ -152,6 +153,17 @@ def test_replicates_client_runs_waits_cancels_and_hears_of_the_end(server: Runni
     assert [error[:2] for error in told["errors"]] == [
         ["api", 404], ["api", 422], ["api", 404], ["api", 422], ["api", 401],
     ]  # fmt: skip
+    for operation in (
+        "POST /v1/predictions",
+        "POST /v1/models/{owner}/{name}/predictions",
+        "POST /v1/deployments/{owner}/{name}/predictions",
+        "GET /v1/predictions/{id}",
+        "POST /v1/predictions/{id}/cancel",
+        "Prefer: wait",
+        "webhook (completed)",
+        "GET /v1/models/{owner}/{name}/versions/{version}",
+    ):
+        note("replicate", operation)
     said = json.loads(message.body)
     assert (said["status"], said["output"], said["input"]) == ("succeeded", "hello hook", {"name": "hook"})
 
