@@ -18,7 +18,7 @@ OPENAI: Final = Protocol(
         "GET /v1/models/{model}": "with the keys of KServe's and TensorFlow's V1; `name` or `name:alias`",
         "POST /v1/chat/completions": "a class with `chat`, or a GGUF file; unheard-of fields reach it",
         "POST /v1/chat/completions (stream)": "comments while a cold model wakes; usage for who asks",
-        "POST /v1/chat/completions (tools)": "passed on: to a class, or to llama.cpp where the file's template has tools",
+        "POST /v1/chat/completions (tools)": "passed on; by llama.cpp where the file's template has tools",
         "POST /v1/completions": "a class with `complete`, or a GGUF file; texts or ids of tokens",
         "POST /v1/completions (stream)": "",
         "POST /v1/embeddings": "a class with `embed`, or a GGUF file that is set to; float and base64",
