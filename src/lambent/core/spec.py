@@ -107,8 +107,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     outlive the last worker even while memory is free.
     `signature` is what a model class declares that it takes and gives, as tensors.
     `skills` are the methods of a model beside `predict`, such as `chat` (see `wire.skills`).
-    `command` is what a shell starts where `runtime` is `http`. It is ready once it listens, or answers 2xx on
-    `ready_path`, `ready_timeout_s` after its start at the latest.
+    `command` is what a shell starts where `runtime` is `http` or `runpod`. It is ready once it listens, or
+    answers 2xx on `ready_path`, or asks for a job, `ready_timeout_s` after its start at the latest.
     `layers` are artifacts that are importable beside the code, the last one first. `version` is what user
     code is told that it is: where it is empty, the revision's number.
     `fork_unsafe` says whether a template is forked in spite of what was found in it. A WebSocket ends after
