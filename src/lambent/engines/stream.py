@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from itertools import chain
 from typing import Final, cast
 
 from lambent.engines.base import Exit, Hears, WorkerGone
@@ -31,6 +32,7 @@ from lambent.wire.frames import (
     Wake,
     cost_of,
     encode,
+    parts,
     read_error,
     unheard,
 )
@@ -53,7 +55,7 @@ class WorkerStream(asyncio.Protocol):
         self._calls: Final[dict[int, asyncio.Future[Answered]]] = {}
         self._hears: Final[dict[int, Hears]] = {}
         self._credit: Final[dict[int, int]] = {}  # of those that stream
-        self._outgoing: Final[dict[int, bytes]] = {}
+        self._outgoing: Final[dict[int, tuple[bytes, ...]]] = {}
         self._sent_last: int | None = None  # the call, if nothing was sent after it
         self._unread: Final[set[int]] = set()
         self._exit: Exit | None = None
@@ -84,7 +86,7 @@ class WorkerStream(asyncio.Protocol):
             self._hears[call.call_id] = hears
         if not self._outgoing:
             self._loop.call_soon(self._send_out)
-        self._outgoing[call.call_id] = encode(call, body)
+        self._outgoing[call.call_id] = parts(call, body)
         return answer
 
     def tell(self, header: ToCall | Stop | Wake, body: bytes = b"") -> None:
@@ -172,7 +174,7 @@ class WorkerStream(asyncio.Protocol):
         if self.ended:
             self._unread.update(self._outgoing)
         else:
-            self._transport.writelines(self._outgoing.values())
+            self._transport.writelines(chain.from_iterable(self._outgoing.values()))
             self._sent_last = next(reversed(self._outgoing))
         self._outgoing.clear()
 

@@ -27,6 +27,7 @@ HEAD_BYTES_MAX: Final = 128 * 1024
 # A client that owes bytes and sends none that matter is cut off after this time, at the latest after twice.
 # So is one that takes nothing of its answer.
 SILENCE_S_MAX: Final = 30.0
+JOINED_BYTES_MAX: Final = 64 * 1024  # an answer's body up to this size is sent in one piece with its head
 FORBIDDEN: Final = bytes((*range(9), 11, 12, *range(14, 32), 127))  # all but text, tabs and line ends
 
 BUSY: Final = Problem("Too many connections", 503, "too_many_connections", "try again in a moment")
@@ -187,7 +188,10 @@ class Connection(HttpToolsProtocol):
             raise ValueError("a header holds a character that no header may hold")
         end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
         cycle.response_started = cycle.response_complete = True
-        cycle.transport.write(b"".join((STATUS_LINE[status], head, end, body)))
+        if len(body) <= JOINED_BYTES_MAX:
+            cycle.transport.write(b"".join((STATUS_LINE[status], head, end, body)))
+        else:  # to copy it would cost more than a second buffer in the system call
+            cycle.transport.writelines((b"".join((STATUS_LINE[status], head, end)), body))
         cycle.message_event.set()
         if not cycle.keep_alive:
             cycle.transport.close()

@@ -64,6 +64,11 @@ class Request:
             return chunk
         return await self._rest(message, bytes_max, hold)
 
+    async def parts(self, bytes_max: int, hold: Hold) -> list[bytes]:
+        """The whole body in the pieces in which it came. Raises as `body`."""
+        hold.grow_to(self._announced(bytes_max))
+        return await self._pieces(await self._receive(), bytes_max, hold)
+
     async def first(self, bytes_max: int, hold: Hold) -> tuple[bytes, bool]:
         """The beginning of the body, and whether more follows, which `pieces` then has. Raises as `body`."""
         self._announced(bytes_max)
@@ -102,6 +107,9 @@ class Request:
         return int(announced)
 
     async def _rest(self, message: Message, bytes_max: int, hold: Hold) -> bytes:
+        return b"".join(await self._pieces(message, bytes_max, hold))
+
+    async def _pieces(self, message: Message, bytes_max: int, hold: Hold) -> list[bytes]:
         chunks: list[bytes] = []
         size_bytes = 0
         while True:
@@ -114,7 +122,7 @@ class Request:
             hold.grow_to(size_bytes)
             chunks.append(chunk)
             if not message.get("more_body"):
-                return b"".join(chunks)
+                return chunks
             message = await self._receive()
 
 

@@ -25,6 +25,7 @@ from lambent.wire.typed import unpacker
 PREFIX: Final = struct.Struct("<II")
 HEADER_BYTES_MAX: Final = 256 * 1024
 BODY_BYTES_MAX: Final = 1 << 30
+JOINED_BYTES_MAX: Final = 64 * 1024  # a body up to this size is sent in one piece with its header
 CREDIT_BYTES: Final = 256 * 1024  # how much may be on its way to a reader that has taken nothing yet
 
 PIECE_BYTES: Final = 64  # what each piece costs beside its bytes: empty ones take room too
@@ -212,6 +213,14 @@ def encode(header: ToWorker | ToServer, body: bytes = b"") -> bytes:
     return b"".join((PREFIX.pack(len(head), len(body)), head, body))
 
 
+def parts(header: ToWorker | ToServer, body: bytes = b"") -> tuple[bytes, ...]:
+    """One frame in pieces: a large body is not copied to stand behind its header."""
+    if len(body) <= JOINED_BYTES_MAX:
+        return (encode(header, body),)
+    head = _encoder.encode(header)
+    return PREFIX.pack(len(head), len(body)) + head, body
+
+
 class _Foreign(msgspec.Struct, frozen=True, rename="camel"):
     """An error of a runtime that is not ours, which writes a stack, or an id, in its own way."""
 
@@ -282,9 +291,13 @@ class FrameReader(Generic[H]):
         self._decoder: msgspec.msgpack.Decoder[H] = unpacker(headers)
         self._body_bytes_max = body_bytes_max
         self._buffer = bytearray()
+        self._large: tuple[H, list[bytes]] | None = None  # a frame whose body is on its way, in its pieces
+        self._missing_bytes = 0  # of it
 
     def feed(self, chunk: bytes | memoryview) -> list[tuple[H, bytes]]:
         """The frames that `chunk` completes, in order. Raises `FrameError`: the stream is of no use then."""
+        if self._large is not None:
+            return self._feed_large(self._large, chunk)
         # Nearly every chunk of a small call is one whole frame: it is cut where it lies, without the buffer.
         kept = self._buffer
         if kept:
@@ -299,12 +312,13 @@ class FrameReader(Generic[H]):
             body_start = start + PREFIX.size + head_bytes
             end = body_start + body_bytes
             if end > whole:
+                if body_bytes > JOINED_BYTES_MAX and body_start <= whole:
+                    header = self._header(view[start + PREFIX.size : body_start])
+                    self._large = header, [bytes(view[body_start:])]
+                    self._missing_bytes = end - whole
+                    start = whole
                 break
-            try:
-                header = self._decoder.decode(view[start + PREFIX.size : body_start])
-            except msgspec.DecodeError as error:
-                raise FrameError(f"a frame's header cannot be read: {error}") from error
-            frames.append((header, bytes(view[body_start:end])))
+            frames.append((self._header(view[start + PREFIX.size : body_start]), bytes(view[body_start:end])))
             start = end
         if isinstance(view, memoryview) and kept:
             view.release()
@@ -312,3 +326,21 @@ class FrameReader(Generic[H]):
         elif start < whole:
             kept += view[start:]
         return frames
+
+    def _header(self, head: bytes | bytearray | memoryview) -> H:
+        try:
+            return self._decoder.decode(head)
+        except msgspec.DecodeError as error:
+            raise FrameError(f"a frame's header cannot be read: {error}") from error
+
+    def _feed_large(self, large: tuple[H, list[bytes]], chunk: bytes | memoryview) -> list[tuple[H, bytes]]:
+        """A large body is put together once, when all of it is here."""
+        header, pieces = large
+        piece = bytes(chunk[: self._missing_bytes])
+        pieces.append(piece)
+        self._missing_bytes -= len(piece)
+        if self._missing_bytes:
+            return []
+        self._large = None
+        rest = chunk[len(piece) :]
+        return [(header, b"".join(pieces)), *(self.feed(rest) if rest else ())]

@@ -13,13 +13,35 @@ import msgspec
 
 from lambent.core.errors import CallerFault
 from lambent.core.tensors import ELEMENT_BYTES, Given, Signature, elements_of
-from lambent.wire.tensors import Buffer, Form, Piece, Sheet, Wanted, Wish, pack, type_of
+from lambent.wire.tensors import Buffer, Form, Piece, Sheet, Wanted, Wish, pack_pieces, type_of
 
 HEADER: Final = b"inference-header-content-length"
 TENSORS_MAX: Final = 4096  # of one request, and as many outputs
 OURS: Final = frozenset({"binary_data_output"})  # what is for the server among a request's parameters
 
 Parameter = bool | int | float | str | None
+
+
+class Rope:
+    """A body in the pieces in which it came: what is large is put together once, for the worker."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces: Final = pieces
+        self._size: Final = sum(map(len, pieces))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def cut(self, start: int, end: int) -> list[Buffer]:
+        """The pieces from `start` to `end`, none of them copied."""
+        found: list[Buffer] = []
+        at = 0
+        for piece in self._pieces:
+            low, high = max(start - at, 0), min(end - at, len(piece))
+            if low < high:
+                found.append(memoryview(piece)[low:high])
+            at += len(piece)
+        return found
 
 
 class AskedInput(msgspec.Struct, frozen=True):
@@ -49,10 +71,10 @@ class AskedInference(msgspec.Struct, frozen=True):
 
 
 class Inference(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of a model, whichever way it came. `buffers` has the data of `given`."""
+    """What is asked of a model, whichever way it came. `buffers` has the data of `given`, each in pieces."""
 
     given: tuple[Given, ...]
-    buffers: tuple[Buffer, ...]
+    buffers: tuple[Sequence[Buffer], ...]
     wish: Wish
     id: str = ""
     parameters: Mapping[str, object] = {}
@@ -64,12 +86,12 @@ class Inference(msgspec.Struct, frozen=True, kw_only=True):
                 one.name,
                 one.datatype,
                 one.shape,
-                len(buffer),
+                sum(map(len, pieces)),
                 Form.JSON if one.size_bytes is None else Form.RAW,
             )
-            for one, buffer in zip(self.given, self.buffers, strict=True)
+            for one, pieces in zip(self.given, self.buffers, strict=True)
         )
-        return pack(Sheet(pieces), self.buffers)
+        return pack_pieces(Sheet(pieces), self.buffers)
 
     def content_type(self, signature: Signature) -> str:
         """What goes beside it: what is to come back."""
@@ -104,22 +126,21 @@ _requests: Final = msgspec.json.Decoder(AskedInference)
 _encoder: Final = msgspec.json.Encoder()
 
 
-def read_inference(body: bytes, header: bytes | None) -> Inference:
+def read_inference(body: Rope, header: bytes | None) -> Inference:
     """The request that a body is; `header` is `Inference-Header-Content-Length`. Raises `CallerFault`."""
     end = len(body) if header is None else _length(header, len(body))
     try:
-        asked = _requests.decode(body if header is None else memoryview(body)[:end])
+        asked = _requests.decode(b"".join(body.cut(0, end)))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise CallerFault(f"failed to parse the request: {error}") from error
     if not asked.inputs or len(asked.inputs) > TENSORS_MAX or len(asked.outputs) > TENSORS_MAX:
         raise CallerFault(f"a request has 1 to {TENSORS_MAX} inputs; this one has {len(asked.inputs)}")
     given: list[Given] = []
-    buffers: list[Buffer] = []
-    rest = memoryview(body)
+    buffers: list[Sequence[Buffer]] = []
     for one in asked.inputs:
         size_bytes = _binary_bytes(one)
         if size_bytes is None:
-            buffers.append(_json_data(one))
+            buffers.append((_json_data(one),))
         else:
             if header is None:
                 raise CallerFault(
@@ -129,7 +150,7 @@ def read_inference(body: bytes, header: bytes | None) -> Inference:
                 raise CallerFault(
                     f"input {one.name!r} has {size_bytes} bytes of binary data; {len(body) - end} are there"
                 )
-            buffers.append(rest[end : end + size_bytes])
+            buffers.append(body.cut(end, end + size_bytes))
             end += size_bytes
         given.append(Given(one.name, one.datatype, one.shape, size_bytes))
     if end != len(body):
@@ -156,7 +177,7 @@ def read_raw(body: bytes, signature: Signature) -> Inference:
         )
     shape = tuple(len(body) // fixed if size < 0 else size for size in only.shape)
     given = Given(only.name, only.datatype, shape, len(body))
-    return Inference(given=(given,), buffers=(body,), wish=Wish(Form.RAW))
+    return Inference(given=(given,), buffers=((body,),), wish=Wish(Form.RAW))
 
 
 def answer(

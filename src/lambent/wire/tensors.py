@@ -97,18 +97,18 @@ def wish_of(content_type: str) -> Wish | None:
 
 def pack(sheet: Sheet, buffers: Sequence[Buffer]) -> bytes:
     """One body of a sheet and its tensors, whose sizes the sheet has."""
-    return b"".join(parts(sheet, buffers))
+    return pack_pieces(sheet, [(buffer,) for buffer in buffers])
 
 
-def parts(sheet: Sheet, buffers: Sequence[Buffer]) -> list[Buffer]:
-    """The same in pieces, of which none of the tensors is copied."""
+def pack_pieces(sheet: Sheet, tensors: Sequence[Sequence[Buffer]]) -> bytes:
+    """The same where each tensor lies about in pieces."""
     head = _encoder.encode(sheet)
     found: list[Buffer] = [LENGTH.pack(len(head)), head]
     end = LENGTH.size + len(head)
-    for buffer, piece in zip(buffers, sheet.pieces, strict=True):
-        found += (bytes(-end % ALIGNED), buffer)
+    for buffers, piece in zip(tensors, sheet.pieces, strict=True):
+        found += (bytes(-end % ALIGNED), *buffers)
         end += -end % ALIGNED + piece.size_bytes
-    return found
+    return b"".join(found)
 
 
 def unpack(body: Buffer) -> tuple[Sheet, list[memoryview]]:

@@ -31,6 +31,7 @@ from lambent.wire.frames import (
     ToWorker,
     Wake,
     encode,
+    parts,
 )
 
 sizes = st.integers(min_value=0, max_value=2**40)
@@ -128,3 +129,18 @@ def test_what_is_no_frame_is_refused_before_it_is_waited_for(stream: bytes) -> N
     reader: FrameReader[ToServer] = FrameReader(ToServer, body_bytes_max=1000)
     with pytest.raises(FrameError):
         reader.feed(stream)
+
+
+@given(st.lists(st.integers(1, 90_000), max_size=6), st.integers(0, 3))
+def test_large_bodies_are_put_together_however_they_are_cut(cuts: list[int], small: int) -> None:
+    body = bytes(range(256)) * 300
+    answer = Answer(1, Status.OK, "application/json", 1, 1, 1)
+    frames = [(answer, b"x" * small), (answer, body), (Progress(2), b"{}"), (answer, body)]
+    sent = b"".join(part for header, said in frames for part in parts(header, said))
+    assert sent == b"".join(encode(header, said) for header, said in frames)
+    reader: FrameReader[ToServer] = FrameReader(ToServer)
+    found: list[tuple[ToServer, bytes]] = []
+    for cut in [*cuts, len(sent)]:
+        found += reader.feed(sent[:cut])
+        sent = sent[cut:]
+    assert found == frames

@@ -32,7 +32,7 @@ from lambent.gateway.responses import (
     outcome_headers,
 )
 from lambent.gateway.tracing import trace_of
-from lambent.wire.open_inference import HEADER, answer, read_inference, read_raw, refusal
+from lambent.wire.open_inference import HEADER, Rope, answer, read_inference, read_raw, refusal
 from lambent.wire.typed import from_json
 
 ROOT: Final = "/v2"
@@ -162,10 +162,12 @@ class OpenInferenceDoor:
             await self._invoker.check_room(principal.project, name)
         async with self._bodies.hold(principal.project) as hold:
             arrived_s = self._clock.now_s()
-            body = await self._body(request, hold)
+            pieces = await self._pieces(request, hold)
             length = headers.get(HEADER)
-            raw = length is not None and length.strip() == b"0"
-            inference = read_raw(body, found.route.plan.signature) if raw else read_inference(body, length)
+            if length is not None and length.strip() == b"0":
+                inference = read_raw(b"".join(pieces), found.route.plan.signature)
+            else:
+                inference = read_inference(Rope(pieces), length)
             asked = self._asked(request, principal, name, found.alias, arrived_s=arrived_s)
             inferred = await self._inferring.run(found, inference, asked, client=request.client)
         told, json_bytes = answer(name, inferred.version, inference.id, inferred.sheet, inferred.buffers)
@@ -181,16 +183,17 @@ class OpenInferenceDoor:
         self, request: Request, principal: Principal, found: Found, hold: Hold, *, streams: bool
     ) -> Reply | None:
         arrived_s = self._clock.now_s()
-        body = await self._body(request, hold)
+        body = b"".join(await self._pieces(request, hold))
         asked = self._asked(request, principal, found.route.name, found.alias, arrived_s=arrived_s)
         return await self._generating.run(request, found, body, asked, streams=streams)
 
-    async def _body(self, request: Request, hold: Hold) -> bytes:
-        body = await request.body(self._body_bytes_max, hold)
-        if b"content-encoding" in request.headers:
-            body = await decompressed(request.headers, body, bytes_max=self._body_bytes_max)
-            hold.grow_to(len(body))
-        return body
+    async def _pieces(self, request: Request, hold: Hold) -> list[bytes]:
+        pieces = await request.parts(self._body_bytes_max, hold)
+        if b"content-encoding" not in request.headers:
+            return pieces
+        body = await decompressed(request.headers, b"".join(pieces), bytes_max=self._body_bytes_max)
+        hold.grow_to(len(body))
+        return [body]
 
     def _asked(
         self, request: Request, principal: Principal, name: str, alias: str, *, arrived_s: float

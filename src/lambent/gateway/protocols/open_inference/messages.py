@@ -53,7 +53,7 @@ def read_inference(request: Any) -> Inference:
             Given(one.name, one.datatype, tuple(one.shape), len(buffer))
             for one, buffer in zip(inputs, buffers, strict=True)
         ),
-        buffers=tuple(buffers),
+        buffers=tuple((buffer,) for buffer in buffers),
         wish=Wish(wanted=tuple(Wanted(one.name) for one in request.outputs)),
         id=request.id,
         parameters=parameters_of(request),
