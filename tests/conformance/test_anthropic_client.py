@@ -12,7 +12,7 @@ import pytest
 from tests.support.compatibility import note
 from tests.support.patience import PATIENT_S
 from tests.support.server import RunningServer
-from tests.support.talkers import CODE
+from tests.support.talkers import talking
 
 KEY = "anthropic"
 TOOLS: list[Any] = [{"name": "weather", "description": "of a city", "input_schema": {"type": "object"}}]
@@ -24,14 +24,8 @@ def says(text: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("anthropic")
-    running = RunningServer(folder / "state").start()
-    try:
-        (folder / "talkers.py").write_text(CODE)
-        running.deploy(folder / "talkers.py")
+    with talking(tmp_path_factory.mktemp("anthropic")) as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module", params=["x-api-key", "bearer"])

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.server import RunningServer
+
 # What a chat shall do is the last message's text. `flood` says more than a reader is ever ahead of.
 CODE = '''
 import asyncio
@@ -109,3 +115,15 @@ class Judge:
     def rerank(self, ask: lambent.Rerank):
         return [document.count(ask.query) for document in ask.documents]
 '''
+
+
+@contextmanager
+def talking(folder: Path) -> Iterator[RunningServer]:
+    """A server on which these models are deployed."""
+    running = RunningServer(folder / "state").start()
+    try:
+        (folder / "talkers.py").write_text(CODE)
+        running.deploy(folder / "talkers.py")
+        yield running
+    finally:
+        running.stop()
