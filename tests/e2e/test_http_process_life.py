@@ -175,3 +175,17 @@ def test_a_folder_may_say_its_commands_itself(server: RunningServer, tmp_path: P
     assert get(server, "/environ", "two").json()["MINE"] == "1"
     shown = server.cli("show", "two").stdout
     assert "http" in shown
+
+
+def test_an_app_may_declare_a_command(server: RunningServer, tmp_path: Path) -> None:
+    folder = write_program(tmp_path / "declared")
+    (folder / "app.py").write_text(
+        "import lambent\napp = lambent.App('all')\n"
+        "app.command('third', 'python actor.py', ready_path='/health', env={'MINE': '3'})\n"
+        "@app.function\ndef beside(event, context):\n    return event\n"
+    )
+    (folder / "lambent.toml").write_text('[app]\ntarget = "app.py"\n')
+    said = server.deploy(folder)
+    assert ("deployed  third" in said, "deployed  beside" in said) == (True, True)
+    assert get(server, "/environ", "third").json()["MINE"] == "3"
+    assert server.invoke("beside", 1).json() == 1

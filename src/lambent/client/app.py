@@ -22,7 +22,7 @@ WORKER: Final = "lambent.worker"  # only a worker, or its template, has imported
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
-    """What a decorator said of one object. `attribute` is the object's name in its module.
+    """What a decorator said of one object. `attribute` is the object's name in its module, of a command none.
 
     `train` is the name of the job deployment that makes the model, empty where there is none.
     """
@@ -199,6 +199,19 @@ class App:
         """Declare `job(run)`, deployed as `<app>-<job>`. Raises `InvalidSpec` as `function` does."""
         return self._decorator(Kind.JOB, name, _flat(settings, env), "", target)
 
+    def command(
+        self, name: str, command: str, /, *, env: Mapping[str, str] | None = None, **settings: Setting
+    ) -> None:
+        """Declare a program that serves HTTP on $PORT: a shell runs it in the folder that is deployed.
+
+        Of a file alone only the modules that it imports go along: deploy the folder, with a `lambent.toml`.
+        Raises `InvalidSpec` as `function` does.
+        """
+        said = {**_flat(settings, env), "command": command}
+        with_settings(DeploymentSpec(name=name, kind=Kind.FUNCTION), said)
+        declared = Declared(name=name, kind=Kind.FUNCTION, attribute="", settings=said, app=self.name)
+        self._add(lambda: None, declared)
+
     def deploy(self) -> DeployReply:
         """Deploy the file that this app is defined in, on the server that `Client()` finds.
 
@@ -252,9 +265,9 @@ class App:
         for other, _ in self._declared.values():
             # The same object declared again is a notebook's cell run twice: the later one holds.
             if other.name == declared.name and other.attribute != declared.attribute:
-                both = f"{other.attribute} and {declared.attribute}"
+                both = f"{other.attribute or 'a command'} and {declared.attribute or 'a command'}"
                 raise InvalidSpec(f"{both} are both named {declared.name!r}: give one of them name=")
-        self._declared[declared.attribute] = declared, target
+        self._declared[declared.attribute or f"the command {declared.name}"] = declared, target
         # Every mark anew: a job may be declared after the models that it trains.
         for one, marked in self._declared.values():
             marked.__lambent__ = self._resolved(one)  # type: ignore[attr-defined]  # our mark on their object

@@ -79,7 +79,7 @@ def planned(description: Description, request: DeployRequest, *, jobs: frozenset
     _check_names(request.per_deployment, names)
     known_jobs = jobs | {one.name for one in declared if one.kind is Kind.JOB}
     plans = tuple(Planned(_spec(one, description.imports, request, known_jobs), one.app) for one in declared)
-    if commands := [plan.spec for plan in plans if plan.spec.runtime in COMMANDS]:
+    if commands := [plan.spec for plan in plans if plan.spec.runtime in COMMANDS and not plan.spec.command]:
         first = commands[0]
         raise InvalidSpec(f"runtime={first.runtime} runs a command, and {first.name} is in {request.target}")
     if wrong := [plan.spec.name for plan in plans if plan.spec.runtime is Program.PROVIDED]:
@@ -139,22 +139,19 @@ def planned_processes(request: DeployRequest, names: Sequence[str]) -> tuple[Pla
     if "" in names:
         raise InvalidSpec("a command does not say what it is called: give it a name")
     _check_names(request.per_deployment, names)
-    fresh = (
-        msgspec.structs.replace(new_spec(name, Kind.FUNCTION), concurrency=CONNECTIONS) for name in names
-    )
-    specs = [_with_slots(_with_all(spec, request, {}), request) for spec in fresh]
-    for spec in specs:
-        if spec.runtime not in COMMANDS or not spec.command.strip():
-            raise InvalidSpec(
-                f"{spec.name!r} has runtime={spec.runtime} and command={spec.command!r}: "
-                f"a command runs with runtime={' or '.join(COMMANDS)}, which needs one"
-            )
-    return tuple(Planned(spec) for spec in specs)
+    return tuple(Planned(_command(name, request, {})) for name in names)
 
 
-def _with_slots(spec: DeploymentSpec, request: DeployRequest) -> DeploymentSpec:
-    """A program that asks for jobs asks for one at a time, unless it is said to do more."""
-    told = {*request.settings, *request.per_deployment.get(spec.name, {})}
+def _command(name: str, request: DeployRequest, own: Settings) -> DeploymentSpec:
+    fresh = msgspec.structs.replace(new_spec(name, Kind.FUNCTION), concurrency=CONNECTIONS)
+    spec = _with_all(fresh, request, own)
+    if spec.runtime not in COMMANDS or not spec.command.strip():
+        raise InvalidSpec(
+            f"{spec.name!r} has runtime={spec.runtime} and command={spec.command!r}: "
+            f"a command runs with runtime={' or '.join(COMMANDS)}, which needs one"
+        )
+    # A program that asks for jobs asks for one at a time, unless it is said to do more.
+    told = {*own, *request.settings, *request.per_deployment.get(name, {})}
     if spec.runtime is Program.RUNPOD and "concurrency" not in told:
         return msgspec.structs.replace(spec, concurrency=1)
     return spec
@@ -277,6 +274,8 @@ def _check_names(per_deployment: Mapping[str, Settings], names: Sequence[str]) -
 def _spec(
     one: Declaration, imports: Sequence[str], request: DeployRequest, jobs: frozenset[str]
 ) -> DeploymentSpec:
+    if one.settings.get("command"):
+        return _command(one.name, request, one.settings)
     if one.train and one.train not in jobs:
         raise InvalidSpec(f"{one.name} is trained by {one.train!r}, and there is no such job")
     spec = new_spec(one.name, one.kind, interface=one.interface, entrypoint=one.entrypoint, train=one.train)

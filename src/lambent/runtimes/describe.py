@@ -139,7 +139,7 @@ class _Named(msgspec.Struct, frozen=True):
         return Declaration(
             name=declared.name,
             kind=Kind(declared.kind),
-            entrypoint=f"{self.module.__name__}:{declared.attribute}",
+            entrypoint=f"{self.module.__name__}:{declared.attribute}" if declared.attribute else "",
             settings=dict(declared.settings),
             train=declared.train,
             app=declared.app,

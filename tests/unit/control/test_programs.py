@@ -118,3 +118,12 @@ def test_a_command_cannot_be_what_it_is_not(asked: DeployRequest, said: str) -> 
 def test_what_python_declares_is_no_command() -> None:
     with pytest.raises(InvalidSpec, match=r"runs a command, and hello is in app.py"):
         planned(DESCRIPTION, request("app.py", runtime="http"), jobs=frozenset())
+
+
+def test_an_app_may_declare_a_command_beside_its_functions() -> None:
+    settings: dict[str, Setting] = {"command": COMMAND, "ready_path": "/health"}
+    command = Declaration(name="shop", kind=Kind.FUNCTION, entrypoint="", settings=settings, app="all")
+    described = msgspec.structs.replace(DESCRIPTION, declarations=(*DESCRIPTION.declarations, command))
+    hello, shop = planned(described, request("app.py"), jobs=frozenset())
+    assert (hello.spec.runtime, shop.spec.runtime, shop.app) == (Program.NATIVE, Program.HTTP, "all")
+    assert (shop.spec.command, shop.spec.concurrency, shop.spec.entrypoint) == (COMMAND, 100, "")
