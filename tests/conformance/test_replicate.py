@@ -69,6 +69,14 @@ except ModelError as error:
     told["nobody"] = [error.prediction.status, str(error)]
 print(json.dumps(told))
 """
+VALIDATE = """
+import json, sys
+from replicate.webhook import Webhooks, WebhookSigningSecret
+
+secret, headers, body = sys.argv[1:]
+key = WebhookSigningSecret(key=secret)
+Webhooks.validate(headers=json.loads(headers), body=body, secret=key, tolerance=600)
+"""
 PROGRAM = """
 import json, sys, time
 import replicate
@@ -105,6 +113,7 @@ told["cancelled"] = [slow.status, client.predictions.get(slow.id).status]
 told["again"] = failing(lambda: client.predictions.cancel(slow.id).status)
 client.predictions.create(model="me/greet", input={"name": "hook"}, webhook=hook,
                           webhook_events_filter=["completed"])
+told["secret"] = client.webhooks.default.secret().key
 told["errors"] = [
     failing(lambda: client.run("me/nobody", input={})),
     failing(lambda: client.predictions.create(version="0" * 64, input={})),
@@ -153,7 +162,16 @@ def test_replicates_client_runs_waits_cancels_and_hears_of_the_end(server: Runni
     assert [error[:2] for error in told["errors"]] == [
         ["api", 404], ["api", 422], ["api", 404], ["api", 422], ["api", 401],
     ]  # fmt: skip
+    validated = subprocess.run(
+        [python, "-c", VALIDATE, told["secret"], json.dumps(message.headers), message.body.decode()],
+        capture_output=True,
+        text=True,
+        timeout=PATIENT_S,
+        check=False,
+    )
+    assert (validated.returncode, validated.stderr) == (0, "")
     for operation in (
+        "GET /v1/webhooks/default/secret",
         "POST /v1/predictions",
         "POST /v1/models/{owner}/{name}/predictions",
         "POST /v1/deployments/{owner}/{name}/predictions",

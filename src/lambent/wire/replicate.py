@@ -15,6 +15,7 @@ PATH: Final = re.compile(
     r"/v1/predictions(?:/(?P<id>[^/]+)(?P<cancel>/cancel)?)?"
     r"|/v1/(?P<family>models|deployments)/(?P<owner>[^/]+)/(?P<name>[^/:]+)"
     r"(?P<what>/predictions|/versions(?:/(?P<version>[^/]+))?)"
+    r"|/v1/webhooks/default/(?P<secret>secret)"
 )
 STATUSES: Final = {
     State.QUEUED: "starting",

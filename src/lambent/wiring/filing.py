@@ -30,8 +30,11 @@ def filing(parts: Parts, bodies: Bodies) -> Sequence[ClaimingDoor]:
     def health(route: Route) -> dict[str, Any]:
         return _health(parts, route)
 
+    async def secret(project: str) -> str:
+        return (await parts.webhooks.secrets(project)).current
+
     return [
-        ReplicateDoor(by[FaceKind.REPLICATE], parts.routes, parts.keys),
+        ReplicateDoor(by[FaceKind.REPLICATE], parts.routes, parts.keys, secret=secret),
         RunPodDoor(by[FaceKind.RUNPOD], parts.routes, parts.keys, health),
     ]
 

@@ -20,6 +20,7 @@ REPLICATE: Final = Protocol(
         "POST /v1/predictions/{id}/cancel": "",
         "Prefer: wait": "up to 60 s",
         "webhook (completed)": "signed as Standard Webhooks; `start`, `output` and `logs` are not sent",
+        "GET /v1/webhooks/default/secret": "for an admin's key; `validate` takes the signatures",
         "GET /v1/models/{owner}/{name}/versions/{version}": "inputs and outputs are not described",
         "GET /v1/predictions": NOT_LISTED,
         "GET urls.stream": "`POST /invoke/{name}` streams",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -32,9 +33,13 @@ class NotAllowed(LambentError):
 
 
 class ReplicateDoor:
-    """`/v1/predictions`, and what `/v1/models` and `/v1/deployments` have of predictions and versions."""
+    """`/v1/predictions`, what `/v1/models` and `/v1/deployments` have of them, and their webhooks' secret."""
 
-    def __init__(self, filing: Filing, routes: Routes, keys: Keys) -> None:
+    def __init__(
+        self, filing: Filing, routes: Routes, keys: Keys, *, secret: Callable[[str], Awaitable[str]]
+    ) -> None:
+        """`secret` tells what a project's webhooks are signed with."""
+        self._secret: Final = secret
         self._filing: Final = filing
         self._routes: Final = routes
         self._keys: Final = keys
@@ -56,6 +61,10 @@ class ReplicateDoor:
             if reads:
                 return json_reply(200, replicate.prediction(await self._filing.find(principal, ticket)))
             return json_reply(200, replicate.prediction(await self._cancelled(principal, ticket)))
+        if match["secret"] is not None:
+            _allow(request, reads=True)
+            principal.require(Role.ADMIN)
+            return json_reply(200, {"key": await self._secret(principal.project)})
         if match["name"] is None or match["what"] == "/predictions":
             _allow(request, reads=False)
             return await self._create(request, principal, match["owner"] or "", match["name"] or "")
