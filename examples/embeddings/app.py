@@ -32,7 +32,7 @@ def inside(package: str, file: str) -> str:
     return str(Path(spec.origin).parent / file)
 
 
-@app.model(memory="512MiB")
+@app.model(memory="512MiB", max_batch=16)
 class Minilm:
     """all-MiniLM-L6-v2 in 8 bits: 384 numbers for a text, of length 1."""
 
@@ -58,7 +58,8 @@ class Minilm:
         tokens = self.session.run(None, {name: feeds[name] for name in wanted})[0]
         means = (tokens * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
         vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
-        return lambent.Embeddings(vectors[:, : ask.dimensions], lambent.Usage(int(mask.sum())))
+        usage = [lambent.Usage(len(ids)) for ids in encoded]
+        return lambent.Embeddings(vectors[:, : ask.dimensions], usage)
 
     def _encoded(self, text: Any) -> list[int]:
         if not isinstance(text, str):

@@ -104,7 +104,12 @@ class Model:
 
     def __call__(self, request: Request, line: Line, /) -> Reply:
         """Run it once."""
-        return self._answer(request, line)
+        call = request.call
+        self._log.request_id = call.invocation_id
+        if self._skills is not None and (question := self._skills.wanted(call, request.body)) is not None:
+            return self._skills.answer(question, line, self._awaiter.settled)
+        result = self._predict(self._read(call, request.body))
+        return self._write(call, self._awaiter.settled(result))
 
     async def converse(self, request: Request, line: AsyncLine, /) -> Reply:
         """Run it once, beside others on an event loop."""
@@ -116,15 +121,16 @@ class Model:
         return self._write(call, await result if isinstance(result, Awaitable) else result)
 
     def together(self, requests: Sequence[Request], /) -> Sequence[Reply | BaseException]:
-        """Run it once for all of them; what is for a method beside `predict` runs by itself."""
+        """Run it once for all of them; what is for a method beside `predict` is answered by that."""
         skills = self._skills
-        if skills is None or not any(skills.answers(request.call) for request in requests):
+        if skills is None:
             return self._predicted(requests)
-        plain = [request for request in requests if not skills.answers(request.call)]
+        own = [skills.answers(request.call) for request in requests]
+        asked = [request for request, is_own in zip(requests, own, strict=True) if is_own]
+        plain = [request for request, is_own in zip(requests, own, strict=True) if not is_own]
+        answered = iter(skills.together(asked, self._awaiter.settled))
         predicted = iter(self._predicted(plain) if plain else ())
-        return [
-            self._alone(request) if skills.answers(request.call) else next(predicted) for request in requests
-        ]
+        return [next(answered if is_own else predicted) for is_own in own]
 
     def practise(self, request: Request, line: Line, /) -> Reply:
         """Run the model itself, where it is served without user code and that leaves it fit to be forked."""
@@ -149,21 +155,6 @@ class Model:
             end if isinstance(end, BaseException) else self._encoded(request, end)
             for request, end in zip(requests, ended, strict=True)
         ]
-
-    def _answer(self, request: Request, line: Line | None) -> Reply:
-        call = request.call
-        self._log.request_id = call.invocation_id
-        if self._skills is not None and (question := self._skills.wanted(call, request.body)) is not None:
-            return self._skills.answer(question, line, self._awaiter.settled)
-        result = self._predict(self._read(call, request.body))
-        return self._write(call, self._awaiter.settled(result))
-
-    def _alone(self, request: Request) -> Reply | BaseException:
-        """One of several that ask for different methods: what is said of them is not laid end to end."""
-        try:
-            return self._answer(request, None)
-        except Exception as error:  # noqa: BLE001 - around user code: it shall not harm the others
-            return error
 
     def _decoded(self, request: Request) -> object:
         try:

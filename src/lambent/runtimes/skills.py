@@ -10,7 +10,7 @@ import msgspec
 
 from lambent.core.invocation import JSON
 from lambent.runtimes import payload, streaming, vectors
-from lambent.runtimes.base import STREAMED, AsyncLine, Body, Line, Reply
+from lambent.runtimes.base import STREAMED, AsyncLine, Body, Line, Reply, Request
 from lambent.runtimes.faults import Fault
 from lambent.wire.frames import Call, Form
 from lambent.wire.openai.asked import ChatBody, CompletionBody, EmbeddingBody, RerankBody, read
@@ -53,12 +53,7 @@ class Skills:
 
     def wanted(self, call: Call, body: Body) -> Question | None:
         """What a call asks of these methods; `None` where it is for `predict`. Raises `Fault`."""
-        if not self.answers(call):
-            return None
-        skill = BY_TYPE.get(call.content_type)
-        if skill is not None:
-            return self._read(skill, body)
-        return self._read(self._skill_of(payload.decode(call.content_type, body)), body)
+        return self._read(*self._named(call, body)) if self.answers(call) else None
 
     def answer(self, question: Question, line: Line | None, settled: Settled) -> Reply:
         """Ask, and wait for all of it. Without a line it comes whole, whatever was wanted."""
@@ -71,6 +66,17 @@ class Skills:
             for part in parts:
                 line.write(*piece(part))
         return STREAMED
+
+    def together(self, requests: Sequence[Request], settled: Settled) -> list[Reply | BaseException]:
+        """Answers to several calls, none of which can stream. What is to be embedded is embedded at once."""
+        questions = [self._wanted_or_error(request) for request in requests]
+        ended: dict[int, Reply | BaseException] = {}
+        for places in _alike(questions):
+            replies = self._embedded([asked for _, asked in places], settled)
+            ended.update(zip((place for place, _ in places), replies, strict=False))
+        return [
+            ended.get(place) or self._alone(question, settled) for place, question in enumerate(questions)
+        ]
 
     async def converse(self, question: Question, line: AsyncLine) -> Reply:
         """The same on an event loop."""
@@ -94,6 +100,9 @@ class Skills:
         except Refused as error:
             raise Fault("Lambent.BadRequest", error.message, status=BAD_REQUEST) from error
 
+    def _named(self, call: Call, body: Body) -> tuple[Skill, Body]:
+        return BY_TYPE.get(call.content_type) or self._skill_of(payload.decode(call.content_type, body)), body
+
     def _skill_of(self, event: object) -> Skill:
         """What an event is for that comes as any other. Raises `Fault`."""
         fields = event if isinstance(event, dict) else {}
@@ -103,6 +112,31 @@ class Skills:
         fit = ", ".join(field for field, skill in BY_FIELD.items() if skill in self._methods)
         message = f"{self._whose} has no method predict(self, inputs); send a JSON object with {fit}"
         raise Fault("Runtime.HandlerNotFound", message)
+
+    def _wanted_or_error(self, request: Request) -> Question | Fault:
+        try:
+            return self._read(*self._named(request.call, request.body))
+        except Fault as fault:
+            return fault
+
+    def _alone(self, question: Question | Fault, settled: Settled) -> Reply | BaseException:
+        if isinstance(question, Fault):
+            return question
+        try:
+            return self.answer(question, None, settled)
+        except Exception as error:  # noqa: BLE001 - around user code: it shall not harm the others
+            return error
+
+    def _embedded(self, asked: Sequence[Question], settled: Settled) -> list[Reply]:
+        """All at once; nothing where that fails, so that each is asked alone and a bad one fails alone."""
+        inputs = [one for question in asked for one in question.asks[0].inputs]
+        ask = msgspec.structs.replace(asked[0].asks[0], inputs=inputs)
+        try:
+            result = settled(self._methods[Skill.EMBED](ask))
+            parts = vectors.parted(result, [len(question.asks[0].inputs) for question in asked])
+        except Exception:  # noqa: BLE001 - around user code, which may raise anything
+            return []
+        return [Reply(msgspec.msgpack.encode(part), VECTORS_TYPE) for part in parts or ()]
 
     def _asked(self, question: Question) -> object:
         ask = question.asks[0]
@@ -172,12 +206,22 @@ def _placed(value: object, index: int) -> str | Part:
         return Part(value, index=index) if index else value
     if isinstance(value, Part):
         return msgspec.structs.replace(value, index=index) if index else value
-    raise vectors.bad(f"a {type(value).__name__} is neither text nor a lambent.Part")
+    raise vectors.bad(f"what is said is text or a lambent.Part, and this is of type {type(value).__name__}")
 
 
 def _whole(parts: Iterable[str | Part]) -> Reply:
     said = gather(Part(part) if isinstance(part, str) else part for part in parts)
     return Reply(msgspec.json.encode(said), JSON)
+
+
+def _alike(questions: Sequence[Question | Fault]) -> list[list[tuple[int, Question]]]:
+    """What can be embedded at once, with its places: inputs of one kind, to vectors of one size."""
+    groups: dict[object, list[tuple[int, Question]]] = {}
+    for place, question in enumerate(questions):
+        if isinstance(question, Question) and question.skill is Skill.EMBED:
+            ask = question.asks[0]
+            groups.setdefault((type(ask.inputs[0]), ask.dimensions), []).append((place, question))
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _question(skill: Skill, body: Body) -> Question:

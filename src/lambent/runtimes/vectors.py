@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lambent.runtimes.faults import Fault
-from lambent.wire.skills import Embeddings, Vectors
+from lambent.wire.skills import Embeddings, Usage, Vectors
 
 
 def packed(result: object, count: int) -> Vectors:
     """The vectors of `count` inputs, as lists, an array or `Embeddings`. Raises `Fault` for others."""
-    usage = result.usage if isinstance(result, Embeddings) else None
+    usage = _summed(_usage(result))
     given: Any = result.vectors if isinstance(result, Embeddings) else result
     if callable(numpy := getattr(given, "numpy", None)):
         given = numpy()  # a tensor
@@ -30,6 +30,23 @@ def packed(result: object, count: int) -> Vectors:
     if sys.byteorder == "big":
         flat.byteswap()
     return Vectors(count, len(rows[0]), flat.tobytes(), usage)
+
+
+def parted(result: object, counts: Sequence[int]) -> list[Vectors] | None:
+    """The vectors of several callers, who have so many inputs each; `None` where one usage is said of all."""
+    usage = _usage(result)
+    if isinstance(usage, Usage):
+        return None
+    if usage is not None and len(usage) != sum(counts):
+        raise bad(f"embed said the usage of {len(usage)} inputs, and there are {sum(counts)}")
+    made, parts, start = packed(result, sum(counts)), [], 0
+    for count in counts:
+        end, size = start + count, made.dimensions * 4
+        each = usage[start:end] if usage is not None else None
+        data = made.data[start * size : end * size]
+        parts.append(Vectors(count, made.dimensions, data, _summed(each)))
+        start = end
+    return parts
 
 
 def likeness(made: Vectors) -> list[float]:
@@ -49,6 +66,16 @@ def numbers(given: object) -> list[float]:
 def bad(message: str) -> Fault:
     """What is said of a method that returned what it should not."""
     return Fault("Lambent.BadAnswer", message)
+
+
+def _usage(result: object) -> Usage | list[Usage] | None:
+    return result.usage if isinstance(result, Embeddings) else None
+
+
+def _summed(usage: Usage | list[Usage] | None) -> Usage | None:
+    if usage is None or isinstance(usage, Usage):
+        return usage
+    return Usage(sum(one.input_tokens for one in usage), sum(one.output_tokens for one in usage))
 
 
 def _sequence(given: object) -> Sequence[Any]:

@@ -153,10 +153,13 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Embeddings(msgspec.Struct, frozen=True):
-    """What `embed` may return in place of the vectors alone."""
+    """What `embed` may return in place of the vectors alone.
+
+    Where `usage` says it for each input, the inputs of several callers may be embedded at once.
+    """
 
     vectors: Any
-    usage: Usage | None = None
+    usage: Usage | list[Usage] | None = None
 
 
 class Vectors(msgspec.Struct, frozen=True):
