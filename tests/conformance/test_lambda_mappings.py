@@ -1,33 +1,198 @@
-"""Event source mappings through boto3: kept, given back, and plain about what they do not do."""
+"""Event source mappings through boto3: queues call functions; of the others it is said that they do not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.aws_clients import PREFIX, client_of, make, refused
-from tests.support.server import RunningServer
+from tests.support.server import RunningServer, wait_until
 
 QUEUE = "arn:aws:sqs:eu-central-1:000000000000:"
 STREAM = "arn:aws:kinesis:eu-central-1:000000000000:stream/s"
 
 
+WAITS = {"WaitTimeSeconds": 20}
+# Sends what it is called with, and how, to a queue: what it answers is the event's own wish.
+RECORDER = """
+import json, os, urllib.request
+
+def handler(event, context):
+    bodies = [json.loads(one["body"]) for one in event["Records"]]
+    if any(one.get("fail") for one in bodies):
+        raise ValueError("as wished")
+    for one in event["Records"]:
+        with open(os.environ["SEEN"], "a") as file:
+            file.write(json.dumps({**one, "batch": len(bodies), "arn": context.invoked_function_arn}) + "\\n")
+    return {"batchItemFailures": [
+        {"itemIdentifier": one["messageId"]}
+        for one, body in zip(event["Records"], bodies) if body.get("undone")
+    ]}
+"""
+
+
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    running = RunningServer(tmp_path_factory.mktemp("mappings") / "state").start()
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("seen") / "records"
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer, seen: Path) -> Any:
+    made = client_of(server)
+    make(made, "f")
+    make(made, "g")
+    make(made, "recorder", RECORDER, Environment={"Variables": {"SEEN": str(seen)}})
+    return made
+
+
+@pytest.fixture(scope="module")
+def queues(server: RunningServer) -> Any:
+    client = client_of(server, "sqs")
+    for name in ("a", "x", "y", "z"):
+        client.create_queue(QueueName=name)
+    return client
+
+
+def queue(queues: Any, **attributes: str) -> tuple[str, str]:
+    """The URL and the ARN of a new queue."""
+    suffix = ".fifo" if "FifoQueue" in attributes else ""
+    name = f"q-{uuid.uuid4().hex[:8]}{suffix}"
+    return queues.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"], QUEUE + name
+
+
+def send(queues: Any, url: str, *bodies: dict[str, Any], **words: Any) -> list[str]:
+    entries = [
+        {"Id": str(number), "MessageBody": json.dumps(one), **words} for number, one in enumerate(bodies)
+    ]
+    sent = queues.send_message_batch(QueueUrl=url, Entries=entries)["Successful"]
+    return [one["MessageId"] for one in sent]
+
+
+def records(seen: Path, mark: str) -> list[dict[str, Any]]:
+    """What the recorder has seen of one test."""
+    lines = seen.read_text().splitlines() if seen.exists() else []
+    return [one for one in map(json.loads, lines) if json.loads(one["body"]).get("mark") == mark]
+
+
+def empty(queues: Any, url: str) -> bool:
+    told = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    return {told[name] for name in told if name.startswith("ApproximateNumber")} == {"0"}
+
+
+def test_a_message_calls_its_function_and_is_gone_when_it_was_done(
+    client: Any, queues: Any, seen: Path
+) -> None:
+    url, arn = queue(queues)
+    made = client.create_event_source_mapping(EventSourceArn=arn, FunctionName="recorder")
+    assert (made["State"], made["BatchSize"]) == ("Creating", 10)
+    assert client.get_event_source_mapping(UUID=made["UUID"])["State"] == "Enabled"
+    [sent] = send(
+        queues, url, {"mark": "one"}, MessageAttributes={"a": {"DataType": "String", "StringValue": "b"}}
+    )
+    wait_until(lambda: records(seen, "one") and empty(queues, url), "the message to be done")
+    [got] = records(seen, "one")
+    assert (got["messageId"], got["eventSource"], got["eventSourceARN"]) == (sent, "aws:sqs", arn)
+    assert (got["awsRegion"], got["arn"]) == ("eu-central-1", PREFIX + "recorder")
+    assert got["attributes"]["ApproximateReceiveCount"] == "1"
+    assert got["messageAttributes"]["a"]["stringValue"] == "b"
+    assert got["md5OfBody"] == hashlib.md5(got["body"].encode(), usedforsecurity=False).hexdigest()
+
+
+def test_what_a_function_fails_at_comes_again_and_ends_as_a_dead_letter(
+    client: Any, queues: Any, seen: Path
+) -> None:
+    dead, dead_arn = queue(queues)
+    policy = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": 2})
+    url, arn = queue(queues, RedrivePolicy=policy, VisibilityTimeout="0")
+    made = client.create_event_source_mapping(EventSourceArn=arn, FunctionName="recorder")
+    [sent] = send(queues, url, {"fail": True})
+    [letter] = queues.receive_message(QueueUrl=dead, AttributeNames=["All"], **WAITS)["Messages"]
+    assert (letter["MessageId"], letter["Attributes"]["ApproximateReceiveCount"]) == (sent, "3")
+    told = client.get_event_source_mapping(UUID=made["UUID"])
+    assert told["LastProcessingResult"] == "PROBLEM: 1 of 1 messages failed"
+
+
+def test_only_what_a_function_reports_as_undone_comes_again(client: Any, queues: Any, seen: Path) -> None:
+    dead, dead_arn = queue(queues)
+    policy = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": 1})
+    url, arn = queue(queues, RedrivePolicy=policy, VisibilityTimeout="0")
+    _, bad = send(queues, url, {"mark": "part"}, {"mark": "part", "undone": True})
+    client.create_event_source_mapping(
+        EventSourceArn=arn, FunctionName="recorder", FunctionResponseTypes=["ReportBatchItemFailures"]
+    )
+    [letter] = queues.receive_message(QueueUrl=dead, **WAITS)["Messages"]
+    assert letter["MessageId"] == bad
+    wait_until(lambda: empty(queues, url), "the other to be removed")
+    assert [one["batch"] for one in records(seen, "part")] == [2, 2]
+
+
+def test_what_no_filter_wants_is_removed_and_calls_nobody(client: Any, queues: Any, seen: Path) -> None:
+    url, arn = queue(queues)
+    filters = {"Filters": [{"Pattern": json.dumps({"body": {"kind": ["yes"]}})}]}
+    client.create_event_source_mapping(EventSourceArn=arn, FunctionName="recorder", FilterCriteria=filters)
+    send(queues, url, *({"mark": "filter", "kind": kind} for kind in ("no", "yes", "no")))
+    wait_until(lambda: empty(queues, url), "all to be removed")
+    assert [json.loads(one["body"])["kind"] for one in records(seen, "filter")] == ["yes"]
+
+
+def test_a_mapping_that_is_switched_off_calls_nobody_until_it_is_switched_on(
+    client: Any, queues: Any, seen: Path
+) -> None:
+    url, arn = queue(queues)
+    made = client.create_event_source_mapping(EventSourceArn=arn, FunctionName="recorder", Enabled=False)
+    assert client.get_event_source_mapping(UUID=made["UUID"])["State"] == "Disabled"
+    send(queues, url, {"mark": "off"})
+    on = client.update_event_source_mapping(UUID=made["UUID"], Enabled=True)
+    assert on["State"] == "Enabling"
+    wait_until(lambda: records(seen, "off"), "the message")
+    assert client.update_event_source_mapping(UUID=made["UUID"], Enabled=False)["State"] == "Disabling"
+    wait_until(
+        lambda: client.get_event_source_mapping(UUID=made["UUID"])["State"] == "Disabled", "it to be off"
+    )
+    send(queues, url, {"mark": "off"})
+    [_] = queues.receive_message(QueueUrl=url, **WAITS)["Messages"]
+
+
+def test_a_group_is_done_in_its_order(client: Any, queues: Any, seen: Path) -> None:
+    url, arn = queue(queues, FifoQueue="true", ContentBasedDeduplication="true")
+    client.create_event_source_mapping(EventSourceArn=arn, FunctionName="recorder", BatchSize=2)
+    for start in range(0, 20, 10):
+        send(queues, url, *({"mark": "fifo", "n": start + n} for n in range(10)), MessageGroupId="g")
+    wait_until(lambda: len(records(seen, "fifo")) == 20, "all")
+    assert [json.loads(one["body"])["n"] for one in records(seen, "fifo")] == [*range(20)]
+
+
+def test_messages_that_wait_or_run_when_the_server_is_killed_are_done_by_the_next(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("killed")
+    running = RunningServer(folder / "state").start()
     try:
-        made = client_of(running)
-        make(made, "f")
-        make(made, "g")
-        yield made
+        client, queues = client_of(running), client_of(running, "sqs")
+        make(client, "recorder", RECORDER, Environment={"Variables": {"SEEN": str(folder / "seen")}})
+        url, arn = queue(queues)
+        client.create_event_source_mapping(EventSourceArn=arn, FunctionName="recorder", BatchSize=1)
+        for start in range(0, 40, 10):
+            send(queues, url, *({"mark": "kill", "n": start + n} for n in range(10)))
+        running.kill()
+        running.start()
+        wait_until(
+            lambda: len({json.loads(one["body"])["n"] for one in records(folder / "seen", "kill")}) == 40,
+            "all",
+        )
     finally:
         running.stop()
 
 
-def test_a_mapping_is_kept_changed_and_deleted(client: Any) -> None:
-    made = client.create_event_source_mapping(EventSourceArn=QUEUE + "a", FunctionName="f", BatchSize=5)
+def test_a_mapping_of_what_nothing_here_reads_is_kept_changed_and_deleted(client: Any) -> None:
+    made = client.create_event_source_mapping(
+        EventSourceArn=STREAM + "2", FunctionName="f", BatchSize=5, StartingPosition="LATEST"
+    )
     assert made["ResponseMetadata"]["HTTPStatusCode"] == 202
     assert (made["BatchSize"], made["FunctionArn"]) == (5, PREFIX + "f")
     assert made["State"] == "Disabled"
@@ -44,7 +209,7 @@ def test_a_mapping_is_kept_changed_and_deleted(client: Any) -> None:
     )  # fmt: skip
 
 
-def test_mappings_are_listed_by_function_and_by_source(client: Any) -> None:
+def test_mappings_are_listed_by_function_and_by_source(client: Any, queues: Any) -> None:
     for name in ("x", "y", "z"):
         client.create_event_source_mapping(EventSourceArn=QUEUE + name, FunctionName="f")
     client.create_event_source_mapping(
@@ -68,13 +233,18 @@ def test_mappings_are_listed_by_function_and_by_source(client: Any) -> None:
         ({"EventSourceArn": STREAM}, 400, "ValidationException"),
         ({"EventSourceArn": QUEUE + "x"}, 409, "ResourceConflictException"),
         ({"BatchSize": 0}, 400, "ValidationException"),
+        ({"EventSourceArn": QUEUE + "nobody"}, 400, "InvalidParameterValueException"),
+        ({"BatchSize": 11}, 400, "InvalidParameterValueException"),
+        ({"FilterCriteria": {"Filters": [{"Pattern": "["}]}}, 400, "InvalidParameterValueException"),
     ],
 )
-def test_a_mapping_that_cannot_be(client: Any, words: dict[str, Any], status: int, kind: str) -> None:
+def test_a_mapping_that_cannot_be(
+    client: Any, queues: Any, words: dict[str, Any], status: int, kind: str
+) -> None:
     if "nobody" not in words.values() and words.get("EventSourceArn") == QUEUE + "x":
         listed = client.list_event_source_mappings(EventSourceArn=QUEUE + "x")["EventSourceMappings"]
         if not listed:
             client.create_event_source_mapping(EventSourceArn=QUEUE + "x", FunctionName="f")
-    given = {"EventSourceArn": QUEUE + "new", "FunctionName": "f", **words}
+    given = {"EventSourceArn": QUEUE + "a", "FunctionName": "f", **words}
     given = {name: one for name, one in given.items() if one is not None}
     assert refused(client.create_event_source_mapping, **given)[:2] == (status, kind)

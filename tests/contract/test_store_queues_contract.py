@@ -78,7 +78,7 @@ def test_a_message_is_there_after_the_store_is_opened_again_and_hidden_while_it_
     [first, second] = take(again, queue).messages
     assert (first.body, first.trace, first.sender, first.receives) == ("ä", "t", "s", 1)
     third = reopen()
-    assert take(third, queue) == Taken(next_unix_ms=NOW + 30_000)
+    assert take(third, queue) == Taken(queue=queue.id, next_unix_ms=NOW + 30_000)
     assert bodies(take(third, queue, at=NOW + 30_000)) == ["ä", "b"]
     assert second.sequence > first.sequence
 
@@ -187,3 +187,17 @@ def test_messages_from_the_future_are_seen_now_where_the_clock_was_set_back(stor
     send(store, queue, "a")
     store.queues.restore(now_unix_ms=NOW - 3_600_000)
     assert bodies(take(store, queue, at=NOW - 3_600_000)) == ["a"]
+
+
+def test_what_a_server_held_is_free_at_the_next_start_and_what_clients_hold_is_not(store: SqlStore) -> None:
+    queue = made(store)
+    send(store, queue, "a", "b")
+    for mark in ("client", "server"):
+        ask = Take(
+            queue=queue, terms=queue.terms, dead_letters=0, count=1, bytes_max=1 << 20, visibility_s=30,
+            mark=mark, now_unix_ms=NOW,
+        )  # fmt: skip
+        store.queues.together([ask])
+    store.queues.restore(now_unix_ms=NOW + 1)
+    [again] = take(store, queue, at=NOW + 1).messages
+    assert (again.body, again.receives) == ("b", 2)

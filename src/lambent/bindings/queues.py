@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -21,7 +22,7 @@ from lambent.core.invocation import new_id
 from lambent.core.messages import BODY_BYTES_MAX, Message, Order, Receipt
 from lambent.storage import queues as store_of
 from lambent.storage.groups import Disk, Groups
-from lambent.storage.queues import Answer, Ask, Gone, Queue, Sent, Share, Shown, Taken, Tries
+from lambent.storage.queues import HELD, Answer, Ask, Gone, Queue, Sent, Share, Shown, Taken, Tries
 
 FORGET_EVERY_S: Final = 60.0
 COUNT_MAX: Final = 1_000_000  # of a queue's messages
@@ -45,6 +46,13 @@ class Draft(msgspec.Struct, frozen=True):
     delay_s: int | None = None
 
 
+class Holder(StrEnum):
+    """Who receives. What a server holds is free when it has ended, however that was."""
+
+    CLIENT = ""
+    SERVER = HELD
+
+
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What a receiver would have. Without a time of its own the queue's `visibility_s` holds."""
 
@@ -52,6 +60,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     bytes_max: int = 10 * BODY_BYTES_MAX
     visibility_s: float | None = None
     wait_s: float = 0.0
+    holder: Holder = Holder.CLIENT
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -76,6 +85,7 @@ class Queues:
         self._store: Final = store
         self._clock: Final = SteadyClock(clock)  # or a jump would show hidden messages, or hide them for long
         self._disk: Final = disk
+        self._tasks: Final = tasks
         self._limits: Final = limits or Limits()
         self._groups: Final = Groups[Ask, Answer](store.together, tasks, disk, size_of=_size_bytes)
         self._boxes: Final[dict[tuple[str, str], Box]] = {}
@@ -256,7 +266,7 @@ class Queues:
         if dead is None and terms.dead_letters:  # it was removed: then nothing is given up
             terms = msgspec.structs.replace(terms, dead_letters="")
         visibility_s = terms.visibility_s if wish.visibility_s is None else wish.visibility_s
-        answer = await self._do(
+        asked = self._groups.ask(
             store_of.Take(
                 queue=queue,
                 terms=terms,
@@ -264,10 +274,15 @@ class Queues:
                 count=wish.count,
                 bytes_max=wish.bytes_max,
                 visibility_s=visibility_s,
-                mark=new_id(),
+                mark=wish.holder + new_id(),
                 now_unix_ms=self._clock.unix_ms(),
             )
         )
+        try:
+            answer = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            asked.add_done_callback(self._unwanted)
+            raise
         assert isinstance(answer, Taken)
         if answer.given_up and dead is not None:
             box.grow(-answer.given_up, -answer.given_up_bytes)
@@ -279,6 +294,22 @@ class Queues:
             box.poke()  # there may be more, for whoever waits
         box.expect(answer.next_unix_ms)
         return answer
+
+    def _unwanted(self, made: asyncio.Future[Answer]) -> None:
+        """Who received has left: let others have it."""
+        if made.cancelled() or made.exception():
+            return
+        taken = made.result()
+        assert isinstance(taken, Taken)
+        for message in taken.messages:
+            receipt = Receipt(taken.queue, message.sequence, message.mark)
+            self._tasks.create_task(self._take_back(receipt), name="take back")
+
+    async def _take_back(self, receipt: Receipt) -> None:
+        try:
+            await self.show(receipt, after_s=0, tries=Tries.TAKEN_BACK)
+        except LambentError as error:  # then it is seen when its time is over
+            log.warning("not_taken_back", extra={"reason": error.message})
 
     async def _do(self, ask: Ask) -> Answer:
         return await asyncio.shield(self._groups.ask(ask))

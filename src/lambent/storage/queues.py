@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from lambent.core.messages import Message, Receipt, Terms
+
+HELD: Final = "s"  # how the marks of those begin that receive within the server
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +106,7 @@ class Sent(msgspec.Struct, frozen=True):
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """What was received, what was given up in doing so, and when the next is seen that is not seen yet."""
 
+    queue: int
     messages: tuple[Message, ...] = ()
     given_up: int = 0
     given_up_bytes: int = 0
@@ -159,7 +162,7 @@ class Queues(Protocol):
         """What is in it now."""
 
     def restore(self, *, now_unix_ms: int) -> None:
-        """At start: where something was sent later than now, the clock has been set back.
+        """At start: what an earlier server held under a mark that begins with `HELD` is seen again.
 
-        By so much everything is seen earlier.
+        Where something was sent later than now, the clock has been set back: all is seen so much earlier.
         """

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from lambent.core import messages
 from lambent.core.messages import DEDUP_MS, Message, Order, Receipt
 from lambent.storage.queues import (
+    HELD,
     Answer,
     Ask,
     Drop,
@@ -135,8 +136,10 @@ class SqlQueues:
         return Share(size_bytes=sum(row.bytes for row in rows), **{row.kind: row[1] for row in rows})
 
     def restore(self, *, now_unix_ms: int) -> None:
-        """At start: what lies ahead because the clock was set back is moved to now."""
+        """At start: what an earlier server held is free, and what lies ahead is moved to now."""
+        held = (M.mark.startswith(HELD), M.visible_unix_ms > now_unix_ms)
         with self._database.writing() as connection:
+            connection.execute(update(MESSAGES).where(*held).values(visible_unix_ms=now_unix_ms))
             newest = connection.execute(select(func.max(M.sent_unix_ms))).scalar_one()
             if newest is None or newest <= now_unix_ms:
                 return
@@ -205,7 +208,7 @@ def _take(connection: Connection, take: Take) -> Taken:
             break
         found = []
     if found and connection.execute(IN_FLIGHT, which).scalar_one() >= IN_FLIGHT_MAX:
-        return Taken(given_up=given_up, given_up_bytes=given_up_bytes, too_many_in_flight=True)
+        return Taken(queue=queue, given_up=given_up, given_up_bytes=given_up_bytes, too_many_in_flight=True)
     for message in found:
         size_bytes += message.size_bytes
         if taken and size_bytes > take.bytes_max:
@@ -214,6 +217,7 @@ def _take(connection: Connection, take: Take) -> Taken:
         _change(connection, queue, got)
         taken.append(got)
     return Taken(
+        queue=queue,
         messages=tuple(taken),
         given_up=given_up,
         given_up_bytes=given_up_bytes,

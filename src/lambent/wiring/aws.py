@@ -54,12 +54,17 @@ class AwsControl:
             finder=finder, maker=maker, books=books, standing=self._standing,
             reservations=parts.reservations, pool=parts.pool, clock=clock,
         )  # fmt: skip
+        self._mappings = MappingVerbs(
+            finder=finder, books=books, clock=clock, sources=parts.sources,
+            has_queue=lambda project, name: parts.queues.find(project, name) is not None,
+        )  # fmt: skip
         parts.routes.subscribe(self._forget)
 
     async def restore(self) -> None:
         """At start: what is kept takes effect."""
         await self._urls.restore(PROJECT)
         await self._concurrency.restore(PROJECT)
+        await self._mappings.restore(PROJECT)
 
     def operations(self) -> Iterator[ControlOperation]:
         """All of them."""
@@ -81,7 +86,7 @@ class AwsControl:
         yield from LayerVerbs(maker=maker, books=books, code=self._code, clock=self._clock).operations()
         yield from LayerPolicyVerbs(maker=maker, books=books).operations()
 
-        yield from MappingVerbs(finder=finder, books=books, clock=self._clock).operations()
+        yield from self._mappings.operations()
 
     def _functions(self) -> Iterator[ControlOperation]:
         parts, finder, maker, books = self._parts, self.finder, self.maker, self.books

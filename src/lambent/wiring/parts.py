@@ -50,6 +50,7 @@ from lambent.pool.thermostat import Thermostat
 from lambent.pool.trials import Trials
 from lambent.settings import BUDGET_SHARE, Settings
 from lambent.storage.inspection import check_files
+from lambent.triggers.sources import Sources
 from lambent.wire.otlp import Encoder
 
 PROJECT: Final = "default"
@@ -108,6 +109,10 @@ class Parts:
             running_max=settings.async_running_max, outbox=self.webhooks,
         )  # fmt: skip
         self.queues = Queues(kept.store.queues, clock, tasks)
+        self.sources = Sources(
+            queues=self.queues, routes=self.routes, reservations=self.reservations,
+            invoke=self.dispatcher.invoke, clock=clock, tasks=tasks,
+        )  # fmt: skip
         self.keys = Keys(kept.store.keys, kept.master, clock)
 
     def _witness(self, clock: SystemClock) -> Witness:

@@ -52,11 +52,11 @@ class Server:
         """Serve until `stop`, then finish what was accepted."""
         parts = self._parts
         await parts.deployments.restore()
+        await parts.queues.restore()
         await self._aws.restore()
         await self._sagemaker.restore()
         await parts.webhooks.restore()
         await parts.queue.restore()
-        await parts.queues.restore()
         await asyncio.to_thread(parts.notebook.load)
         loops = (
             parts.autoscaler.run(),
@@ -87,10 +87,12 @@ class Server:
             announcing.cancel()
             await asyncio.wait([announcing])
             parts.queue.pause()
+            parts.sources.pause()
             parts.queues.pause()
             self._gateway.go_away()
             await parts.dispatcher.drain(parts.settings.drain_s)
             await parts.queue.settle()
+            await parts.sources.settle()
             if parts.exporter is not None:
                 await parts.exporter.settle()
             parts.kept.logs.end_readers()

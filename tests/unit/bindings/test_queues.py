@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from lambent.bindings.queues import Draft, Limits, Queues, Wish
 from lambent.core.errors import Conflict, NotFound, QueueFull
 from lambent.core.messages import Message, Order, Receipt, Terms
-from lambent.storage.queues import Queue, Shown, Tries
+from lambent.storage.queues import Answer, Ask, Queue, Shown, Tries
 from lambent.storage.sql import SqlStore
 from tests.support.virtual_time import VirtualClock, run
 from tests.unit.jobs.durable import PROJECT, here
@@ -74,22 +74,23 @@ def test_who_waits_gets_a_message_the_moment_that_it_is_sent(store: SqlStore) ->
     told(store, story)
 
 
-def test_who_waits_in_vain_has_waited_as_long_as_it_said_and_asked_the_disk_twice(store: SqlStore) -> None:
+def test_who_waits_in_vain_has_waited_as_long_as_it_said_and_asked_the_disk_twice(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story(queues: Queues) -> None:
         assert await receive(queues, wait_s=20) == []
         assert now_s() == 20
 
-    asked = 0
+    asked: list[Sequence[Ask]] = []
     together = store.queues.together
 
-    def counting(asks: list[object]) -> object:
-        nonlocal asked
-        asked += 1
-        return together(asks)  # type: ignore[arg-type]
+    def counting(asks: Sequence[Ask]) -> Sequence[Answer]:
+        asked.append(asks)
+        return together(asks)
 
-    store.queues.together = counting  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(store.queues, "together", counting)
     told(store, story)
-    assert asked == 2
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("how", ["a delay", "a receiver that says nothing"])

@@ -1,10 +1,10 @@
-"""Event source mappings: kept and given back. Nothing here reads AWS's queues and streams: each says so."""
+"""Event source mappings: functions are called for our own queues. Nothing here reads AWS's streams."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
@@ -13,7 +13,9 @@ from lambent.control.aws.books import Books
 from lambent.control.aws.found import Finder
 from lambent.control.aws.state import Kind, MappingBook
 from lambent.core.invocation import Role
+from lambent.core.sources import Report, Source
 from lambent.wire.aws.control import Answer, Call, ControlOperation
+from lambent.wire.aws.eventpatterns import BadPattern, read_pattern
 from lambent.wire.aws.faults import Fault, bad_parameter, conflict, gone
 from lambent.wire.aws.mapping_requests import (
     CreateMappingRequest,
@@ -23,25 +25,63 @@ from lambent.wire.aws.mapping_requests import (
 )
 from lambent.wire.aws.names import LATEST, FunctionName, Place, read_name
 from lambent.wire.aws.reading import Query, page, read, violated
+from lambent.wire.aws.sqs_attributes import FIFO, name_of_arn
 
 MAPPINGS: Final = "/2015-03-31/event-source-mappings"
 ONE: Final = f"{MAPPINGS}/{{UUID}}"
 PAGE_MAX: Final = 100
 UUID_CHARACTERS: Final = 36
+NOTHING_YET: Final = "No records processed"
 NOTHING: Final = "The resource you requested does not exist."
-# AWS's states are Enabled and Disabled. To say Enabled would be to say that somebody polls.
-STATE: Final = "Disabled"
-WHY: Final = "Nothing here reads this event source: the mapping is kept, and calls no function"
+# To say Enabled of anything but a queue would be to say that somebody polls.
+UNSERVED: Final = "Nothing here reads this event source: the mapping is kept, and calls no function"
+BY_USER: Final = "USER_INITIATED"
 STREAMS: Final = ("kinesis", "dynamodb")
+QUEUES: Final = "sqs"
+PLAIN_BATCH_MAX: Final = 10  # a larger batch has to be gathered
+FIFO_BATCH_MAX: Final = 10
+
+
+class Sources(Protocol):
+    """Who calls functions for queues."""
+
+    def put(self, source: Source) -> None:
+        """Serve a source from now on, in place of the one of the same id."""
+
+    def remove(self, source: str) -> None:
+        """Serve it no more. Harmless where there is none."""
+
+    def is_ending(self, source: str) -> bool:
+        """Whether what it took still runs."""
+
+    def problem(self, source: str) -> str:
+        """What was wrong with its last batch, in words."""
 
 
 class MappingVerbs:
     """Create, get, update, delete and list."""
 
-    def __init__(self, *, finder: Finder, books: Books, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        finder: Finder,
+        books: Books,
+        clock: Clock,
+        sources: Sources,
+        has_queue: Callable[[str, str], bool],
+    ) -> None:
+        """`has_queue`: whether a project has a queue of a name."""
         self._finder: Final = finder
         self._books: Final = books
         self._clock: Final = clock
+        self._sources: Final = sources
+        self._has_queue: Final = has_queue
+
+    async def restore(self, project: str) -> None:
+        """At start: what was switched on is served."""
+        books = await self._books.of_kind(MappingBook, project, Kind.MAPPING)
+        for (key, _), book in books.items():
+            self._apply(project, Place(), key, book)
 
     def operations(self) -> Iterator[ControlOperation]:
         """What AWS calls them."""
@@ -59,10 +99,11 @@ class MappingVerbs:
         request = read(call.body, CreateMappingRequest)
         if request.event_source_arn is None:
             raise bad_parameter("Unrecognized event source.")
-        service = request.event_source_arn.split(":")[2]
+        service = _service(request)
         if service in STREAMS and request.starting_position is None:
             raise violated("startingPosition", None, "Member must not be null.")
         name = await self._function(call, request.function_name)
+        self._check(call, request)
         for key, other in (await self._all(call)).items():
             same = (request.event_source_arn, name.name)
             if (other.request.event_source_arn, read_name(other.request.function_name, "").name) == same:
@@ -74,11 +115,12 @@ class MappingVerbs:
         book = MappingBook(request=_with_defaults(request, service), modified_unix_ms=self._clock.unix_ms())
         key = str(uuid.uuid4())
         await self._books.put(call.principal.project, Kind.MAPPING, key, book)
-        return Answer(202, _told(call.place, key, book))
+        self._apply(call.principal.project, call.place, key, book)
+        return Answer(202, self._told(call.place, key, book, under_way="Creating"))
 
     async def _get(self, call: Call) -> Answer:
         key, book = await self._found(call, Role.READ)
-        return Answer(200, _told(call.place, key, book))
+        return Answer(200, self._told(call.place, key, book))
 
     async def _update(self, call: Call) -> Answer:
         key, before = await self._found(call, Role.DEPLOY)
@@ -87,15 +129,19 @@ class MappingVerbs:
             await self._function(call, request.function_name)
         said = {name: one for name, one in msgspec.structs.asdict(request).items() if one is not None}
         changed = msgspec.structs.replace(before.request, **said)
+        self._check(call, changed)
         book = MappingBook(request=changed, modified_unix_ms=self._clock.unix_ms())
         await self._books.put(call.principal.project, Kind.MAPPING, key, book)
-        return Answer(202, _told(call.place, key, book))
+        self._apply(call.principal.project, call.place, key, book)
+        turned = {(True, False): "Disabling", (False, True): "Enabling"}
+        under_way = turned.get((_is_on(before), _is_on(book)), "Updating")
+        return Answer(202, self._told(call.place, key, book, under_way=under_way))
 
     async def _delete(self, call: Call) -> Answer:
         key, book = await self._found(call, Role.DEPLOY)
         await self._books.remove(call.principal.project, Kind.MAPPING, key)
-        told = msgspec.structs.replace(_told(call.place, key, book), state="Deleting")
-        return Answer(202, told)
+        self._sources.remove(key)
+        return Answer(202, self._told(call.place, key, book, under_way="Deleting"))
 
     async def _list(self, call: Call) -> Answer:
         call.principal.require(Role.READ)
@@ -109,7 +155,7 @@ class MappingVerbs:
             and name in ("", read_name(book.request.function_name, "").name)
         }
         part, marker = page(sorted(found), query, key=str, most=PAGE_MAX)
-        listed = [_told(call.place, key, found[key]) for key in part]
+        listed = [self._told(call.place, key, found[key]) for key in part]
         return Answer(200, ListMappingsResponse(event_source_mappings=listed, next_marker=marker))
 
     async def _all(self, call: Call) -> dict[str, MappingBook]:
@@ -136,6 +182,64 @@ class MappingVerbs:
             raise bad_parameter("Function does not exist") from error
         return name
 
+    def _check(self, call: Call, request: CreateMappingRequest) -> None:
+        """What fits the model, and still cannot be. Raises `Fault`."""
+        if _service(request) != QUEUES:
+            return
+        arn = request.event_source_arn or ""
+        if not self._has_queue(call.principal.project, name_of_arn(arn)):
+            raise bad_parameter(
+                "Error occurred while ReceiveMessage. SQS Error Code: "
+                "AWS.SimpleQueueService.NonExistentQueue. "
+                "SQS Error Message: The specified queue does not exist."
+            )
+        size = request.batch_size or PLAIN_BATCH_MAX
+        if size > FIFO_BATCH_MAX and arn.endswith(FIFO):
+            raise bad_parameter(
+                f"Invalid request provided. Batch size must be between 1 and {FIFO_BATCH_MAX}"
+            )
+        if size > PLAIN_BATCH_MAX and not request.maximum_batching_window_in_seconds:
+            raise bad_parameter(
+                "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater "
+                f"than {PLAIN_BATCH_MAX}"
+            )
+        try:
+            for pattern in _patterns(request):
+                read_pattern(pattern)
+        except BadPattern as error:
+            raise bad_parameter(f"Invalid filter pattern definition. {error}") from error
+
+    def _apply(self, project: str, place: Place, key: str, book: MappingBook) -> None:
+        """Let it be served as it is kept."""
+        if _is_on(book):
+            self._sources.put(_source(project, place, key, book.request))
+        else:
+            self._sources.remove(key)
+
+    def _told(self, place: Place, key: str, book: MappingBook, *, under_way: str = "") -> Mapping:
+        is_on, is_queue = _is_on(book), _service(book.request) == QUEUES
+        settled = "Enabled" if is_on else "Disabling" if self._sources.is_ending(key) else "Disabled"
+        problem = self._sources.problem(key)
+        request = msgspec.structs.asdict(book.request)
+        name = read_name(book.request.function_name, "")
+        same = {field: one for field, one in request.items() if field in Mapping.__struct_fields__}
+        return Mapping(
+            uuid=key,
+            function_arn=place.function_arn(name.name, name.qualifier.removeprefix(LATEST)),
+            event_source_mapping_arn=(
+                f"arn:aws:lambda:{place.region}:{place.account}:event-source-mapping:{key}"
+            ),
+            last_modified=book.modified_unix_ms / 1000,
+            state=(under_way if is_queue or under_way == "Deleting" else "") or settled,
+            state_transition_reason=BY_USER if is_queue else UNSERVED,
+            last_processing_result=f"PROBLEM: {problem}"
+            if problem
+            else NOTHING_YET
+            if not is_queue
+            else None,
+            **same,
+        )
+
 
 def _with_defaults(request: CreateMappingRequest, service: str) -> CreateMappingRequest:
     """What AWS fills in, by the kind of source."""
@@ -156,17 +260,37 @@ def _with_defaults(request: CreateMappingRequest, service: str) -> CreateMapping
     return msgspec.structs.replace(request, **unsaid)
 
 
-def _told(place: Place, key: str, book: MappingBook) -> Mapping:
-    request = msgspec.structs.asdict(book.request)
-    name = read_name(book.request.function_name, "")
-    same = {field: one for field, one in request.items() if field in Mapping.__struct_fields__}
-    return Mapping(
-        uuid=key,
-        function_arn=place.function_arn(name.name, name.qualifier.removeprefix(LATEST)),
-        event_source_mapping_arn=f"arn:aws:lambda:{place.region}:{place.account}:event-source-mapping:{key}",
-        last_modified=book.modified_unix_ms / 1000,
-        state=STATE,
-        state_transition_reason=WHY,
-        last_processing_result="No records processed",
-        **same,
+def _service(request: CreateMappingRequest) -> str:
+    return (request.event_source_arn or "::").split(":")[2]
+
+
+def _is_on(book: MappingBook) -> bool:
+    """Whether it is to be served; what nobody reads is not."""
+    return _service(book.request) == QUEUES and book.request.enabled is not False
+
+
+def _patterns(request: CreateMappingRequest) -> Sequence[str]:
+    filters = request.filter_criteria.filters if request.filter_criteria else None
+    return [one.pattern or "{}" for one in filters or ()]
+
+
+def _source(project: str, place: Place, key: str, request: CreateMappingRequest) -> Source:
+    name, arn = read_name(request.function_name, ""), request.event_source_arn or ""
+    qualifier = name.qualifier.removeprefix(LATEST)
+    scaling = request.scaling_config
+    partial = bool(request.function_response_types)
+    return Source(
+        id=key,
+        project=project,
+        queue=name_of_arn(arn),
+        deployment=name.name,
+        alias=qualifier,
+        version="" if qualifier and not qualifier.isdecimal() else qualifier or LATEST,
+        arn=arn,
+        called_arn=place.function_arn(name.name, qualifier),
+        batch_max=request.batch_size or PLAIN_BATCH_MAX,
+        window_s=float(request.maximum_batching_window_in_seconds or 0),
+        running_max=(scaling.maximum_concurrency or 0) if scaling else 0,
+        patterns=tuple(_patterns(request)),
+        report=Report.ITEMS if partial else Report.WHOLE,
     )

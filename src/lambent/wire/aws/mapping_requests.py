@@ -80,7 +80,7 @@ class Mapping(Shape, frozen=True, kw_only=True):
     last_modified: float
     state: str
     state_transition_reason: str
-    last_processing_result: str
+    last_processing_result: str | None = None
     event_source_arn: str | None = None
     batch_size: int | None = None
     filter_criteria: FilterCriteria | None = None

@@ -28,7 +28,7 @@ SYSTEM: Final = frozenset({
     "All", "SenderId", "SentTimestamp", "ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp",
     "SequenceNumber", "MessageDeduplicationId", "MessageGroupId", TRACE, "DeadLetterQueueSourceArn",
 })  # fmt: skip
-RECEIPT: Final = re.compile(r"(\d{1,18}):(\d{1,18}):([0-9a-f-]{36})")
+RECEIPT: Final = re.compile(r"(\d{1,18}):(\d{1,18}):(s?[0-9a-f-]{36})")
 
 
 def checked(told: SendMessage, terms: Terms, *, message_id: str, sender: str) -> Message:

@@ -1,0 +1,1 @@
+"""Sources of invocations that are not HTTP."""
