@@ -189,3 +189,15 @@ def test_an_app_may_declare_a_command(server: RunningServer, tmp_path: Path) -> 
     assert ("deployed  third" in said, "deployed  beside" in said) == (True, True)
     assert get(server, "/environ", "third").json()["MINE"] == "3"
     assert server.invoke("beside", 1).json() == 1
+
+
+def test_it_is_tried_beside_another_revision_and_not_beside_a_function(
+    actor: RunningServer, folder: Path, tmp_path: Path
+) -> None:
+    said = actor.deploy(folder, "--cmd", "exec python actor.py", "--name", "actor", "--canary", "0")
+    assert "on trial" in said
+    assert get(actor, "/").status == 200
+    actor.cli("rollback", "actor")
+    (tmp_path / "plain.py").write_text("def handler(event, context):\n    return event\n")
+    refused = actor.cli("deploy", f"{tmp_path / 'plain.py'}:handler", "--name", "actor", "--canary", "5")
+    assert "cannot share traffic" in refused.stderr

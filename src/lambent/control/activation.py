@@ -14,7 +14,7 @@ from lambent.control.planning import needs_model, plan_of
 from lambent.core.canary import Guard
 from lambent.core.errors import InvalidSpec, LambentError
 from lambent.core.routing import OWN, Split
-from lambent.core.spec import DeploymentSpec, Kind, Temperature
+from lambent.core.spec import DeploymentSpec, Interface, Kind, Program, Temperature
 from lambent.engines.base import Engine
 from lambent.pool.routes import Arrangement, Route, Routes
 from lambent.pool.trials import Terms, Trials
@@ -188,11 +188,16 @@ class Activation:
 
 def check_alike(one: DeploymentSpec, other: DeploymentSpec) -> None:
     """Raise `InvalidSpec` unless both can answer the same request."""
-    if one.interface is not other.interface:
+    first, second = _called_by(one), _called_by(other)
+    if first is not second:
         raise InvalidSpec(
-            f"a revision that is called by {one.interface} and one that is called by {other.interface} "
-            "cannot share traffic"
+            f"a revision that is called by {first} and one that is called by {second} cannot share traffic"
         )
+
+
+def _called_by(spec: DeploymentSpec) -> Interface:
+    """A program that serves HTTP is asked as an application is."""
+    return Interface.ASGI if spec.runtime is Program.HTTP else spec.interface
 
 
 def _split(alias: Alias) -> Split:
