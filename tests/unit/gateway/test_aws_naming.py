@@ -58,9 +58,9 @@ def test_no_more_is_remembered_than_is_of_use(house: House, monkeypatch: pytest.
 
     async def story() -> None:
         key = (await house.key()).api_key
-        for number in range(10):
+        for number in (*range(10), door.PATH_BYTES_MAX, naming.QUERY_BYTES_MAX):
             for target in (
-                INVOKE.format("hello") + f"?a={number}",
+                INVOKE.format("hello") + f"?a={'1' * number}",
                 INVOKE.format("hello") + "/" * number,
                 INVOKE.format(f"none{number}"),
             ):

@@ -21,6 +21,7 @@ from lambent.gateway.responses import Reply, headers_of
 from lambent.wire.aws.faults import fault_of, too_large
 
 KNOWN_MAX: Final = 1000
+PATH_BYTES_MAX: Final = 512  # of one that is remembered: who sends it has proved nothing yet
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -74,10 +75,11 @@ class AwsDoor:
     def _find(self, request: Request) -> Target:
         service = self._claiming(request)
         target = Target(service, service.find(request))
-        if target.found.is_by_path:
+        path: bytes = request.scope["raw_path"]
+        if target.found.is_by_path and len(path) <= PATH_BYTES_MAX:
             if len(self._known) >= KNOWN_MAX:
                 self._known.clear()
-            self._known[request.method, request.scope["raw_path"]] = target
+            self._known[request.method, path] = target
         return target
 
     def _claiming(self, request: Request) -> Service:
