@@ -174,7 +174,7 @@ def test_a_folder_may_say_its_commands_itself(server: RunningServer, tmp_path: P
     assert ("deployed  one" in said, "deployed  two" in said) == (True, True)
     assert get(server, "/environ", "two").json()["MINE"] == "1"
     shown = server.cli("show", "two").stdout
-    assert "http" in shown
+    assert ("http" in shown, "exec python actor.py" in shown) == (True, True)
 
 
 def test_an_app_may_declare_a_command(server: RunningServer, tmp_path: Path) -> None:

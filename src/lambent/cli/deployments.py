@@ -152,6 +152,7 @@ def _show_now(detail: DeploymentDetail) -> None:
             ("name", one.name),
             ("kind", one.kind),
             ("runtime", active.runtime if active and active.runtime is not Program.NATIVE else ""),
+            ("command", active.command if active else ""),
             ("url", one.url),
             ("created", when(one.created_unix_ms)),
             ("temperature", one.temperature),
