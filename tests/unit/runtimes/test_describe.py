@@ -147,7 +147,7 @@ IN_APP = "import lambent\napp = lambent.App('a')\n"
         (
             "app.py:M",
             "class M: ...",
-            "app.py:M is a class without predict(self, inputs); deploy a function, ",
+            "app.py:M is a class without predict(self, inputs), chat, complete, embed, ",
         ),
     ],
 )
