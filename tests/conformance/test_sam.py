@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.aws_clients import client_of, settled
 from tests.support.patience import PATIENT_S
-from tests.support.server import RunningServer
+from tests.support.server import RunningServer, wait_until
 
 TEMPLATE = """
 AWSTemplateFormatVersion: '2010-09-09'
@@ -34,6 +34,7 @@ Resources:
       Events:
         Get: {Type: HttpApi, Properties: {Path: /hello, Method: get}}
         Nightly: {Type: Schedule, Properties: {Schedule: rate(1 day)}}
+        Work: {Type: SQS, Properties: {Queue: !GetAtt Jobs.Arn, BatchSize: 1}}
   Inline:
     Type: AWS::Serverless::Function
     Properties:
@@ -51,6 +52,13 @@ Resources:
       Handler: index.handler
       Events:
         Get: {Type: Api, Properties: {Path: /rest, Method: get}}
+  Jobs:
+    Type: AWS::SQS::Queue
+    Properties:
+      VisibilityTimeout: 60
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt Failed.Arn, maxReceiveCount: 3}
+      Tags: [{Key: of, Value: sam}]
+  Failed: {Type: AWS::SQS::Queue, Properties: {MessageRetentionPeriod: 1209600}}
   Common:
     Type: AWS::Serverless::LayerVersion
     Properties: {ContentUri: layer, CompatibleRuntimes: [python3.11]}
@@ -116,6 +124,29 @@ def test_a_sam_application_runs_as_it_is(server: RunningServer, folder: Path) ->
     ]
     body = json.loads(server.invoke("Hello", {}, Lambent_Alias="live").json()["body"])
     assert body["stage"] == "live"
+
+
+def test_the_queues_of_a_template_are_made_and_call_its_functions(
+    server: RunningServer, folder: Path
+) -> None:
+    deployed(server, folder)
+    deployed(server, folder)
+    queues, functions = client_of(server, "sqs", region_name="us-east-1"), client_of(server)
+    url = queues.get_queue_url(QueueName="Jobs")["QueueUrl"]
+    told = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert told["VisibilityTimeout"] == "60"
+    assert json.loads(told["RedrivePolicy"])["deadLetterTargetArn"].endswith(":Failed")
+    assert queues.list_queue_tags(QueueUrl=url)["Tags"] == {"of": "sam"}
+    [mapping] = functions.list_event_source_mappings(FunctionName="Hello")["EventSourceMappings"]
+    assert (mapping["State"], mapping["BatchSize"]) == ("Enabled", 1)
+    assert mapping["FunctionArn"].endswith(":function:Hello:live")
+    queues.send_message(QueueUrl=url, MessageBody="{}")
+
+    def done() -> bool:
+        counts = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        return {counts[name] for name in counts if name.startswith("ApproximateNumber")} == {"0"}
+
+    wait_until(done, "the message to be done")
 
 
 def test_a_deploy_that_was_cut_off_before_its_alias_is_made_good(server: RunningServer, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A template's functions and layers, put on a server through its AWS Lambda API.
+"""A template's functions, layers and queues, put on a server through its AWS Lambda API.
 
 A second deploy of the same template changes nothing: what is there is compared before it is replaced.
 """
@@ -17,20 +17,19 @@ from urllib.parse import quote
 
 import msgspec
 
-from lambent.client.errors import ApiError, BundleError
+from lambent.client.errors import BundleError
 from lambent.client.folder import scan
+from lambent.client.sam.api import Api
+from lambent.client.sam.queues import put_mappings, put_queues
 from lambent.client.sam.stack import Function, Layer, Stack
 from lambent.client.transport import Transport
-from lambent.wire.typed import from_json
 
 FUNCTIONS: Final = "/2015-03-31/functions"
 LAYERS: Final = "/2018-10-31/layers"
 URLS: Final = "/2021-10-31/functions"
 RESERVED: Final = "/2017-10-31/functions"
 PROVISIONED: Final = "/2019-09-30/functions"
-MAPPINGS: Final = "/2015-03-31/event-source-mappings"
 ROLE: Final = "arn:aws:iam::000000000000:role/lambent"
-CALL_TIMEOUT_S: Final = 600.0  # a create loads the code once
 READY_TRIES_MAX: Final = 2_400
 READY_PAUSE_S: Final = 0.05
 ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say: the same files give the same digest
@@ -48,36 +47,15 @@ class Deployed(msgspec.Struct, frozen=True):
 
 
 def deploy(stack: Stack, transport: Transport) -> Iterator[Deployed]:
-    """Each function as it is ready, its layers before it. Raises `ApiError`, `BundleError`."""
-    api = _Api(transport)
+    """Each function as it is ready, its layers and all queues before it. Raises `ApiError`, `BundleError`."""
+    api = Api(transport)
+    put_queues(api, stack.queues)
     arns = {f"layer:{layer.logical_id}": _layer(api, layer) for layer in stack.layers}
     for function in stack.functions:
         yield _function(api, function, [arns.get(one, one) for one in function.properties.layers])
 
 
-class _Api:
-    """JSON to and from AWS's paths."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport: Final = transport
-
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        sent = b"" if body is None else msgspec.json.encode(body)
-        answer = self._transport.request(
-            method, path, timeout_s=CALL_TIMEOUT_S, body=sent, headers={"content-type": "application/json"}
-        )
-        return from_json(answer.body, dict[str, Any]) if answer.body else {}
-
-    def find(self, path: str) -> dict[str, Any] | None:
-        try:
-            return self.call("GET", path)
-        except ApiError as error:
-            if error.status == 404:
-                return None
-            raise
-
-
-def _layer(api: _Api, layer: Layer) -> str:
+def _layer(api: Api, layer: Layer) -> str:
     content, digest = _zip(layer.content)
     path = f"{LAYERS}/{quote(layer.name, safe='')}/versions"
     for there in (api.find(path) or {}).get("LayerVersions", ())[:1]:
@@ -96,7 +74,7 @@ def _layer(api: _Api, layer: Layer) -> str:
     return str(made["LayerVersionArn"])
 
 
-def _function(api: _Api, function: Function, layers: list[str]) -> Deployed:
+def _function(api: Api, function: Function, layers: list[str]) -> Deployed:
     content, digest = _inline(function) if function.code is None else _zip(function.code)
     path = f"{FUNCTIONS}/{quote(function.name, safe='')}"
     wanted = _configuration(function, layers)
@@ -115,6 +93,7 @@ def _function(api: _Api, function: Function, layers: list[str]) -> Deployed:
     changed = there is None or now["RevisionId"] != there["RevisionId"]
     version = _published(api, function, path)
     _scaled(api, function, version)
+    put_mappings(api, function)
     return Deployed(function.name, version or str(now["Version"]), changed, _url(api, function))
 
 
@@ -145,7 +124,7 @@ def _says(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(found.get(name) == value for name, value in wanted.items())
 
 
-def _ready(api: _Api, path: str) -> dict[str, Any]:
+def _ready(api: Api, path: str) -> dict[str, Any]:
     pause = threading.Event()  # AWS's API has no other way to wait than to ask again
     for _ in range(READY_TRIES_MAX):
         now = api.call("GET", f"{path}/configuration")
@@ -158,7 +137,7 @@ def _ready(api: _Api, path: str) -> dict[str, Any]:
     raise BundleError(f"{path} did not become ready")
 
 
-def _published(api: _Api, function: Function, path: str) -> str:
+def _published(api: Api, function: Function, path: str) -> str:
     """The version that the template's alias stands for; empty where it has none.
 
     What has not changed since the last version is that version: a deploy that was cut off is made good.
@@ -176,7 +155,7 @@ def _published(api: _Api, function: Function, path: str) -> str:
     return version
 
 
-def _scaled(api: _Api, function: Function, version: str) -> None:
+def _scaled(api: Api, function: Function, version: str) -> None:
     name, told = quote(function.name, safe=""), function.properties
     if told.reserved_concurrent_executions is not None:
         limit = {"ReservedConcurrentExecutions": told.reserved_concurrent_executions}
@@ -189,7 +168,7 @@ def _scaled(api: _Api, function: Function, version: str) -> None:
         api.call("PUT", f"{PROVISIONED}/{name}/{query}", {"ProvisionedConcurrentExecutions": count})
 
 
-def _url(api: _Api, function: Function) -> str:
+def _url(api: Api, function: Function) -> str:
     """Its URL, where the template gives it one or routes of an API to it. Events of an API need no key."""
     told = function.properties
     events = {event.type for event in told.events.values()}

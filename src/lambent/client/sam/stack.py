@@ -102,6 +102,14 @@ class Layer(msgspec.Struct, frozen=True):
         return self.properties.layer_name or self.logical_id
 
 
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue, its attributes as texts."""
+
+    name: str
+    attributes: dict[str, str]
+    tags: dict[str, str]
+
+
 class Ignored(msgspec.Struct, frozen=True):
     """What is left out of a template, such as `Hello.Policies`, and why."""
 
@@ -115,3 +123,4 @@ class Stack(msgspec.Struct, frozen=True):
     functions: tuple[Function, ...]
     layers: tuple[Layer, ...]
     ignored: tuple[Ignored, ...]
+    queues: tuple[Queue, ...] = ()

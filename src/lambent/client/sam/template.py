@@ -1,4 +1,4 @@
-"""A SAM template as what Lambent can make of it: functions, layers, and a list of what it leaves out.
+"""A SAM template as what Lambent can make of it: functions, layers, queues, and a list of what it leaves out.
 
 Source: AWS Serverless Application Model, "SAM resource and property reference" and "Globals section".
 """
@@ -13,7 +13,16 @@ import msgspec
 
 from lambent.client.errors import BundleError
 from lambent.client.sam.intrinsics import Resolver, Unresolved, load
-from lambent.client.sam.stack import Function, Ignored, Layer, LayerProperties, Properties, Stack
+from lambent.client.sam.queues import attribute_texts
+from lambent.client.sam.stack import (
+    Function,
+    Ignored,
+    Layer,
+    LayerProperties,
+    Properties,
+    Queue,
+    Stack,
+)
 from lambent.wire.typed import from_texts
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -22,6 +31,12 @@ TEMPLATE_BYTES_MAX: Final = 1_000_000  # CloudFormation's own, for a template in
 SUFFIXES: Final = (".yaml", ".yml")
 FUNCTION: Final = "AWS::Serverless::Function"
 LAYER: Final = "AWS::Serverless::LayerVersion"
+QUEUE: Final = "AWS::SQS::Queue"
+OF_QUEUES: Final = frozenset({
+    "ContentBasedDeduplication", "DeduplicationScope", "DelaySeconds", "FifoQueue", "FifoThroughputLimit",
+    "KmsMasterKeyId", "MaximumMessageSize", "MessageRetentionPeriod", "ReceiveMessageWaitTimeSeconds",
+    "RedriveAllowPolicy", "RedrivePolicy", "SqsManagedSseEnabled", "VisibilityTimeout",
+})  # fmt: skip
 PSEUDO: Final[Mapping[str, str]] = {
     "AWS::AccountId": "000000000000",
     "AWS::Partition": "aws",
@@ -83,6 +98,7 @@ class _Reading:
     def stack(self) -> Stack:
         functions: list[Function] = []
         layers: list[Layer] = []
+        queues: list[Queue] = []
         for logical_id in self._resources:
             match self._wanted(logical_id):
                 case None:
@@ -91,15 +107,18 @@ class _Reading:
                     functions.append(self._function(logical_id))
                 case "AWS::Serverless::LayerVersion":
                     layers.append(self._layer(logical_id))
+                case "AWS::SQS::Queue":
+                    queues.append(self._queue(logical_id))
                 case kind:
-                    self._ignored.append(Ignored(logical_id, f"{kind} is neither a function nor a layer"))
+                    why = f"{kind} is no function, layer or queue"
+                    self._ignored.append(Ignored(logical_id, why))
         if not functions:
             raise BundleError(f"{self._file} has no {FUNCTION} to deploy")
         for name in sorted(self._template.keys() - SECTIONS):
             self._ignored.append(
                 Ignored(name, WHY.get(name, "it is no part of a template that means something here"))
             )
-        return Stack(tuple(functions), tuple(layers), tuple(self._ignored))
+        return Stack(tuple(functions), tuple(layers), tuple(self._ignored), tuple(queues))
 
     def _function(self, logical_id: str) -> Function:
         told = self._told(logical_id, _merged(self._globals("Function"), self._properties(logical_id)))
@@ -117,6 +136,29 @@ class _Reading:
         told = self._told(logical_id, _merged(self._globals("LayerVersion"), self._properties(logical_id)))
         properties = self._as(LayerProperties, logical_id, told)
         return Layer(logical_id, properties, self._path(logical_id, properties.content_uri))
+
+    def _queue(self, logical_id: str) -> Queue:
+        told: dict[str, Any] = {}
+        tags: dict[str, str] = {}
+        for name, value in self._properties(logical_id).items():
+            where = f"{logical_id}.{name}"
+            if name == "Tags":
+                listed = self._resolved(where, value)
+                tags = {str(one["Key"]): str(one["Value"]) for one in listed}
+            elif name in OF_QUEUES:
+                told[name] = self._resolved(where, value)
+            elif name != "QueueName":
+                self._ignored.append(Ignored(where, "Lambent has nothing like it"))
+        if told.get("FifoQueue") in (False, "false"):  # AWS's API takes it only where it is true
+            del told["FifoQueue"]
+        told = {name: one for name, one in told.items() if one is not None}
+        return Queue(name=self._queue_name(logical_id), attributes=attribute_texts(told), tags=tags)
+
+    def _queue_name(self, logical_id: str) -> str:
+        properties = self._properties(logical_id)
+        name = self._resolved(f"{logical_id}.QueueName", properties.get("QueueName"))
+        suffix = ".fifo" if properties.get("FifoQueue") in (True, "true") else ""
+        return str(name) if name else logical_id + suffix
 
     def _wanted(self, logical_id: str) -> str | None:
         """The type of a resource, `None` where its condition does not hold."""
@@ -196,6 +238,10 @@ class _Reading:
         resource = self._resources[logical_id]
         if isinstance(resource, dict) and resource.get("Type") == LAYER:
             return f"layer:{logical_id}"
+        if isinstance(resource, dict) and resource.get("Type") == QUEUE:
+            # As AWS writes it: the server goes by the last part of a queue's URL alone.
+            host = f"sqs.{PSEUDO['AWS::Region']}.{PSEUDO['AWS::URLSuffix']}"
+            return f"https://{host}/{PSEUDO['AWS::AccountId']}/{self._queue_name(logical_id)}"
         name = self._properties(logical_id).get("FunctionName") if isinstance(resource, dict) else None
         return str(self._resolved(f"{logical_id}.FunctionName", name)) if name else logical_id
 
@@ -204,6 +250,15 @@ class _Reading:
         if attribute == "Arn" and isinstance(resource, dict) and resource.get("Type") == FUNCTION:
             region, account = PSEUDO["AWS::Region"], PSEUDO["AWS::AccountId"]
             return f"arn:aws:lambda:{region}:{account}:function:{self._reference(logical_id)}"
+        if isinstance(resource, dict) and resource.get("Type") == QUEUE:
+            name = self._queue_name(logical_id)
+            told = {
+                "Arn": f"arn:aws:sqs:{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}:{name}",
+                "QueueName": name,
+                "QueueUrl": self._reference(logical_id),
+            }
+            if attribute in told:
+                return told[attribute]
         raise Unresolved(f"!GetAtt {logical_id}.{attribute}")
 
 
