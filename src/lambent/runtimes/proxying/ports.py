@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -9,8 +10,6 @@ import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
-
-import msgspec
 
 from lambent.runtimes.faults import Fault
 
@@ -60,42 +59,20 @@ def _claimed(number: int) -> socket.socket | None:
     return claim
 
 
-class Listening(msgspec.Struct, frozen=True):
-    """Where a program listens, and the connection that showed it."""
-
-    host: str
-    connection: socket.socket
-
-
-def connected(port: int) -> Listening | None:
-    """A connection to whoever listens on `port`, without waiting; None while nobody does."""
+def listener(port: int) -> str:
+    """The address at which somebody listens on `port`; empty while nobody does. It does not wait."""
     for host in HOSTS:
-        connection = socket.socket(_family(host)) if _has(host) else None
-        if connection is None:
-            continue
-        connection.setblocking(False)
-        # On this machine it is there, or refused, at once.
-        code = connection.connect_ex((host, port))
-        if code in (0, errno.EINPROGRESS) and _is_through(connection):
-            return Listening(host, connection)
-        connection.close()
-    return None
+        with contextlib.suppress(OSError), socket.socket(_family(host)) as probe:  # there may be no IPv6
+            probe.setblocking(False)
+            # On this machine it is there, or refused, at once.
+            if probe.connect_ex((host, port)) in (0, errno.EINPROGRESS):
+                probe.getpeername()  # raises where it is not through
+                return host
+    return ""
 
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _has(host: str) -> bool:
-    return ":" not in host or socket.has_ipv6
-
-
-def _is_through(connection: socket.socket) -> bool:
-    try:
-        connection.getpeername()
-    except OSError:
-        return False
-    return True
 
 
 def is_theirs(port: int, pids: Iterable[int]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from lambent.clock import Clock
-from lambent.runtimes.proxying.ports import connected, is_theirs
+from lambent.runtimes.proxying.ports import is_theirs, listener
 from lambent.runtimes.proxying.tree import Tree
 from lambent.runtimes.proxying.upstream import Broken, Upstream
 
@@ -25,11 +25,9 @@ async def listening(port: int, tree: Tree, clock: Clock, *, check: Callable[[], 
     is_strange = False
     while True:
         check()
-        found = connected(port)
-        if found is not None:
-            found.connection.close()
+        if host := listener(port):
             if is_theirs(port, tree.pids()):
-                return Upstream(found.host, port, clock)
+                return Upstream(host, port, clock)
             is_strange = True
         since_s = clock.now_s() - started_s
         wait_s = next(wait_s for until_s, wait_s in LOOKS_S if since_s < until_s)
