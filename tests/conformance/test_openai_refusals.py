@@ -9,11 +9,24 @@ from typing import Any
 
 import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support.patience import PATIENT_S
 from tests.support.raw_http import Raw
 from tests.support.server import RunningServer
-from tests.support.talkers import talking
+from tests.support.talkers import bodies, talking
+
+PATHS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/v1/score",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+)
 
 
 def says(text: str) -> Any:
@@ -135,6 +148,18 @@ def test_half_a_body_is_no_request(server: RunningServer) -> None:
         wire.vanish()
     assert server.request("GET", "/v1/models").status == 200
     assert "request_crashed" not in server.log()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(PATHS), bodies)
+def test_whatever_is_sent_is_answered_without_a_fault_of_ours(
+    server: RunningServer, path: str, body: dict[str, Any]
+) -> None:
+    sent = json.dumps({"max_tokens": 3, **body, "model": "parrot"}).encode()
+    answer = server.request("POST", path, sent, Content_Type="application/json")
+    assert answer.status in (200, 400), answer.body
+    if answer.status == 400:
+        assert answer.json()["error"]["message"]
 
 
 def test_who_talks_may_take_as_long_as_openais_clients_wait(server: RunningServer) -> None:

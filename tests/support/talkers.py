@@ -6,7 +6,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 from tests.support.server import RunningServer
+
+# Bodies that look like those of clients from afar.
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-2, 2) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+names = st.sampled_from(
+    [
+        "role",
+        "content",
+        "type",
+        "text",
+        "source",
+        "data",
+        "input",
+        "tool_calls",
+        "name",
+        "output",
+        "arguments",
+    ]
+)
+kinds = st.sampled_from(
+    ["text", "image", "document", "tool_use", "tool_result", "message", "function_call", "input_text"]
+)
+items = st.dictionaries(names, values | kinds | st.lists(st.dictionaries(names, values | kinds)), max_size=5)
+NAMES = """
+    messages model prompt input n stop stream tools tool_choice system text stream_options instructions query
+    documents seed max_tokens response_format
+"""
+bodies = st.dictionaries(st.sampled_from(NAMES.split()), values | st.lists(items, max_size=3), max_size=8)
 
 # What a chat shall do is the last message's text. `flood` says more than a reader is ever ahead of.
 CODE = '''

@@ -27,39 +27,11 @@ from lambent.wire.openai.responses_asked import ResponsesBody
 from lambent.wire.openai.transcripts import read_form
 from lambent.wire.skills import Part, Usage
 from lambent.wire.speech import Refused, Teller, Trouble, gather
+from tests.support.talkers import bodies
 
 MADE = Made("chatcmpl-1", 5, "m")
 FORM = "multipart/form-data; boundary=x"
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-2, 2) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
-names = st.sampled_from(
-    [
-        "role",
-        "content",
-        "type",
-        "text",
-        "source",
-        "data",
-        "input",
-        "tool_calls",
-        "name",
-        "output",
-        "arguments",
-    ]
-)
-kinds = st.sampled_from(
-    ["text", "image", "document", "tool_use", "tool_result", "message", "function_call", "input_text"]
-)
-items = st.dictionaries(names, values | kinds | st.lists(st.dictionaries(names, values | kinds)), max_size=5)
-NAMES = """
-    messages model prompt input n stop stream tools tool_choice system text stream_options instructions query
-    documents seed max_tokens response_format
-"""
-bodies = st.dictionaries(st.sampled_from(NAMES.split()), values | st.lists(items, max_size=3), max_size=8)
 parts = st.builds(
     Part,
     text=st.text(max_size=5),
