@@ -46,6 +46,7 @@ def test_a_message_is_answered_as_a_whole(client: anthropic.Anthropic) -> None:
     assert (answer.type, answer.role, answer.model) == ("message", "assistant", "parrot")
     assert [block.to_dict() for block in answer.content] == [{"type": "text", "text": "one two "}]
     assert answer.stop_reason == "end_turn"
+    assert answer._request_id  # noqa: SLF001 - its public name, says the client's documentation
     usage = answer.usage
     assert (usage.input_tokens, usage.cache_read_input_tokens, usage.output_tokens) == (1, 1, 2)
     note(KEY, "POST /v1/messages")

@@ -23,8 +23,6 @@ from lambent.wire.speech import Refused, trouble_of
 
 MESSAGES: Final = "/v1/messages"
 COUNT: Final = MESSAGES + "/count_tokens"
-# What its clients hear of a request, and one of ours has no other name for.
-ID: Final = b"request-id"
 
 
 class AnthropicDoor:
@@ -54,7 +52,7 @@ class AnthropicDoor:
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """`{"type": "error", ...}`."""
         trouble = trouble_of(error)
-        headers = [*request_id(request), (ID, request.invocation_id.encode()), *retry_headers(error)]
+        headers = [*request_id(request), *retry_headers(error)]
         return json_reply(trouble.status, error_body(trouble, request.invocation_id), headers)
 
     async def _messages(self, request: Request, principal: Principal, asked: MessagesBody) -> Reply | None:

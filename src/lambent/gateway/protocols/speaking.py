@@ -151,9 +151,10 @@ def can(route: Route, skill: Skill) -> bool:
 
 
 def request_id(request: Request) -> list[Header]:
-    """By which a client names a request to somebody who looks for it."""
+    """By which a client names a request to somebody who looks for it: OpenAI's header, and Anthropic's."""
     request.invocation_id = request.invocation_id or new_id()
-    return [(b"x-request-id", request.invocation_id.encode())]
+    named = request.invocation_id.encode()
+    return [(b"x-request-id", named), (b"request-id", named)]
 
 
 def said_in(outcome: Outcome) -> Said:
