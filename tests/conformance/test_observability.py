@@ -46,6 +46,9 @@ class Talker:
         yield lambent.Part(text="a word")
         yield lambent.Part(text="!", finish_reason="stop", usage=lambent.Usage(7, 2))
 
+    def embed(self, ask):
+        return lambent.Embeddings([[1.0, 2.0]] * len(ask.inputs), lambent.Usage(5, 0))
+
 @app.function()
 def asks(event, context):
     return lambent.call("traced", event).result()
@@ -156,6 +159,13 @@ def test_a_model_that_talks_tells_its_tokens_in_the_words_of_genai(
     assert said["gen_ai.operation.name"] == "chat"
     assert said["gen_ai.request.model"] == "talker"
     assert (said["gen_ai.usage.input_tokens"], said["gen_ai.usage.output_tokens"]) == (7, 2)
+
+
+def test_vectors_tell_their_tokens_too(server: RunningServer, receiver: OtlpReceiver) -> None:
+    asked = {"model": "talker", "input": "a word"}
+    reply = server.request("POST", "/v1/embeddings", json.dumps(asked).encode())
+    said = told(receiver, reply)["talker"].attributes
+    assert (said["gen_ai.operation.name"], said["gen_ai.usage.input_tokens"]) == ("embeddings", 5)
 
 
 def test_what_was_accepted_for_later_is_in_the_trace_of_who_asked(

@@ -32,6 +32,7 @@ RETRY_S_MAX: Final = 30.0
 RETRYABLE: Final = frozenset({429, 502, 503, 504})  # OTLP specification, "retryable response codes"
 PIECE: Final = 16  # invocations that are written at once, in a fifth of a millisecond
 SETTLE_S: Final = 2.0  # what a stop waits for a receiver
+MESSAGE_CHARACTERS_MAX: Final = 1000  # of what went wrong: thousands of them may wait
 ANSWER_BYTES_MAX: Final = 65_536
 # What a model is asked for, by the type of the question, in the words of the conventions for GenAI.
 OPERATIONS: Final[Mapping[str, str]] = {
@@ -105,7 +106,7 @@ class Exporter:
                 temperature=outcome.temperature,
                 status=outcome.status,
                 error=error.error_type if error else "",
-                message=error.error_message if error else "",
+                message=error.error_message[:MESSAGE_CHARACTERS_MAX] if error else "",
                 arrived_s=self._clock.now_s() - outcome.timing.total_ms / 1e3,
                 timing=outcome.timing,
                 billed_ms=outcome.billed_ms,
@@ -133,7 +134,7 @@ class Exporter:
                 alias=invocation.alias,
                 revision=revision,
                 error=error.code,
-                message=error.message,
+                message=error.message[:MESSAGE_CHARACTERS_MAX],
                 arrived_s=since_s,
                 timing=Timing(total_ms=(self._clock.now_s() - since_s) * 1e3),
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 from lambent.wire.skills import Part, Said, Usage
@@ -14,6 +14,17 @@ class Notes(Protocol):
 
     def note(self, invocation_id: str, attributes: Mapping[str, str | bool | int | float]) -> None:
         """It runs, or has just ended."""
+
+
+def note_usage(notes: Notes | None, invocation_id: str, usages: Iterable[Usage | None]) -> None:
+    """Note what several answers of one invocation took together, in the words of GenAI's conventions."""
+    known = [usage for usage in usages if usage is not None]
+    if notes is not None and known:
+        attributes = {
+            "gen_ai.usage.input_tokens": sum(one.input_tokens for one in known),
+            "gen_ai.usage.output_tokens": sum(one.output_tokens for one in known),
+        }
+        notes.note(invocation_id, attributes)
 
 
 class NotingTeller:
@@ -55,10 +66,4 @@ class NotingTeller:
 
     def _note(self, usage: Usage, index: int) -> None:
         self._usages[index] = usage
-        self._notes.note(
-            self._invocation_id,
-            {
-                "gen_ai.usage.input_tokens": sum(one.input_tokens for one in self._usages.values()),
-                "gen_ai.usage.output_tokens": sum(one.output_tokens for one in self._usages.values()),
-            },
-        )
+        note_usage(self._notes, self._invocation_id, self._usages.values())

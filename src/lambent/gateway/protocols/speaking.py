@@ -13,12 +13,12 @@ from lambent.gateway.address import alias_of, sticky_of
 from lambent.gateway.deadline import deadline_of
 from lambent.gateway.events import QUIET_S, EventStream
 from lambent.gateway.protocols import Invoker
-from lambent.gateway.protocols.noting import Notes, NotingTeller
+from lambent.gateway.protocols.noting import Notes, NotingTeller, note_usage
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_headers
 from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Route, Routes
-from lambent.wire.skills import TYPES, Part, Said, Skill
+from lambent.wire.skills import TYPES, Part, Said, Skill, Usage
 from lambent.wire.speech import UNREADABLE, Broken, Refused, Teller, trouble_in, trouble_of, unreadable
 from lambent.wire.typed import from_json
 
@@ -127,6 +127,10 @@ class Speaking:
             deadline_s=deadline_of(request.headers, self._clock.now_s()),
             trace=trace_of(request.headers, request.scope["headers"]),
         )
+
+    def note(self, request: Request, usage: Usage | None) -> None:
+        """An answer that no teller tells took so many tokens."""
+        note_usage(self._notes, request.invocation_id, [usage])
 
     def _noting(self, teller: Teller, request: Request) -> Teller:
         return teller if self._notes is None else NotingTeller(teller, self._notes, request.invocation_id)

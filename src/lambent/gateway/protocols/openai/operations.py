@@ -85,7 +85,9 @@ class Operations:
         asked.ask({})
         ask = Ask(Skill.EMBED, asked.model, body)
         outcome, headers = await self._speaking.outcome(request, principal, ask)
-        return Reply(200, headers, vectors.embeddings(asked, _vectors_in(outcome)))
+        found = _vectors_in(outcome)
+        self._speaking.note(request, found.usage)
+        return Reply(200, headers, vectors.embeddings(asked, found))
 
     async def _rerank(self, request: Request, principal: Principal, body: bytes) -> Reply:
         asked = read(body, RerankBody)
