@@ -33,6 +33,7 @@ Operation = tuple[str, str]
 SERVICES: Final[Mapping[str, str]] = {
     "lambda": "AWS Lambda",
     "logs": "CloudWatch Logs",
+    "sqs": "SQS",
     "sagemaker-runtime": "SageMaker runtime",
     "sagemaker": "SageMaker",
 }
@@ -42,8 +43,6 @@ LISTED_IN_PART: Final = frozenset({"logs", "sagemaker"})
 STORED: Final[Mapping[Operation, str]] = {
     ("lambda", "AddPermission"): "no call is judged by a policy: keys decide who may do what",
     ("lambda", "AddLayerVersionPermission"): "no use of a layer is judged by a policy",
-    ("lambda", "CreateEventSourceMapping"): "nothing here reads AWS's queues and streams; the state says so",
-    ("lambda", "UpdateEventSourceMapping"): "as CreateEventSourceMapping",
 }
 # What is supported, and how it differs.
 REMARKS: Final[Mapping[Operation, str]] = {
@@ -52,6 +51,12 @@ REMARKS: Final[Mapping[Operation, str]] = {
         "folder as `S3Bucket=lambent-directory`, `S3Key=/its/path`. Network, file system, dead letter, key, "
         "tracing and logging settings are stored"
     ),
+    ("lambda", "CreateEventSourceMapping"): (
+        "from queues of this server; other sources are stored, and nothing here reads them: the state says so"
+    ),
+    ("lambda", "UpdateEventSourceMapping"): "as CreateEventSourceMapping",
+    ("sqs", "CreateQueue"): "policies, keys and `RedriveAllowPolicy` are stored",
+    ("sqs", "PurgeQueue"): "done when it is answered: another one need not wait a minute",
     ("lambda", "GetFunction"): "`Code.Location` is an address of this server, good for ten minutes",
     ("lambda", "PutFunctionConcurrency"): "counts the calls through AWS's doors",
     ("lambda", "PutProvisionedConcurrencyConfig"): "`workers_min` of the version; at most 256",
@@ -86,6 +91,9 @@ REASONS: Final[Mapping[str, str]] = {
     "ResourcePolicy": "policies are those of AddPermission",
     "RecursionConfig": "nothing looks for functions that call themselves",
     "RuntimeManagement": "the runtime is the server's own",
+    "MessageMove": "what was given up stays in its queue until somebody receives it",
+    "AddPermission": "no call is judged by a policy: keys decide who may do what",
+    "RemovePermission": "as AddPermission",
     "ScalingConfig": "scaling is that of the deployment's own settings",
 }
 HEAD: Final = """# What other people's clients can do here
