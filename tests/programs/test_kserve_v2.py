@@ -42,7 +42,8 @@ async def over_http():
         "binary": said(await client.infer(url, asked(True), model_name="linear", headers=headers)),
     }
     try:
-        await client.infer(url, InferRequest("nobody", asked(False).inputs), model_name="nobody", headers=headers)
+        nobody = InferRequest("nobody", asked(False).inputs)
+        await client.infer(url, nobody, model_name="nobody", headers=headers)
     except httpx.HTTPStatusError as error:
         told["http"]["error"] = [error.response.status_code, error.response.json()["error"]]
     await client.close()

@@ -18,6 +18,7 @@ DOORS: Final[Mapping[str, str]] = {
     "GET /invocations/{id}": "the outcome of an invocation that was accepted for later",
     "POST /2015-03-31/functions/{name}/invocations": "the same for clients of AWS Lambda",
     "POST /v1/models/{name}:predict": "the same for clients of TensorFlow Serving and KServe's V1",
+    "POST /v2/models/{name}/infer": "the same with tensors, by the Open Inference Protocol",
     "POST /v1/chat/completions": "talk to a model, as OpenAI's clients do; GET /v1/models lists them",
     "POST /v1/messages": "the same for Anthropic's clients",
     "GET /api/v1/openapi.json": "the control API, described; read it at /api/v1/docs",
