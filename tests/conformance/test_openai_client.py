@@ -299,6 +299,18 @@ def test_an_async_client_is_answered_several_at_once(server: RunningServer, mode
     assert asyncio.run(all_three()) == ["here together"] * 3
 
 
+def test_an_alias_is_a_model_of_its_own(client: openai.OpenAI, server: RunningServer) -> None:
+    done = server.cli("alias", "parrot", "set", "live=1")
+    assert done.returncode == 0, done.stderr
+    answer = client.chat.completions.create(model="parrot:live", messages=says("one"))
+    assert (answer.model, answer.choices[0].message.content) == ("parrot:live", "one ")
+    assert client.models.retrieve("parrot:live").id == "parrot:live"
+    for ask_for in (client.models.retrieve, lambda name: client.completions.create(model=name, prompt="a")):
+        with pytest.raises(openai.NotFoundError) as unknown:
+            ask_for("parrot:dead")
+        assert unknown.value.code == "model_not_found"
+
+
 @pytest.mark.parametrize("model", ["judge", "parrot"])
 def test_documents_are_ranked_by_a_method_or_by_their_vectors(server: RunningServer, model: str) -> None:
     documents = ["b", "a a", "a"] if model == "judge" else ["long text", "aa", "a"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
-from lambent.core.errors import LambentError, NotFound
+from lambent.core.errors import LambentError
 from lambent.core.invocation import Principal
 from lambent.gateway.auth import Keys
 from lambent.gateway.bodies import Bodies
@@ -58,7 +58,7 @@ class OpenAIDoor:
             return self._models.answer(request, principal, path)
         run = self._operations.get(path)
         if run is None:
-            raise NotFound(f"Invalid URL ({request.method} {request.path})")
+            raise Refused(f"Invalid URL ({request.method} {request.path})", status=404)
         if request.method != "POST":
             raise Refused(
                 f"Not allowed to {request.method} on {request.path}", status=405, code="method_not_allowed"
@@ -70,10 +70,9 @@ class OpenAIDoor:
         """`{"error": ...}`, in Anthropic's shape for its clients."""
         if self._models.is_anthropic(request):
             return self._models.refuse(request, error)
-        body = error_body(trouble_of(error))
-        if isinstance(error, NotFound) and not error.message.startswith("The model"):
-            body["error"]["code"] = None
-        return json_reply(trouble_of(error).status, body, [*request_id(request), *retry_headers(error)])
+        trouble = trouble_of(error)
+        headers = [*request_id(request), *retry_headers(error)]
+        return json_reply(trouble.status, error_body(trouble), headers)
 
 
 def retry_headers(error: LambentError) -> list[Header]:
