@@ -87,25 +87,28 @@ def test_it_does_not_go_to_sleep_while_an_answer_is_open(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("command", "words", "said"),
     [
-        pytest.param(["--set", "env.START=exit"], ["exit status 3", "there are no weights"], id="exits"),
+        pytest.param(COMMAND, ["env.START=exit"], ["exit status 3", "there are no weights"], id="exits"),
         pytest.param(
-            ["--set", "env.START=hang", "--set", "ready_timeout_s=1"],
+            f"echo still looking for weights; {COMMAND}",
+            ["env.START=hang", "ready_timeout_s=1"],
             ["did not listen on $PORT", "within 1 s", "still looking for weights"],
             id="never listens",
         ),
         pytest.param(
-            ["--set", "ready_path=/health", "--set", "env.HEALTHY=/nowhere", "--set", "ready_timeout_s=1"],
-            ["did not answer 2xx on /health", "listening"],
+            COMMAND,
+            ["ready_path=/health", "env.HEALTHY=/nowhere", "ready_timeout_s=1"],
+            ["did not answer 2xx on /health", "within 1 s"],
             id="is never ready",
         ),
     ],
 )
 def test_a_program_that_does_not_serve_is_not_deployed(
-    server: RunningServer, folder: Path, words: list[str], said: list[str]
+    server: RunningServer, folder: Path, command: str, words: list[str], said: list[str]
 ) -> None:
-    done = server.cli("deploy", str(folder), "--cmd", COMMAND, "--name", "broken", *words)
+    settings = [word for each in words for word in ("--set", each)]
+    done = server.cli("deploy", str(folder), "--cmd", command, "--name", "broken", *settings)
     assert done.returncode != 0
     assert [part for part in said if part not in done.stderr] == [], done.stderr
 
