@@ -32,7 +32,7 @@ REST: Final = Protocol(
         "POST /v2/models/{model}/generate": "`text_input` in, `text_output` out; other fields as they are",
         "POST /v2/models/{model}/generate_stream": "an event for each piece that the function yields",
         "POST /v2/repository/index": "every function and model",
-        "POST /v2/repository/models/{model}/load": "loads it into its template; `lambent deploy` brings files",
+        "POST /v2/repository/models/{model}/load": "loads it into its template; a deploy brings its files",
         "POST /v2/repository/models/{model}/unload": STAYS_READY,
         "/v2/systemsharedmemory, /v2/cudasharedmemory": NOT_SHARED,
         "/v2/trace/setting, /v2/logging": NOT_TOLD,

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from lambent.core.invocation import FunctionError, Status
+from lambent.core.tensors import UNKNOWN, Signature, Tensor
 from lambent.wire.api import Declaration
 from lambent.wire.oneshot import DescribeCall, Description
 from lambent.wire.process import Runtime
@@ -233,3 +234,24 @@ def test_imports_are_those_of_the_whole_bundle_that_are_installed(describe: Desc
 def test_a_file_in_a_folder_is_imported_from_the_bundles_root(describe: Describe) -> None:
     (found,) = declared(describe("sub/tool.py", "", {"sub/tool.py": "def handler(e, c): ..."}))
     assert found.entrypoint == "sub.tool:handler"
+
+
+def test_a_class_declares_the_tensors_that_it_takes_and_gives(describe: Describe) -> None:
+    code = """
+        import lambent
+        class Plain:
+            inputs = ["not", "of", "ours"]
+            def predict(self, inputs): ...
+        class Told:
+            inputs = [lambent.Tensor("x", "FP32", (None, 3))]
+            outputs = (lambent.Tensor("y", "BYTES", (-1,)),)
+            def predict(self, inputs): ...
+        class Twice:
+            inputs = [lambent.Tensor("x", "FP32", (1,)), lambent.Tensor("x", "FP32", (1,))]
+            def predict(self, inputs): ...
+    """
+    (plain,) = declared(describe("app.py:Plain", code))
+    assert plain.signature == UNKNOWN
+    (told,) = declared(describe("app.py:Told", code))
+    assert told.signature == Signature((Tensor("x", "FP32", (-1, 3)),), (Tensor("y", "BYTES", (-1,)),))
+    assert "each of its own name" in refused(describe("app.py:Twice", code)).error_message

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lambent.runtimes.adapters.exchange import Named
 from lambent.runtimes.adapters.instances import answer, answer_together
 from lambent.runtimes.adapters.predictor import Array, Predictor, TensorSpec
+from lambent.runtimes.faults import Fault
 from lambent.runtimes.together import Forms
 
 ROWS = TensorSpec("x", "float32", (None, 3))
@@ -169,3 +171,19 @@ def test_one_row_on_which_a_model_fails_does_not_fail_its_company() -> None:
     assert ended[0] == {"predictions": [[2, 4, 6]]}
     assert isinstance(ended[1], RuntimeError)
     assert ended[2] == {"predictions": [[8, 10, 12]]}
+
+
+def test_tensors_of_several_calls_run_as_one_and_each_has_its_own_rows() -> None:
+    counted = Counted(double)
+    given = [np.arange(3 * rows, dtype=np.float32).reshape(rows, 3) + rows for rows in (1, 2, 3)]
+    told = counted.together([Named({"x": one}) for one in given])
+    assert counted.runs == [6]
+    assert told == [{"y": (2 * one).tolist()} for one in given]
+
+
+def test_tensors_that_do_not_fit_are_their_senders_fault_and_harm_no_others() -> None:
+    bad, good = Named({"x": np.zeros((1, 4), np.float32)}), Named({"x": np.ones((1, 3), np.float32)})
+    fault, told = Counted(double).together([bad, good])
+    assert isinstance(fault, Fault)
+    assert fault.status == 400
+    assert told == {"y": [[2.0, 2.0, 2.0]]}
