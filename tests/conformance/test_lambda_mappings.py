@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.aws_clients import PREFIX, client_of, make, refused
+from tests.support.aws_clients import PREFIX, client_of, make, refused, settled
 from tests.support.server import RunningServer, wait_until
 
 QUEUE = "arn:aws:sqs:eu-central-1:000000000000:"
@@ -248,3 +248,22 @@ def test_a_mapping_that_cannot_be(
     given = {"EventSourceArn": QUEUE + "a", "FunctionName": "f", **words}
     given = {name: one for name, one in given.items() if one is not None}
     assert refused(client.create_event_source_mapping, **given)[:2] == (status, kind)
+
+
+def test_the_end_of_an_asynchronous_invocation_is_told_to_a_queue(client: Any, queues: Any) -> None:
+    happy, happy_arn = queue(queues)
+    sad, sad_arn = queue(queues, FifoQueue="true")
+    client.put_function_event_invoke_config(
+        FunctionName="recorder",
+        MaximumRetryAttempts=0,
+        DestinationConfig={"OnSuccess": {"Destination": happy_arn}, "OnFailure": {"Destination": sad_arn}},
+    )
+    settled(client, "recorder")
+    for event in ({"Records": []}, {"Records": [{"body": json.dumps({"fail": True})}]}):
+        client.invoke(FunctionName="recorder", InvocationType="Event", Payload=json.dumps(event).encode())
+    for url, condition, event in ((happy, "Success", 0), (sad, "RetriesExhausted", 1)):
+        [told] = queues.receive_message(QueueUrl=url, **WAITS)["Messages"]
+        record = json.loads(told["Body"])
+        assert record["requestContext"]["condition"] == condition
+        assert len(record["requestPayload"]["Records"]) == event
+    client.delete_function_event_invoke_config(FunctionName="recorder")

@@ -61,7 +61,7 @@ REMARKS: Final[Mapping[Operation, str]] = {
     ("lambda", "PutFunctionConcurrency"): "counts the calls through AWS's doors",
     ("lambda", "PutProvisionedConcurrencyConfig"): "`workers_min` of the version; at most 256",
     ("lambda", "PutFunctionEventInvokeConfig"): (
-        "destinations that are functions of this server are invoked, others are stored"
+        "functions of this server as destinations are invoked, its queues get a message, others are stored"
     ),
     ("lambda", "TagResource"): "functions only",
     ("sagemaker-runtime", "InvokeEndpoint"): (

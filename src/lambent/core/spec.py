@@ -17,6 +17,7 @@ from lambent.core.worded import env_name, path, plain, shown, webhook
 MIB: Final = 1024 * 1024
 # As AWS Lambda names functions, but for a first '-', which commands would take for an option.
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+QUEUE_ARN: Final = re.compile(r"arn:aws[a-z-]*:sqs:[a-z0-9-]*:\d{12}:[A-Za-z0-9_.-]{1,80}")
 SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?")
 SIZE_UNITS: Final[Mapping[str, int]] = {
     "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
@@ -119,7 +120,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `timeout_s` bounds each try. At most `async_running_max` run at once, 0 for all workers but one. An
     outcome is kept for `result_keep_s`, a dead letter for `dead_keep_s`. `webhook` hears of each end;
     `on_success` and `on_failure` are deployments, as `name` or `name:alias`, that are invoked with a record
-    of it.
+    of it, or ARNs of queues that get the record as a message.
     """
 
     name: str
@@ -260,7 +261,7 @@ def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> Deplo
     """`spec` with user settings applied and checked.
 
     Keys are `memory` (a size), the words of `WORDS`, the numbers of `BOUNDS`, `webhook` (a URL),
-    `on_success` and `on_failure` (deployments), `description`, `env.NAME`.
+    `on_success` and `on_failure` (deployments, or ARNs of queues), `description`, `env.NAME`.
     Raises `InvalidSpec` that names the key, the value and the range.
     """
     changes: dict[str, object] = {}
@@ -368,8 +369,12 @@ def _text(key: str, value: object) -> str:
 
 def _destination(key: str, value: object) -> str:
     name, colon, alias = str(value).partition(":")
+    if QUEUE_ARN.fullmatch(str(value)):
+        return str(value)
     if value != "" and not (NAME.fullmatch(name) and (NAME.fullmatch(alias) or not colon)):
-        raise InvalidSpec(f"{key}={shown(value)} is no deployment: write its name, or name:alias")
+        raise InvalidSpec(
+            f"{key}={shown(value)} is no deployment: write its name, name:alias, or the ARN of a queue"
+        )
     return str(value)
 
 

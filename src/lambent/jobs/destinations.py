@@ -1,4 +1,4 @@
-"""Where a record of an asynchronous invocation's end goes: to another deployment, as an event. Pure.
+"""Where a record of an asynchronous invocation's end goes: to another deployment, or a queue. Pure.
 
 The record is AWS Lambda's, so that functions written for its destinations read it.
 """
@@ -12,10 +12,13 @@ from typing import Final
 import msgspec
 
 from lambent.core.invocation import JSON, called_from, id_from
+from lambent.core.messages import Message
 from lambent.core.retrying import DeadReason
 from lambent.core.spec import DeploymentSpec
+from lambent.storage.queues import Letter
 from lambent.storage.tickets import Ticket, TicketState
 from lambent.wire.aws.names import LATEST, Place
+from lambent.wire.aws.sqs_attributes import name_of_arn
 
 RECORD_BYTES_MAX: Final = 1 << 20  # of a larger one the payloads are left out: what is not told ends no chain
 NULL: Final = msgspec.Raw(b"null")
@@ -56,8 +59,8 @@ def follow_of(spec: DeploymentSpec, before: Ticket, after: Ticket, *, now_unix_m
 
     `before` has the body, which one that succeeded has no more. It has the same id however often it is made.
     """
-    wanted = {TicketState.SUCCEEDED: spec.on_success, TicketState.DEAD: spec.on_failure}.get(after.state, "")
-    if not wanted:
+    wanted = _wanted(spec, after)
+    if not wanted or name_of_arn(wanted):
         return None
     name, _, alias = wanted.partition(":")
     body = msgspec.json.encode(record_of(before, after, now_unix_ms=now_unix_ms))
@@ -76,6 +79,23 @@ def follow_of(spec: DeploymentSpec, before: Ticket, after: Ticket, *, now_unix_m
         trace=after.trace,
         keyed=True,
     )
+
+
+def letter_of(spec: DeploymentSpec, before: Ticket, after: Ticket, *, now_unix_ms: int) -> Letter | None:
+    """The message that tells of an end, where a queue is to be told; otherwise as `follow_of`."""
+    wanted = _wanted(spec, after)
+    queue = name_of_arn(wanted)
+    if not queue:
+        return None
+    body = msgspec.json.encode(record_of(before, after, now_unix_ms=now_unix_ms))
+    told = id_from(hashlib.sha256(f"{after.id}\n{wanted}".encode()).digest())
+    # Where the queue keeps an order, it is that of the deployment's ends.
+    message = Message(id=told, body=body.decode(), size_bytes=len(body), group=after.deployment, dedup=told)
+    return Letter(project=after.project, queue=queue, message=message, now_unix_ms=now_unix_ms)
+
+
+def _wanted(spec: DeploymentSpec, after: Ticket) -> str:
+    return {TicketState.SUCCEEDED: spec.on_success, TicketState.DEAD: spec.on_failure}.get(after.state, "")
 
 
 def record_of(before: Ticket, after: Ticket, *, now_unix_ms: int) -> Record:

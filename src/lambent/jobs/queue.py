@@ -10,7 +10,7 @@ import asyncio
 import functools
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
@@ -22,7 +22,7 @@ from lambent.core.tracing import trace_as_text, trace_from, trace_id_of
 from lambent.jobs import endings
 from lambent.jobs.attempts import Attempts, Invoke
 from lambent.jobs.commits import Commits
-from lambent.jobs.destinations import follow_of
+from lambent.jobs.destinations import follow_of, letter_of
 from lambent.jobs.lanes import Lane, Lanes
 from lambent.pool.routes import Routes
 from lambent.storage.groups import Disk
@@ -48,6 +48,14 @@ class Outbox(Protocol):
         """One more is stored."""
 
 
+# Told of messages that are stored: the project, the queue, how many, and their bytes.
+Arrived = Callable[[str, str, int, int], None]
+
+
+def nobody_waits(_project: str, _queue: str, _count: int, _size_bytes: int) -> None:
+    """There are no queues that anybody looks at."""
+
+
 class AsyncQueue:
     """Accepts invocations for later and runs them, at most `running_max` at once."""
 
@@ -62,12 +70,14 @@ class AsyncQueue:
         *,
         running_max: int,
         outbox: Outbox,
+        arrived: Arrived = nobody_waits,
         disk: Disk = asyncio.to_thread,
     ) -> None:
         self._tickets: Final = tickets
         self._dead_letters: Final = dead_letters
         self._clock: Final = SteadyClock(clock)  # or a jump would make what waits due never, or too old
         self._outbox: Final = outbox
+        self._arrived: Final = arrived
         self._disk: Final = disk
         self._commits: Final = Commits(tickets, tasks, disk)
         self._lanes: Final = Lanes()
@@ -236,12 +246,15 @@ class AsyncQueue:
         now_unix_ms = self._clock.unix_ms()
         delivery = endings.delivery_of(after, f"msg_{new_id()}", now_unix_ms=now_unix_ms)
         follow = follow_of(self._attempts.spec(lane), before, after, now_unix_ms=now_unix_ms)
-        change = Change(ticket=after, expects=expects, delivery=delivery, follow=follow)
+        letter = letter_of(self._attempts.spec(lane), before, after, now_unix_ms=now_unix_ms)
+        change = Change(ticket=after, expects=expects, delivery=delivery, follow=follow, letter=letter)
         made = await self._commits.insist(change)
         if made and after.state is not TicketState.QUEUED:
             self._left(lane, before, after)
             if delivery is not None:
                 self._outbox.enter()
+            if letter is not None:
+                self._arrived(letter.project, letter.queue, 1, letter.message.size_bytes)
             if follow is not None:
                 # Over the lane's bound, if need be: it tells of something that has happened.
                 self._lanes.enter(self._lanes.of(follow.project, follow.deployment), 1, len(follow.body))

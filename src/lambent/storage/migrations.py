@@ -177,7 +177,16 @@ FACES: Final = Migration(
     statements=("ALTER TABLE tickets ADD COLUMN face TEXT NOT NULL DEFAULT ''",),
 )
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (FIRST, DEFERRAL, ROUTING, TRACING, BESIDE, CALLED, MESSAGES, FACES)
+MIGRATIONS: Final[tuple[Migration, ...]] = (
+    FIRST,
+    DEFERRAL,
+    ROUTING,
+    TRACING,
+    BESIDE,
+    CALLED,
+    MESSAGES,
+    FACES,
+)
 
 
 def migrate(

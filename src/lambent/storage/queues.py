@@ -37,6 +37,15 @@ class Send(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
 
 
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to a queue by its name, stored with what it tells of, unless there is no such queue."""
+
+    project: str
+    queue: str
+    message: Message
+    now_unix_ms: int
+
+
 class Take(msgspec.Struct, frozen=True, kw_only=True):
     """Receive up to `count` messages of `bytes_max` in all, under `mark`. Answered with `Taken`.
 

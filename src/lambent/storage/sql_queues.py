@@ -19,6 +19,7 @@ from lambent.storage.queues import (
     Empty,
     Forget,
     Gone,
+    Letter,
     Queue,
     Remove,
     Send,
@@ -173,6 +174,17 @@ def put_all(connection: Connection, send: Send) -> Sent:
         if key:
             _remember(connection, send.queue, key, stored[-1])
     return Sent(tuple(stored), count, size_bytes)
+
+
+def put_letter(connection: Connection, letter: Letter) -> None:
+    """Store a letter, within somebody's transaction; nothing where there is no such queue."""
+    query = select(QUEUES).where(QUEUES.c.project == letter.project, QUEUES.c.name == letter.queue)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        return
+    queue = one(row, Queue)
+    message = messages.sent(letter.message, queue.terms, delay_s=None, now_unix_ms=letter.now_unix_ms)
+    put_all(connection, Send(queue=queue.id, terms=queue.terms, messages=(message,)))
 
 
 def _remember(connection: Connection, queue: int, key: str, message: Message) -> None:

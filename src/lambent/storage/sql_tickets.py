@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, Table, bindparam, case, delete, exist
 from sqlalchemy.dialects.sqlite import insert
 
 from lambent.storage.sql_database import Database, columns, one
+from lambent.storage.sql_queues import put_letter
 from lambent.storage.tables import DELIVERIES, TICKETS
 from lambent.storage.tickets import (
     KEY_KEPT_S,
@@ -222,6 +223,9 @@ def _change_all(connection: Connection, changes: Sequence[Change]) -> None:
     follows = [columns(change.follow) for change in changes if change.follow is not None]
     if follows:
         connection.execute(INSERT, follows)
+    for change in changes:
+        if change.letter is not None:
+            put_letter(connection, change.letter)
 
 
 def _change(connection: Connection, change: Change) -> bool:
@@ -230,6 +234,8 @@ def _change(connection: Connection, change: Change) -> bool:
         connection.execute(TELL, columns(change.delivery))
     if made and change.follow is not None:
         connection.execute(INSERT, columns(change.follow))
+    if made and change.letter is not None:
+        put_letter(connection, change.letter)
     return made
 
 

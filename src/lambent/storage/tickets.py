@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from lambent.core.deferral import Reach
+from lambent.storage.queues import Letter
 
 KEY_KEPT_S: Final = 86_400.0  # how long, at the least, an idempotency key stands for its ticket
 
@@ -97,13 +98,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A ticket as it shall be from now on, provided that it is in the state `expects`.
 
     Where `expects` is None it is new; one whose id comes from a key is stored unless that is taken.
-    `delivery` is stored with it, and so is `follow`, another new ticket, unless its id is taken.
+    `delivery` and `letter` are stored with it; so is `follow`, another new ticket, unless its id is taken.
     """
 
     ticket: Ticket
     expects: TicketState | None
     delivery: Delivery | None = None
     follow: Ticket | None = None
+    letter: Letter | None = None
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):

@@ -103,12 +103,12 @@ class Parts:
         self.webhooks = Webhooks(
             kept.store.deliveries, kept.store.rotations, clock, tasks, master=kept.master
         )
+        self.queues = Queues(kept.store.queues, clock, tasks)
         self.queue = AsyncQueue(
             kept.store.tickets, kept.store.dead_letters, Deferred(self.dispatcher.invoke), self.routes,
             clock, tasks,
-            running_max=settings.async_running_max, outbox=self.webhooks,
+            running_max=settings.async_running_max, outbox=self.webhooks, arrived=self.queues.arrived,
         )  # fmt: skip
-        self.queues = Queues(kept.store.queues, clock, tasks)
         self.sources = Sources(
             queues=self.queues, routes=self.routes, reservations=self.reservations,
             invoke=self.dispatcher.invoke, clock=clock, tasks=tasks,

@@ -11,7 +11,7 @@ import pytest
 from lambent.core.invocation import Called, called_as_text
 from lambent.core.retrying import DeadReason
 from lambent.core.spec import DeploymentSpec, Kind
-from lambent.jobs.destinations import RECORD_BYTES_MAX, follow_of
+from lambent.jobs.destinations import RECORD_BYTES_MAX, follow_of, letter_of
 from lambent.storage.tickets import Ticket, TicketState
 
 ARN = "arn:aws:lambda:eu-central-1:000000000000:function:hello"
@@ -110,3 +110,15 @@ def test_what_is_not_json_is_text_and_what_is_too_large_is_left_out() -> None:
     large = ended(TicketState.SUCCEEDED, result=b" " * RECORD_BYTES_MAX, result_type="application/json")
     said = told(follow_of(SPEC, BEFORE, large, now_unix_ms=1))
     assert (said["requestPayload"], said["responsePayload"]) == (None, None)
+
+
+def test_an_end_is_told_to_a_queue_where_its_arn_is_named() -> None:
+    spec = msgspec.structs.replace(SPEC, on_success="arn:aws:sqs:eu-central-1:000000000000:ends")
+    after = ended(TicketState.SUCCEEDED, result=b"2", result_type="application/json")
+    assert follow_of(spec, BEFORE, after, now_unix_ms=1) is None
+    assert letter_of(SPEC, BEFORE, after, now_unix_ms=1) is None
+    letter = letter_of(spec, BEFORE, after, now_unix_ms=1)
+    assert letter is not None
+    assert (letter.project, letter.queue, letter.message.group) == ("default", "ends", "hello")
+    assert json.loads(letter.message.body)["responsePayload"] == 2
+    assert letter == letter_of(spec, BEFORE, after, now_unix_ms=1)

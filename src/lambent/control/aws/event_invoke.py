@@ -23,6 +23,7 @@ from lambent.wire.aws.faults import bad_parameter, gone
 from lambent.wire.aws.names import LATEST, FunctionName, read_name
 from lambent.wire.aws.reading import Query, page, read
 from lambent.wire.aws.shapes import Destination, DestinationConfig
+from lambent.wire.aws.sqs_attributes import name_of_arn
 
 ONE: Final = "/2019-09-25/functions/{FunctionName}/event-invoke-config"
 PLAIN: Final = DeploymentSpec(name="-", kind=DeploymentKind.FUNCTION)
@@ -131,8 +132,10 @@ class EventInvokeVerbs:
 
 
 def _deployment(destination: Destination | None) -> str:
-    """The function that a destination is; nothing for what is none of ours: it is kept, and gets nothing."""
+    """The function or queue that a destination is; nothing for others: they are kept, and get nothing."""
     arn = destination.destination if destination is not None else None
+    if arn and name_of_arn(arn):
+        return arn
     if not arn or ":function:" not in arn:
         return ""
     function = read_name(arn, "")
