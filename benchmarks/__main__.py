@@ -52,7 +52,6 @@ TOPICS: Final[Mapping[str, Callable[[Path], Sequence[Measured]]]] = MappingProxy
         "scaling": scaling.measure,
         "serving": serving.measure,
         "tensors": tensors.measure,
-        "tensors": tensors.measure,
         "wake": wake.measure,
     }
 )
