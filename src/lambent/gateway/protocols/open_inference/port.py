@@ -26,6 +26,7 @@ BACKLOG: Final = 1024
 PIECE_BYTES: Final = 256 * 1024
 SOON_MS: Final = 1000  # until early clients are asked to connect anew
 STOP_S: Final = 5.0
+AGAIN_S: Final = 1.0  # after a connection could not be taken
 NEEDS: Final = ("grpc", "google.protobuf")
 
 log = logging.getLogger(__name__)
@@ -67,10 +68,9 @@ class GrpcPort:
 
     async def run(self) -> None:
         """Serve until `stop`."""
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                loop.add_reader(self._listening.fileno(), self._accept)
+                self._listen()
                 await self._stop.wait()
                 for server in self._servers:
                     await server.stop(STOP_S)
@@ -88,14 +88,21 @@ class GrpcPort:
         self._stop.set()
         await self._ended.wait()
 
+    def _listen(self) -> None:
+        if self._listening.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept)
+
     def _accept(self) -> None:
         while self._tasks is not None:
             try:
                 client, _ = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:
+            except OSError as error:  # no descriptor is free: who waits still waits when one is
                 log.warning("grpc_not_accepted", extra={"reason": str(error)})
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._listening.fileno())
+                loop.call_later(AGAIN_S, self._listen)
                 return
             client.setblocking(False)
             if self._handing_over is None:
