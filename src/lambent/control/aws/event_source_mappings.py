@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
@@ -40,6 +41,8 @@ STREAMS: Final = ("kinesis", "dynamodb")
 QUEUES: Final = "sqs"
 PLAIN_BATCH_MAX: Final = 10  # a larger batch has to be gathered
 FIFO_BATCH_MAX: Final = 10
+
+log = logging.getLogger(__name__)
 
 
 class Sources(Protocol):
@@ -81,7 +84,10 @@ class MappingVerbs:
         """At start: what was switched on is served."""
         books = await self._books.of_kind(MappingBook, project, Kind.MAPPING)
         for (key, _), book in books.items():
-            self._apply(project, Place(), key, book)
+            try:
+                self._apply(project, Place(), key, book)
+            except BadPattern as error:  # stored by a server that did not look at it
+                log.warning("mapping_not_served", extra={"mapping": key, "reason": str(error)})
 
     def operations(self) -> Iterator[ControlOperation]:
         """What AWS calls them."""
