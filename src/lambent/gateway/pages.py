@@ -21,6 +21,7 @@ DOORS: Final[Mapping[str, str]] = {
     "POST /v2/models/{name}/infer": "the same with tensors, by the Open Inference Protocol",
     "POST /v1/chat/completions": "talk to a model, as OpenAI's clients do; GET /v1/models lists them",
     "POST /v1/messages": "the same for Anthropic's clients",
+    "POST /mcp": "functions and models as tools of the Model Context Protocol",
     "GET /api/v1/openapi.json": "the control API, described; read it at /api/v1/docs",
     "GET /metrics": "what happens, for Prometheus: its text format, or OpenMetrics for who accepts that",
     "GET /livez": "whether the server lives; <code>/healthz</code> says the same",

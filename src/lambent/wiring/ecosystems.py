@@ -10,6 +10,7 @@ from lambent.core.invocation import Status
 from lambent.gateway.bodies import Bodies
 from lambent.gateway.protocols import ClaimingDoor
 from lambent.gateway.protocols.apps import AppsDoor
+from lambent.gateway.protocols.mcp import McpDoor
 from lambent.gateway.protocols.open_inference.door import OpenInferenceDoor
 from lambent.gateway.protocols.open_inference.generating import Generating
 from lambent.gateway.protocols.open_inference.inferring import Inferring
@@ -38,6 +39,14 @@ def protocols(parts: Parts, apps: AppsDoor, bodies: Bodies, clock: SystemClock) 
         PredictDoor(
             invoker=parts.dispatcher,
             apps=apps,
+            routes=parts.routes,
+            keys=parts.keys,
+            clock=clock,
+            bodies=bodies,
+            body_bytes_max=parts.settings.body_bytes_max,
+        ),
+        McpDoor(
+            invoker=parts.dispatcher,
             routes=parts.routes,
             keys=parts.keys,
             clock=clock,

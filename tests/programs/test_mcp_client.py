@@ -1,0 +1,75 @@
+"""The Model Context Protocol's own client lists functions as tools, and calls them, in both of its ways."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.patience import PATIENT_S
+from tests.support.programs import environment
+from tests.support.server import RunningServer
+
+CODE = """
+def add(event, context):
+    return {"sum": event["a"] + event["b"]}
+"""
+PROGRAM = """
+import asyncio, json, sys
+import httpx2
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+url, key = sys.argv[1:]
+
+async def told(mode):
+    async with httpx2.AsyncClient(headers={"Authorization": "Bearer " + key}, timeout=300) as http:
+        async with Client(streamable_http_client(url + "/mcp", http_client=http), mode=mode) as client:
+            tools = (await client.list_tools()).tools
+            good = await client.call_tool("add", {"a": 1, "b": 2})
+            bad = await client.call_tool("add", {"a": 1})
+            return [
+                [tool.name for tool in tools],
+                good.structured_content,
+                [bad.is_error, bad.content[0].text],
+                client.protocol_version,
+            ]
+
+print(json.dumps([asyncio.run(told(mode)) for mode in ("legacy", "auto")]))
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("tools")
+    (folder / "code.py").write_text(CODE)
+    running = RunningServer(folder / "state").start()
+    try:
+        running.deploy(f"{folder / 'code.py'}:add")
+        yield running
+    finally:
+        running.stop()
+
+
+def said(program: Path, server: RunningServer) -> Any:
+    done = subprocess.run(
+        [environment("mcp") / "bin/python", program, server.url, server.about["api_key"]],
+        capture_output=True,
+        text=True,
+        timeout=PATIENT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.programs
+def test_its_client_lists_and_calls_tools(server: RunningServer, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    first, second = said(tmp_path / "program.py", server)
+    assert first == [["add"], {"sum": 3}, [True, "KeyError: 'b'"], "2025-11-25"]
+    assert second == [["add"], {"sum": 3}, [True, "KeyError: 'b'"], "2026-07-28"]
