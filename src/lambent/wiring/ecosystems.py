@@ -52,6 +52,7 @@ def protocols(parts: Parts, apps: AppsDoor, bodies: Bodies, clock: SystemClock) 
             clock=clock,
             bodies=bodies,
             body_bytes_max=parts.settings.body_bytes_max,
+            version=__version__,
         ),
         *talking(parts, bodies, clock),
         *filing(parts, bodies),

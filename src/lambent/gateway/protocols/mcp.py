@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from lambent import __version__
 from lambent.clock import Clock
 from lambent.core.errors import Forbidden, LambentError, UserFault
 from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Role, Status, new_id
@@ -36,7 +35,6 @@ PATHS: Final = frozenset({"/mcp", "/mcp/"})
 EVENTS: Final = b"text/event-stream"
 VERSION: Final = b"mcp-protocol-version"
 PAGE_TOOLS: Final = 100
-SERVER: Final = {"name": "lambent", "version": __version__}
 CAPABILITIES: Final[Mapping[str, Mapping[str, bool]]] = {"tools": {}}
 
 
@@ -52,6 +50,7 @@ class McpDoor:
         clock: Clock,
         bodies: Bodies,
         body_bytes_max: int,
+        version: str,
     ) -> None:
         self._invoker: Final = invoker
         self._routes: Final = routes
@@ -59,6 +58,7 @@ class McpDoor:
         self._clock: Final = clock
         self._bodies: Final = bodies
         self._body_bytes_max: Final = body_bytes_max
+        self._server: Final = {"name": "lambent", "version": version}
 
     def claims(self, request: Request) -> bool:
         """Its one path."""
@@ -105,7 +105,7 @@ class McpDoor:
             case "initialize":
                 wanted = message.params.get("protocolVersion")
                 spoken = wanted if wanted in mcp.HANDSHAKE else mcp.HANDSHAKE[-1]
-                return {"protocolVersion": spoken, "capabilities": CAPABILITIES, "serverInfo": SERVER}
+                return {"protocolVersion": spoken, "capabilities": CAPABILITIES, "serverInfo": self._server}
             case "server/discover":
                 supported = [*mcp.HANDSHAKE, *mcp.MODERN]
                 return {"supportedVersions": supported, "capabilities": CAPABILITIES, **_uncached()}
