@@ -332,7 +332,7 @@ WRONG = {
     "a layer": ({"Layers": [LAYER]}, BAD_PARAMETER, f"Layer version {LAYER} does not exist."),
     "an image": ({"PackageType": "Image"}, BAD_PARAMETER, "Container images"),
     "a name": ({"FunctionName": "a b"}, "ValidationException", INVALID + "'a b' at 'functionName'"),
-    "a long name": ({"FunctionName": "x" * 100}, BAD_PARAMETER, "'xxx"),
+    "a long name": ({"FunctionName": "x" * 100}, BAD_PARAMETER, "1 validation error detected: Value 'xxx"),
 }  # fmt: skip
 
 

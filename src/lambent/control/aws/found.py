@@ -76,7 +76,8 @@ PENDING: Final = Status(
     last_update_status=None,
 )
 UPDATING: Final = Status(
-    last_update_status="InProgress", last_update_status_reason="The function is being created."
+    last_update_status="InProgress",
+    last_update_status_reason="The function is being created.",
 )
 
 

@@ -17,11 +17,12 @@ from lambent.control.aws.making import Maker, new_revision_id
 from lambent.control.aws.publishing import Publishing
 from lambent.control.aws.specs import changed, fresh, grounded
 from lambent.control.aws.state import FunctionBook
+from lambent.control.aws.tags import check_tags
 from lambent.control.deployments import Deployments
 from lambent.core.invocation import Role
 from lambent.core.spec import DeploymentSpec
 from lambent.wire.aws.control import Answer, Call, ControlOperation
-from lambent.wire.aws.faults import bad_parameter, conflict
+from lambent.wire.aws.faults import Fault, bad_parameter, conflict, not_found
 from lambent.wire.aws.function_requests import (
     CreateFunctionRequest,
     UpdateCodeRequest,
@@ -97,7 +98,8 @@ class FunctionVerbs:
             check_no_image("")
         if request.runtime is None or request.handler is None:
             raise bad_parameter(NO_ZIP_FIELDS)
-        project = call.principal.project
+        project, tags = call.principal.project, request.tags or {}
+        check_tags(tags)
         spec = changed(fresh(name.name), request)
         layers = await self._layers.resolve(project, call.place, request.layers or ())
         book = FunctionBook(
@@ -109,7 +111,7 @@ class FunctionVerbs:
             modified_unix_ms=self._clock.unix_ms(),
             settings=_settings(Settings(), request),
             layers=layers,
-            tags=request.tags or {},
+            tags=tags,
         )
         if self._maker.names.busy(project, name.name):
             raise conflict(f"Function already exist: {name.name}")
@@ -170,12 +172,13 @@ class FunctionVerbs:
 
     async def _get(self, call: Call) -> Answer:
         name = named(call, Role.READ)
-        found = await self._finder.version(call.principal.project, call.place, name)
+        found = await self._asked_for(call, name)
         latest = await self._finder.function(call.principal.project, call.place, name)
         reserved = latest.book.reserved
+        location = self._code.location(found.book.code, call.base_url)
         response = GetFunctionResponse(
             configuration=self._told(call, found, name.qualifier),
-            code=CodeLocation(location=self._code.location(found.book.code, call.base_url)),
+            code=CodeLocation(repository_type="S3", location=location),
             tags=latest.book.tags or None,
             concurrency=None if reserved is None else Concurrency(reserved_concurrent_executions=reserved),
         )
@@ -183,8 +186,15 @@ class FunctionVerbs:
 
     async def _get_configuration(self, call: Call) -> Answer:
         name = named(call, Role.READ)
-        found = await self._finder.version(call.principal.project, call.place, name)
+        found = await self._asked_for(call, name)
         return Answer(200, self._told(call, found, found.version if name.qualifier else ""))
+
+    async def _asked_for(self, call: Call, name: FunctionName) -> Function:
+        """What a name stands for. Of an alias that there is not AWS says here that there is no function."""
+        try:
+            return await self._finder.version(call.principal.project, call.place, name)
+        except Fault as error:
+            raise not_found(call.place.function_arn(name.name, name.qualifier)) from error
 
     async def _list(self, call: Call) -> Answer:
         call.principal.require(Role.READ)

@@ -22,6 +22,7 @@ PYTHON: Final = re.compile(r"python3\.\d{1,2}")
 SUPPORTED: Final = (
     *(f"python3.{minor}" for minor in range(8, 16)), "provided", "provided.al2", "provided.al2023",
 )  # fmt: skip
+NAME_LENGTH_MAX: Final = 64
 TIMEOUT_S: Final = 3.0
 MEMORY_MB: Final = 128
 # AWS starts as many environments as there are calls. Memory, cores and the burst's length bound ours.
@@ -60,6 +61,10 @@ class Wanted(Protocol):
 
 def fresh(name: str) -> DeploymentSpec:
     """A function with AWS's defaults. Raises `Fault` for a name that cannot be ours."""
+    if len(name) > NAME_LENGTH_MAX:
+        said = f"Member must have length less than or equal to {NAME_LENGTH_MAX}"
+        what = f"Value '{name}' at 'functionName' failed to satisfy constraint: {said}"
+        raise bad_parameter(f"1 validation error detected: {what}")
     spec = DeploymentSpec(
         name=name,
         kind=Kind.FUNCTION,

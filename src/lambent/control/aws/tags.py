@@ -70,10 +70,15 @@ class TagVerbs:
         return Answer(200, ListTagsResponse(tags=function.book.tags))
 
     async def _keep(self, function: Function, tags: Tags) -> None:
-        if len(tags) > TAGS_MAX:
-            raise bad_parameter("Number of tags exceeds resource tag limit.")
+        check_tags(tags)
         book = msgspec.structs.replace(function.book, tags=tags)
         await self._books.put(function.deployment.project, Kind.FUNCTION, function.name, book)
+
+
+def check_tags(tags: Tags) -> None:
+    """Raise `Fault` for more than a function may have."""
+    if len(tags) > TAGS_MAX:
+        raise bad_parameter("Number of tags exceeds resource tag limit.")
 
 
 def _named(call: Call, role: Role) -> FunctionName:

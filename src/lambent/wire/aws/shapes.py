@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, field
+from msgspec import Meta
 
 Arn = Annotated[str, Meta(max_length=10_000, pattern=r"^(?:(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|())\Z")]
 RoleArn = Annotated[
@@ -214,5 +214,5 @@ class DestinationConfig(Shape, frozen=True, kw_only=True):
 class CodeLocation(Shape, frozen=True, kw_only=True):
     """Where a function's code can be had."""
 
-    repository_type: str = field(default="S3", name="RepositoryType")
+    repository_type: str  # without a default: what equals one is left out
     location: str | None = None
