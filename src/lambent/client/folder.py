@@ -17,6 +17,7 @@ from lambent.core.spec import Setting, check_settings
 from lambent.wire.typed import from_fields
 
 MANIFEST: Final = "lambent.toml"
+ENDPOINT_HANDLER: Final = "handler.py:EndpointHandler"
 NEVER: Final = (".*", "__pycache__", "*.pyc", "node_modules")
 
 
@@ -44,6 +45,8 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         read = from_fields(tomllib.loads(file.read_text("utf-8")), Manifest)
     except FileNotFoundError as error:
+        if _has_endpoint_handler(folder):
+            return Manifest(AppTable(ENDPOINT_HANDLER))
         raise BundleError(
             f'{folder} has no {MANIFEST}: write one with [app] and target = "app.py"'
         ) from error
@@ -57,6 +60,14 @@ def read_manifest(folder: Path) -> Manifest:
         except InvalidSpec as error:
             raise BundleError(f"{file} is not right: [deployments.{name}] {error}") from error
     return read
+
+
+def _has_endpoint_handler(folder: Path) -> bool:
+    """Whether it is laid out as a repository of Hugging Face's with a custom handler."""
+    try:
+        return "class EndpointHandler" in (folder / "handler.py").read_text("utf-8", "replace")
+    except OSError:
+        return False
 
 
 def flat(settings: dict[str, Setting | dict[str, Setting]]) -> dict[str, Setting]:

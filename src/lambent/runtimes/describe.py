@@ -16,7 +16,7 @@ from lambent.core.errors import InvalidSpec
 from lambent.core.naming import kebab
 from lambent.core.spec import Interface, Kind, Setting
 from lambent.core.tensors import Signature, Tensor
-from lambent.runtimes import payload
+from lambent.runtimes import endpoint_handler, payload
 from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.bundle_imports import installed_imports
 from lambent.runtimes.entry import import_module
@@ -229,8 +229,9 @@ def _is_deployable(value: object) -> bool:
 
 
 def _is_model(value: object) -> bool:
-    return inspect.isclass(value) and any(
-        callable(getattr(value, name, None)) for name in ("predict", *SKILLS)
+    methods = ("predict", *SKILLS)
+    return endpoint_handler.is_one(value) or (
+        inspect.isclass(value) and any(callable(getattr(value, name, None)) for name in methods)
     )
 
 

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 
-from lambent.runtimes import logs
+from lambent.runtimes import endpoint_handler, logs
 from lambent.runtimes.able import Able
 from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import AsyncLine, Line, Loading, Reply, Request, Servable
@@ -194,6 +194,8 @@ def _served(able: Able, plan: RevisionPlan, log: logs.RequestLog) -> Servable:
 
 
 def _with_code(found: object, plan: RevisionPlan) -> Able:
+    if endpoint_handler.is_one(found):
+        return endpoint_handler.able(cast(type, found), plan)
     instance = found() if isinstance(found, type) else found
     predict: Callable[[object], object] | None = getattr(instance, "predict", None)
     skills = _skills_of(instance, plan)
