@@ -1,4 +1,4 @@
-"""How AWS's clients may name functions, and what they hear where they may not."""
+"""How AWS's clients may name functions, what they hear where they may not, and what is not promised."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.aws_clients import PREFIX, ROLE, client_of, make, refused, zip_of
 from tests.support.server import RunningServer
+
+SIGNING = f"arn:aws:lambda:us-east-1:{'0' * 12}:code-signing-config:csc-{'a' * 17}"
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +60,18 @@ def test_more_tags_or_a_longer_name_than_aws_takes_are_refused_in_its_words(clie
     assert (status, kind) == (400, "InvalidParameterValueException")
     assert text.endswith("at 'functionName' failed to satisfy constraint: "
                          "Member must have length less than or equal to 64")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param({"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}, id="tenants apart"),
+        pytest.param({"DurableConfig": {"ExecutionTimeout": 60}}, id="durable executions"),
+        pytest.param({"CodeSigningConfigArn": SIGNING}, id="signed code"),
+    ],
+)
+def test_what_cannot_be_promised_is_refused_and_not_dropped(client: Any, asked: dict[str, Any]) -> None:
+    words = {"Runtime": "python3.12", "Handler": "main.handler", "Role": ROLE, "Code": {"ZipFile": zip_of()}}
+    status, kind, text = refused(client.create_function, FunctionName="promised", **words, **asked)
+    assert (status, kind) == (400, "InvalidParameterValueException")
+    assert text.startswith(f"{next(iter(asked))} is not supported here: ")

@@ -93,6 +93,7 @@ class FunctionVerbs:
         call.principal.require(Role.DEPLOY)
         request = read(call.body, CreateFunctionRequest)
         name = read_name(request.function_name, "")
+        _check_promises(request)
         check_no_image(request.code.image_uri)
         if request.package_type == "Image":
             check_no_image("")
@@ -230,6 +231,18 @@ class FunctionVerbs:
     def _told(self, call: Call, function: Function, qualifier: str) -> FunctionConfiguration:
         status = self._maker.status(call.principal.project, function.name)
         return described(function, call.place, status, qualifier=qualifier)
+
+
+def _check_promises(request: CreateFunctionRequest) -> None:
+    """Raise `Fault` for what would have to be promised and cannot be kept."""
+    for member, asked, why in (
+        ("CodeSigningConfigArn", request.code_signing_config_arn, "no code is signed"),
+        ("TenancyConfig", request.tenancy_config, "tenants of one function share its workers"),
+        ("DurableConfig", request.durable_config, "there are no durable executions"),
+        ("CapacityProviderConfig", request.capacity_provider_config, "there are no capacity providers"),
+    ):
+        if asked:
+            raise bad_parameter(f"{member} is not supported here: {why}")
 
 
 def _settings(before: Settings, request: CreateFunctionRequest | UpdateConfigurationRequest) -> Settings:

@@ -78,6 +78,11 @@ class CreateFunctionRequest(FunctionSettings, frozen=True, kw_only=True):
     package_type: Literal["Zip", "Image"] | None = None
     tags: Tags | None = None
     architectures: Architectures | None = None
+    # What nothing here does, and nobody may believe to be done.
+    code_signing_config_arn: str | None = None
+    tenancy_config: dict[str, object] | None = None
+    durable_config: dict[str, object] | None = None
+    capacity_provider_config: dict[str, object] | None = None
 
 
 class UpdateConfigurationRequest(FunctionSettings, frozen=True, kw_only=True):
