@@ -49,7 +49,8 @@ REMARKS: Final[Mapping[Operation, str]] = {
     ("lambda", "CreateFunction"): (
         "`python3.*` is run by the server's own Python, `provided.*` by its bootstrap; code as a zip, or a "
         "folder as `S3Bucket=lambent-directory`, `S3Key=/its/path`. Network, file system, dead letter, key, "
-        "tracing and logging settings are stored"
+        "tracing and logging settings are stored; tenants, code signing, durable executions and capacity "
+        "providers are refused"
     ),
     ("lambda", "CreateEventSourceMapping"): (
         "from queues of this server; other sources are stored, and nothing here reads them: the state says so"
