@@ -11,7 +11,8 @@ import msgspec
 
 from lambent.core.errors import InvalidSpec
 from lambent.core.policies.base import PolicyName
-from lambent.core.spec import MIB, parse_size
+from lambent.core.settings import parse_size
+from lambent.core.spec import MIB
 from lambent.wire.sigv4 import AwsAuth
 
 PREFIX: Final = "LAMBENT_"

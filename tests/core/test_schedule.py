@@ -16,7 +16,8 @@ from lambent.core.schedule import (
     read_schedule,
     scheduled_workers,
 )
-from lambent.core.spec import Kind, new_spec, with_settings
+from lambent.core.settings import with_settings
+from lambent.core.spec import Kind, new_spec
 
 OFFICE = read_schedule("* 8-17 * * 1-5=2; 55-59 8 * * 1-5=6; Europe/Berlin")
 

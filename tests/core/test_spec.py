@@ -7,21 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambent.core.errors import InvalidSpec
+from lambent.core.settings import BOUNDS, SIZE_UNITS, check_settings, parse_size, with_settings
 from lambent.core.spec import (
-    BOUNDS,
     MIB,
-    SIZE_UNITS,
     DeploymentSpec,
     ForkUnsafe,
     Interface,
     Keep,
     Kind,
     Program,
-    check_settings,
     checked,
     new_spec,
-    parse_size,
-    with_settings,
 )
 
 SPEC = DeploymentSpec(name="digits", kind=Kind.FUNCTION, env={"MODE": "fast", "LEVEL": "1"})

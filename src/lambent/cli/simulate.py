@@ -54,7 +54,7 @@ def simulate(
     from lambent.core.comparison import Policy, compare
     from lambent.core.errors import CallerFault
     from lambent.core.outcomes import Anatomy
-    from lambent.core.spec import parse_size
+    from lambent.core.settings import parse_size
 
     if chart is not None and chart.suffix.lower() not in {".html", ".htm", ".svg"}:
         raise click.BadParameter(f"{chart} ends neither in .html nor in .svg", param_hint="--chart")

@@ -17,7 +17,7 @@ import click
 from lambent.cli import attached
 from lambent.core.errors import InvalidSpec
 from lambent.core.policies.base import PolicyName
-from lambent.core.spec import parse_size
+from lambent.core.settings import parse_size
 from lambent.settings import default_state_dir
 
 if TYPE_CHECKING:

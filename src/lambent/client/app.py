@@ -11,7 +11,8 @@ import msgspec
 
 from lambent.core.errors import InvalidSpec
 from lambent.core.naming import kebab
-from lambent.core.spec import DeploymentSpec, Interface, Kind, Setting, checked, with_settings
+from lambent.core.settings import with_settings
+from lambent.core.spec import DeploymentSpec, Interface, Kind, Setting, checked
 
 if TYPE_CHECKING:
     from lambent.wire.api import DeployReply

@@ -18,7 +18,8 @@ from lambent.client.replies import Reply, encoded, reply_of
 from lambent.client.transport import Transport
 from lambent.core.errors import CallerFault, PlatformFault
 from lambent.core.invocation import JSON, Role
-from lambent.core.spec import Setting, Temperature, check_settings
+from lambent.core.settings import check_settings
+from lambent.core.spec import Setting, Temperature
 from lambent.wire.aliases import Canary
 from lambent.wire.api import (
     ArtifactReply,

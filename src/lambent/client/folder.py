@@ -13,7 +13,8 @@ import msgspec
 
 from lambent.client.errors import BundleError
 from lambent.core.errors import InvalidSpec
-from lambent.core.spec import Setting, check_settings
+from lambent.core.settings import check_settings
+from lambent.core.spec import Setting
 from lambent.wire.typed import from_fields
 
 MANIFEST: Final = "lambent.toml"

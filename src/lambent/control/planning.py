@@ -13,6 +13,7 @@ import msgspec
 
 from lambent.core.environments import preloads
 from lambent.core.errors import CallerFault, InvalidSpec
+from lambent.core.settings import with_settings
 from lambent.core.spec import (
     BOOTSTRAP,
     COMMANDS,
@@ -25,7 +26,6 @@ from lambent.core.spec import (
     Program,
     Setting,
     new_spec,
-    with_settings,
 )
 from lambent.core.tensors import Signature
 from lambent.storage.base import Artifacts, Revision

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from lambent.cli.main import VERBS
-from lambent.core.spec import SETTINGS
+from lambent.core.settings import SETTINGS
 from tests.support.fake_control import FakeControl, Told, json_told
 from tests.support.patience import PATIENT_S
 from tests.unit.cli.conftest import Lambent

@@ -13,7 +13,8 @@ import msgspec
 from lambent.core.deferral import Terms
 from lambent.core.errors import LambentError
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Status, Timing, new_id
-from lambent.core.spec import DeploymentSpec, Kind, Setting, Temperature, with_settings
+from lambent.core.settings import with_settings
+from lambent.core.spec import DeploymentSpec, Kind, Setting, Temperature
 from lambent.jobs.queue import AsyncQueue
 from lambent.pool.routes import Route, Routes
 from lambent.storage.sql import SqlStore

@@ -15,7 +15,7 @@ from lambent.control.aws.making import Maker
 from lambent.control.aws.standing import Standing
 from lambent.control.aws.state import FunctionBook, Kind, ProvisionedBook
 from lambent.core.invocation import Role
-from lambent.core.spec import BOUNDS
+from lambent.core.settings import BOUNDS
 from lambent.pool.pool import Pool
 from lambent.pool.reservations import Reservations
 from lambent.wire.aws.beside_requests import (

@@ -12,7 +12,8 @@ import msgspec
 from lambent.control.aws.state import LayerUse
 from lambent.core.environments import preloads
 from lambent.core.errors import InvalidSpec
-from lambent.core.spec import MIB, DeploymentSpec, Kind, Program, checked, with_settings
+from lambent.core.settings import with_settings
+from lambent.core.spec import MIB, DeploymentSpec, Kind, Program, checked
 from lambent.runtimes.bundle_imports import installed_imports
 from lambent.wire.aws.faults import bad_parameter
 from lambent.wire.aws.names import LATEST
