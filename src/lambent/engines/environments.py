@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import functools
 import socket
 import subprocess
@@ -21,10 +22,13 @@ from lambent.engines.template import Template
 # What of the server's own environment its processes may see. The rest, keys and passwords among it, stays
 # here.
 PASSED_ON: Final = frozenset({
-    "PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH",
+    "PATH", "HOME", "USER", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "http_proxy", "https_proxy", "no_proxy",
 })  # fmt: skip
+
+AWS_LANGUAGE: Final = "en_US.UTF-8"
+LOCALE_ALL: Final = 0x1FBF  # glibc's LC_ALL_MASK; musl takes any name
 
 
 class EnvironmentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +165,18 @@ class Environments:
             del self._current[key]
 
 
+def language() -> str:
+    """`LANG` of user code: as on AWS Lambda, or the locale with its characters that every machine has."""
+    libc = ctypes.CDLL(None)
+    libc.newlocale.restype = ctypes.c_void_p
+    found = libc.newlocale(LOCALE_ALL, AWS_LANGUAGE.encode(), None)
+    if not found:
+        return "C.UTF-8"
+    libc.freelocale(ctypes.c_void_p(found))
+    return AWS_LANGUAGE
+
+
 def _environ(settings: EnvironmentSettings) -> dict[str, str]:
     mark, _, value = settings.mark.partition("=")
     passed_on = {name: text for name, text in settings.environ.items() if name in PASSED_ON}
-    return {**passed_on, mark: value}
+    return {"LANG": language(), **passed_on, mark: value}

@@ -201,7 +201,6 @@ def _in_ascii(call: Call) -> str:
 def environment(plan: RevisionPlan, address: str) -> Mapping[str, str]:
     """The program's variables: this process's, which has entered the plan, and what tells it of the API."""
     environ = {
-        "LANG": "C.UTF-8",
         "LAMBDA_RUNTIME_DIR": plan.code_dir,
         "PYTHONDONTWRITEBYTECODE": "1",  # an artifact is what its digest says
         "TZ": ":UTC",

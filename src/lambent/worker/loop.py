@@ -237,7 +237,9 @@ def failed(error: BaseException, request_id: str) -> Verdict:
     if isinstance(error, SystemExit):
         if isinstance(error.code, str):
             say(f"{error.code}\n")  # as the interpreter does for sys.exit("message")
-        return Verdict(Status.EXITED, _said(function_error(error, request_id)), exit_code=exit_code(error))
+        ended = function_error(error, request_id)
+        say(f"{ended.error_message}\n{ended.error_type}\n")  # AWS's two lines
+        return Verdict(Status.EXITED, _body(ended), exit_code=exit_code(error))
     said = _said(function_error(error, request_id))
     if isinstance(error, Fault) and error.status:
         said = msgspec.structs.replace(said, head=Head(error.status))
@@ -247,4 +249,8 @@ def failed(error: BaseException, request_id: str) -> Verdict:
 def _said(error: FunctionError) -> Reply:
     """The error for the caller; the log gets it too."""
     say(as_text(error))
+    return _body(error)
+
+
+def _body(error: FunctionError) -> Reply:
     return Reply(msgspec.json.encode(error), JSON)

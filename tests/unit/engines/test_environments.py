@@ -12,6 +12,7 @@ import uvloop
 
 from lambent.core.errors import LoadFailed
 from lambent.core.spec import Temperature
+from lambent.engines.environments import language
 from lambent.wire.process import MARK, Runtime
 from tests.support.engine_stages import LocalStage, Scenery, ask, eventually
 from tests.support.patience import PATIENT_S
@@ -56,14 +57,18 @@ def test_user_code_does_not_see_the_environment_of_the_server(
     real: LocalStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_PASSWORD", "hunter2")
-    monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the operator's")
+    monkeypatch.setenv("AWS_PROFILE", "the operator's")
+    monkeypatch.setenv("LANG", "de_DE.ISO-8859-1")
 
     async def story(scenery: Scenery) -> None:
         worker = await scenery.engine.start(scenery.plan("environ"))
         _, body = await worker.call(ask(), b"{}")
         seen = msgspec.json.decode(body)
         assert "DATABASE_PASSWORD" not in seen
-        assert seen["LANG"] == "C.UTF-8"
+        assert not {"AWS_ACCESS_KEY_ID", "AWS_PROFILE"} & seen.keys()
+        assert seen["LANG"] == language()
+        assert language() in {"en_US.UTF-8", "C.UTF-8"}
         assert MARK in seen
 
     real.write("environ", "import os\ndef handler(event, context):\n    return dict(os.environ)\n")

@@ -124,6 +124,20 @@ def test_a_payload_over_the_limit(house: House) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(
+    "text", [rb'"\ud800"', rb'{"a": "\uD83D"}', rb'["\\\udc00"]', rb'"\ud800\udc00\ud800"']
+)
+def test_half_a_surrogate_pair_is_json(house: House, text: bytes) -> None:
+    assert asyncio.run(house.call("POST", INVOKE, text)).status == 200
+    assert house.invoker.asked[0].body == text
+
+
+@pytest.mark.parametrize("text", [rb'"\ud800', rb"\ud800", rb'"\ud80"', b"\\\\", rb'["\ud800", x]'])
+def test_half_a_surrogate_pair_makes_no_json_of_what_is_none(house: House, text: bytes) -> None:
+    status, kind, _ = error_of(asyncio.run(house.call("POST", INVOKE, text)))
+    assert (status, kind) == (400, "InvalidRequestContentException")
+
+
 @pytest.mark.parametrize("name", ["a%20b", "x" * 141, "a:b:c", "%2e%2e"])
 def test_what_is_no_name(house: House, name: str) -> None:
     status, kind, body = error_of(asyncio.run(house.call("POST", f"{FUNCTIONS}/{name}/invocations")))

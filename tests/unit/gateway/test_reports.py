@@ -87,6 +87,12 @@ def test_a_process_that_ends_says_how() -> None:
     assert lines[-1] == f"{REPORT}Status: error\tError Type: Runtime.ExitError\t"
 
 
+def test_a_process_that_has_said_how_it_ends_is_not_quoted_again() -> None:
+    error = FunctionError("RequestId: id Error: Runtime exited", "Runtime.ExitError", "id")
+    lines, _ = told(status=Status.EXITED, error=error)
+    assert lines[1] == "END RequestId: id"
+
+
 def test_one_of_many_that_ran_together_has_its_own_lines() -> None:
     kept = Kept()
 

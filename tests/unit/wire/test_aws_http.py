@@ -130,7 +130,12 @@ JSON_TYPE = ("content-type", "application/json")
 @pytest.mark.parametrize(
     ("result", "status", "headers", "body"),
     [
-        pytest.param("Hello", 200, (JSON_TYPE,), b'"Hello"', id="a string is the body"),
+        pytest.param("Hello", 200, (JSON_TYPE,), b"Hello", id="a string is the body, without quotes"),
+        pytest.param('"', 200, (JSON_TYPE,), b'"', id="a quote is one"),
+        pytest.param("\ud800!", 200, (JSON_TYPE,), "\ufffd!".encode(), id="half a character is none"),
+        pytest.param(
+            {"statusCode": 200, "body": "\udc00"}, 200, (JSON_TYPE,), "\ufffd".encode(), id="nor in a body"
+        ),
         pytest.param({"m": 1}, 200, (JSON_TYPE,), b'{"m": 1}', id="so is an object without a status"),
         pytest.param(["statusCode"], 200, (JSON_TYPE,), b'["statusCode"]', id="and a list"),
         pytest.param(None, 200, (JSON_TYPE,), b"null", id="and nothing"),
@@ -200,6 +205,11 @@ def test_what_a_function_returns_is_a_response(
 def test_what_is_no_response_is_refused(result: object) -> None:
     with pytest.raises(Unanswerable):
         answered(result)
+
+
+def test_what_says_to_be_json_and_is_none_is_a_body() -> None:
+    for body in (b'"half', rb'"\ud800', b""):
+        assert answer_of(body, "application/json") == HttpAnswer(200, (JSON_TYPE,), body)
 
 
 def test_what_is_not_json_is_a_body_of_its_type() -> None:

@@ -114,7 +114,10 @@ def test_sys_exit_is_answered_and_then_obeyed(
     assert f"RequestId: 11111111-2222-4333-8444-555555555555 Error: Runtime exited {how}".encode() in body
     assert b"Runtime.ExitError" in body
     assert os.waitstatus_to_exitcode(environment.exit_of(worker).status) == code
-    assert argument != "'bye'" or "bye\n" in worker.log.text()
+    said = worker.log.text()
+    assert said.endswith(f"Runtime exited {how}\nRuntime.ExitError\n")
+    assert said.count("Runtime exited") == 1
+    assert argument != "'bye'" or "bye\n" in said
 
 
 @pytest.mark.parametrize(

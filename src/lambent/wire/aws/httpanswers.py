@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from typing import Final
 
@@ -21,6 +22,9 @@ HEADER_NAME: Final = re.compile(
     r"[!#$%&'*+.^_`|~0-9a-z-]+"
 )  # a token, in lower case (RFC 9110, section 5.6.2)
 HEADER_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+
+SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_skim: Final = msgspec.json.Decoder(msgspec.Raw)
 
 HeaderValue = str | int | float | bool | None
 
@@ -51,10 +55,15 @@ class HttpAnswer(msgspec.Struct, frozen=True):
 def answer_of(result: bytes, content_type: str) -> HttpAnswer:
     """A function's result as a response.
 
-    JSON without a `statusCode` is itself the body; so is what is not JSON. Raises `Unanswerable`.
+    JSON without a `statusCode` is itself the body, a string without its quotes, as AWS answers; so is what
+    is not JSON. Raises `Unanswerable`.
     """
-    if content_type == JSON and says_status(result):
-        return head_of(result)
+    if content_type == JSON:
+        result = _in_characters(result)
+        if says_status(result):
+            return head_of(result)
+        if result.startswith(b'"'):
+            result = _unquoted(result)
     return HttpAnswer(200, (("content-type", content_type or OCTETS),), result)
 
 
@@ -107,6 +116,29 @@ def from_prelude(head: bytes) -> HttpAnswer:
         raise Unanswerable(f"the head of the stream is no JSON: {error}") from error
     whole = msgspec.json.encode({"statusCode": 200, **given})
     return head_of(whole, default_type=OCTETS)
+
+
+def _unquoted(text: bytes) -> bytes:
+    """A JSON string's own text; what is no JSON after all stays as it is."""
+    try:
+        return from_json(text, str).encode()
+    except msgspec.DecodeError:
+        return text
+
+
+def _in_characters(text: bytes) -> bytes:
+    """Halves of surrogate pairs, which JSON can write and UTF-8 cannot, become U+FFFD."""
+    if not SURROGATE.search(text):
+        return text
+    try:
+        _skim.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        try:
+            halves = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+        except (ValueError, RecursionError):
+            return text
+        return halves.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    return text
 
 
 def _headers(given: Given) -> list[tuple[str, str]]:

@@ -66,7 +66,8 @@ def end_lines(request_id: str, outcome: Outcome, *, now_unix_ms: int) -> list[st
         now = datetime.fromtimestamp(now_unix_ms / 1000, UTC).isoformat(timespec="milliseconds")
         said = error.error_message.rpartition("Error: ")[2]
         lines += [f"{now.removesuffix('+00:00')}Z {request_id} {said}", ""]
-    elif error is not None and outcome.status is Status.EXITED:
+    elif error is not None and outcome.status is Status.EXITED and not error.request_id:
+        # Where the process had the time to say so, the same two lines are in what it printed.
         lines += [error.error_message, error.error_type]
     return [*lines, f"END RequestId: {request_id}", _report(request_id, outcome)]
 
