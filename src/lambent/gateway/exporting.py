@@ -7,7 +7,6 @@ sending them) happens in a thread; whatever fails there is counted, and harms no
 from __future__ import annotations
 
 import asyncio
-import gzip
 import logging
 import random
 from collections import deque
@@ -16,7 +15,6 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 import msgspec
-import urllib3
 
 from lambent.clock import Clock
 from lambent.core.errors import LambentError
@@ -33,7 +31,6 @@ RETRYABLE: Final = frozenset({429, 502, 503, 504})  # OTLP specification, "retry
 PIECE: Final = 16  # invocations that are written at once, in a fifth of a millisecond
 SETTLE_S: Final = 2.0  # what a stop waits for a receiver
 MESSAGE_CHARACTERS_MAX: Final = 1000  # of what went wrong: thousands of them may wait
-ANSWER_BYTES_MAX: Final = 65_536
 # What a model is asked for, by the type of the question, in the words of the conventions for GenAI.
 OPERATIONS: Final[Mapping[str, str]] = {
     TYPES[Skill.CHAT]: "chat",
@@ -230,43 +227,6 @@ class Exporter:
             )
 
 
-class HttpPost:
-    """Posts requests to the receiver. Keeps its connection; blocks."""
-
-    def __init__(self, telemetry: Telemetry, *, user_agent: str) -> None:
-        self._telemetry: Final = telemetry
-        authorities = telemetry.certificate or None
-        self._pool: Final = urllib3.PoolManager(maxsize=1, retries=False, ca_certs=authorities)
-        self._headers: Final = {
-            "content-type": otlp.CONTENT_TYPE,
-            "user-agent": user_agent,
-            **({"content-encoding": "gzip"} if telemetry.is_compressed else {}),
-            **telemetry.headers,
-        }
-
-    def __call__(self, request: bytes) -> Said:
-        """What the receiver says, or why it says nothing."""
-        body = gzip.compress(request, 6) if self._telemetry.is_compressed else request
-        try:
-            answer = self._pool.request(
-                "POST",
-                self._telemetry.url,
-                body=body,
-                headers=self._headers,
-                timeout=self._telemetry.timeout_s,
-                redirect=False,
-                preload_content=False,
-            )
-            said = answer.read(ANSWER_BYTES_MAX)
-            if len(said) < ANSWER_BYTES_MAX:
-                answer.release_conn()
-            else:
-                answer.close()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            return Said(0, str(error).encode())
-        return Said(answer.status, said, _seconds(answer.headers.get("retry-after", "")))
-
-
 def _is_passing(said: Said) -> bool:
     return said.status == 0 or said.status in RETRYABLE
 
@@ -276,9 +236,3 @@ def _pause_s(said: Said, attempt: int) -> float:
         return min(RETRY_S_MAX, said.retry_after_s)
     longest_s = min(RETRY_S_MAX, RETRY_S * 2.0 ** (attempt - 1))
     return longest_s * random.uniform(0.5, 1.0)
-
-
-def _seconds(retry_after: str) -> float | None:
-    """In seconds; a date is as good as nothing here."""
-    text = retry_after.strip()
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else None

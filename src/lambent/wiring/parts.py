@@ -29,7 +29,7 @@ from lambent.gateway.asking import Asking
 from lambent.gateway.auth import Keys
 from lambent.gateway.deferred import Deferred
 from lambent.gateway.dispatcher import Dispatcher
-from lambent.gateway.exporting import Exporter, HttpPost
+from lambent.gateway.exporting import Exporter
 from lambent.gateway.reports import Reports
 from lambent.gateway.witness import Both, Witness
 from lambent.jobs.queue import AsyncQueue
@@ -121,6 +121,8 @@ class Parts:
         if telemetry is None:
             self.exporter: Exporter | None = None
             return self.trials
+        from lambent.gateway.posting import HttpPost  # see there
+
         name = f"Lambent/{__version__}"
         resource: dict[str, Value] = {
             "service.version": __version__,

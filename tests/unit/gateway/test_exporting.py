@@ -15,7 +15,8 @@ from lambent.core.invocation import Invocation, new_id
 from lambent.core.telemetry import Telemetry
 from lambent.core.tracing import Trace
 from lambent.gateway import exporting
-from lambent.gateway.exporting import Exporter, HttpPost, Said
+from lambent.gateway.exporting import Exporter, Said
+from lambent.gateway.posting import ANSWER_BYTES_MAX, HttpPost
 from lambent.wire.otlp import Encoder
 from tests.support.otlp_receiver import receiving
 from tests.support.patience import PATIENT_S
@@ -188,7 +189,7 @@ def test_a_post_says_what_came_back_and_why_nothing_did() -> None:
         assert post(b"").status == 307
         receiver.answers.append((429, {"Retry-After": "7"}, b"x" * 100_000))
         said = post(b"")
-        assert (said.status, said.retry_after_s, len(said.body)) == (429, 7.0, exporting.ANSWER_BYTES_MAX)
+        assert (said.status, said.retry_after_s, len(said.body)) == (429, 7.0, ANSWER_BYTES_MAX)
         receiver.answers.append((503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b""))
         assert post(b"").retry_after_s is None
     said = HttpPost(Telemetry(url="http://127.0.0.1:1/v1/traces"), user_agent="Lambent/0")(b"")
