@@ -102,6 +102,41 @@ def test_a_request_that_meets_the_end_of_an_idle_connection_is_sent_once_more_if
     assert [head.split()[0] for head in heard] == [b"GET", b"GET", b"GET", b"GET", b"POST"]
 
 
+@pytest.mark.parametrize(
+    ("method", "answer", "body"),
+    [
+        ("GET", WHOLE + b"and more", b"ok"),
+        ("GET", WHOLE + WHOLE, b"ok"),
+        ("GET", b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", b""),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nhello", b""),
+        ("HEAD", WHOLE, b""),
+    ],
+    ids=["garbage", "another", "204", "304", "head"],
+)
+def test_what_stands_behind_an_answer_is_left_with_its_connection(
+    method: str, answer: bytes, body: bytes
+) -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await head_of(reader)
+            writer.write(answer)
+
+    async def twice(upstream: Upstream) -> None:
+        for _ in range(2):
+            reply = await pass_through(asked(method), request(), KeptLine(), upstream)
+            assert reply.body == body
+
+    async def story(upstream: Upstream) -> None:
+        await asyncio.wait_for(twice(upstream), 60)
+
+    served(serve, story)
+    assert connections == 2
+
+
 def test_a_small_answer_that_says_its_length_comes_in_one_piece() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)

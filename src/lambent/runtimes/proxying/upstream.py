@@ -154,8 +154,10 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.break_off(f"the program's answer is no HTTP/1.1: {error.__context__ or error}")
-            return
+            if not incoming.whole:
+                self.break_off(f"the program's answer is no HTTP/1.1: {error.__context__ or error}")
+                return
+            self.close()  # what stands behind its answer is no answer
         if incoming.waiting_bytes > AHEAD_BYTES and self._reading and not incoming.whole:
             self._reading = False
             self._transport.pause_reading()
@@ -171,6 +173,8 @@ class Connection(asyncio.Protocol):
     # What the parser finds.
 
     def on_message_begin(self) -> None:
+        if self._incoming is None:  # an answer too many: whose the next one is cannot be known
+            self.keeps = False
         self._status, self._headers, self._head_bytes, self._is_body = 0, [], 0, False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -202,6 +206,8 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self._incoming is not None:
             self._incoming.add(body)
+        else:  # of an answer that has none, or of one too many
+            self.keeps = False
 
     def on_message_complete(self) -> None:
         if self._status >= OK and self._incoming is not None:
