@@ -124,6 +124,7 @@ class Connection(HttpToolsProtocol):
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
         scope["extensions"] = self._extensions
+        self.headers = []  # the parser adds trailers, and these are no headers (RFC 9110 section 6.5.1)
 
     def _cycle(self) -> RequestResponseCycle:
         keep_alive = self.scope["http_version"] != "1.0" and self.parser.should_keep_alive()

@@ -346,6 +346,28 @@ def test_an_answer_without_a_body_says_nothing_of_its_length() -> None:
     assert b"transfer-encoding" not in said
 
 
+def test_trailers_are_no_headers() -> None:
+    heard: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        heard.append(scope["headers"])
+        await echo(scope, answered, send)
+
+    async def answered() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def story() -> None:
+        trailers = b"1\r\na\r\n0\r\nAuthorization: Bearer x\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n"
+        async with listening(app) as address:
+            await answer(address, CHUNKED + trailers)  # before the application has begun
+            await answer(address, CHUNKED, trailers)
+
+    asyncio.run(story())
+    assert heard == [[(b"host", b"x"), (b"transfer-encoding", b"chunked")]] * 2
+
+
 @pytest.mark.parametrize("value", [b"a\r\nx: y", b"a\nx: y", b"a\r", b"\x00", b"\x7f"])
 def test_a_header_that_would_end_its_line_is_never_sent(value: bytes) -> None:
     async def story() -> bytes:
