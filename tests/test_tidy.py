@@ -98,6 +98,7 @@ def test_no_modules_import_each_other_in_a_circle(package: Sequence[Source]) -> 
         ("lambent", {"asyncio", *FRAMEWORKS, *SERVER_LIBRARIES, "click", "rich", "urllib3"}),
         ("lambent.worker.main", {*FRAMEWORKS, *SERVER_LIBRARIES, "click", "rich", "urllib3"}),
         ("lambent.cli.main", {*FRAMEWORKS, *SERVER_LIBRARIES, "rich"}),
+        ("lambent.wiring.server", {*FRAMEWORKS, "email.policy", "grpc", "rich", "urllib3"}),
     ],
 )
 def test_an_import_that_everybody_waits_for_is_light(module: str, heavy: set[str]) -> None:

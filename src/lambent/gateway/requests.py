@@ -29,6 +29,13 @@ _skim: Final = msgspec.json.Decoder(msgspec.Raw)
 _SURROGATE: Final = re.compile(rb"\\\\|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
+class NotAllowed(CallerFault):
+    """A method that a path does not take."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
 class Request:
     """A request whose head has arrived. The body is read once, by `body`."""
 

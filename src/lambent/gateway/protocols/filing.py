@@ -7,13 +7,13 @@ from typing import Any, Final
 import msgspec
 
 from lambent.core.deferral import Reach, Terms
-from lambent.core.errors import CallerFault, NotFound
+from lambent.core.errors import CallerFault, Conflict, NotFound
 from lambent.core.invocation import JSON, PATH_BESIDE, Invocation, Principal, Role, new_id
 from lambent.core.urls import checked_url
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.address import sticky_of
 from lambent.gateway.bodies import Bodies
-from lambent.gateway.requests import TOO_DEEP, Request
+from lambent.gateway.requests import Request
 from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Route, Routes
 from lambent.storage.filed import filed_of
@@ -54,8 +54,6 @@ class Filing:
             body = await request.body(self._body_bytes_max, hold)
             try:
                 return from_json(body, kind)
-            except RecursionError as error:
-                raise CallerFault(TOO_DEEP) from error
             except msgspec.DecodeError as error:
                 raise CallerFault(str(error)) from error
 
@@ -97,7 +95,10 @@ class Filing:
         return filed_of(found)
 
     async def cancel(self, principal: Principal, ticket: str) -> Filed:
-        """Let one end that has not. Raises `NotFound`, and `Conflict` where it has ended."""
+        """Let one end that has not; one that has ended stays as it is. Raises `NotFound`."""
         principal.require(Role.INVOKE)
         await self.find(principal, ticket)
-        return filed_of(await self._acceptance.cancel(principal.project, ticket))
+        try:
+            return filed_of(await self._acceptance.cancel(principal.project, ticket))
+        except Conflict:
+            return await self.find(principal, ticket)

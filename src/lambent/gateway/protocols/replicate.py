@@ -10,26 +10,19 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
 
-from lambent.core.errors import Conflict, InvalidSpec, LambentError, NotFound
+from lambent.core.errors import InvalidSpec, LambentError, NotFound
 from lambent.core.invocation import Principal, Role
 from lambent.core.routing import OWN
 from lambent.gateway.address import alias_of
 from lambent.gateway.auth import Keys
 from lambent.gateway.protocols.filing import WAIT_S_MAX, Filing, Wish
-from lambent.gateway.requests import Request
+from lambent.gateway.requests import NotAllowed, Request
 from lambent.gateway.responses import Reply, headers_of, json_reply
 from lambent.pool.routes import Route, Routes
 from lambent.wire import replicate
-from lambent.wire.faces import Filed, State
+from lambent.wire.faces import State
 
 WAIT: Final = re.compile(r"wait(?:\s*=\s*\"?(?P<seconds>[0-9]{1,6})\"?)?")
-
-
-class NotAllowed(LambentError):
-    """A method that a path does not have."""
-
-    code = "method_not_allowed"
-    status = 405
 
 
 class ReplicateDoor:
@@ -60,7 +53,7 @@ class ReplicateDoor:
             _allow(request, reads=match["cancel"] is None)
             if reads:
                 return json_reply(200, replicate.prediction(await self._filing.find(principal, ticket)))
-            return json_reply(200, replicate.prediction(await self._cancelled(principal, ticket)))
+            return json_reply(200, replicate.prediction(await self._filing.cancel(principal, ticket)))
         if match["secret"] is not None:
             _allow(request, reads=True)
             principal.require(Role.ADMIN)
@@ -99,13 +92,6 @@ class ReplicateDoor:
             shown["status"] = replicate.STATUSES[State.QUEUED]
         location = f"{replicate.PREDICTIONS}/{filed.id}".encode()
         return json_reply(201, shown, [(b"location", location)])
-
-    async def _cancelled(self, principal: Principal, ticket: str) -> Filed:
-        """One that has ended stays as it is."""
-        try:
-            return await self._filing.cancel(principal, ticket)
-        except Conflict:
-            return await self._filing.find(principal, ticket)
 
     def _named(self, project: str, version: str) -> tuple[str, str]:
         """Whom a version means: a revision, or `name`, `owner/name` or `owner/name:revision`."""

@@ -10,11 +10,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
-from lambent.core.errors import CallerFault, Conflict, LambentError, NotFound
+from lambent.core.errors import CallerFault, LambentError, NotFound
 from lambent.core.invocation import Principal, Role
 from lambent.gateway.auth import Keys
 from lambent.gateway.protocols.filing import Filing, Wish
-from lambent.gateway.requests import Request
+from lambent.gateway.requests import NotAllowed, Request
 from lambent.gateway.responses import Reply, headers_of, json_reply
 from lambent.pool.routes import Route, Routes
 from lambent.wire import runpod
@@ -24,13 +24,6 @@ SYNC_S: Final = 60.0  # how long `runsync` waits; its client asks on
 READ_MAX: Final = 10_000  # jobs of which it is remembered that `stream` has told them
 
 Health = Callable[[Route], dict[str, Any]]
-
-
-class NotAllowed(LambentError):
-    """A method that a path does not have."""
-
-    code = "method_not_allowed"
-    status = 405
 
 
 class RunPodDoor:
@@ -67,7 +60,7 @@ class RunPodDoor:
             filed = await self._filing.find(principal, filed.id, wait_s=SYNC_S)
             return json_reply(200, runpod.job(filed))
         if verb == "cancel":
-            return json_reply(200, runpod.job(await self._cancelled(principal, ticket)))
+            return json_reply(200, runpod.job(await self._filing.cancel(principal, ticket)))
         filed = await self._filing.find(principal, ticket, wait_s=SYNC_S if verb == "status-sync" else 0.0)
         if filed.deployment != name:
             raise NotFound(f"{name!r} has no job {ticket!r}")
@@ -85,13 +78,6 @@ class RunPodDoor:
             route=route, alias=alias, input=wanted.input, webhook=wanted.webhook or "", model=route.name
         )
         return await self._filing.accept(request, principal, wish)
-
-    async def _cancelled(self, principal: Principal, ticket: str) -> Filed:
-        """One that has ended stays as it is."""
-        try:
-            return await self._filing.cancel(principal, ticket)
-        except Conflict:
-            return await self._filing.find(principal, ticket)
 
     def _streamed(self, filed: Filed) -> dict[str, Any]:
         """What it said, once: who asks again hears nothing more, and so that it is over."""
