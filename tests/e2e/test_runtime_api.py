@@ -169,6 +169,14 @@ def test_one_that_does_not_start_is_not_deployed(
     assert server.request("GET", "/api/v1/deployments/broken").status == 404
 
 
+def test_one_that_never_asks_for_work_is_not_waited_for(server: RunningServer, tmp_path: Path) -> None:
+    folder = write_bootstrap(tmp_path / "silent")
+    folder.joinpath("bootstrap").write_text("#!/bin/sh\nexec sleep 1000\n")
+    done = server.cli("deploy", str(folder), "--set", "ready_timeout_s=0.2")
+    assert done.returncode != 0
+    assert "did not ask for an invocation within 0.2 s" in done.stderr + done.stdout
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [("no interpreter", "cannot be run"), ("#!/there/is/none\n", "cannot be run")],

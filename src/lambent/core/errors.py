@@ -175,6 +175,10 @@ class HoldExpired(PlatformFault):
     status = 504
 
 
+class StillLoading(HoldExpired):
+    """The same, where not one worker has begun: the code or the model is still being loaded."""
+
+
 class Draining(PlatformFault):
     """The server is stopping and accepts nothing new."""
 

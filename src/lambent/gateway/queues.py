@@ -17,7 +17,14 @@ from lambent.core.admission import (
     retry_after_s,
     served_per_s,
 )
-from lambent.core.errors import DeadlinePassed, HoldExpired, LambentError, ProjectQueueFull, QueueFull
+from lambent.core.errors import (
+    DeadlinePassed,
+    HoldExpired,
+    LambentError,
+    ProjectQueueFull,
+    QueueFull,
+    StillLoading,
+)
 from lambent.gateway.lane import Lane
 from lambent.gateway.turn import Turn
 from lambent.pool.pool import Pool
@@ -75,6 +82,10 @@ class Queues:
         if turn.hold_s is None:
             said = f"{what} before the caller's deadline: nothing ran"
             return DeadlinePassed(said, retry_after_s=retry_after_s)
+        crew = self._pool.crew(lane.route.plan.revision)
+        if crew is not None and crew.starting and not crew.members:
+            said = f"{lane.route.name!r} was not ready within {turn.hold_s:g} s: it is still being loaded"
+            return StillLoading(said, retry_after_s=retry_after_s)
         return HoldExpired(f"{what} within {turn.hold_s:g} s", retry_after_s=retry_after_s)
 
     def retry_after_s(self, lane: Lane) -> float:

@@ -37,6 +37,7 @@ HOST: Final = "127.0.0.1"
 CONNECTIONS_MAX: Final = 32  # beside one for each invocation that may run at once
 # From the program's end until all that it had sent must have been read.
 LAST_WORDS_S: Final = 0.5
+LATE: Final = "Sandbox.Timedout"
 INIT_TYPE: Final = "AWS_LAMBDA_INITIALIZATION_TYPE"
 SNAP_START: Final = "snap-start"
 CLIENT: Final = "awslambdaric"
@@ -81,7 +82,12 @@ class ProgramFunction:
         self._program.watch(self._ended)
         try:
             with self._loading.part("init"):
-                await self._api.ready
+                async with asyncio.timeout(self._plan.ready_timeout_s):
+                    await self._api.ready
+        except TimeoutError:
+            await self.stop()
+            waited = f"within {self._plan.ready_timeout_s:g} s (ready_timeout_s)"
+            raise Fault(LATE, f"{self._command[0]} did not ask for an invocation {waited}") from None
         except BaseException:
             await self.stop()
             raise

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from botocore.auth import SigV4Auth
 
-from lambent.core.errors import Draining, HoldExpired, LambentError, LoadFailed, QueueFull
+from lambent.core.errors import Draining, HoldExpired, LambentError, LoadFailed, QueueFull, StillLoading
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Role, Status
 from lambent.core.spec import Kind, Temperature
 from lambent.wire import sigv4
@@ -136,6 +136,13 @@ def test_half_a_surrogate_pair_is_json(house: House, text: bytes) -> None:
 def test_half_a_surrogate_pair_makes_no_json_of_what_is_none(house: House, text: bytes) -> None:
     status, kind, _ = error_of(asyncio.run(house.call("POST", INVOKE, text)))
     assert (status, kind) == (400, "InvalidRequestContentException")
+
+
+def test_what_is_still_being_loaded_is_the_functions_error(house: House) -> None:
+    house.invoker.next = StillLoading("'hello' was not ready within 60 s", retry_after_s=1)
+    answer = asyncio.run(house.call("POST", INVOKE))
+    assert (answer.status, answer.headers["x-amz-function-error"]) == (200, "Unhandled")
+    assert answer.json()["errorType"] == "Sandbox.Timedout"
 
 
 @pytest.mark.parametrize("name", ["a%20b", "x" * 141, "a:b:c", "%2e%2e"])

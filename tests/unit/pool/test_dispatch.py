@@ -8,7 +8,15 @@ from collections import Counter
 
 import pytest
 
-from lambent.core.errors import CallerFault, Draining, HoldExpired, LoadFailed, NotFound, QueueFull
+from lambent.core.errors import (
+    CallerFault,
+    Draining,
+    HoldExpired,
+    LoadFailed,
+    NotFound,
+    QueueFull,
+    StillLoading,
+)
 from lambent.core.invocation import Outcome, Status
 from lambent.core.spec import Temperature
 from lambent.engines.memory_worker import Dies, Program, Scene
@@ -103,6 +111,19 @@ def test_a_held_invocation_hears_at_its_deadline_and_leaves_no_trace() -> None:
                 await n.dispatcher.invoke(n.invocation())
             assert n.dispatcher.queued("default", "f") == 0
             assert (await first).status is Status.OK
+
+    run(story())
+
+
+def test_who_waited_for_a_load_that_takes_too_long_is_told_so() -> None:
+    async def slow() -> None:
+        await asyncio.sleep(10)
+
+    async def story() -> None:
+        async with node(lambda _: Program(load=slow)) as n:
+            n.deploy(hold_s=2)
+            with pytest.raises(StillLoading, match="was not ready within 2 s"):
+                await n.dispatcher.invoke(n.invocation())
 
     run(story())
 

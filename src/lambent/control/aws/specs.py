@@ -36,6 +36,10 @@ RESERVED_VARIABLES: Final = frozenset({
     "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API", "AWS_REGION", "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN", "LAMBDA_RUNTIME_DIR", "LAMBDA_TASK_ROOT",
 })  # fmt: skip
+# How long a program may take until it asks for its first invocation. AWS gives it 10 s and then once more the
+# function's timeout; a server of ours may be slower at starting programs.
+INIT_S: Final = 30.0
+INIT_S_MAX: Final = 270.0
 
 
 class Wanted(Protocol):
@@ -72,6 +76,7 @@ def fresh(name: str) -> DeploymentSpec:
         entrypoint="-",
         version=LATEST,
         timeout_s=TIMEOUT_S,
+        ready_timeout_s=INIT_S,
         memory_bytes=MEMORY_MB * MIB,
         workers_max=WORKERS_MAX,
     )
@@ -92,6 +97,7 @@ def changed(spec: DeploymentSpec, wanted: Wanted) -> DeploymentSpec:
         changes["description"] = wanted.description
     if wanted.timeout is not None:
         changes["timeout_s"] = float(wanted.timeout)
+        changes["ready_timeout_s"] = min(INIT_S_MAX, max(INIT_S, float(wanted.timeout)))
     if wanted.memory_size is not None:
         changes["memory_bytes"] = wanted.memory_size * MIB
     if wanted.environment is not None:

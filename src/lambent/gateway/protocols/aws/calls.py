@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Final
 
 import msgspec
 
-from lambent.core.errors import LoadFailed, UserFault
+from lambent.core.errors import LoadFailed, StillLoading, UserFault
 from lambent.core.invocation import FunctionError, Invocation, Outcome, PrintTail
 from lambent.gateway.address import sticky_of
 from lambent.gateway.protocols.aws.asked import Asked
@@ -18,6 +19,8 @@ from lambent.pool.routes import Routes
 from lambent.wire.aws import faults
 from lambent.wire.aws.faults import Fault
 from lambent.wire.typed import from_json
+
+LATE: Final = "Sandbox.Timedout"
 
 
 def invocation_of(
@@ -55,8 +58,10 @@ def executed(routes: Routes, named: Named, outcome: Outcome) -> str:
     return named.function.qualifier if ran is None else ran.plan.version or str(ran.plan.number)
 
 
-def not_loaded(error: UserFault) -> FunctionError:
-    """Code that cannot be loaded is the function's error, as on AWS."""
+def not_loaded(error: UserFault | StillLoading) -> FunctionError:
+    """Code that cannot be loaded, or not in time, is the function's error, as on AWS."""
+    if isinstance(error, StillLoading):
+        return FunctionError(error.message, LATE)
     kind = error.kind if isinstance(error, LoadFailed) and error.kind else type(error).__name__
     trace = error.trace if isinstance(error, LoadFailed) else ()
     return FunctionError(error.message, kind, "", tuple(trace))

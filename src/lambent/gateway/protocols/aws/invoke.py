@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.errors import UserFault
+from lambent.core.errors import StillLoading, UserFault
 from lambent.core.invocation import FunctionError, Invocation, PrintTail, Role, Status
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.deadline import check_none, deadline_of
@@ -94,7 +94,7 @@ class Invoke:
         invocation = invocation_of(asked, named, self._routes, deadline_s=deadline_s)
         try:
             answered = await self._attempts.run(asked, invocation, self._invoker.invoke)
-        except UserFault as error:
+        except (UserFault, StillLoading) as error:
             return _not_loaded(invocation, named, not_loaded(error))
         asked.request.invocation_id = answered.invocation_id
         return self._outcome(invocation, named, answered)

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.errors import UserFault
+from lambent.core.errors import StillLoading, UserFault
 from lambent.core.invocation import FunctionError, Invocation, Outcome, PrintTail, Role
 from lambent.gateway.companions import Companions
 from lambent.gateway.deadline import deadline_of
@@ -139,7 +139,7 @@ class InvokeStreaming:
         async with frames.companions:
             try:
                 outcome = await self._invoker.invoke(invocation, client=asked.request.client, streams=frames)
-            except UserFault as error:
+            except (UserFault, StillLoading) as error:
                 return Reply(200, [EVENTS, *headers], _failed(not_loaded(error)))
             last = self._last(named, invocation, outcome, frames)
             if frames.is_used:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.errors import LambentError, PayloadTooLarge, QueueFull, UserFault
+from lambent.core.errors import LambentError, PayloadTooLarge, QueueFull, StillLoading, UserFault
 from lambent.core.invocation import Called, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.core.routing import OWN
 from lambent.core.tracing import parent_from
@@ -172,7 +172,7 @@ class UrlDoor:
         async with stream.companions:
             try:
                 outcome = await self._invoker.invoke(invocation, client=request.client, streams=streams)
-            except UserFault:
+            except (UserFault, StillLoading):
                 return Reply(failed.status, [*failed.headers, *told], failed.body)
             if not stream.is_used:
                 return self._whole(outcome, told, invocation.id, failed)
