@@ -15,8 +15,28 @@ from tests.support.raw_http import Raw
 from tests.support.server import Reply, RunningServer
 
 CODE = """
+import lambent
+from typing import TypedDict
+
+app = lambent.App("tools")
+
+class Pair(TypedDict):
+    a: int
+    b: int
+
 def add(event, context):
     return {"sum": event["a"] + event["b"]}
+
+@app.function
+def typed_add(event: Pair, context):
+    '''Adds a and b.'''
+    return event["a"] + event["b"]
+
+COUNT = {"type": "integer", "minimum": 1}
+
+@app.function(schema={"type": "object", "properties": {"n": COUNT}, "required": ["n"]})
+def declared(event, context):
+    return event["n"]
 
 def picture(event, context):
     return b"not text"
@@ -30,6 +50,7 @@ def tools(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("tools")
     (folder / "code.py").write_text(CODE)
     models.linear(folder / "linear.onnx", inputs=2, outputs=2)
+    server.deploy(folder / "code.py")
     server.deploy(f"{folder / 'code.py'}:add", "--set", "description=Adds a and b")
     server.deploy(f"{folder / 'code.py'}:picture")
     server.deploy(folder / "linear.onnx")
@@ -72,6 +93,33 @@ def test_everything_that_takes_an_event_is_a_tool(tools: RunningServer) -> None:
     assert listed["add"]["description"] == "Adds a and b"
     assert listed["add"]["inputSchema"] == {"type": "object"}
     assert listed["linear"]["inputSchema"]["required"] == ["instances"]
+    row = listed["linear"]["inputSchema"]["properties"]["instances"]["items"]
+    assert row == {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+
+
+def test_a_tools_schema_is_its_functions_hint_or_what_its_decorator_declares(tools: RunningServer) -> None:
+    listed = {one["name"]: one for one in ask(tools, "tools/list")["result"]["tools"]}
+    assert listed["typed-add"]["description"] == "Adds a and b."
+    schema = listed["typed-add"]["inputSchema"]
+    assert (schema["type"], schema["required"]) == ("object", ["a", "b"])
+    assert schema["properties"] == {"a": {"type": "integer"}, "b": {"type": "integer"}}
+    assert listed["declared"]["inputSchema"]["required"] == ["n"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("typed-add", {"a": 1}, "b is missing"),
+        ("typed-add", {"a": 1, "b": "2"}, "b is a string, expected integer"),
+        ("declared", {"n": 0}, "n is 0, expected at least 1"),
+    ],
+)
+def test_arguments_that_do_not_fit_a_schema_are_told_to_the_agent(
+    tools: RunningServer, name: str, arguments: Any, said: str
+) -> None:
+    told = call(tools, name, arguments)
+    assert (told["isError"], told["content"][0]["text"]) == (True, f"the arguments do not fit: {said}")
+    assert call(tools, "typed-add", {"a": 1, "b": 2})["content"][0]["text"] == "3"
 
 
 def test_a_call_gives_the_answer_as_text_and_as_what_it_is(tools: RunningServer) -> None:

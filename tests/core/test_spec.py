@@ -160,7 +160,7 @@ KNOWN = (
     "async_age_max_s, async_running_max, command, concurrency, dead_keep_s, description, env.NAME, "
     "fork_unsafe, hold_s, keep, keep_alive_s, latency_target_ms, max_batch, memory, on_failure, on_success, "
     "parallel, queue_depth_max, ready_path, ready_timeout_s, result_keep_s, retries, retry_first_s, "
-    "runtime, socket_idle_s, socket_s, template_keep_s, threads, timeout_s, webhook, workers_max, "
+    "runtime, schema, socket_idle_s, socket_s, template_keep_s, threads, timeout_s, webhook, workers_max, "
     "workers_min, workers_min_schedule"
 )
 
@@ -171,6 +171,7 @@ KNOWN = (
         ("timeout", 3, f"unknown setting 'timeout'; known are {KNOWN}"),
         ("env.", "x", f"unknown setting 'env.'; known are {KNOWN}"),
         ("memory", "lots", "'lots' is not a size: write a number with B, KiB, MiB or GiB, such as 256MiB"),
+        ("schema", "[]", 'schema is a JSON Schema of an object: {"type": "object", "properties": ...}'),
         ("memory", True, "memory=True is not a size"),
         ("memory", 1.5, "memory=1.5 is not a size"),
         ("memory", "8MiB", "memory='8MiB' is out of range: 16MiB to 1TiB"),

@@ -72,7 +72,7 @@ def deploy(
     other quotes your shell would replace $PORT. Settings, with their units in `_s` and `_ms`:
 
     \b
-    what it gets   memory, threads, env.NAME, description, runtime,
+    what it gets   memory, threads, env.NAME, description, schema, runtime,
                    command, ready_path, ready_timeout_s
     how long       timeout_s, hold_s, socket_s, socket_idle_s
     how warm       keep, keep_alive_s, template_keep_s, fork_unsafe

@@ -75,6 +75,7 @@ class App:
         *,
         name: str = "",
         env: Mapping[str, str] | None = None,
+        schema: Mapping[str, object] | str = "",
         **settings: Setting,
     ) -> Decorator: ...
     def function(
@@ -84,12 +85,16 @@ class App:
         *,
         name: str = "",
         env: Mapping[str, str] | None = None,
+        schema: Mapping[str, object] | str = "",
         **settings: Setting,
     ) -> object:
         """Declare `handler(event, context)`, sync or async. Settings are those of `lambent deploy --set`.
 
-        Raises `InvalidSpec` for an unknown setting or one out of its range.
+        `schema` is a JSON Schema of the event, for agents, in place of what its type hint tells. Raises
+        `InvalidSpec` for an unknown setting or one out of its range.
         """
+        if schema:
+            settings = {**settings, "schema": _written(schema)}
         return self._decorator(Kind.FUNCTION, name, _flat(settings, env), "", target)
 
     @overload
@@ -284,6 +289,13 @@ class App:
 
 def _flat(settings: Mapping[str, Setting], env: Mapping[str, str] | None) -> dict[str, Setting]:
     return {**settings, **{f"env.{key}": value for key, value in (env or {}).items()}}
+
+
+def _written(schema: Mapping[str, object] | str) -> str:
+    try:
+        return schema if isinstance(schema, str) else msgspec.json.encode(schema).decode()
+    except (TypeError, ValueError) as error:
+        raise InvalidSpec(f"schema is no JSON: {error}") from error
 
 
 def _attribute(target: Callable[..., object]) -> str:

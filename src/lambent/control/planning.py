@@ -280,7 +280,7 @@ def _spec(
         raise InvalidSpec(f"{one.name} is trained by {one.train!r}, and there is no such job")
     spec = new_spec(one.name, one.kind, interface=one.interface, entrypoint=one.entrypoint, train=one.train)
     spec = msgspec.structs.replace(
-        spec, imports=preloads(imports), signature=one.signature, skills=one.skills
+        spec, imports=preloads(imports), signature=one.signature, skills=one.skills, schema=one.schema
     )
     if SPEAKS & {*one.skills}:
         spec = msgspec.structs.replace(spec, timeout_s=TALKS_S)

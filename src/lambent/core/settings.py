@@ -77,7 +77,8 @@ PROVIDED_FOR: Final = f"{Program.PROVIDED}."
 
 # Settings that are text.
 TEXTS: Final = (
-    "webhook", "on_success", "on_failure", "description", "workers_min_schedule", "command", "ready_path"
+    "webhook", "on_success", "on_failure", "description", "workers_min_schedule", "command", "ready_path",
+    "schema",
 )  # fmt: skip
 
 SETTINGS: Final = tuple(sorted([*TEXTS, "memory", "env.NAME", *WORDS, *BOUNDS.keys() - {"memory_bytes"}]))
@@ -158,6 +159,12 @@ def _text(key: str, value: object) -> str:
             return _destination(key, value)
         case "ready_path":
             return path(key, value)
+        case "schema":
+            from lambent.core.schemas import read  # few declare one
+
+            if value != "":
+                read(str(value))
+            return str(value)
         case _:
             return plain(key, value)
 

@@ -99,6 +99,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     asks for a temperature that memory's price does not move; `template_keep_s` is how long a template may
     outlive the last worker even while memory is free.
     `signature` is what a model class declares that it takes and gives, as tensors.
+    `schema` is a JSON Schema of a function's event, as JSON; empty where nothing is known of it.
     `skills` are the methods of a model beside `predict`, such as `chat` (see `wire.skills`).
     `command` is what a shell starts where `runtime` is `http` or `runpod`. It is ready once it listens, or
     answers 2xx on `ready_path`, or asks for a job, `ready_timeout_s` after its start at the latest.
@@ -159,6 +160,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     on_failure: str = ""
     env: dict[str, str] = {}
     description: str = ""
+    schema: str = ""
 
 
 BOOTSTRAP: Final = "bootstrap"  # the executable at the root of an artifact that is `provided`
@@ -208,6 +210,8 @@ def checked(spec: DeploymentSpec) -> DeploymentSpec:
         )
     if spec.ready_path and spec.runtime is not Program.HTTP:
         raise InvalidSpec(f"ready_path is for runtime=http; {spec.name!r} has {spec.runtime}")
+    if spec.schema and spec.kind is not Kind.FUNCTION:
+        raise InvalidSpec(f"schema is for functions; {spec.name!r} is a {spec.kind}")
     if spec.workers_min > spec.workers_max:
         raise InvalidSpec(f"workers_min={spec.workers_min} is above workers_max={spec.workers_max}")
     if spec.workers_min_schedule:

@@ -21,6 +21,7 @@ from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.bundle_imports import installed_imports
 from lambent.runtimes.entry import import_module
 from lambent.runtimes.faults import Fault
+from lambent.runtimes.hints import schema_text
 from lambent.runtimes.model import SKILLS
 from lambent.wire.api import Declaration
 from lambent.wire.model_archive import WHOLE
@@ -126,12 +127,14 @@ class _Named(msgspec.Struct, frozen=True):
         raise _missing(f"{self.path}:{attribute} is {what}; deploy a function, a model class or an App")
 
     def signed(self, one: Declaration) -> Declaration:
-        """With the tensors that a model's class says it takes and gives. Raises `InvalidSpec`."""
-        if one.kind is not Kind.MODEL:
+        """With what its code says that it takes: tensors, or an event. Raises `InvalidSpec`."""
+        if one.kind is Kind.JOB or one.interface is not Interface.EVENT or not one.entrypoint:
             return one
         found: object = self.module
         for name in one.entrypoint.partition(":")[2].split("."):
             found = getattr(found, name, None)
+        if one.kind is Kind.FUNCTION:
+            return msgspec.structs.replace(one, schema=schema_text(found))
         signature = Signature(_tensors(found, "inputs"), _tensors(found, "outputs"))
         return msgspec.structs.replace(one, signature=signature)
 

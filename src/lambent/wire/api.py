@@ -78,6 +78,7 @@ class Declaration(msgspec.Struct, frozen=True):
     interface: Interface = Interface.EVENT
     signature: Signature = UNKNOWN
     skills: tuple[str, ...] = ()
+    schema: str = ""  # of its event, as JSON; empty where nothing is known
 
 
 class RevisionView(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,11 +6,12 @@ which each request says all about itself in `params._meta` and in headers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from lambent.core.tensors import Tensor
 from lambent.wire.typed import from_json
 
 HANDSHAKE: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
@@ -34,6 +35,12 @@ STATUSES: Final[Mapping[int, int]] = {
     UNSUPPORTED_VERSION: 400,
     METHOD_NOT_FOUND: 404,
 }
+
+# What an element of a tensor is in JSON; of all other datatypes it is an integer.
+ELEMENTS: Final[Mapping[str, str]] = {
+    "BOOL": "boolean", "BYTES": "string",
+    "FP16": "number", "BF16": "number", "FP32": "number", "FP64": "number",
+}  # fmt: skip
 
 
 class RpcError(Exception):
@@ -104,8 +111,22 @@ def error(id_: str | int | msgspec.UnsetType | None, fault: RpcError) -> bytes:
     return msgspec.json.encode({"jsonrpc": "2.0", "id": named, "error": told})
 
 
-def tool_schema(*, takes_rows: bool) -> Mapping[str, Any]:
-    """What the arguments of a tool are: rows for a model, anything by name for a function."""
-    if not takes_rows:
-        return {"type": "object"}
-    return {"type": "object", "properties": {"instances": {"type": "array"}}, "required": ["instances"]}
+def rows_schema(inputs: Sequence[Tensor]) -> Mapping[str, Any]:
+    """What the arguments of a model's tool are: a row for each instance, as far as its inputs are known."""
+    instances: dict[str, Any] = {"type": "array", "minItems": 1}
+    rows = {one.name: _nested(one.datatype, one.shape[1:]) for one in inputs}
+    if len(rows) == 1:
+        instances["items"] = next(iter(rows.values()))
+    elif rows:
+        instances["items"] = {"type": "object", "properties": rows, "required": [*rows]}
+    return {"type": "object", "properties": {"instances": instances}, "required": ["instances"]}
+
+
+def _nested(datatype: str, shape: Sequence[int]) -> Mapping[str, Any]:
+    """Lists in lists, of the sizes that are known."""
+    schema: dict[str, Any] = {"type": ELEMENTS.get(datatype, "integer")}
+    for size in reversed(shape):
+        schema = {"type": "array", "items": schema}
+        if size >= 0:
+            schema |= {"minItems": size, "maxItems": size}
+    return schema

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lambent.clock import Clock
+from lambent.core import schemas
 from lambent.core.errors import Forbidden, LambentError, UserFault
 from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.core.spec import Interface, Kind, Program
@@ -36,6 +37,7 @@ EVENTS: Final = b"text/event-stream"
 VERSION: Final = b"mcp-protocol-version"
 PAGE_TOOLS: Final = 100
 CAPABILITIES: Final[Mapping[str, Mapping[str, bool]]] = {"tools": {}}
+ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
 
 
 class McpDoor:
@@ -140,6 +142,9 @@ class McpDoor:
             raise RpcError(mcp.INVALID_PARAMS, f"Unknown tool: {str(name)[:80]}")
         if not isinstance(arguments, dict | None):
             raise RpcError(mcp.INVALID_PARAMS, "arguments are an object")
+        # A model says better itself how its rows have to be.
+        if route.spec.schema and (fault := schemas.fault_of(arguments or {}, _schema(route))):
+            return _failed(f"the arguments do not fit: {fault}")
         invocation = self._invocation(request, principal, route, arguments or {}, arrived_s=arrived_s)
         if invocation is None:
             return _failed("a model's arguments are instances, a list")
@@ -192,13 +197,22 @@ def _is_tool(route: Route) -> bool:
 
 
 def _tool(route: Route) -> Mapping[str, Any]:
-    takes_rows = route.plan.runtime is Runtime.MODEL
-    what = "predicts for each of the instances" if takes_rows else "is a function"
+    is_model = route.plan.runtime is Runtime.MODEL
+    what = "predicts for each of the instances" if is_model else "is a function"
+    schema = _schema(route)
+    said = schema.pop("description", "")
     return {
         "name": route.name,
-        "description": route.spec.description or f"{route.name} {what}",
-        "inputSchema": mcp.tool_schema(takes_rows=takes_rows),
+        "description": route.spec.description or str(said) or f"{route.name} {what}",
+        "inputSchema": schema,
     }
+
+
+def _schema(route: Route) -> dict[str, Any]:
+    """Of a tool's arguments."""
+    if route.plan.runtime is Runtime.MODEL:
+        return {**mcp.rows_schema(route.plan.signature.inputs)}
+    return {**(schemas.read(route.spec.schema) if route.spec.schema else ANYTHING)}
 
 
 def _uncached() -> Mapping[str, Any]:
