@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from lambent.core.invocation import Asked, Head, Invocation, Outcome
-from lambent.core.tracing import parent_from
 from lambent.gateway.companions import Companions
 from lambent.gateway.flow import Flow
 from lambent.gateway.heads import headers_of, length_of, status_of
 from lambent.gateway.presence import ClientLeft
 from lambent.gateway.relay import break_off
 from lambent.gateway.requests import Request, Scope
-from lambent.gateway.responses import TEMPERATURES, Header, Reply
+from lambent.gateway.responses import Header, Reply, stream_headers
 from lambent.wire.frames import Form
 
 # How long the end of an answer that is whole waits for the end of its call.
@@ -122,10 +121,7 @@ class AppRelay:
     async def _open(self, head: Head, flow: Flow) -> None:
         headers = [
             *headers_of(head),
-            (b"lambent-invocation-id", self._invocation.id.encode()),
-            (b"traceresponse", parent_from(self._invocation.id, self._invocation.trace).encode()),
-            (b"lambent-revision", flow.revision.encode()),
-            (b"lambent-temperature", TEMPERATURES[flow.temperature]),
+            *stream_headers(self._invocation, flow),
         ]
         if (length := length_of(head)) is not None:
             headers.append((b"content-length", b"%d" % length))

@@ -9,12 +9,11 @@ from typing import Final
 import msgspec
 
 from lambent.core.invocation import Invocation
-from lambent.core.tracing import parent_from
 from lambent.gateway.companions import Companions
 from lambent.gateway.flow import Flow
 from lambent.gateway.relay import EVENTS
 from lambent.gateway.requests import Request
-from lambent.gateway.responses import TEMPERATURES, Header, type_header
+from lambent.gateway.responses import Header, stream_headers, type_header
 from lambent.wire.frames import Form
 from lambent.wire.skills import Part
 from lambent.wire.speech import UNREADABLE, Teller, Trouble, unreadable
@@ -86,11 +85,11 @@ class EventStream:
     async def _wait(self) -> None:
         while True:
             await asyncio.sleep(self._quiet_s)
-            await self._open([])
+            await self._open(None)
             await self._send(self._teller.quiet())
 
     async def _last(self, events: bytes) -> None:
-        await self._open([])
+        await self._open(None)
         await self._request.send({"type": "http.response.body", "body": events, "more_body": False})
 
     async def _stop_waiting(self) -> None:
@@ -104,7 +103,7 @@ class EventStream:
                 if not self._begun:
                     self._begun, said = True, self._teller.begin()
                     await self._stop_waiting()
-                    await self._open(_whose(flow))
+                    await self._open(flow)
                 said += self._teller.part(_part(form, body))
                 if said:
                     await self._send(said)
@@ -115,30 +114,20 @@ class EventStream:
             flow.cancel()
             raise
 
-    async def _open(self, whose: list[Header]) -> None:
+    async def _open(self, flow: Flow | None) -> None:
         if self._opened:
             return
         self._opened = True
-        invocation = self._invocation
         headers: list[Header] = [
             type_header(EVENTS),
             (b"cache-control", b"no-cache"),
-            (b"lambent-invocation-id", invocation.id.encode()),
-            (b"traceresponse", parent_from(invocation.id, invocation.trace).encode()),
             *self._headers,
-            *whose,
+            *stream_headers(self._invocation, flow),
         ]
         await self._request.send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _send(self, body: bytes) -> None:
         await self._request.send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-def _whose(flow: Flow) -> list[Header]:
-    return [
-        (b"lambent-revision", flow.revision.encode()),
-        (b"lambent-temperature", TEMPERATURES[flow.temperature]),
-    ]
 
 
 def _part(form: Form, body: bytes) -> Part:

@@ -10,12 +10,11 @@ from typing import Final
 import msgspec
 
 from lambent.core.invocation import OCTETS, Invocation, Outcome
-from lambent.core.tracing import parent_from
 from lambent.gateway.companions import Companions
 from lambent.gateway.flow import TEXT, Flow, as_json
 from lambent.gateway.presence import Presence
 from lambent.gateway.requests import Request
-from lambent.gateway.responses import TEMPERATURES, Header, type_header
+from lambent.gateway.responses import Header, stream_headers, type_header
 from lambent.wire.frames import Form
 
 EVENTS: Final = "text/event-stream"
@@ -91,10 +90,7 @@ class Relay:
         headers: list[Header] = [
             type_header(EVENTS if self._events else _said(flow) or TYPES[form]),
             (b"cache-control", b"no-cache"),
-            (b"lambent-invocation-id", self._invocation.id.encode()),
-            (b"traceresponse", parent_from(self._invocation.id, self._invocation.trace).encode()),
-            (b"lambent-revision", flow.revision.encode()),
-            (b"lambent-temperature", TEMPERATURES[flow.temperature]),
+            *stream_headers(self._invocation, flow),
         ]
         await self._request.send({"type": "http.response.start", "status": 200, "headers": headers})
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from lambent.core.errors import LambentError, NotFound, Unauthenticated
-from lambent.core.invocation import JSON, OCTETS, Outcome
+from lambent.core.invocation import JSON, OCTETS, Invocation, Outcome
 from lambent.core.spec import Temperature
 from lambent.core.tracing import parent_from
+from lambent.gateway.flow import Flow
 from lambent.gateway.requests import WHOLE, Scope, Send
 from lambent.wire import problem
 from lambent.wire.api import Problem
@@ -113,6 +114,18 @@ def outcome_headers(invocation_id: str, outcome: Outcome) -> list[Header]:
         (b"server-timing", parts.encode()),
         (b"traceresponse", parent_from(invocation_id, outcome.trace).encode()),
     ]
+
+
+def stream_headers(invocation: Invocation, flow: Flow | None) -> list[Header]:
+    """What is told of an answer that streams, as much as is known when its head goes out."""
+    headers = [
+        (b"lambent-invocation-id", invocation.id.encode()),
+        (b"traceresponse", parent_from(invocation.id, invocation.trace).encode()),
+    ]
+    if flow is not None:
+        headers.append((b"lambent-revision", flow.revision.encode()))
+        headers.append((b"lambent-temperature", TEMPERATURES[flow.temperature]))
+    return headers
 
 
 def type_header(content_type: str) -> Header:

@@ -19,7 +19,7 @@ from lambent.gateway.protocols import Invoker
 from lambent.gateway.protocols.open_inference.inferring import Asked, Failed
 from lambent.gateway.protocols.open_inference.models import Found, check_takes_tensors
 from lambent.gateway.requests import Request
-from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_headers
+from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_headers, stream_headers
 from lambent.pool.routes import Routes
 from lambent.wire.frames import Form
 from lambent.wire.open_inference import refusal
@@ -59,7 +59,7 @@ class Generating:
         if not streams:
             outcome = await self._invoker.invoke(invocation, client=request.client)
             return self._whole(found, invocation, outcome)
-        events = _Events(request, self._about(found, ""))
+        events = _Events(request, invocation, self._about(found, ""))
         async with events.companions:
             outcome = await self._invoker.invoke(invocation, client=request.client, streams=events)
             if events.passing is not None:
@@ -96,8 +96,9 @@ def generated(about: dict[str, object], form: Form, piece: bytes) -> bytes:
 class _Events:
     """Sends what streams as events. See `flow.Streams`."""
 
-    def __init__(self, request: Request, about: dict[str, object]) -> None:
+    def __init__(self, request: Request, invocation: Invocation, about: dict[str, object]) -> None:
         self._request: Final = request
+        self._invocation: Final = invocation
         self._about: Final = about
         self._opened = False
         self.companions: Final = Companions()
@@ -113,33 +114,33 @@ class _Events:
     async def finish(self, outcome: Outcome) -> None:
         """The rest: all of it, where nothing streamed, or why there is no more."""
         if outcome.error is not None:
-            await self._event(refusal(f"{outcome.error.error_type}: {outcome.error.error_message}"))
+            await self._event(None, refusal(f"{outcome.error.error_type}: {outcome.error.error_message}"))
         elif self.passing is None:
             form = Form.JSON if outcome.content_type.startswith(JSON) else Form.TEXT
-            await self._event(generated(self._about, form, outcome.body))
-        await self._open()
+            await self._event(None, generated(self._about, form, outcome.body))
+        await self._open(None)
         await self._request.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pass(self, flow: Flow) -> None:
         try:
             async for form, body in flow.pieces():
-                await self._event(generated(self._about, form, body))
+                await self._event(flow, generated(self._about, form, body))
         except BaseException:
             flow.cancel()
             raise
 
-    async def _event(self, told: bytes) -> None:
-        await self._open()
+    async def _event(self, flow: Flow | None, told: bytes) -> None:
+        await self._open(flow)
         event = b"data: %b\n\n" % told
         await self._request.send({"type": "http.response.body", "body": event, "more_body": True})
 
-    async def _open(self) -> None:
+    async def _open(self, flow: Flow | None) -> None:
         if self._opened:
             return
         self._opened = True
         headers: list[Header] = [
             EVENTS,
             (b"cache-control", b"no-cache"),
-            (b"lambent-invocation-id", self._request.invocation_id.encode()),
+            *stream_headers(self._invocation, flow),
         ]
         await self._request.send({"type": "http.response.start", "status": 200, "headers": headers})
