@@ -7,18 +7,14 @@ like any other, so leases, deadlines, limits, logs and the bill are what they ar
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import shutil
 import signal
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from lambent.core.invocation import Asked
 from lambent.core.spec import MIB
 from lambent.runtimes.base import AsyncLine, Line, Loading, Reply, Request
+from lambent.runtimes.command import LEAVE_S, SHELL, command_environment, for_shell
 from lambent.runtimes.context import asked_without_http
 from lambent.runtimes.faults import Fault, ProgramEnded, as_text, function_error
 from lambent.runtimes.outputs import say
@@ -30,19 +26,13 @@ from lambent.runtimes.proxying.tree import Tree, outgrown
 from lambent.runtimes.proxying.upstream import Broken, Upstream
 from lambent.wire.process import RevisionPlan
 
-SHELL: Final = "/bin/sh"
-NOT_ONE_PROGRAM: Final = re.compile(r"[|&;<>()`\n]")
 HOST: Final = "127.0.0.1"
-# From SIGTERM until SIGKILL; the server allows its worker 10 seconds.
-LEAVE_S: Final = 8.0
 # From the end of a connection until it is known whether the program has ended; from the program's end until
 # all that it had sent must have been read.
 LAST_WORDS_S: Final = 0.2
 EXITED: Final = "Runtime.ExitError"
 LATE: Final = "Sandbox.Timedout"
 OUT_OF_MEMORY: Final = "Runtime.OutOfMemory"
-# Of AWS Lambda, which this is not: libraries take them for a sign that it is.
-LAMBDA: Final = ("AWS_EXECUTION_ENV", "AWS_LAMBDA_", "LAMBDA_RUNTIME_DIR", "LAMBDA_TASK_ROOT", "_HANDLER")
 
 
 class HttpProcess:
@@ -197,27 +187,6 @@ class HttpProcess:
             return
         if self._how is not None:
             raise self._how from None
-
-
-def for_shell(command: str, path: str) -> str:
-    """The command, so that the shell becomes it where it is one program, and is not a process beside it."""
-    first = command.split(None, 1)[0]
-    is_one = not NOT_ONE_PROGRAM.search(command) and shutil.which(first, path=path) is not None
-    return f"exec {command}" if is_one else command
-
-
-def command_environment(plan: RevisionPlan) -> Mapping[str, str]:
-    """The variables of any command: this process's without what says that it is AWS Lambda."""
-    inherited = {
-        key: value for key, value in os.environ.items() if key in plan.env or not key.startswith(LAMBDA)
-    }
-    beside = str(Path(sys.executable).parent)
-    return {
-        **inherited,
-        "PATH": os.pathsep.join((beside, inherited.get("PATH", os.defpath))),
-        "PYTHONDONTWRITEBYTECODE": "1",  # an artifact is what its digest says
-        "PYTHONUNBUFFERED": "1",  # or what it prints is in its log when it has ended
-    }
 
 
 def environment(plan: RevisionPlan, port: int) -> Mapping[str, str]:

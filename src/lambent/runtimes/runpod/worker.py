@@ -18,8 +18,8 @@ import msgspec
 
 from lambent.core.invocation import JSON
 from lambent.runtimes.base import STREAMED, AsyncLine, Body, Line, Loading, Reply, Request
+from lambent.runtimes.command import LEAVE_S, SHELL, command_environment, for_shell
 from lambent.runtimes.faults import Fault, ProgramEnded, as_text, function_error
-from lambent.runtimes.http_process import HOST, LEAVE_S, SHELL, command_environment, for_shell
 from lambent.runtimes.lambda_api.http import Connection, Connections
 from lambent.runtimes.outputs import say
 from lambent.runtimes.program import Program, Reach
@@ -27,6 +27,7 @@ from lambent.runtimes.runpod.endpoints import Job, JobApi, Piece, Result
 from lambent.wire.frames import Form
 from lambent.wire.process import RevisionPlan
 
+HOST: Final = "127.0.0.1"
 CONNECTIONS_MAX: Final = 32  # beside one for each job that may run at once
 LAST_WORDS_S: Final = 0.5  # from the program's end until all that it had sent must have been read
 
