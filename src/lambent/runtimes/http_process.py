@@ -19,7 +19,7 @@ from lambent.runtimes.context import asked_without_http
 from lambent.runtimes.faults import Fault, ProgramEnded, as_text, function_error
 from lambent.runtimes.outputs import say
 from lambent.runtimes.program import Program, Reach
-from lambent.runtimes.proxying.exchange import pass_through
+from lambent.runtimes.proxying.exchange import CutOff, pass_through
 from lambent.runtimes.proxying.ports import Port
 from lambent.runtimes.proxying.readiness import listening, seen_ready
 from lambent.runtimes.proxying.tree import Tree, outgrown
@@ -104,6 +104,9 @@ class HttpProcess:
         except Broken as error:
             await self._raise_if_ended()
             raise Fault("Lambent.NoResponse", str(error), status=502) from error
+        except CutOff:
+            await self._raise_if_ended()  # or who asks next would hear of this end
+            raise
         except OSError as error:
             await self._raise_if_ended()
             message = f"the program takes no connection: {error}"
@@ -163,7 +166,8 @@ class HttpProcess:
 
     async def _bury(self, how: ProgramEnded) -> None:
         """What it has not answered ends with it, once all that it sent was read; then the worker ends."""
-        await asyncio.sleep(LAST_WORDS_S)
+        if self._running:  # else who asks meanwhile would be told of an end that was none of theirs
+            await asyncio.sleep(LAST_WORDS_S)
         self._upstream.break_off("the program has ended")
         if not self._running:
             say(as_text(function_error(how)))

@@ -20,6 +20,10 @@ SMALL_BYTES: Final = 64 * 1024
 LINGER_S: Final = 0.005
 
 
+class CutOff(Fault):
+    """A part of an answer was passed on, and the rest of it does not come."""
+
+
 async def pass_through(asked: Asked, request: Request, line: AsyncLine, upstream: Upstream) -> Reply:
     """Ask the program and answer what it answers. Raises `Broken` where it does not, `Fault`, OSError."""
     head = request_head(asked, request.call, length=_length(asked, request))
@@ -82,7 +86,7 @@ async def _answered(connection: Connection, incoming: Incoming, line: AsyncLine)
     try:
         await _stream(connection, incoming, line)
     except Broken as error:
-        raise Fault("Lambent.ResponseCutOff", str(error), status=502) from error
+        raise CutOff("Lambent.ResponseCutOff", str(error), status=502) from error
     return STREAMED
 
 
