@@ -14,6 +14,7 @@ from tests.support.raw_http import Raw
 from tests.support.server import RunningServer, wait_until
 
 MIB = 1 << 20
+KEY_OF_SOCKET = base64.b64encode(bytes(16)).decode()
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,27 @@ def test_what_is_no_answer_is_a_bad_gateway(actor: RunningServer, answer: bytes)
     reply = actor.request("GET", as_raw(answer) + "&close")
     assert (reply.status, reply.json()["error_type"]) == (502, "Lambent.NoResponse")
     assert get(actor, "/").status == 200
+
+
+@pytest.mark.parametrize(
+    ("answer", "host", "status"),
+    [
+        pytest.param(b"this is no HTTP\r\n\r\n", "here", 502, id="garbage"),
+        pytest.param(b"HTTP/1.1 401 Who\r\nContent-Length: 0\r\n\r\n", "here:99999", 401, id="no such port"),
+        pytest.param(b"HTTP/1.1 401 Who\r\nContent-Length: 0\r\n\r\n", "here/echo?", 401, id="no host"),
+    ],
+)
+def test_a_handshake_that_fails_is_told_as_a_request_that_does(
+    actor: RunningServer, answer: bytes, host: str, status: int
+) -> None:
+    with Raw(actor) as raw:
+        opening = (
+            f"GET {as_raw(answer)}&close HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY_OF_SOCKET}\r\n"
+            f"Authorization: Bearer {actor.about['api_key']}\r\n\r\n"
+        )
+        raw.socket.sendall(opening.encode())
+        assert raw.answered()[0] == status
 
 
 def test_half_an_answer_is_not_taken_for_a_whole_one(actor: RunningServer) -> None:

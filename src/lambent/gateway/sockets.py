@@ -7,12 +7,13 @@ from typing import Final
 
 from uvicorn.protocols.utils import ClientDisconnected
 
-from lambent.core.invocation import Head, Outcome
+from lambent.core.invocation import Head, Outcome, Status
 from lambent.gateway.companions import Companions
 from lambent.gateway.flow import Flow
 from lambent.gateway.heads import encoded
 from lambent.gateway.requests import Receive, Send
-from lambent.gateway.responses import Reply
+from lambent.gateway.responses import Reply, problem_reply
+from lambent.wire import problem
 from lambent.wire.frames import Closing, Form
 
 # Close codes: RFC 6455 section 7.4.1.
@@ -80,8 +81,10 @@ class SocketRelay:
         head = outcome.head or Head(101)
         if self._accepted:
             await self._close(AWAY if self._is_away else FAILED if outcome.error else NORMAL, "")
+        elif outcome.status is Status.OK:
+            await self.refuse(Reply(head.status, [], b""))
         else:
-            await self.refuse(Reply(500 if outcome.error else head.status, [], b""))
+            await self.refuse(problem_reply(problem.of_outcome(outcome)))
 
     async def refuse(self, reply: Reply) -> None:
         """Say no to the handshake; end with an error what was accepted."""

@@ -9,6 +9,7 @@ from lambent.core.invocation import Asked, Head
 from lambent.core.tracing import Trace
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.proxying.heads import answer_head, request_head, target_of
+from lambent.runtimes.proxying.sockets import uri_of
 from lambent.wire.frames import Call
 
 CALL = Call(1, "11111111-2222-3333-4444-555555555555", 1000.0)
@@ -55,6 +56,30 @@ def test_a_request_keeps_its_headers_and_says_who_asked() -> None:
         "x-forwarded-prefix: /invoke/shop", 'forwarded: for=10.0.0.7;proto=http;host="here"',
         "content-length: 3",
     } <= set(headers)  # fmt: skip
+
+
+def test_a_host_does_not_end_the_quotes_that_it_stands_in() -> None:
+    said = lines(msgspec.structs.replace(ASKED, headers=(("host", 'a";for=b\\'),)))
+    assert r'forwarded: for=10.0.0.7;proto=http;host="a\";for=b\\"' in said
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ("here", "here"),
+        ("Shop.example:8700", "Shop.example:8700"),
+        ("[::1]:65535", "[::1]:65535"),
+        ("", "localhost"),
+        ("here:65536", "localhost"),
+        ("here/other?", "localhost"),
+        ("user:word@here", "localhost"),
+        ("here#", "localhost"),
+        ("[::1", "localhost"),
+    ],
+)
+def test_a_host_changes_nothing_of_what_a_websocket_is_opened_at(host: str, named: str) -> None:
+    asked = msgspec.structs.replace(ASKED, headers=(("host", host),), raw_path="/invoke/shop/a;b//c#d")
+    assert uri_of(asked) == f"ws://{named}/a;b//c"
 
 
 def test_what_proxies_in_front_have_said_is_added_to() -> None:

@@ -94,7 +94,8 @@ def _forwarded(asked: Asked) -> Iterator[tuple[str, str]]:
     if client:
         yield "x-forwarded-for", _added(_of(asked.headers, "x-forwarded-for"), client)
         node = f'"[{client}]"' if ":" in client else client
-        element = f"for={node};proto={scheme}" + (f';host="{host}"' if host else "")
+        quoted = host.replace("\\", "\\\\").replace('"', '\\"')
+        element = f"for={node};proto={scheme}" + (f';host="{quoted}"' if host else "")
         yield "forwarded", _added(_of(asked.headers, "forwarded"), element)
     yield "x-forwarded-proto", _of(asked.headers, "x-forwarded-proto") or scheme
     if forwarded_host := _of(asked.headers, "x-forwarded-host") or host:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -22,6 +23,9 @@ CLOSE_S: Final = 5.0
 NORMAL: Final = 1000
 AWAY: Final = 1001
 UNSAID: Final = frozenset({1005, 1006, 1015})  # codes that never stand in a closing frame
+# What a URI takes for its host and its port, and for nothing else: clients may send anything as `Host`.
+NAMED: Final = re.compile(r"(?:[a-z0-9._~-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.IGNORECASE)
+PORT_MAX: Final = 65_535
 # The library says these itself.
 OWN: Final = HANDSHAKE | {"host", "user-agent", "origin"}
 
@@ -33,7 +37,7 @@ async def pass_through(asked: Asked, request: Request, line: AsyncLine, address:
     """
     try:
         socket = await connect(
-            _uri(asked),
+            uri_of(asked),
             host=address[0],
             port=address[1],
             additional_headers=[
@@ -108,9 +112,12 @@ def _accepted(socket: ClientConnection) -> Head:
     return Head(ACCEPTED, (*protocol, *kept))
 
 
-def _uri(asked: Asked) -> str:
-    host = _of(asked, "host") or "localhost"
-    return f"ws://{host}{target_of(asked)}"
+def uri_of(asked: Asked) -> str:
+    """What the program is asked for, by the name that the client knows it by, where that is one."""
+    said = _of(asked, "host") or ""
+    named = NAMED.fullmatch(said)
+    host = said if named and int(named[1] or 0) <= PORT_MAX else "localhost"
+    return f"ws://{host}{target_of(asked).partition('#')[0]}"
 
 
 def _of(asked: Asked, wanted: str) -> str | None:
