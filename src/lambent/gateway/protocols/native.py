@@ -20,7 +20,7 @@ from lambent.gateway.bodies import Bodies, Hold
 from lambent.gateway.deadline import check_none, deadline_of
 from lambent.gateway.heads import headers_of, status_of
 from lambent.gateway.once import Bounds, Once, size_of
-from lambent.gateway.protocols import Invoker, events
+from lambent.gateway.protocols import Invoker, cloudevents
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.later import LaterDoor, wants_async
 from lambent.gateway.relay import Relay
@@ -110,30 +110,30 @@ class NativeDoor:
     async def _invoke(self, request: Request, principal: Principal, hold: Hold, alias: str) -> Reply | None:
         arrived_s = self._clock.now_s()
         body = await request.body(self._body_bytes_max, hold)
-        mode = events.mode_of(request.headers)
+        mode = cloudevents.mode_of(request.headers)
         if mode is Mode.BATCHED:
             return await self._batch(request, principal, body, alias, arrived_s=arrived_s)
-        event = None if mode is None else events.received(mode, request.headers, body)[0]
+        event = None if mode is None else cloudevents.received(mode, request.headers, body)[0]
         invocation = self._invocation(request, principal, body, alias, arrived_s=arrived_s, event=event)
         key = _idempotency_key(request.headers)
         if wants_async(request.headers):
             check_none(request.headers)
             return await self._later.accept(request, principal, invocation, key=key)
         if key:
-            return events.told(mode, request.headers, await self._answer_once(request, invocation, key))
+            return cloudevents.told(mode, request.headers, await self._answer_once(request, invocation, key))
         relay = Relay(request, invocation)
         async with relay.companions:
             outcome = await self._invoker.invoke(invocation, client=request.client, streams=relay)
             if relay.is_used:
                 await relay.finish(outcome)
                 return None
-        return events.told(mode, request.headers, _reply(invocation.id, outcome))
+        return cloudevents.told(mode, request.headers, _reply(invocation.id, outcome))
 
     async def _batch(
         self, request: Request, principal: Principal, body: bytes, alias: str, *, arrived_s: float
     ) -> Reply:
         """One invocation for each event. Raises `CallerFault`, and for later what `accept` raises."""
-        sent = events.received(Mode.BATCHED, request.headers, body)
+        sent = cloudevents.received(Mode.BATCHED, request.headers, body)
         invocations = [
             self._invocation(request, principal, body, alias, arrived_s=arrived_s, event=event)
             for event in sent
@@ -143,7 +143,7 @@ class NativeDoor:
             if key:
                 raise CallerFault("an Idempotency-Key is for one event, and a batch has several")
             request.invocation_id = ""
-            return await events.run_all(self._invoker, invocations, sent)
+            return await cloudevents.run_all(self._invoker, invocations, sent)
         check_none(request.headers)
         accepted = [
             await self._later.accept(request, principal, one, key=f"{key} {place}" if key else "")
@@ -186,7 +186,7 @@ class NativeDoor:
             alias=alias,
             sticky=sticky_of(request.headers, self._routes, principal.project, name, alias),
             content_type=_content_type(said, body),
-            client_context=events.beside(event) if event else self._beside(request, principal.project, name),
+            client_context=cloudevents.beside(event) if event else self._beside(request, principal.project, name),
             deadline_s=deadline_of(request.headers, arrived_s),
             trace=trace_of(request.headers, request.scope["headers"]),
         )
