@@ -63,8 +63,8 @@ def deploy(
     """Deploy a file, a folder, a model or a SAM template.
 
     TARGET is file.py:object, a file.py with an App, a folder with lambent.toml or an executable bootstrap,
-    a model file, SageMaker's model.tar.gz, or a SAM template (.yaml, .yml), whose functions and layers are
-    deployed.
+    a model file, SageMaker's model.tar.gz, TorchServe's model.mar, or a SAM template (.yaml, .yml), whose
+    functions and layers are deployed.
 
     A file.py takes along the modules beside it that it imports; for data files use a folder.
 

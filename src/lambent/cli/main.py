@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "up": "up",
         "dev": "dev",
         "deploy": "deploy",
+        "import": "importing",
         "invoke": "invoke",
         "result": "invoke",
         "cancel": "invoke",
@@ -63,7 +65,8 @@ class Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"lambent.cli.{VERBS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(module, name)
         return command
 
 

@@ -15,6 +15,7 @@ from lambent.client.folder import MANIFEST, Manifest, flat, read_manifest, scan,
 from lambent.client.imports import with_local_modules
 from lambent.core.naming import kebab
 from lambent.core.spec import BOOTSTRAP, Setting
+from lambent.wire import torchserve
 from lambent.wire.model_archive import CODE, PROGRAM_DEFAULT, SUFFIXES, WHOLE
 
 BUNDLE_BYTES_MAX: Final = 4 * 2**30
@@ -39,7 +40,8 @@ class Bundle(msgspec.Struct, frozen=True):
 def pack(target: str | Path, *, bytes_max: int = BUNDLE_BYTES_MAX, files_max: int = FILES_MAX) -> Bundle:
     """The bundle of `file.py`, `file.py:object`, a folder with `lambent.toml` or `bootstrap`, or a model.
 
-    SageMaker's `model.tar.gz` goes as it is; a folder that is laid out like one may be given in its place.
+    SageMaker's `model.tar.gz` and TorchServe's `.mar` go as they are; a folder that is laid out like one may
+    be given in its place.
     Nothing of it is imported or run. Raises `BundleError` that names the file and what to do about it.
     """
     path, attribute = _split(str(target))
@@ -49,6 +51,8 @@ def pack(target: str | Path, *, bytes_max: int = BUNDLE_BYTES_MAX, files_max: in
         bundle = _unpacked(path) if _is_unpacked(path) else _folder(path)
     elif path.name.endswith(SUFFIXES):
         bundle = Bundle(WHOLE, Packed(path), name=_named_by(path))
+    elif path.suffix == torchserve.SUFFIX:
+        bundle = Bundle(WHOLE, Packed(path))  # its manifest has a name
     elif path.name == BOOTSTRAP:
         bundle = Bundle(BOOTSTRAP, Archive([_executable(path)]), name=_called(path.resolve().parent))
     elif path.suffix == ".py":
@@ -60,7 +64,7 @@ def pack(target: str | Path, *, bytes_max: int = BUNDLE_BYTES_MAX, files_max: in
         raise BundleError(
             f"cannot deploy {path}: a target is file.py, file.py:object, a folder with {MANIFEST} "
             f"or an executable {BOOTSTRAP}, that executable, a model file ({known}), "
-            "or SageMaker's model.tar.gz"
+            "SageMaker's model.tar.gz or TorchServe's model.mar"
         )
     if attribute and path.suffix != ".py":
         raise BundleError(f"cannot take {attribute!r} out of {path}: only a .py file has objects")
@@ -139,10 +143,13 @@ def _executable(file: Path) -> Member:
 
 
 def _is_unpacked(folder: Path) -> bool:
-    return (folder / CODE / PROGRAM_DEFAULT).is_file() and not (folder / MANIFEST).exists()
+    programs = (folder / CODE / PROGRAM_DEFAULT, folder / torchserve.MANIFEST)
+    return any(one.is_file() for one in programs) and not (folder / MANIFEST).exists()
 
 
 def _unpacked(folder: Path) -> Bundle:
+    if (folder / torchserve.MANIFEST).is_file():
+        return Bundle(WHOLE, Archive(_members(scan(folder, folder))))
     return Bundle(WHOLE, Archive(_members(scan(folder, folder))), name=_named_by(folder.resolve()))
 
 

@@ -27,6 +27,7 @@ from lambent.core.invocation import new_id
 from lambent.core.spec import BOOTSTRAP, Kind
 from lambent.pool.routes import Routes
 from lambent.storage.base import ArtifactFacts, Artifacts
+from lambent.wire import torchserve
 from lambent.wire.api import DeployRequest
 from lambent.wire.model_archive import WHOLE, program_of
 from lambent.wire.oneshot import DescribeCall, Description
@@ -80,7 +81,7 @@ class Drafting:
     async def _archive(self, project: str, request: DeployRequest, folder: Path) -> Draft:
         """A model archive: by its program, or, where it has none, by the model file that is in it."""
         program = program_of(surroundings_of(request, memory_bytes=PREPARE_MEMORY_BYTES).env)
-        if program and not await asyncio.to_thread((folder / program).is_file):
+        if program and not await asyncio.to_thread(_has_any, folder, (program, torchserve.MANIFEST)):
             ready = await self._registry.prepare(project, folder, "")
             return Draft(planned_model(request, adapter=ready.adapter, skills=ready.skills), "", ready)
         description = await self._describe(project, request, folder)
@@ -117,6 +118,10 @@ class Drafting:
     def _jobs(self, project: str) -> frozenset[str]:
         routes = (route for route in self._routes.all() if route.project == project)
         return frozenset(route.name for route in routes if route.spec.kind is Kind.JOB)
+
+
+def _has_any(folder: Path, files: Sequence[str]) -> bool:
+    return any((folder / file).is_file() for file in files)
 
 
 def _facts(digest: str, folder: Path) -> ArtifactFacts:

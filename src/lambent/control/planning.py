@@ -40,6 +40,7 @@ RUNTIMES: Final[Mapping[Kind, Runtime]] = {
     Kind.MODEL: Runtime.MODEL,
     Kind.JOB: Runtime.JOB,
 }
+ARCHIVES: Final = {Interface.SAGEMAKER: Runtime.SAGEMAKER, Interface.TORCHSERVE: Runtime.TORCHSERVE}
 
 # What the worker of a program needs is imported once, in a template that all such workers share.
 PROGRAM_IMPORTS: Final = ("lambent.runtimes.runtime_api", "lambent.worker.concurrent", "uvloop")
@@ -222,8 +223,8 @@ def _digits(revision: str) -> str:
 def _runtime(spec: DeploymentSpec) -> Runtime:
     if spec.runtime is not Program.NATIVE:
         return PROGRAMS.get(spec.runtime, Runtime.RUNTIME_API)
-    if spec.interface is Interface.SAGEMAKER:
-        return Runtime.SAGEMAKER
+    if spec.interface in ARCHIVES:
+        return ARCHIVES[spec.interface]
     return RUNTIMES[spec.kind] if spec.interface is Interface.EVENT else Runtime.ASGI
 
 

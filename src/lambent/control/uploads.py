@@ -14,6 +14,7 @@ from lambent.storage.base import ArtifactFacts, Artifacts
 
 # Written in pieces of this size: a hop to a thread for each network read would cost more than the write.
 PIECE_BYTES: Final = 1024 * 1024
+ZIP_MAGIC: Final = b"PK\x03\x04"
 
 
 class Uploads:
@@ -25,7 +26,10 @@ class Uploads:
         self._size_bytes_max: Final = size_bytes_max
 
     async def store(self, stream: AsyncIterable[bytes]) -> ArtifactFacts:
-        """Keep an archive. Raises `PayloadTooLarge`, `StorageFull`, `CallerFault` for what is no safe tar."""
+        """Keep an archive, a tar or a zip.
+
+        Raises `PayloadTooLarge`, `StorageFull`, `CallerFault` for what is neither, or is not safe.
+        """
         try:
             file = await asyncio.to_thread(self._open)
             try:
@@ -57,4 +61,8 @@ class Uploads:
 
     def _ingest(self, file: BinaryIO) -> ArtifactFacts:
         file.seek(0)
+        is_zip = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+        file.seek(0)
+        if is_zip:
+            return self._artifacts.ingest_zip(file, size_bytes_max=self._size_bytes_max)
         return self._artifacts.ingest_archive(file, size_bytes_max=self._size_bytes_max)

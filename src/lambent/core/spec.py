@@ -58,6 +58,7 @@ class Interface(StrEnum):
     ASGI = "asgi"  # HTTP and WebSockets, as an ASGI application
     WEBSOCKET = "websocket"  # an async function of one WebSocket
     SAGEMAKER = "sagemaker"  # the functions of a model archive's inference.py
+    TORCHSERVE = "torchserve"  # the handler of a .mar: initialize(context), handle(data, context)
 
 
 class Parallel(StrEnum):

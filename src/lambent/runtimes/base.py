@@ -160,6 +160,7 @@ MODULES: Final[Mapping[Runtime, str]] = MappingProxyType(
         Runtime.RUNPOD: "lambent.runtimes.runpod.worker",
         Runtime.MODEL: "lambent.runtimes.model",
         Runtime.SAGEMAKER: "lambent.runtimes.sagemaker.model",
+        Runtime.TORCHSERVE: "lambent.runtimes.torchserve.model",
         Runtime.JOB: "lambent.runtimes.job",
         Runtime.DESCRIBE: "lambent.runtimes.describe",
         Runtime.PREPARE: "lambent.runtimes.prepare",

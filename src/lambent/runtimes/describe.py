@@ -27,6 +27,7 @@ from lambent.wire.api import Declaration
 from lambent.wire.model_archive import WHOLE
 from lambent.wire.oneshot import DescribeCall, Description
 from lambent.wire.process import RevisionPlan
+from lambent.wire.torchserve import MANIFEST
 
 HANDLERS: Final = ("handler", "lambda_handler")
 MARK: Final = "__lambent__"
@@ -65,9 +66,7 @@ class Describer:
         """Describe one target. Raises `Fault`, `InvalidSpec`, and whatever the file raises when imported."""
         path, _, attribute = payload.asked(request.body, DescribeCall).target.partition(":")
         if path == WHOLE:
-            from lambent.runtimes.sagemaker.layout import described
-
-            return Reply(msgspec.json.encode(described(Path(self._code_dir), os.environ)))
+            return Reply(msgspec.json.encode(_archive(Path(self._code_dir))))
         module = import_module(_module_name(path, self._code_dir), self._code_dir)
         named = _Named(module, path)
         found = named.one(attribute) if attribute else named.everything()
@@ -79,6 +78,17 @@ class Describer:
 def load(plan: RevisionPlan, _: Loading) -> Describer:
     """Nothing to load: the target comes with the call."""
     return Describer(plan.code_dir)
+
+
+def _archive(folder: Path) -> Description:
+    """The model of an archive of another platform's, by what that platform requires in one."""
+    if (folder / MANIFEST).is_file():
+        from lambent.runtimes.torchserve import layout
+
+        return layout.described(folder)
+    from lambent.runtimes.sagemaker.layout import described
+
+    return described(folder, os.environ)
 
 
 class _Named(msgspec.Struct, frozen=True):

@@ -37,6 +37,7 @@ class Runtime(StrEnum):
     RUNPOD = "runpod"  # a program that asks for jobs, which the worker starts and answers
     MODEL = "model"  # a model class, or an adapter alone: predict(inputs)
     SAGEMAKER = "sagemaker"  # a model archive by the functions of its inference.py
+    TORCHSERVE = "torchserve"  # a .mar by its handler
     JOB = "job"  # entrypoint(run)
     DESCRIBE = "describe"  # import the code and say what it declares
     PREPARE = "prepare"  # make a model artifact ready to be served: derive fork-safe forms, check them

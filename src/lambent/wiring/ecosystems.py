@@ -16,6 +16,7 @@ from lambent.gateway.protocols.open_inference.generating import Generating
 from lambent.gateway.protocols.open_inference.inferring import Inferring
 from lambent.gateway.protocols.open_inference.models import Models, Runs
 from lambent.gateway.protocols.predict_v1 import PredictDoor
+from lambent.gateway.protocols.torchserve import TorchServeDoor
 from lambent.wiring.filing import filing
 from lambent.wiring.parts import Parts
 from lambent.wiring.talking import talking
@@ -53,6 +54,16 @@ def protocols(parts: Parts, apps: AppsDoor, bodies: Bodies, clock: SystemClock) 
             bodies=bodies,
             body_bytes_max=parts.settings.body_bytes_max,
             version=__version__,
+        ),
+        TorchServeDoor(
+            invoker=parts.dispatcher,
+            apps=apps,
+            routes=parts.routes,
+            keys=parts.keys,
+            clock=clock,
+            bodies=bodies,
+            body_bytes_max=parts.settings.body_bytes_max,
+            accepts=lambda: parts.dispatcher.accepting,
         ),
         *talking(parts, bodies, clock),
         *filing(parts, bodies),

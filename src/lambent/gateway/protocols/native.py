@@ -36,7 +36,7 @@ from lambent.gateway.responses import (
 )
 from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Routes
-from lambent.wire import problem
+from lambent.wire import problem, torchserve
 from lambent.wire.aws import sagemaker
 from lambent.wire.cloudevents import Event, Mode
 from lambent.wire.process import Runtime
@@ -186,7 +186,9 @@ class NativeDoor:
             alias=alias,
             sticky=sticky_of(request.headers, self._routes, principal.project, name, alias),
             content_type=_content_type(said, body),
-            client_context=cloudevents.beside(event) if event else self._beside(request, principal.project, name),
+            client_context=cloudevents.beside(event)
+            if event
+            else self._beside(request, principal.project, name),
             deadline_s=deadline_of(request.headers, arrived_s),
             trace=trace_of(request.headers, request.scope["headers"]),
         )
@@ -196,6 +198,8 @@ class NativeDoor:
         route = self._routes.get(project, name)
         if route is None:
             return ""
+        if route.plan.runtime is Runtime.TORCHSERVE:
+            return torchserve.beside(request.headers, request.query)
         # A file's predictions are JSON for whoever does not ask for arrays.
         writes = route.plan.runtime is Runtime.SAGEMAKER or (
             route.plan.adapter and ARRAYS.search(request.headers.get(b"accept", b""))

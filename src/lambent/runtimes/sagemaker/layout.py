@@ -27,15 +27,18 @@ def described(folder: Path, env: Mapping[str, str]) -> Description:
             "Runtime.ImportModuleError",
             f"the archive has no {program or CODE + '/' + env.get(PROGRAM, '')!r}; {PROGRAM} names another",
         )
-    _check_requirements(folder / CODE / REQUIREMENTS)
+    check_requirements(folder / CODE / REQUIREMENTS, f"{CODE}/{REQUIREMENTS}")
     model = Declaration(
         name=NAME, kind=Kind.MODEL, entrypoint=f"{module_of(env)}:model_fn", interface=Interface.SAGEMAKER
     )
     return Description((model,), installed_imports(folder / CODE, folder / program))
 
 
-def _check_requirements(file: Path) -> None:
-    """SageMaker installs them as a container starts. Here what is asked for must be there already."""
+def check_requirements(file: Path, called: str) -> None:
+    """Other servers install them as they start. Here what is asked for must be there already.
+
+    Raises `Fault` that names what is not there, and the file as `called`.
+    """
     if not file.is_file():
         return
     lacking = list(_lacking(file.read_text("utf-8", "replace")))
@@ -44,7 +47,7 @@ def _check_requirements(file: Path) -> None:
         more = f" and {len(lacking) - LACKING_SHOWN_MAX} more" if len(lacking) > LACKING_SHOWN_MAX else ""
         raise Fault(
             "Lambent.MissingPackages",
-            f"{CODE}/{REQUIREMENTS} asks for what {sys.executable} does not have: {shown}{more}. "
+            f"{called} asks for what {sys.executable} does not have: {shown}{more}. "
             f"Nothing is installed by a deploy: run `{sys.executable} -m pip install -r {REQUIREMENTS}` "
             "and deploy again, or take the lines out that are not needed",
         )

@@ -1,0 +1,1 @@
+"""TorchServe's model archives: by their handlers' `initialize` and `handle`."""

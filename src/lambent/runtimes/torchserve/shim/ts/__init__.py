@@ -1,0 +1,1 @@
+"""What handlers import of TorchServe's package, where that is not installed."""

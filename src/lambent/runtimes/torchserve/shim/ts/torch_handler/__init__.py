@@ -1,0 +1,1 @@
+"""Handlers to make one's own from."""
