@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.patience import PATIENT_S
-from tests.support.programs import environment
+from tests.support.programs import told_by
 from tests.support.server import RunningServer
 
 CODE = '''
@@ -107,11 +105,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 def run(server: RunningServer, program: str) -> Any:
-    python = environment("chat-libraries") / "bin" / "python"
-    words = [python, "-c", program, server.url, server.about["api_key"]]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=2 * PATIENT_S, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return told_by("chat-libraries", program, server.url, server.about["api_key"])[-1]
 
 
 def test_litellm_is_answered_as_by_openai_and_as_by_anthropic(server: RunningServer) -> None:

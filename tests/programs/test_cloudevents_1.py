@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.patience import PATIENT_S
-from tests.support.programs import environment
+from tests.support.programs import told_by
 from tests.support.server import RunningServer
 
 CODE = """
@@ -47,16 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 @pytest.mark.programs
-def test_the_package_of_version_1_sends_and_reads_events(server: RunningServer, tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(PROGRAM)
-    python = environment("functions-framework") / "bin/python"
-    done = subprocess.run(
-        [python, tmp_path / "program.py", f"{server.url}/invoke/reply", server.about["api_key"]],
-        capture_output=True,
-        text=True,
-        timeout=PATIENT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+def test_the_package_of_version_1_sends_and_reads_events(server: RunningServer) -> None:
+    told = told_by("functions-framework", PROGRAM, f"{server.url}/invoke/reply", server.about["api_key"])
     answer = ["r1", "com.example.reply", {"twice": 8, "of": "e 1"}]
-    assert [json.loads(line) for line in done.stdout.splitlines()] == [answer, answer]
+    assert told == [answer, answer]

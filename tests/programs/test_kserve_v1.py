@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import models
-from tests.support.patience import PATIENT_S
-from tests.support.programs import environment
+from tests.support.programs import told_by
 from tests.support.server import RunningServer
 
 CODE = """
@@ -63,27 +59,14 @@ print(json.dumps(told))
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("kserve")
     (folder / "code.py").write_text(CODE)
-    (folder / "program.py").write_text(PROGRAM)
     models.linear(folder / "linear.onnx", inputs=2, outputs=2)
     server = RunningServer(folder / "state").start()
     try:
         server.deploy(f"{folder / 'code.py'}:Half", "--name", "half")
         server.deploy(folder / "linear.onnx")
-        yield _said(folder / "program.py", server)
+        yield told_by("kserve", PROGRAM, server.url, server.about["api_key"])[-1]
     finally:
         server.stop()
-
-
-def _said(program: Path, server: RunningServer) -> Any:
-    done = subprocess.run(
-        [environment("kserve") / "bin/python", program, server.url, server.about["api_key"]],
-        capture_output=True,
-        text=True,
-        timeout=PATIENT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.programs

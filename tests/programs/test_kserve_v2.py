@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support import compatibility, models
-from tests.support.patience import PATIENT_S
-from tests.support.programs import environment
+from tests.support.programs import told_by
 from tests.support.server import RunningServer
 
 PROGRAM = """
@@ -78,13 +75,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     try:
         server.deploy(models.linear(folder / "linear.onnx"))
         about = server.about
-        done = subprocess.run(
-            [environment("kserve") / "bin/python", folder / "program.py", server.url, about["grpc_url"],
-             about["api_key"]],
-            capture_output=True, text=True, timeout=PATIENT_S, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        yield json.loads(done.stdout.splitlines()[-1])
+        yield told_by("kserve", PROGRAM, server.url, about["grpc_url"], about["api_key"])[-1]
     finally:
         server.stop()
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.patience import PATIENT_S
-from tests.support.programs import environment
+from tests.support.programs import told_by
 from tests.support.server import RunningServer
 
 CODE = """
@@ -55,21 +51,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         running.stop()
 
 
-def said(program: Path, server: RunningServer) -> Any:
-    done = subprocess.run(
-        [environment("mcp") / "bin/python", program, server.url, server.about["api_key"]],
-        capture_output=True,
-        text=True,
-        timeout=PATIENT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 @pytest.mark.programs
-def test_its_client_lists_and_calls_tools(server: RunningServer, tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(PROGRAM)
-    first, second = said(tmp_path / "program.py", server)
+def test_its_client_lists_and_calls_tools(server: RunningServer) -> None:
+    ((first, second),) = told_by("mcp", PROGRAM, server.url, server.about["api_key"])
     assert first == [["add"], {"sum": 3}, [True, "KeyError: 'b'"], "2025-11-25"]
     assert second == [["add"], {"sum": 3}, [True, "KeyError: 'b'"], "2026-07-28"]

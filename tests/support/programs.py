@@ -1,7 +1,11 @@
 """Where the tests find other people's programs: each is installed in an environment of its own."""
 
+import json
+import subprocess
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from tests.support.patience import PATIENT_S
 
 LISTS: Final = Path(__file__).parents[1] / "programs"
 ENVIRONMENTS: Final = Path(__file__).parents[2] / ".venv-programs"
@@ -24,3 +28,19 @@ def environment(name: str) -> Path:
     if not (folder / ".ready").exists():
         raise LookupError(f"{name} is not installed: `make test-programs` installs it into {folder}")
     return folder
+
+
+def told_by(name: str, program: str, *words: str) -> list[Any]:
+    """What a program in Python prints as JSON, line by line, when it runs with these words in environment `name`.
+
+    Raises AssertionError with what it said where it fails.
+    """
+    done = subprocess.run(
+        [environment(name) / "bin" / "python", "-c", program, *words],
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines() if line[:1] in "[{"]
