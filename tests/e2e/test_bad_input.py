@@ -103,6 +103,14 @@ def test_what_fails_is_named_and_the_next_invocation_is_served(
     assert bad.invoke("bad", {"how": "fine"}).json() == "fine"
 
 
+def test_text_that_is_none_is_its_senders_fault(bad: RunningServer) -> None:
+    answer = bad.request("POST", "/invoke/bad", b"caf\xe9", Content_Type="text/plain")
+    problem = answer.json()
+    assert (answer.status, problem["code"]) == (400, "invalid_request")
+    assert problem["error_type"] == "Runtime.UnmarshalError"
+    assert "utf-8" in problem["detail"]
+
+
 def test_what_never_ends_is_ended_at_its_limit_and_the_next_invocation_is_served(
     bad: RunningServer, write: Write
 ) -> None:

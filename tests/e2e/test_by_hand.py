@@ -97,8 +97,11 @@ def test_a_model_file_is_served_without_code(server: RunningServer, tmp_path: Pa
     answer = server.invoke("rows", {"instances": [[1, 2, 3], [0, 0, 0]]})
     assert answer.json() == {"predictions": [[7, 13], [0, 0]]}
     wrong = server.invoke("rows", {"instances": [[1, 2]]})
-    assert wrong.status == 500
+    assert (wrong.status, wrong.json()["code"]) == (400, "invalid_request")
     assert "3" in wrong.json()["detail"]
+    aws = server.request("POST", "/2015-03-31/functions/rows/invocations", b'{"instances": [[1, 2]]}')
+    assert (aws.status, aws.headers["X-Amz-Function-Error"]) == (200, "Unhandled")
+    assert aws.json()["errorType"] == "ValueError"
 
 
 def test_idle_workers_go_to_zero_and_wake_from_their_template(server: RunningServer, write: Write) -> None:

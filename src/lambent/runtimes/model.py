@@ -227,16 +227,16 @@ def _without_code(plan: RevisionPlan) -> Able:
     from lambent.runtimes.adapters.exchange import read, write
     from lambent.runtimes.adapters.files import open_model
     from lambent.runtimes.adapters.instances import answer, answer_together
-    from lambent.runtimes.predict_v1.answers import OfFile, taught
+    from lambent.runtimes.predict_v1.answers import OfFile, refusing, refusing_each, taught
 
     if plan.adapter == TALKS:
         return _talking(plan)
     predictor = open_model(Path(plan.model_dir or plan.code_dir))
     answers = partial(answer, predictor)
     able = Able(
-        answers,
+        refusing(answers),
         partial(free_size, predictor),
-        partial(answer_together, predictor),
+        refusing_each(partial(answer_together, predictor)),
         _example(predictor),
         read,
         write,

@@ -36,7 +36,9 @@ def decode(content_type: str, body: Body) -> object:
             return _value(body) if body else {}
         return str(body, "utf-8") if kind.startswith("text/") else bytes(body)
     except (ValueError, RecursionError) as error:
-        raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from error
+        # No code has run, and whoever sent it can mend it.
+        message = f"Unable to unmarshal input: {error}"
+        raise Fault("Runtime.UnmarshalError", message, status=400) from error
 
 
 def _value(body: Body) -> object:

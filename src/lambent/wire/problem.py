@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from lambent.core.errors import LambentError, LoadFailed
+from lambent.core.errors import CallerFault, LambentError, LoadFailed
 from lambent.core.invocation import Outcome, Status
 from lambent.wire.api import Problem
 
@@ -44,6 +44,8 @@ def of_outcome(outcome: Outcome) -> Problem:
     status, code = OUTCOMES[outcome.status]
     if outcome.head is not None and 400 <= outcome.head.status < 600:  # its own protocol has one for it
         status = outcome.head.status
+    if status == CallerFault.status:
+        code = CallerFault.code
     error = outcome.error
     return Problem(
         title=_title(code),

@@ -172,6 +172,30 @@ def refused(error: BaseException) -> BaseException:
     return Fault(type(error).__name__, str(error), status=400)
 
 
+def refusing(answer: Callable[[object], object]) -> Callable[[object], object]:
+    """`answer` of a model without code, where whoever sent what it cannot take is told so."""
+
+    def answered(value: object) -> object:
+        try:
+            return answer(value)
+        except Exception as error:
+            raise refused(error) from error
+
+    return answered
+
+
+def refusing_each(
+    together: Callable[[Sequence[object], Forms], Sequence[object]],
+) -> Callable[[Sequence[object], Forms], Sequence[object]]:
+    """The same of several."""
+
+    def answered(values: Sequence[object], forms: Forms) -> Sequence[object]:
+        ended = together(values, forms)
+        return [refused(end) if isinstance(end, BaseException) else end for end in ended]
+
+    return answered
+
+
 def _unasked(value: object) -> object:
     """Stands in a batch for what does not run in it."""
     return Alone() if isinstance(value, Question) else value
