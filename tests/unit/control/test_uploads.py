@@ -1,6 +1,8 @@
 """An archive is kept whole or not at all."""
 
 import asyncio
+import io
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -39,6 +41,22 @@ def test_an_archive_over_the_limit_is_not_read_to_its_end(tmp_path: Path) -> Non
     with pytest.raises(PayloadTooLarge, match="100000 bytes"):
         asyncio.run(uploads.store(endless()))
     assert len(read) == 2
+
+
+def test_a_zip_is_taken_and_a_small_one_that_grows_over_the_limit_is_refused(tmp_path: Path) -> None:
+    uploads = Uploads(FileArtifacts.open(tmp_path), tmp_path / "work", size_bytes_max=PIECE_BYTES)
+
+    def zipped(size_bytes: int) -> bytes:
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("weights", bytes(size_bytes))
+        return content.getvalue()
+
+    assert asyncio.run(uploads.store(chunks(zipped(1000)))).size_bytes == 1000
+    bomb = zipped(20 * PIECE_BYTES)
+    assert len(bomb) < PIECE_BYTES // 10
+    with pytest.raises(PayloadTooLarge, match="'weights'"):
+        asyncio.run(uploads.store(chunks(bomb)))
 
 
 def test_an_archive_that_still_fits_a_buffer_meets_the_full_disk_in_our_words(tmp_path: Path) -> None:
