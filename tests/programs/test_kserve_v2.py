@@ -70,7 +70,6 @@ MISSING = "Request for unknown model: 'nobody' is not found"
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("kserve")
-    (folder / "program.py").write_text(PROGRAM)
     server = RunningServer(folder / "state").start()
     try:
         server.deploy(models.linear(folder / "linear.onnx"))

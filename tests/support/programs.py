@@ -31,7 +31,7 @@ def environment(name: str) -> Path:
 
 
 def told_by(name: str, program: str, *words: str) -> list[Any]:
-    """What a program in Python prints as JSON, line by line, when it runs with these words in environment `name`.
+    """Return what `program` prints as JSON, line by line, when Python runs it in the environment `name`.
 
     Raises AssertionError with what it said where it fails.
     """
