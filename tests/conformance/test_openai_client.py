@@ -11,16 +11,13 @@ import openai
 import pytest
 
 from tests.support.compatibility import note
+from tests.support.openai_client import client_of, says
 from tests.support.patience import PATIENT_S
 from tests.support.server import RunningServer
 from tests.support.talkers import talking
 
 KEY = "openai"
 TOOLS: list[Any] = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
-
-
-def says(text: str) -> Any:
-    return [{"role": "system", "content": "repeat"}, {"role": "user", "content": text}]
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def client(server: RunningServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=f"{server.url}/v1", api_key=server.about["api_key"], timeout=PATIENT_S, max_retries=0
-    ) as made:
+    with client_of(server) as made:
         yield made
 
 

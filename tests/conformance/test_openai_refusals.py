@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.patience import PATIENT_S
+from tests.support.openai_client import client_of, says
 from tests.support.raw_http import Raw
 from tests.support.server import RunningServer
 from tests.support.talkers import bodies, talking
@@ -29,10 +29,6 @@ PATHS = (
 )
 
 
-def says(text: str) -> Any:
-    return [{"role": "system", "content": "repeat"}, {"role": "user", "content": text}]
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with talking(tmp_path_factory.mktemp("openai")) as running:
@@ -41,9 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def client(server: RunningServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=f"{server.url}/v1", api_key=server.about["api_key"], timeout=PATIENT_S, max_retries=0
-    ) as made:
+    with client_of(server) as made:
         yield made
 
 
