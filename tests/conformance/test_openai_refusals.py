@@ -82,10 +82,12 @@ def test_a_stream_that_fails_before_it_begins_has_a_status_and_later_an_error(cl
         pytest.param("/v1/chat/completions", b"[" * 100_000, 400, id="nested"),
         pytest.param("/v1/chat/completions", b'{"model": "parrot", "messages": [1]}', 400, id="no message"),
         pytest.param("/v1/chat/completions", b'{"model": 1, "messages": []}', 400, id="no name"),
+        pytest.param("/v1/chat/completions", b'{"model": "parrot", "messages": []}', 400, id="no messages"),
+        pytest.param("/v1/responses", b'{"model": "parrot", "input": []}', 400, id="nothing said"),
         pytest.param(
             "/v1/chat/completions", b'{"model": "parrot", "messages": [], "n": 0}', 400, id="out of range"
         ),
-        pytest.param("/v1/chat/completions", b'{"model": "parrot:x", "messages": []}', 404, id="no alias"),
+        pytest.param("/v1/chat/completions", b'{"model": "parrot:x", "messages": [{}]}', 404, id="no alias"),
         pytest.param("/v1/completions", b'{"model": "parrot", "prompt": []}', 400, id="no prompt"),
         pytest.param("/v1/embeddings", b'{"model": "parrot", "input": [1.5]}', 400, id="no input"),
         pytest.param("/v1/rerank", b'{"model": "plain", "query": "", "documents": []}', 400, id="no ranker"),
@@ -100,6 +102,35 @@ def test_bad_requests_are_refused_in_openais_shape(
     assert answer.status == status, answer.body
     assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
     assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("content", ["[]", '[{"role": "user", "content": [{"type": "unknown"}]}]'])
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+def test_a_conversation_without_words_is_refused_in_anthropics_shape(
+    server: RunningServer, path: str, content: str
+) -> None:
+    body = f'{{"model": "parrot", "max_tokens": 3, "messages": {content}}}'.encode()
+    answer = server.request("POST", path, body, Content_Type="application/json")
+    assert (answer.status, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert "messages" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/models/parrot:predict", b'{"instances": [1]}'),
+        (
+            "/v2/models/parrot/infer",
+            b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}',
+        ),
+    ],
+)
+def test_a_model_that_only_talks_says_what_it_takes_to_who_wants_a_prediction(
+    server: RunningServer, path: str, body: bytes
+) -> None:
+    answer = server.request("POST", path, body)
+    assert answer.status == 400, answer.body
+    assert "has no method predict" in answer.json()["error"]
 
 
 def test_what_is_asked_and_what_is_predicted_may_meet_in_a_batch(

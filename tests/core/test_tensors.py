@@ -34,6 +34,7 @@ def test_what_fits_is_taken_in_any_order() -> None:
         ([Given("x", "FP32", (2, -4), 32)], "sizes are from 0"),
         ([Given("x", "FP32", (1 << 60, 0), 0)], "sizes are from 0"),
         ([Given("x", "FP32", (1 << 30, 1 << 30), 0)], "more than"),
+        ([Given("x", "FP32", (0, 1 << 40, 1 << 40), 0)], "more than"),
         ([Given("x", "FP32", (1,) * 33, 4)], "dimensions"),
         ([Given("x", "FP16", (1,))], "binary data"),
         ([Given("x" * 1000, "FP32", (1,), 0)], "…"),

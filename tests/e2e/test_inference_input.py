@@ -136,6 +136,7 @@ def test_over_grpc_what_is_no_inference_is_refused(server: RunningServer) -> Non
             (MESSAGES["ModelInferRequest"](model_name="nobody"), code.NOT_FOUND),
             (asked(bytes(200_000), shape=[1, 50_000]), code.RESOURCE_EXHAUSTED),
             (b"\xff\xff\xff", code.INTERNAL),  # gRPC's own word for what is no message
+            (MESSAGES["ModelInferRequest"](model_name="ä" * 20_000), code.NOT_FOUND),  # told in short
         ]:
             assert call(server, channel, request) is wanted
         assert call(server, channel, asked(bytes(16)), key=False) is code.UNAUTHENTICATED

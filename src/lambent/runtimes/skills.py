@@ -111,7 +111,7 @@ class Skills:
                 return skill
         fit = ", ".join(field for field, skill in BY_FIELD.items() if skill in self._methods)
         message = f"{self._whose} has no method predict(self, inputs); send a JSON object with {fit}"
-        raise Fault("Runtime.HandlerNotFound", message)
+        raise Fault("Lambent.NoSuchMethod", message, status=BAD_REQUEST)
 
     def _wanted_or_error(self, request: Request) -> Question | Fault:
         try:

@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import msgspec
 
 from lambent.wire.skills import Json, text_of
+from lambent.wire.speech import Refused
 
 
 class MessagesBody(msgspec.Struct, frozen=True, kw_only=True):
     """`POST /v1/messages`."""
 
-    messages: list[Json]
+    messages: Annotated[list[Json], msgspec.Meta(min_length=1)]
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None  # where tokens are counted, there is none
     model: str = ""
     system: str | list[Json] | None = None
@@ -29,8 +30,11 @@ class MessagesBody(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: Json | None = None
 
     def chat(self) -> bytes:
-        """The same for a model's `chat`."""
-        body: Json = {"messages": [*self._system(), *self._spoken()], "stream": bool(self.stream)}
+        """The same for a model's `chat`. Raises `Refused` where nothing is left that a model hears."""
+        spoken = [*self._spoken()]
+        if not spoken:
+            raise Refused("messages: there is no content in them of a type that is known here")
+        body: Json = {"messages": [*self._system(), *spoken], "stream": bool(self.stream)}
         for name, value in (
             ("model", self.model or None),
             ("max_tokens", self.max_tokens),

@@ -29,7 +29,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
 class ChatBody(msgspec.Struct, frozen=True, kw_only=True):
     """`POST /v1/chat/completions`."""
 
-    messages: list[Json]
+    messages: Annotated[list[Json], msgspec.Meta(min_length=1)]
     model: str = ""
     max_tokens: Tokens = None
     max_completion_tokens: Tokens = None

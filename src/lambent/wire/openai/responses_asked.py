@@ -38,12 +38,18 @@ class ResponsesBody(msgspec.Struct, frozen=True, kw_only=True):
     conversation: Any = None
 
     def chat(self) -> bytes:
-        """The same for a model's `chat`. Raises `Refused` for what would need that it was kept."""
+        """The same for a model's `chat`.
+
+        Raises `Refused` where there is no message, and for what would need that it was kept.
+        """
         for name in ("previous_response_id", "conversation", "background"):
             if getattr(self, name):
                 message = f"'{name}' needs responses that are kept, and none is: send the whole input"
                 raise Refused(message, code="unsupported_parameter", param=name)
-        body: Json = {"messages": [*self._instructed(), *self._heard()], "stream": bool(self.stream)}
+        messages = [*self._instructed(), *self._heard()]
+        if not messages:
+            raise Refused("'input' has no message", param="input")
+        body: Json = {"messages": messages, "stream": bool(self.stream)}
         for name, value in (
             ("model", self.model),
             ("max_tokens", self.max_output_tokens),

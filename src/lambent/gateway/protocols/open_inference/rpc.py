@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Final, cast
 
@@ -52,7 +53,7 @@ from lambent.wire.tensors import Form
 
 NAME: Final = "lambent"
 EXTENSIONS: Final = ("parameters", "model_configuration", "model_repository", "statistics")
-SMALL_BYTES_MAX: Final = 1024 * 1024  # of a message that holds no tensors
+DETAILS_BYTES_MAX: Final = 6 * 1024  # of what an error says, as it travels
 
 log = logging.getLogger(__name__)
 
@@ -353,7 +354,7 @@ def _guarded(method: Method) -> Method:
         try:
             return await method(sent, call)
         except LambentError as error:
-            await call.abort(_code(error), error.message)
+            await call.abort(_code(error), _short(error.message))
         except ClientLeft:
             await call.abort(Code.CANCELLED, "the client has left")
         except (grpc.aio.AbortError, asyncio.CancelledError):
@@ -363,6 +364,19 @@ def _guarded(method: Method) -> Method:
             await call.abort(Code.INTERNAL, "the server could not answer this call; its log says why")
 
     return guarded
+
+
+def _short(message: str) -> str:
+    """What fits into a trailer: a client that gets more than 8 KiB of them sees neither code nor words.
+
+    gRPC writes in three what is no printable ASCII ("gRPC over HTTP2", Percent-Encoded).
+    """
+    sizes = accumulate(
+        1 if " " <= one <= "~" and one != "%" else 3 * len(one.encode("utf-8", "replace"))
+        for one in message[:DETAILS_BYTES_MAX]
+    )
+    fitting = sum(size <= DETAILS_BYTES_MAX for size in sizes)
+    return message if fitting == len(message) else f"{message[:fitting]}…"
 
 
 def _code(error: LambentError) -> Any:
