@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +31,7 @@ RETRY_S_MAX: Final = 30.0
 RETRYABLE: Final = frozenset({429, 502, 503, 504})  # OTLP specification, "retryable response codes"
 PIECE: Final = 16  # invocations that are written at once, in a fifth of a millisecond
 SETTLE_S: Final = 2.0  # what a stop waits for a receiver
+LONGER_S: Final = 1.0  # than one step of an exchange may take it may take as a whole
 MESSAGE_CHARACTERS_MAX: Final = 1000  # of what went wrong: thousands of them may wait
 # What a model is asked for, by the type of the question, in the words of the conventions for GenAI.
 OPERATIONS: Final[Mapping[str, str]] = {
@@ -59,6 +61,43 @@ class Counts(Protocol):
         """So many more ended like this: sent, queue_full, refused or unreachable."""
 
 
+class Aside:
+    """Posts in a thread that nobody has to wait for: no batch behind it, and not the end of the process.
+
+    A time that a socket keeps to is one of each step, and who answers a byte a second takes a step in time.
+    """
+
+    def __init__(self, post: Post, *, within_s: float) -> None:
+        self._post: Final = post
+        self._within_s: Final = within_s
+        self._is_busy = False
+
+    async def __call__(self, request: bytes) -> Said:
+        """What the receiver says within the time that it has."""
+        if self._is_busy:
+            return Said(0, b"it has not answered to what it was sent before")
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[Said] = loop.create_future()
+
+        def tell(said: Said) -> None:
+            self._is_busy = False
+            if not heard.done():
+                heard.set_result(said)
+
+        def ask() -> None:
+            said = self._post(request)
+            with suppress(RuntimeError):  # the server has ended
+                loop.call_soon_threadsafe(tell, said)
+
+        self._is_busy = True
+        threading.Thread(target=ask, name="spans", daemon=True).start()
+        try:
+            async with asyncio.timeout(self._within_s):
+                return await heard
+        except TimeoutError:
+            return Said(0, b"it has not answered in %.0f s" % self._within_s)
+
+
 class Exporter:
     """Hears how invocations end, and tells it in batches. `post` blocks and never raises."""
 
@@ -76,7 +115,7 @@ class Exporter:
         self._clock: Final = clock
         self._unix_ns: Final = unix_ns
         self._encoder: Final = encoder
-        self._post: Final = post
+        self._post: Final = Aside(post, within_s=telemetry.timeout_s + LONGER_S)
         self._counts: Final = counts
         self._waiting: Final[deque[Facts]] = deque()
         self._notes: Final[dict[str, Mapping[str, Value]]] = {}
@@ -181,12 +220,12 @@ class Exporter:
     async def _send(self, batch: Sequence[Facts]) -> None:
         """Once, or as often as it helps. What is not taken then is dropped and counted."""
         request = await self._written(batch)
-        said = await asyncio.to_thread(self._post, request)
+        said = await self._post(request)
         for attempt in range(1, TRIES_MAX):
             if not _is_passing(said) or self._stopping:
                 break
             await asyncio.sleep(_pause_s(said, attempt))
-            said = await asyncio.to_thread(self._post, request)
+            said = await self._post(request)
         self._count(said, len(batch))
 
     async def _written(self, batch: Sequence[Facts]) -> bytes:

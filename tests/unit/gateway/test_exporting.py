@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -32,11 +33,16 @@ class Receiver:
 
     answers: list[Said] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
+    gate: threading.Event | None = None  # what it waits for before its answer
+    answered: int = 0
 
     def __call__(self, request: bytes) -> Said:
         (resource,) = ExportTraceServiceRequest.FromString(request).resource_spans
         spans = resource.scope_spans[0].spans
         self.batches.append(sum(any(a.key == "faas.name" for a in span.attributes) for span in spans))
+        if self.gate is not None:
+            self.gate.wait(PATIENT_S)
+        self.answered += 1
         return self.answers.pop(0) if self.answers else Said(200)
 
 
@@ -117,7 +123,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 def receiver_of(exporter: Exporter) -> Receiver:
-    receiver = exporter._post  # noqa: SLF001 - what the story has put there
+    receiver = exporter._post._post  # noqa: SLF001 - what the story has put there
     assert isinstance(receiver, Receiver)
     return receiver
 
@@ -158,6 +164,44 @@ def test_a_receiver_that_stays_away_loses_a_batch_and_nothing_else(
     assert receiver.batches == [2] * (exporting.TRIES_MAX + 1)
     assert counted == {"unreachable": 2, "sent": 2}
     assert [record.message for record in caplog.records] == ["spans_not_exported"]
+
+
+def test_a_receiver_that_does_not_end_its_answer_keeps_no_server_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exporting, "SETTLE_S", 0.01)
+    gate = threading.Event()
+
+    async def story(exporter: Exporter) -> None:
+        receiver_of(exporter).gate = gate
+        await some(2)(exporter)
+        await until(lambda: bool(receiver_of(exporter).batches))
+
+    receiver, _ = tell([], story, batch_max=2)
+    assert receiver.answered == 0
+    gate.set()
+
+
+def test_a_receiver_that_does_not_end_its_answer_is_asked_again_once_it_has(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(exporting, "RETRY_S", 0.0)
+    monkeypatch.setattr(exporting, "LONGER_S", 0.0)
+    gate = threading.Event()
+
+    async def story(exporter: Exporter) -> None:
+        receiver = receiver_of(exporter)
+        receiver.gate = gate
+        await some(2)(exporter)
+        await until(lambda: len(caplog.records) == 1)  # it is not asked again meanwhile
+        assert receiver.batches == [2]
+        gate.set()
+        await until(lambda: receiver.answered == 1)
+        while len(receiver.batches) == 1:
+            await some(2)(exporter)
+            await asyncio.sleep(0.001)
+
+    tell([], story, batch_max=2, timeout_s=0.01)
 
 
 def test_a_receiver_that_refuses_is_not_asked_again() -> None:
