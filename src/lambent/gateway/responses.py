@@ -99,6 +99,11 @@ def no_such_path(path: str) -> Reply:
     return refusal(NotFound(f"there is nothing at {path}; GET / lists the doors"))
 
 
+def id_headers(invocation_id: str) -> list[Header]:
+    """Which invocation a refusal is about, where there is one already."""
+    return [(b"lambent-invocation-id", invocation_id.encode())] if invocation_id else []
+
+
 def outcome_headers(invocation_id: str, outcome: Outcome) -> list[Header]:
     """What is told of every invocation that ran, whatever the door."""
     timing = outcome.timing

@@ -161,6 +161,17 @@ def read_inference(body: Rope, header: bytes | None) -> Inference:
     )
 
 
+def read_object(body: bytes) -> Mapping[str, object]:
+    """Whatever object a body is. Raises `CallerFault`."""
+    try:
+        said = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise CallerFault(f"failed to parse the request: {error}") from error
+    if not isinstance(said, dict):
+        raise CallerFault("failed to parse the request: it is no JSON object")
+    return said
+
+
 def read_raw(body: bytes, signature: Signature) -> Inference:
     """A body that is nothing but the data of a model's only input. Raises `CallerFault`.
 

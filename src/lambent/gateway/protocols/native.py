@@ -27,6 +27,7 @@ from lambent.gateway.relay import Relay
 from lambent.gateway.requests import Request, check_json
 from lambent.gateway.responses import (
     Reply,
+    id_headers,
     json_reply,
     not_allowed,
     outcome_headers,
@@ -153,8 +154,7 @@ class NativeDoor:
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """A problem document."""
-        told = request.invocation_id
-        return refusal(error, [(b"lambent-invocation-id", told.encode())] if told else [])
+        return refusal(error, id_headers(request.invocation_id))
 
     def _alias(self, request: Request, project: str, name: str) -> str:
         """The header's, or the query's unless that is the business of an application."""

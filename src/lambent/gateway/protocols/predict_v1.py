@@ -23,7 +23,15 @@ from lambent.gateway.deadline import deadline_of
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.requests import Request
-from lambent.gateway.responses import JSON_HEADER, Header, Reply, headers_of, json_reply, outcome_headers
+from lambent.gateway.responses import (
+    JSON_HEADER,
+    Header,
+    Reply,
+    headers_of,
+    id_headers,
+    json_reply,
+    outcome_headers,
+)
 from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Route, Routes
 from lambent.wire import cloudevents, predict_v1, problem
@@ -107,8 +115,7 @@ class PredictDoor:
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """`{"error": "..."}`, with the status that belongs to the error."""
         status = HTTPStatus.BAD_REQUEST if error.status == HTTPStatus.UNPROCESSABLE_ENTITY else error.status
-        told = request.invocation_id
-        headers = [*headers_of(error), *([(b"lambent-invocation-id", told.encode())] if told else [])]
+        headers = [*headers_of(error), *id_headers(request.invocation_id)]
         return _error(status, error.message, headers)
 
     async def _predict(self, request: Request, principal: Principal, called: Called) -> Reply:

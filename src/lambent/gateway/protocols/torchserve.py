@@ -27,6 +27,7 @@ from lambent.gateway.responses import (
     Header,
     Reply,
     headers_of,
+    id_headers,
     json_reply,
     outcome_headers,
     type_header,
@@ -100,8 +101,7 @@ class TorchServeDoor:
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """As TorchServe's frontend refuses."""
-        told = request.invocation_id
-        headers = [*headers_of(error), *([(b"lambent-invocation-id", told.encode())] if told else [])]
+        headers = [*headers_of(error), *id_headers(request.invocation_id)]
         return _refused(error.status, error.message, headers)
 
     async def _predict(self, request: Request, principal: Principal, route: Route, alias: str) -> Reply:

@@ -28,11 +28,12 @@ from lambent.gateway.responses import (
     Header,
     Reply,
     headers_of,
+    id_headers,
     json_reply,
     outcome_headers,
 )
 from lambent.gateway.tracing import trace_of
-from lambent.wire.open_inference import HEADER, Rope, answer, read_inference, read_raw, refusal
+from lambent.wire.open_inference import HEADER, Rope, answer, read_inference, read_object, read_raw, refusal
 from lambent.wire.typed import from_json
 
 ROOT: Final = "/v2"
@@ -106,8 +107,8 @@ class OpenInferenceDoor:
         headers = [JSON_HEADER, *headers_of(error)]
         if isinstance(error, Failed):
             headers += outcome_headers(request.invocation_id, error.outcome)
-        elif request.invocation_id:
-            headers.append((b"lambent-invocation-id", request.invocation_id.encode()))
+        else:
+            headers += id_headers(request.invocation_id)
         return Reply(_status_of(error), headers, refusal(error.message))
 
     def _health(self, request: Request, which: str) -> Reply:
@@ -237,13 +238,7 @@ class OpenInferenceDoor:
 
 def check_load(body: bytes) -> None:
     """Raise `CallerFault` for a load that would bring a model with it."""
-    try:
-        said = msgspec.json.decode(body) if body else {}
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise CallerFault(f"failed to parse the request: {error}") from error
-    if not isinstance(said, dict):
-        raise CallerFault("failed to parse the request: it is no JSON object")
-    parameters = said.get("parameters")
+    parameters = read_object(body or b"{}").get("parameters")
     if isinstance(parameters, dict) and (beyond := parameters.keys() - {"unload_dependents"}):
         raise CallerFault(
             f"the parameter {min(beyond)!r} is not known here: models are changed by `lambent deploy`"

@@ -11,7 +11,6 @@ from typing import Final
 
 import msgspec
 
-from lambent.core.errors import CallerFault
 from lambent.core.invocation import JSON, Invocation, Outcome, Status
 from lambent.gateway.companions import Companions
 from lambent.gateway.flow import Flow
@@ -22,7 +21,7 @@ from lambent.gateway.requests import Request
 from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_headers, stream_headers
 from lambent.pool.routes import Routes
 from lambent.wire.frames import Form
-from lambent.wire.open_inference import refusal
+from lambent.wire.open_inference import read_object, refusal
 
 EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
 TEXT: Final = "text_output"
@@ -40,12 +39,7 @@ class Generating:
     ) -> Reply | None:
         """The answer; `None` where it has been sent. Raises `CallerFault`, and what the invoker raises."""
         check_takes_tensors(found.route)
-        try:
-            said = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise CallerFault(f"failed to parse the request: {error}") from error
-        if not isinstance(said, dict):
-            raise CallerFault("failed to parse the request: it is no JSON object")
+        read_object(body)
         invocation = Invocation(
             id=asked.invocation_id,
             project=asked.principal.project,
