@@ -1,4 +1,4 @@
-"""Doors of other ecosystems that need no more than what runs: inference protocols, V1 and V2."""
+"""The doors of other ecosystems, AWS's apart: those of inference and tools here, the others as they are grouped."""
 
 from __future__ import annotations
 
