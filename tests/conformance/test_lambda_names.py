@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -75,3 +76,94 @@ def test_what_cannot_be_promised_is_refused_and_not_dropped(client: Any, asked: 
     status, kind, text = refused(client.create_function, FunctionName="promised", **words, **asked)
     assert (status, kind) == (400, "InvalidParameterValueException")
     assert text.startswith(f"{next(iter(asked))} is not supported here: ")
+
+
+def test_variables_that_were_said_to_be_none_are_given_back(client: Any) -> None:
+    made = make(client, "bare", Environment={"Variables": {}})
+    assert made["Environment"] == {"Variables": {}}
+    assert "Environment" not in make(client, "silent")
+
+
+def test_turning_active_is_a_change(client: Any) -> None:
+    made = make(client, "turning")
+    active = client.get_function_configuration(FunctionName="turning")
+    assert made["RevisionId"] != active["RevisionId"]
+    changed = client.update_function_configuration(
+        FunctionName="turning", Timeout=9, RevisionId=active["RevisionId"]
+    )
+    client.get_waiter("function_updated_v2").wait(FunctionName="turning", WaiterConfig={"Delay": 0.05})
+    assert client.get_function_configuration(FunctionName="turning")["RevisionId"] != changed["RevisionId"]
+
+
+def test_lines_in_json_have_levels_and_text_has_none(client: Any) -> None:
+    made = make(client, "levelled", LoggingConfig={"LogFormat": "JSON", "SystemLogLevel": "DEBUG"})
+    told = {"LogFormat": "JSON", "ApplicationLogLevel": "INFO", "SystemLogLevel": "DEBUG"}
+    assert made["LoggingConfig"] == {**told, "LogGroup": "/aws/lambda/levelled"}
+    asked = {"LogFormat": "Text", "SystemLogLevel": "DEBUG"}
+    found = refused(client.update_function_configuration, FunctionName="levelled", LoggingConfig=asked)
+    assert found[:2] == (400, "InvalidParameterValueException")
+    text = client.update_function_configuration(FunctionName="levelled", LoggingConfig={"LogFormat": "Text"})
+    assert text["LoggingConfig"] == {"LogFormat": "Text", "LogGroup": "/aws/lambda/levelled"}
+
+
+def test_what_nobody_set_is_told_as_aws_tells_it(client: Any) -> None:
+    make(client, "unset")
+    assert "CodeSigningConfigArn" not in client.get_function_code_signing_config(FunctionName="unset")
+    assert client.get_function_recursion_config(FunctionName="unset")["RecursiveLoop"] == "Terminate"
+    client.put_function_recursion_config(FunctionName="unset", RecursiveLoop="Allow")
+    assert client.get_function_recursion_config(FunctionName="unset")["RecursiveLoop"] == "Allow"
+    told = client.get_runtime_management_config(FunctionName="unset")
+    assert (told["UpdateRuntimeOn"], told["FunctionArn"]) == ("Auto", f"{PREFIX}unset:$LATEST")
+    client.put_runtime_management_config(FunctionName="unset", UpdateRuntimeOn="FunctionUpdate")
+    told = client.get_runtime_management_config(FunctionName="unset")
+    assert told["UpdateRuntimeOn"] == "FunctionUpdate"
+    for call, words in (
+        (client.put_function_recursion_config, {"RecursiveLoop": "Never"}),
+        (client.put_runtime_management_config, {"UpdateRuntimeOn": "Manual"}),
+    ):
+        assert refused(call, FunctionName="unset", **words)[0] == 400
+    for call in (
+        client.get_function_code_signing_config,
+        client.get_function_recursion_config,
+        client.get_runtime_management_config,
+    ):
+        assert refused(call, FunctionName="nobody")[2].startswith("Function not found: ")
+
+
+def test_what_is_missing_is_named_in_each_operations_words(client: Any) -> None:
+    make(client, "there")
+    for call, words, said in (
+        (client.update_alias, {"FunctionName": "there", "Name": "no"}, f"Alias not found: {PREFIX}there:no"),
+        (client.get_policy, {"FunctionName": "nobody"}, "The resource you requested does not exist."),
+        (
+            client.get_provisioned_concurrency_config,
+            {"FunctionName": "nobody", "Qualifier": "no"},
+            f"Cannot find alias arn: {PREFIX}nobody:no",
+        ),
+        (
+            client.delete_provisioned_concurrency_config,
+            {"FunctionName": "nobody", "Qualifier": "1"},
+            f"Function not found: {PREFIX}nobody:1",
+        ),
+        (
+            client.remove_permission,
+            {"FunctionName": "there", "StatementId": "s", "Qualifier": "no"},
+            f"Cannot find alias arn: {PREFIX}there:no",
+        ),
+    ):
+        assert refused(call, **words) == (404, "ResourceNotFoundException", said)
+
+
+def test_who_loses_the_race_to_delete_hears_awss_words(client: Any) -> None:
+    def end(name: str) -> str | None:
+        try:
+            client.delete_function(FunctionName=name)
+        except client.exceptions.ResourceNotFoundException as error:
+            return str(error.response["Error"]["Message"])
+        return None
+
+    make(client, "raced")
+    with ThreadPoolExecutor(8) as threads:
+        ends = list(threads.map(end, ["raced"] * 8))
+    assert ends.count(None) >= 1
+    assert {said for said in ends if said} <= {f"Function not found: {PREFIX}raced"}

@@ -38,6 +38,8 @@ COMMON_ERRORS: Final = {
 SERVICE_ERRORS: Final = {
     "sqs": {"InvalidParameterValueException": 400, "MissingParameterException": 400},
 }
+# What the model requires and AWS leaves out (recorded): a function without signatures has none to tell of.
+UNSAID: Final = {"GetFunctionCodeSigningConfig": frozenset({"CodeSigningConfigArn", "FunctionName"})}
 ERROR_MEMBERS: Final = frozenset({"Type", "Message", "message", "__type", "Reason"})
 UNCHECKABLE: Final = re.compile(r"\\p\{|\(\?<")  # patterns that Python's `re` does not read as AWS's does
 
@@ -78,7 +80,8 @@ def complaints(operation: OperationModel, answer: dict[str, Any]) -> Iterator[st
         return
     if "payload" in output.serialization or not _in_body(output):
         return
-    yield from _of_value(output, _members(answer["body"]), operation.name, ignoring=_elsewhere(output))
+    ignoring = _elsewhere(output) | UNSAID.get(operation.name, frozenset())
+    yield from _of_value(output, _members(answer["body"]), operation.name, ignoring=ignoring)
 
 
 def _of_error(operation: OperationModel, answer: dict[str, Any]) -> Iterator[str]:

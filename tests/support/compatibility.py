@@ -28,6 +28,9 @@ SUPPORTED: Final = "supported"
 KEPT: Final = "accepted and stored"
 NOT: Final = "not"
 
+# Where a test may say that it was.
+TESTS: Final = ("tests/conformance", "tests/programs", "tests/e2e/test_http_process_fastapi.py")
+
 Operation = tuple[str, str]
 
 SERVICES: Final[Mapping[str, str]] = {
@@ -43,6 +46,8 @@ LISTED_IN_PART: Final = frozenset({"logs", "sagemaker"})
 STORED: Final[Mapping[Operation, str]] = {
     ("lambda", "AddPermission"): "no call is judged by a policy: keys decide who may do what",
     ("lambda", "AddLayerVersionPermission"): "no use of a layer is judged by a policy",
+    ("lambda", "PutFunctionRecursionConfig"): "how deep calls may go is bounded in any case",
+    ("lambda", "PutRuntimeManagementConfig"): "the runtime is the server's own",
 }
 # What is supported, and how it differs.
 REMARKS: Final[Mapping[Operation, str]] = {
@@ -65,6 +70,7 @@ REMARKS: Final[Mapping[Operation, str]] = {
         "functions of this server as destinations are invoked, its queues get a message, others are stored"
     ),
     ("lambda", "TagResource"): "functions only",
+    ("lambda", "GetFunctionCodeSigningConfig"): "no function has one",
     ("sagemaker-runtime", "InvokeEndpoint"): (
         "every function, model, archive and ASGI application is an endpoint of its name; `TargetModel`, "
         "`TargetContainerHostname`, `InferenceComponentName` and `SessionId` are refused in words"
@@ -180,7 +186,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder, "record")
         record.touch()
-        words = [sys.executable, "-m", "pytest", "-q", "tests/conformance"]
+        words = [sys.executable, "-m", "pytest", "-q", *TESTS]
         words += ["-m", "not frameworks"]  # with those that need a program's own environment
         # Whether a client left a socket open is the tests' question, and not this one.
         words += ["--deselect", "tests/conformance/test_compatibility.py", "-p", "no:unraisableexception"]

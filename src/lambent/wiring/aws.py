@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lambent.clock import SystemClock
 from lambent.control.aws.account import AccountVerbs
 from lambent.control.aws.aliases import AliasVerbs
+from lambent.control.aws.answered import AnsweredVerbs
 from lambent.control.aws.books import Books
 from lambent.control.aws.code import CodeStore
 from lambent.control.aws.concurrency import ConcurrencyVerbs
@@ -82,6 +83,7 @@ class AwsControl:
 
         yield from TagVerbs(finder=finder, maker=maker, books=books).operations()
         yield from PolicyVerbs(finder=finder, maker=maker, books=books).operations()
+        yield from AnsweredVerbs(finder=finder, maker=maker, books=books).operations()
         yield from AccountVerbs(finder=finder, concurrency=self._concurrency).operations()
         yield from LayerVerbs(maker=maker, books=books, code=self._code, clock=self._clock).operations()
         yield from LayerPolicyVerbs(maker=maker, books=books).operations()

@@ -31,6 +31,8 @@ REQUESTS: dict[str, type[msgspec.Struct]] = {
     "PutProvisionedConcurrencyConfig": beside.PutProvisionedRequest,
     "PutFunctionEventInvokeConfig": beside.EventInvokeRequest,
     "TagResource": beside.TagRequest,
+    "PutFunctionRecursionConfig": beside.RecursionConfig,
+    "PutRuntimeManagementConfig": beside.RuntimeManagementRequest,
     "CreateEventSourceMapping": mappings.CreateMappingRequest,
     "UpdateEventSourceMapping": mappings.UpdateMappingRequest,
     "AddPermission": beside.AddPermissionRequest,

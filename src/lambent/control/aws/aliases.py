@@ -18,7 +18,7 @@ from lambent.core.errors import NotFound
 from lambent.core.invocation import Role
 from lambent.storage.aliases import Aliases
 from lambent.wire.aws.control import Answer, Call, ControlOperation
-from lambent.wire.aws.faults import bad_parameter, conflict, outdated
+from lambent.wire.aws.faults import bad_parameter, conflict, gone, outdated
 from lambent.wire.aws.function_requests import (
     AliasConfiguration,
     CreateAliasRequest,
@@ -79,7 +79,9 @@ class AliasVerbs:
         request = read(call.body, UpdateAliasRequest)
         async with self._maker.names.held(project, [name.name]):
             function = await self._finder.function(project, call.place, FunctionName(name.name))
-            before = await self._book(call, function, alias)
+            before = (await self._finder.aliases(function)).get(alias)
+            if before is None:
+                raise gone(f"Alias not found: {call.place.function_arn(name.name, alias)}")
             if request.revision_id is not None and request.revision_id != before.revision_id:
                 raise outdated()
             book = msgspec.structs.replace(

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import platform
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ from lambent.wire.aws.functions import (
 from lambent.wire.aws.names import LATEST, FunctionName, Place
 from lambent.wire.aws.shapes import EphemeralStorage, LoggingConfig, TracingConfig
 
+ALIAS_NAME: Final = re.compile(r"[a-zA-Z0-9_-]+")
 ROLE: Final = "arn:aws:iam::{account}:role/lambent"
 BUILD: Final = hashlib.sha256(platform.python_version().encode()).hexdigest()
 OWN_RUNTIME: Final = "python" + ".".join(platform.python_version_tuple()[:2])
@@ -110,11 +112,15 @@ class Finder:
 
         Raises `Fault`.
         """
-        found = await self.function(project, place, name)
-        if name.qualifier in ("", LATEST):
+        found = await self.find(project, name.name)
+        wanted = name.qualifier
+        if found is None and wanted and ALIAS_NAME.fullmatch(wanted) and not wanted.isdecimal():
+            raise cannot_find_alias(place.function_arn(name.name, wanted))
+        if found is None:
+            raise not_found(place.function_arn(name.name, wanted))
+        if wanted in ("", LATEST):
             return found
         versions = await self.versions(found)
-        wanted = name.qualifier
         if not wanted.isdecimal():
             aliases = await self.aliases(found)
             if wanted not in aliases:
@@ -154,7 +160,10 @@ class Finder:
         return sorted((one for one in found if one is not None), key=lambda one: one.name)
 
     def _latest(self, deployment: Deployment, book: FunctionBook | None) -> Function | None:
-        revision = self._store.revision(deployment.active_revision)
+        try:
+            revision = self._store.revision(deployment.active_revision)
+        except NotFound:  # it was deleted meanwhile
+            return None
         if revision.spec.kind is DeploymentKind.JOB:
             return None
         return Function(deployment=deployment, revision=revision, book=self._fitting(book, revision))
@@ -223,14 +232,15 @@ def described(
         code_sha256=book.code.sha256,
         version=function.version,
         tracing_config=settings.tracing_config or TracingConfig(mode="PassThrough"),
-        revision_id=book.revision_id,
+        revision_id=_state_id(book.revision_id, status),
         package_type="Zip",
         architectures=settings.architectures or ["x86_64"],
         ephemeral_storage=settings.ephemeral_storage or EphemeralStorage(size=512),
         snap_start=SnapStartResponse(apply_on=snap_start or "None", optimization_status="Off"),
         runtime_version_config=_build(place) if status is not UNTOLD else None,
         logging_config=_logging(settings.logging_config, function.name),
-        environment=EnvironmentResponse(variables=spec.env) if spec.env else None,
+        # Once variables were said, they are given back, though there be none.
+        environment=EnvironmentResponse(variables=spec.env) if spec.env or settings.environment else None,
         vpc_config=settings.vpc_config,
         dead_letter_config=settings.dead_letter_config,
         kms_key_arn=settings.kms_key_arn or None,
@@ -241,6 +251,13 @@ def described(
         ),
         **msgspec.structs.asdict(status),
     )
+
+
+def _state_id(revision_id: str, status: Status) -> str:
+    """A function that turns active, or whose change is done, has changed once more, as on AWS."""
+    if status in (READY, UNTOLD):
+        return revision_id
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{revision_id} {status.state} {status.last_update_status}"))
 
 
 def aws_time(unix_ms: int) -> str:
@@ -272,8 +289,12 @@ def _build(place: Place) -> RuntimeVersionConfig:
 
 def _logging(asked: LoggingConfig | None, name: str) -> LoggingConfig:
     asked = asked or LoggingConfig()
-    return msgspec.structs.replace(
-        asked,
-        log_format=asked.log_format or "Text",
-        log_group=asked.log_group or f"/aws/lambda/{name}",
+    group = asked.log_group or f"/aws/lambda/{name}"
+    if asked.log_format != "JSON":  # text has no levels
+        return LoggingConfig(log_format="Text", log_group=group)
+    return LoggingConfig(
+        log_format="JSON",
+        application_log_level=asked.application_log_level or "INFO",
+        system_log_level=asked.system_log_level or "INFO",
+        log_group=group,
     )

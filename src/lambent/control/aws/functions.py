@@ -19,6 +19,7 @@ from lambent.control.aws.specs import changed, fresh, grounded
 from lambent.control.aws.state import FunctionBook
 from lambent.control.aws.tags import check_tags
 from lambent.control.deployments import Deployments
+from lambent.core.errors import NotFound
 from lambent.core.invocation import Role
 from lambent.core.spec import DeploymentSpec
 from lambent.wire.aws.control import Answer, Call, ControlOperation
@@ -30,6 +31,7 @@ from lambent.wire.aws.function_requests import (
 )
 from lambent.wire.aws.functions import (
     Concurrency,
+    EnvironmentSaid,
     FunctionConfiguration,
     GetFunctionResponse,
     ListFunctionsResponse,
@@ -37,7 +39,7 @@ from lambent.wire.aws.functions import (
 )
 from lambent.wire.aws.names import LATEST, FunctionName, read_name
 from lambent.wire.aws.reading import Query, page, read
-from lambent.wire.aws.shapes import CodeLocation
+from lambent.wire.aws.shapes import CodeLocation, LoggingConfig
 
 FUNCTIONS: Final = "/2015-03-31/functions"
 ONE: Final = f"{FUNCTIONS}/{{FunctionName}}"
@@ -222,7 +224,10 @@ class FunctionVerbs:
             await self._publishing.delete(project, call.place, name)
         else:
             self._maker.forget(project, name.name)
-            await self._deployments.remove(project, name.name)
+            try:
+                await self._deployments.remove(project, name.name)
+            except NotFound as error:  # somebody else was faster
+                raise not_found(call.place.function_arn(name.name)) from error
         return Answer(204)
 
     async def _grounded(self, spec: DeploymentSpec, book: FunctionBook) -> DeploymentSpec:
@@ -247,7 +252,19 @@ def _check_promises(request: CreateFunctionRequest) -> None:
 
 def _settings(before: Settings, request: CreateFunctionRequest | UpdateConfigurationRequest) -> Settings:
     said = {name: getattr(request, name, None) for name in Settings.__struct_fields__}
+    if request.environment is not None:
+        said["environment"] = EnvironmentSaid()
+    if (logging := request.logging_config) is not None:
+        said["logging_config"] = _levelled(before.logging_config, logging)
     return msgspec.structs.replace(before, **{name: one for name, one in said.items() if one is not None})
+
+
+def _levelled(before: LoggingConfig | None, asked: LoggingConfig) -> LoggingConfig:
+    """Raise `Fault` for levels of lines that are text, which have none."""
+    log_format = asked.log_format or (before.log_format if before is not None else None)
+    if log_format != "JSON" and (asked.application_log_level or asked.system_log_level):
+        raise bad_parameter("ApplicationLogLevel and SystemLogLevel can be set where LogFormat is JSON only.")
+    return msgspec.structs.replace(asked, log_format=log_format)
 
 
 def _key(function: Function) -> str:

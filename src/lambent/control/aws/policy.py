@@ -68,9 +68,8 @@ class PolicyVerbs:
 
     async def _get(self, call: Call) -> Answer:
         name, project = named(call, Role.READ), call.principal.project
-        await self._finder.version(project, call.place, name)
         book = await self._book(project, FunctionName(name.name, name.qualifier.removeprefix(LATEST)))
-        if book is None or not book.statements:
+        if book is None or not book.statements or await self._finder.find(project, name.name) is None:
             raise gone("The resource you requested does not exist.")
         return Answer(200, PolicyResponse(policy=document(book), revision_id=book.revision_id))
 
@@ -79,6 +78,7 @@ class PolicyVerbs:
         async with self._maker.names.held(project, [name.name]):
             if await self._finder.find(project, name.name) is None:
                 raise gone(f"No policy found for: {call.place.function_arn(name.name)}")
+            await self._finder.version(project, call.place, name)
             book = await self._book(project, name)
             made = without_statement(book, sid, Query(call.query).text("RevisionId"))
             await self._books.put(project, Kind.POLICY, name.name, made, key=name.qualifier)

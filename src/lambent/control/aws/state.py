@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from lambent.wire.aws.beside_requests import Loops, RuntimeUpdates
 from lambent.wire.aws.function_requests import RoutingConfig
 from lambent.wire.aws.functions import Settings
 from lambent.wire.aws.mapping_requests import CreateMappingRequest
@@ -68,6 +69,9 @@ class FunctionBook(msgspec.Struct, frozen=True, kw_only=True):
     reserved: int | None = None
     versions_made: int = 0
     published: str = ""
+    recursive_loop: Loops = "Terminate"
+    runtime_updates: RuntimeUpdates = "Auto"
+    runtime_version: str = ""
 
 
 class VersionBook(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,18 @@ from msgspec import Meta, field
 from lambent.wire.aws.shapes import Cors, DestinationConfig, Shape, StatementId, Tags
 
 AuthType = Literal["NONE", "AWS_IAM"]
+Loops = Literal["Allow", "Terminate"]
+RuntimeUpdates = Literal["Auto", "Manual", "FunctionUpdate"]
+RuntimeVersionArn = Annotated[
+    str,
+    Meta(
+        min_length=26,
+        max_length=2048,
+        pattern=r"^(?:((arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}::"
+        r"runtime:.+)|(arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:"
+        r"\d{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128})))\Z",
+    ),
+]
 InvokeMode = Literal["BUFFERED", "RESPONSE_STREAM"]
 Retries = Annotated[int, Meta(ge=0, le=2)]
 EventAge = Annotated[int, Meta(ge=60, le=21_600)]
@@ -155,6 +167,27 @@ class PolicyResponse(Shape, frozen=True, kw_only=True):
 
     policy: str
     revision_id: str
+
+
+class RecursionConfig(Shape, frozen=True, kw_only=True):
+    """GetFunctionRecursionConfig and PutFunctionRecursionConfig."""
+
+    recursive_loop: Loops
+
+
+class RuntimeManagementRequest(Shape, frozen=True, kw_only=True):
+    """PutRuntimeManagementConfig."""
+
+    update_runtime_on: RuntimeUpdates
+    runtime_version_arn: RuntimeVersionArn | None = None
+
+
+class RuntimeManagement(Shape, frozen=True, kw_only=True):
+    """GetRuntimeManagementConfig and PutRuntimeManagementConfig."""
+
+    update_runtime_on: RuntimeUpdates
+    function_arn: str
+    runtime_version_arn: str | None = None
 
 
 class AccountLimit(Shape, frozen=True, kw_only=True):

@@ -119,6 +119,10 @@ class ListVersionsResponse(Shape, frozen=True, kw_only=True):
     next_marker: str | None = None
 
 
+class EnvironmentSaid(Shape, frozen=True, kw_only=True):
+    """That variables were said, be they none. What they are is in the specification."""
+
+
 class Settings(Shape, frozen=True, kw_only=True):
     """What AWS's clients set and nothing here acts on: kept, and given back."""
 
@@ -132,3 +136,4 @@ class Settings(Shape, frozen=True, kw_only=True):
     snap_start: SnapStart | None = None
     logging_config: LoggingConfig | None = None
     architectures: Sequence[str] | None = None
+    environment: EnvironmentSaid | None = None
