@@ -1,4 +1,4 @@
-"""The doors of other ecosystems, AWS's apart: those of inference and tools here, the others as they are grouped."""
+"""The doors of other ecosystems, AWS's apart: inference and tools here, the rest beside it."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def event(house: House) -> Any:
 def test_a_url_has_two_forms(house: House, target: str, host: str) -> None:
     open_url(house)
     answer = call(house, "PUT", target, b"body", host=host)
-    assert (answer.status, answer.body) == (200, b'"done"')
+    assert (answer.status, answer.body) == (200, b"done")
     said = event(house)
     assert (said["rawPath"], said["rawQueryString"]) == ("/a/b%20c", "x=1")
     assert (said["requestContext"]["http"]["method"], said["body"]) == ("PUT", "body")
