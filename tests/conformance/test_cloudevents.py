@@ -21,6 +21,8 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.compatibility import note
+from tests.support.raw_http import Raw
 from tests.support.server import Reply, RunningServer
 
 CODE = """
@@ -106,6 +108,7 @@ def test_a_handler_gets_the_data_and_its_context_the_attributes(there: RunningSe
     about = dict(answer["about"])
     about["time"] = datetime.fromisoformat(about["time"]).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert about == TOLD
+    note("cloudevents", "binary" if write is to_binary_event else "structured")
 
 
 def test_without_an_event_there_are_no_attributes(there: RunningServer) -> None:
@@ -134,6 +137,7 @@ def test_an_event_is_answered_by_one_of_its_form(there: RunningServer, write: An
     assert answer.get_data() == {"twice": 8}
     answer = read(message_of(send(there, "reply_by_package", write(event({"n": 4})))))
     assert (answer.get_id(), answer.get_data()) == ("r2", {"thrice": 12})
+    note("cloudevents", "answers")
 
 
 def test_who_accepts_events_gets_one_and_who_does_not_gets_json(there: RunningServer) -> None:
@@ -158,6 +162,7 @@ def test_a_batch_is_an_invocation_for_each_event(there: RunningServer) -> None:
     assert [one.get_extension("causeid") for one in read] == [f"e{n}" for n in range(5)]
     assert [one.get_data()["event"]["n"] for one in read] == [*range(5)]
     assert send(there, "tell", batch()).json() == []
+    note("cloudevents", "batch")
 
 
 def test_a_batch_of_which_one_fails_is_told_so_that_it_is_sent_again(there: RunningServer) -> None:
@@ -176,6 +181,7 @@ def test_events_may_be_accepted_for_later(there: RunningServer) -> None:
     done = [there.request("GET", f"/invocations/{one}", Prefer="wait=60").json() for one in ids]
     assert [one["event"]["n"] for one in done] == [7, 8]
     assert {one["about"]["id"] for one in done} == {ATTRIBUTES["id"]}
+    note("cloudevents", "accepted for later (`Prefer: respond-async`)")
 
 
 @pytest.mark.parametrize(
@@ -204,6 +210,26 @@ def test_what_is_no_event_is_refused_with_the_reason(
     answer = send(there, "tell", HTTPMessage(headers, body))
     assert (answer.status, answer.json()["code"]) == (400, "invalid_request")
     assert text in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "part"),
+    [
+        ("application/json", b'{"n": '),
+        ("application/cloudevents+json", b'{"specversion": "1.0", "id": '),
+        ("application/cloudevents-batch+json", b'[{"specversion": "1.0"}, '),
+    ],
+)
+def test_a_body_that_stops_in_the_middle_harms_nobody(
+    there: RunningServer, content_type: str, part: bytes
+) -> None:
+    told = [f"ce-{name}: x" for name in ("id", "source", "type")] + ["ce-specversion: 1.0"]
+    for _ in range(3):
+        with Raw(there) as raw:
+            raw.head("POST", "/invoke/tell", "Content-Length: 1000", f"Content-Type: {content_type}", *told)
+            raw.socket.sendall(part)
+    answer = send(there, "tell", to_binary_event(event({"n": 1})))
+    assert (answer.status, answer.json()["event"]) == (200, {"n": 1})
 
 
 HEADERS = st.dictionaries(

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.raw_http import Raw
 from tests.support.server import RunningServer
 
 HANDLER = """
@@ -41,3 +49,82 @@ def test_a_handler_that_cannot_load_is_told_at_the_deploy(server: RunningServer,
     done = server.cli("deploy", str(tmp_path), "--name", "broken")
     assert done.returncode != 0
     assert "words.txt" in done.stderr
+
+
+SHOWN = """
+class EndpointHandler:
+    def __init__(self, path=""):
+        self.path = path
+
+    def __call__(self, data):
+        inputs = data["inputs"] if set(data) == {"inputs"} else dict(data)
+        return inputs.hex() if isinstance(inputs, bytes) else {"given": inputs}
+"""
+
+
+@pytest.fixture(scope="module")
+def shown(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("shown")
+    (folder / "handler.py").write_text(SHOWN)
+    server.deploy(folder, "--name", "shown")
+    return server
+
+
+def test_a_body_over_the_limit_or_half_sent_harms_nobody(shown: RunningServer) -> None:
+    with Raw(shown) as raw:
+        raw.head("POST", "/invoke/shown", "Content-Length: 100000000000")
+        assert raw.answered()[0] == 413
+    for _ in range(3):
+        with Raw(shown) as raw:
+            raw.head("POST", "/invoke/shown", "Content-Length: 1000", "Content-Type: application/json")
+            raw.socket.sendall(b'{"inputs": "go')
+    assert shown.invoke("shown", {"inputs": 1}).json() == {"given": 1}
+
+
+NUMBERS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False)
+VALUES = st.recursive(
+    NUMBERS | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["inputs", "parameters", "top_k", ""]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@FUZZ
+@given(value=VALUES)
+def test_any_json_reaches_a_handler_as_the_object_that_it_expects(shown: RunningServer, value: Any) -> None:
+    given_ = value["inputs"] if isinstance(value, dict) and set(value) == {"inputs"} else value
+    answer = shown.request(
+        "POST", "/invoke/shown", json.dumps(value).encode(), Content_Type="application/json"
+    )
+    assert (answer.status, answer.json()) == (200, {"given": given_}), value
+
+
+@FUZZ
+@given(
+    body=st.binary(max_size=20) | st.just(b'{"inputs": '),
+    content_type=st.sampled_from(
+        [
+            "application/json",
+            "text/plain",
+            "image/png",
+            "audio/x-flac",
+            "application/octet-stream",
+            "",
+            ";",
+            "x",
+        ]
+    ),
+)
+def test_any_body_is_given_to_a_handler_or_is_its_senders_fault(
+    shown: RunningServer, body: bytes, content_type: str
+) -> None:
+    answer = shown.request("POST", "/invoke/shown", body, Content_Type=content_type)
+    assert answer.status in (200, 400), answer.body
+    if content_type in ("image/png", "audio/x-flac", "application/octet-stream"):
+        assert answer.json() == body.hex()
+    if answer.status == 400:
+        assert answer.json()["code"] == "invalid_request"

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support import models
+from tests.support.compatibility import note
 from tests.support.raw_http import Raw
 from tests.support.server import Reply, RunningServer
 
@@ -78,6 +79,8 @@ def test_a_client_of_an_older_revision_begins_by_initialize(tools: RunningServer
     assert ask(tools, "initialize", protocolVersion="1999-01-01")["result"]["protocolVersion"] == "2025-11-25"
     assert post(tools, {"jsonrpc": "2.0", "method": "notifications/initialized"}).status == 202
     assert ask(tools, "ping")["result"] == {}
+    note("mcp", "initialize")
+    note("mcp", "ping")
 
 
 def test_a_client_of_the_newest_revision_says_all_in_each_request(tools: RunningServer) -> None:
@@ -86,6 +89,10 @@ def test_a_client_of_the_newest_revision_says_all_in_each_request(tools: Running
     assert (told["resultType"], told["ttlMs"], told["cacheScope"]) == ("complete", 0, "private")
     wrong = post(tools, message, Mcp_Protocol_Version=MODERN, Mcp_Method="tools/call")
     assert (wrong.status, wrong.json()["error"]["code"]) == (400, -32020)
+    message = {"jsonrpc": "2.0", "id": 2, "method": "server/discover", "params": {"_meta": META}}
+    told = post(tools, message, Mcp_Protocol_Version=MODERN, Mcp_Method="server/discover").json()["result"]
+    assert MODERN in told["supportedVersions"]
+    note("mcp", "server/discover")
 
 
 def test_everything_that_takes_an_event_is_a_tool(tools: RunningServer) -> None:
@@ -95,6 +102,7 @@ def test_everything_that_takes_an_event_is_a_tool(tools: RunningServer) -> None:
     assert listed["linear"]["inputSchema"]["required"] == ["instances"]
     row = listed["linear"]["inputSchema"]["properties"]["instances"]["items"]
     assert row == {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    note("mcp", "tools/list")
 
 
 def test_a_tools_schema_is_its_functions_hint_or_what_its_decorator_declares(tools: RunningServer) -> None:
@@ -104,6 +112,7 @@ def test_a_tools_schema_is_its_functions_hint_or_what_its_decorator_declares(too
     assert (schema["type"], schema["required"]) == ("object", ["a", "b"])
     assert schema["properties"] == {"a": {"type": "integer"}, "b": {"type": "integer"}}
     assert listed["declared"]["inputSchema"]["required"] == ["n"]
+    note("mcp", "tools/list (schemas)")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +139,7 @@ def test_a_call_gives_the_answer_as_text_and_as_what_it_is(tools: RunningServer)
         "predictions": [[1.0, 4.0]]
     }
     assert call(tools, "picture", {})["content"][0]["resource"]["blob"] == "bm90IHRleHQ="
+    note("mcp", "tools/call")
 
 
 def test_what_goes_wrong_in_user_code_is_told_in_the_result(tools: RunningServer) -> None:
@@ -144,6 +154,7 @@ def test_who_accepts_events_alone_gets_one(tools: RunningServer) -> None:
     answer = post(tools, message, Accept="text/event-stream")
     assert answer.headers["content-type"] == "text/event-stream"
     assert json.loads(answer.body.split(b"data: ")[1]) == {"jsonrpc": "2.0", "id": 1, "result": {}}
+    note("mcp", "tools/call (as an event)")
 
 
 @pytest.mark.parametrize(
@@ -187,6 +198,15 @@ def test_a_body_over_the_limit_is_refused(tools: RunningServer) -> None:
     with Raw(tools) as raw:
         raw.head("POST", "/mcp", "Content-Length: 100000000000")
         assert raw.answered()[0] == 413
+
+
+def test_a_body_that_stops_in_the_middle_harms_nobody(tools: RunningServer) -> None:
+    for _ in range(3):
+        with Raw(tools) as raw:
+            raw.head("POST", "/mcp", "Content-Length: 1000", "Content-Type: application/json")
+            raw.socket.sendall(b'{"jsonrpc": "2.0", "id": 1, "meth')
+    assert ask(tools, "ping")["result"] == {}
+    assert call(tools, "add", {"a": 1, "b": 2})["structuredContent"] == {"sum": 3}
 
 
 JSONS = st.recursive(

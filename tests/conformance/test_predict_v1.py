@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support import models
+from tests.support.compatibility import note
 from tests.support.patience import PATIENT_S
 from tests.support.raw_http import Raw
 from tests.support.server import RunningServer
@@ -173,6 +174,9 @@ def test_a_request_of_the_documentation_is_answered_as_there(
     server: RunningServer, path: str, body: Any, answer: Any
 ) -> None:
     assert ask(server, path, body) == (200, answer)
+    verb = path.partition(":")[2]
+    form = {"predict": " (columns)" if "inputs" in body else " (rows)"}
+    note("predict-v1", f"POST /v1/models/{{model}}:{verb}{form.get(verb, '')}")
 
 
 def test_bytes_go_to_the_model_and_come_back_in_base64(server: RunningServer) -> None:
@@ -191,6 +195,7 @@ def test_what_is_not_a_number_goes_both_ways(server: RunningServer) -> None:
     status, answer = ask(server, "linear:predict", b'{"inputs": {"x": [[NaN, 1]]}}')
     assert status == 200
     assert all(map(math.isnan, answer["outputs"][0]))
+    note("predict-v1", "POST /v1/models/{model}:predict (b64, NaN)")
 
 
 def test_a_version_is_a_revision_and_a_label_an_alias(server: RunningServer) -> None:
@@ -204,6 +209,9 @@ def test_a_version_is_a_revision_and_a_label_an_alias(server: RunningServer) -> 
     for path in (f"half/versions/{number}", "half/labels/stable"):
         assert ask(server, path) == (200, {"model_version_status": [available]})
         assert ask(server, f"{path}:predict", {"instances": [2]}) == (200, {"predictions": [1.0]})
+    note("predict-v1", "GET /v1/models/{model}")
+    note("predict-v1", "/v1/models/{model}/versions/{version}")
+    note("predict-v1", "/v1/models/{model}/labels/{label}")
 
 
 def test_the_metadata_of_a_model_is_its_signature(server: RunningServer) -> None:
@@ -216,6 +224,7 @@ def test_the_metadata_of_a_model_is_its_signature(server: RunningServer) -> None
     }  # fmt: skip
     assert [one["size"] for one in signature["outputs"]["scaled"]["tensor_shape"]["dim"]] == ["-1", "3"]
     assert ask(server, "lookup/versions/1/metadata") == (200, told)
+    note("predict-v1", "GET /v1/models/{model}/metadata")
 
 
 @pytest.mark.parametrize(
@@ -356,6 +365,7 @@ def test_a_structured_event_is_answered_by_one(server: RunningServer) -> None:
     # With no type that says so, KServe takes it for one all the same, and answers without.
     plain = server.request("POST", "/v1/models/half:predict", body, Content_Type="application/json")
     assert plain.json() == {"predictions": [1.0]}
+    note("predict-v1", "CloudEvents in and out")
 
 
 def test_an_event_that_is_none_is_refused(server: RunningServer) -> None:

@@ -13,6 +13,7 @@ import websockets.exceptions
 from botocore.config import Config
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.compatibility import note
 from tests.support.http_programs import SITE, write_program
 from tests.support.patience import PATIENT_S
 from tests.support.server import RunningServer, wait_until
@@ -51,12 +52,14 @@ def test_its_requests_are_what_they_are_without_us(site: RunningServer) -> None:
     assert site.request("GET", "/invoke/site/nowhere").json() == {"detail": "Not Found"}
     assert site.request("DELETE", "/invoke/site/ping").status == 405
     assert site.request("GET", "/invoke/site/openapi.json").json()["paths"]["/ping"]
+    note("programs", "FastAPI under uvicorn: requests")
 
 
 def test_its_events_are_passed_on(site: RunningServer) -> None:
     answer = site.request("GET", "/invoke/site/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.body == b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    note("programs", "FastAPI under uvicorn: server-sent events")
 
 
 def test_a_websocket_passes_text_bytes_its_protocol_and_how_it_is_closed(site: RunningServer) -> None:
@@ -74,6 +77,7 @@ def test_a_websocket_passes_text_bytes_its_protocol_and_how_it_is_closed(site: R
             chatting.recv(PATIENT_S)
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4002, "as you wish")
+    note("programs", "FastAPI under uvicorn: WebSockets")
 
 
 def test_a_websocket_that_its_client_closes_or_leaves_is_closed(site: RunningServer) -> None:

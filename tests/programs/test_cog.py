@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.compatibility import note
 from tests.support.programs import environment
 from tests.support.server import Reply, RunningServer, wait_until
 
@@ -63,16 +64,19 @@ def test_it_is_asked_when_its_predictor_is_set_up(cog: RunningServer) -> None:
         200, "succeeded", "hello Ann hello Ann",
     )  # fmt: skip
     assert cog.request("GET", "/invoke/greeter/health-check").json()["status"] in ("READY", "BUSY")
+    note("programs", "Cog: POST /predictions")
 
 
 def test_a_prediction_has_an_id_of_its_askers_own(cog: RunningServer) -> None:
     answer = ask(cog, "PUT", "/predictions/mine", {"input": {"name": "Bo"}})
     assert (answer.status, answer.json()["id"], answer.json()["output"]) == (200, "mine", "hello Bo")
+    note("programs", "Cog: PUT /predictions/{id}")
 
 
 def test_a_prediction_may_be_accepted_and_run_later(cog: RunningServer) -> None:
     answer = ask(cog, "POST", "/predictions", {"input": {"name": "Cy"}}, Prefer="respond-async")
     assert answer.status == 202
+    note("programs", "Cog: Prefer: respond-async")
 
 
 def test_what_fails_is_told_in_its_words(cog: RunningServer) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.compatibility import note
 from tests.support.programs import environment
 from tests.support.raw_http import Raw
 from tests.support.server import RunningServer, wait_until
@@ -72,6 +73,7 @@ def test_a_function_of_http(server: RunningServer, folder: Path) -> None:
     assert (failed.status, failed.headers["x-google-status"]) == (500, "crash")
     assert server.request("GET", f"/invoke/{name}/robots.txt").status == 404
     assert "unforeseen" in server.cli("logs", name).stdout
+    note("programs", "functions-framework: http")
 
 
 def test_a_function_of_events(server: RunningServer, folder: Path) -> None:
@@ -90,6 +92,7 @@ def test_a_function_of_events(server: RunningServer, folder: Path) -> None:
     assert ("event own.binary /here {'n': 1}" in printed, "event own.structured" in printed) == (True, True)
     no_event = server.request("POST", f"/invoke/{name}", b"no event", Content_Type="application/json")
     assert no_event.status == 400
+    note("programs", "functions-framework: cloudevent")
 
 
 def test_a_function_of_events_as_they_were(server: RunningServer, folder: Path) -> None:
@@ -100,6 +103,7 @@ def test_a_function_of_events_as_they_were(server: RunningServer, folder: Path) 
     )
     assert answer.status == 200, answer.body
     assert "background own.old {'n': 3}" in server.cli("logs", name).stdout
+    note("programs", "functions-framework: event")
 
 
 def test_a_function_that_streams_and_sleeps(server: RunningServer, folder: Path, tmp_path: Path) -> None:
@@ -116,3 +120,4 @@ def test_a_function_that_streams_and_sleeps(server: RunningServer, folder: Path,
     woken = server.request("GET", f"/invoke/{name}?gate={gate}")
     assert (woken.status, woken.headers["lambent-revision"] != "") == (200, True)
     assert woken.body == b"data: first\n\ndata: second\n\n"
+    note("programs", "functions-framework: streams")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.compatibility import note
 from tests.support.programs import environment
 from tests.support.server import RunningServer, wait_until
 
@@ -99,6 +100,7 @@ def test_a_service_of_bentoml(server: RunningServer, tmp_path: Path) -> None:
     )
     assert spelled.body == b"abc"
     wait_until(lambda: server.deployment("bento")["workers"] == 0, "it to sleep, and all its processes")
+    note("programs", "BentoML: service")
 
 
 def test_a_service_of_litserve(server: RunningServer, tmp_path: Path) -> None:
@@ -107,6 +109,7 @@ def test_a_service_of_litserve(server: RunningServer, tmp_path: Path) -> None:
     assert posted(server, "lit/predict", {"input": 4}) == {"output": 16}
     wait_until(lambda: server.deployment("lit")["workers"] == 0, "it to sleep, and all its processes")
     assert posted(server, "lit/predict", {"input": 5}) == {"output": 25}
+    note("programs", "LitServe: LitAPI")
 
 
 def test_a_model_of_mlflow(server: RunningServer, tmp_path: Path) -> None:
@@ -122,3 +125,4 @@ def test_a_model_of_mlflow(server: RunningServer, tmp_path: Path) -> None:
     assert said == {"predictions": [3, 7]}
     bad = server.request("POST", "/invoke/scored/invocations", b"{}", Content_Type="application/json")
     assert bad.status == 400
+    note("programs", "MLflow: models serve")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from tests.support.protocols import filing, open_inference, talking
+from tests.support.protocols import events, filing, open_inference, programs, talking
 from tests.support.protocols.base import Protocol
 
 # In the order of the page.
@@ -18,5 +18,9 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
         talking.ANTHROPIC,
         filing.REPLICATE,
         filing.RUNPOD,
+        events.PREDICT,
+        events.CLOUDEVENTS,
+        events.MCP,
+        programs.PROGRAMS,
     )
 }
