@@ -5,10 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 
 from lambent.cli.options import connect, json_option, pairs
 from lambent.cli.output import emit_json
 from lambent.cli.progress import Progress
+from lambent.core.spec import Setting
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What became of one model."""
+
+    what: str
+    name: str
+    url: str
+    settings: dict[str, Setting]
 
 
 @click.group("import")
@@ -38,21 +49,22 @@ def torchserve(folder: Path, config: Path | None, settings: dict[str, str], *, a
     from lambent.client.torchserve import read_store
 
     store = read_store(folder, config)
-    lines: list[dict[str, object]] = []
+    lines: list[Line] = []
     with connect() as client, Progress(f"deploying {folder}") as progress:
         for done, model in enumerate(store.models):
             progress.update(f"deploying {model.name}", done / len(store.models))
-            reply = client.deploy(model.file, name=model.name, settings={**model.settings, **settings})
+            told = {**model.settings, **settings}
+            reply = client.deploy(model.file, name=model.name, settings=told)
             for one in reply.deployments:
                 what = "deployed" if one.name in reply.changed else "unchanged"
-                lines.append({"what": what, "name": one.name, "url": one.url, "settings": model.settings})
+                lines.append(Line(what, one.name, one.url, told))
     left = [f"{model.name}: {one}" for model in store.models for one in model.left_out]
     left += store.left_out
     if as_json:
         emit_json({"models": lines, "ignored": left})
         return
-    for line, model in zip(lines, store.models, strict=True):
-        told = "".join(f"  {key}={value}" for key, value in model.settings.items())
-        click.echo(f"{line['what']}  {line['name']}  {line['url']}{told}")
+    for line in lines:
+        shown = "".join(f"  {key}={value}" for key, value in line.settings.items())
+        click.echo(f"{line.what}  {line.name}  {line.url}{shown}")
     for reason in left:
         click.echo(f"ignored  {reason}")
