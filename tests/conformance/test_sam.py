@@ -101,7 +101,7 @@ def deployed(server: RunningServer, folder: Path, *words: str) -> dict[str, Any]
 def test_a_sam_application_runs_as_it_is(server: RunningServer, folder: Path) -> None:
     told = deployed(server, folder)
     hello, inline, rest = told["functions"]
-    assert [one["what"] for one in told["ignored"]] == ["Hello.Policies", "Hello.Events.Nightly"]
+    assert [one["what"] for one in told["ignored"]] == ["Hello.Policies"]
     with urllib.request.urlopen(hello["url"] + "hello", timeout=PATIENT_S) as answer:
         assert json.load(answer) == {"from": "the layer", "stage": "dev", "path": "/hello"}
     with urllib.request.urlopen(rest["url"] + "rest", timeout=PATIENT_S) as answer:

@@ -74,6 +74,11 @@ def show(name: str, *, wakes: bool, as_json: bool) -> None:
         [_revision(revision) for revision in detail.revisions],
         right=("REV",),
     )
+    if detail.timers:
+        from lambent.cli.timers import TIMER_COLUMNS, timer_line
+
+        click.echo()
+        table(TIMER_COLUMNS, [timer_line(one) for one in detail.timers])
     if detail.aliases:
         from lambent.cli.aliases import HEADER, line
 

@@ -20,22 +20,33 @@ from lambent.wire.api import (
     RevisionView,
     RunView,
 )
+from lambent.wire.timers import TimerView
 
 Queued = Callable[[str, str], int]
 Because = Callable[[str], str]
+TimersOf = Callable[[str, str], Sequence[TimerView]]
 
 
 class Views:
     """Deployments and processes as they are at this moment.
 
     `queued` counts who waits for a deployment, `because` says why a revision is kept as it is, by which
-    `keep_policy`.
+    `keep_policy`, `timers` what invokes a deployment by the clock.
     """
 
-    def __init__(self, pool: Pool, queued: Queued, because: Because, *, keep_policy: str = "") -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        queued: Queued,
+        because: Because,
+        *,
+        timers: TimersOf = lambda _project, _name: (),
+        keep_policy: str = "",
+    ) -> None:
         self._pool: Final = pool
         self._queued: Final = queued
         self._because: Final = because
+        self._timers: Final = timers
         self._keep_policy: Final = keep_policy
 
     async def deployments(self, active: Iterable[Revision], base_url: str) -> tuple[DeploymentView, ...]:
@@ -60,6 +71,7 @@ class Views:
             keep_policy=self._keep_policy,
             wake_statistics=wakes.statistics(),
             aliases=tuple(aliases),
+            timers=tuple(self._timers(active.project, active.deployment)),
         )
 
     async def processes(self, project: str, jobs: Mapping[str, str]) -> tuple[ProcessView, ...]:

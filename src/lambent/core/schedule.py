@@ -56,7 +56,7 @@ def read_schedule(text: str) -> Schedule:
     if zones and not entries:
         raise InvalidSpec(f"{zones[0]!r} is no entry of a schedule: write CRON=WORKERS, as * 8-17 * * 1-5=2")
     schedule = Schedule(entries, zones[0]) if zones else Schedule(entries)
-    _zone(schedule.zone)
+    read_zone(schedule.zone)
     return schedule
 
 
@@ -65,9 +65,9 @@ def scheduled_workers(schedule: Schedule, unix_ms: int) -> int:
     if not schedule.entries:
         return 0
     here = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=unix_ms)).astimezone(
-        _zone(schedule.zone)
+        read_zone(schedule.zone)
     )
-    return max((one.workers for one in schedule.entries if _matches(_cron(one.cron), here)), default=0)
+    return max((one.workers for one in schedule.entries if _matches(read_cron(one.cron), here)), default=0)
 
 
 def most_workers(schedule: Schedule) -> int:
@@ -79,11 +79,12 @@ def _entry(part: str) -> Entry:
     cron, _, number = (piece.strip() for piece in part.rpartition("="))
     if not number.isascii() or not number.isdecimal() or not 0 <= int(number[:9]) <= WORKERS_MAX:
         raise InvalidSpec(f"{part!r} ends in no number of workers from 0 to {WORKERS_MAX}")
-    _cron(cron)
+    read_cron(cron)
     return Entry(" ".join(cron.split()), int(number))
 
 
-def _cron(text: str) -> CronSim:
+def read_cron(text: str) -> CronSim:
+    """The five fields of `text`, read. Raises `InvalidSpec`."""
     # Loaded where there is a schedule, so that nobody else waits for it.
     from cronsim import CronSim, CronSimError
 
@@ -104,7 +105,8 @@ def _matches(cron: CronSim, here: datetime) -> bool:
     )
 
 
-def _zone(name: str) -> tzinfo:
+def read_zone(name: str) -> tzinfo:
+    """The time zone of that name. Raises `InvalidSpec`."""
     if name == "UTC":
         return UTC
     from zoneinfo import ZoneInfo

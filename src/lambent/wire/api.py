@@ -10,6 +10,7 @@ import msgspec
 from lambent.core.spec import DeploymentSpec, Interface, Keep, Kind, Setting, Temperature
 from lambent.core.tensors import UNKNOWN, Signature
 from lambent.wire.aliases import AliasView, Canary
+from lambent.wire.timers import TimerView
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -187,6 +188,7 @@ class DeploymentDetail(msgspec.Struct, frozen=True, kw_only=True):
     keep_policy: str = ""
     wake_statistics: WakeStatistics | None = None
     aliases: tuple[AliasView, ...] = ()
+    timers: tuple[TimerView, ...] = ()
 
 
 class DeployReply(msgspec.Struct, frozen=True):

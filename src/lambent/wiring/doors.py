@@ -15,6 +15,7 @@ from lambent.control.verbs.deployments import DeploymentVerbs
 from lambent.control.verbs.house import HouseVerbs
 from lambent.control.verbs.runs import RunVerbs
 from lambent.control.verbs.temperature import TemperatureVerbs
+from lambent.control.verbs.timers import TimerVerbs
 from lambent.control.verbs.webhooks import WebhookVerbs
 from lambent.control.views import Views
 from lambent.engines.machine import memory_bytes
@@ -145,6 +146,7 @@ def _control(parts: Parts, clock: SystemClock) -> Starlette:
         parts.pool,
         parts.dispatcher.queued,
         parts.thermostat.because,
+        timers=parts.timers.of,
         keep_policy=parts.settings.keep_policy.value,
     )
     uploads = Uploads(kept.artifacts, kept.work_dir, size_bytes_max=parts.settings.artifact_bytes_max)
@@ -172,6 +174,7 @@ def _control(parts: Parts, clock: SystemClock) -> Starlette:
         RunVerbs(parts.runner, kept.store.runs, parts.registry),
         DeadLetterVerbs(parts.queue, kept.store.dead_letters, parts.routes),
         WebhookVerbs(parts.webhooks),
+        TimerVerbs(parts.timers, parts.routes),
         house,
     )
     return control_app([o for group in verbs for o in group.operations()], version=__version__)

@@ -25,6 +25,7 @@ from lambent.core.spans import Value
 from lambent.core.telemetry import read_telemetry
 from lambent.engines.local import LocalEngine
 from lambent.engines.machine import memory_bytes
+from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.asking import Asking
 from lambent.gateway.auth import Keys
 from lambent.gateway.deferred import Deferred
@@ -51,6 +52,8 @@ from lambent.pool.trials import Trials
 from lambent.settings import BUDGET_SHARE, Settings
 from lambent.storage.inspection import check_files
 from lambent.triggers.sources import Sources
+from lambent.triggers.timers import KIND as TIMERS
+from lambent.triggers.timers import Timers
 from lambent.wire.otlp import Encoder
 
 PROJECT: Final = "default"
@@ -112,6 +115,10 @@ class Parts:
         self.sources = Sources(
             queues=self.queues, routes=self.routes, reservations=self.reservations,
             invoke=self.dispatcher.invoke, clock=clock, tasks=tasks,
+        )  # fmt: skip
+        self.timers = Timers(
+            kept.store.records, accept=Acceptance(self.queue, self.routes).accept, routes=self.routes,
+            clock=clock,
         )  # fmt: skip
         self.keys = Keys(kept.store.keys, kept.master, clock)
 
@@ -183,7 +190,7 @@ class Parts:
     def _forget(self, project: str, name: str) -> None:
         """What is kept of a deployment beside itself. Blocks."""
         self.kept.logs.remove(project, name)
-        self.kept.store.records.forget(project, name, OF_FUNCTIONS)
+        self.kept.store.records.forget(project, name, (*OF_FUNCTIONS, TIMERS))
 
     def _meter(self, record: UsageRecord) -> None:
         self.kept.journal.append(record)

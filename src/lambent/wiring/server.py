@@ -51,13 +51,7 @@ class Server:
     ) -> None:
         """Serve until `stop`, then finish what was accepted."""
         parts = self._parts
-        await parts.deployments.restore()
-        await parts.queues.restore()
-        await self._aws.restore()
-        await self._sagemaker.restore()
-        await parts.webhooks.restore()
-        await parts.queue.restore()
-        await asyncio.to_thread(parts.notebook.load)
+        await self._restore()
         loops = (
             parts.autoscaler.run(),
             parts.weigher.run(),
@@ -67,6 +61,7 @@ class Server:
             parts.queue.run(),
             parts.webhooks.run(),
             parts.queues.run(),
+            parts.timers.run(),
             parts.kept.ledger.run(),
         )
         if parts.exporter is not None:
@@ -86,6 +81,7 @@ class Server:
             await stop.wait()
             announcing.cancel()
             await asyncio.wait([announcing])
+            parts.timers.pause()
             parts.queue.pause()
             parts.sources.pause()
             parts.queues.pause()
@@ -101,6 +97,18 @@ class Server:
         if grpc is not None:
             await grpc.stop()
         await serving
+
+    async def _restore(self) -> None:
+        """Take up what an earlier server left, in the order in which one stands on the other."""
+        parts = self._parts
+        await parts.deployments.restore()
+        await parts.queues.restore()
+        await self._aws.restore()
+        await self._sagemaker.restore()
+        await parts.webhooks.restore()
+        await parts.queue.restore()
+        await parts.timers.restore(PROJECT)
+        await asyncio.to_thread(parts.notebook.load)
 
     async def _about(self, url: str, for_grpc: socket.socket | None) -> ServerFile:
         """Where it is, and what opens it on this machine."""

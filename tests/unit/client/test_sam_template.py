@@ -99,7 +99,7 @@ def test_a_template_is_functions_and_layers_with_globals_merged(tmp_path: Path) 
 def test_what_is_left_out_is_said_with_its_reason(tmp_path: Path) -> None:
     told = reasons(read(written(tmp_path, TEMPLATE)))
     assert set(told) == {
-        "Hello.Events.Nightly", "Hello.Policies", "Hello.Tracing", "Outputs", "Table", "Worker.Tracing",
+        "Hello.Policies", "Hello.Tracing", "Outputs", "Table", "Worker.Tracing",
     }  # fmt: skip
     assert "IAM" in told["Hello.Policies"]
     assert "AWS::DynamoDB::Table" in told["Table"]

@@ -21,6 +21,7 @@ from lambent.client.errors import BundleError
 from lambent.client.folder import scan
 from lambent.client.sam.api import Api
 from lambent.client.sam.queues import put_mappings, put_queues
+from lambent.client.sam.schedules import put_timers
 from lambent.client.sam.stack import Function, Layer, Stack
 from lambent.client.transport import Transport
 
@@ -94,6 +95,7 @@ def _function(api: Api, function: Function, layers: list[str]) -> Deployed:
     version = _published(api, function, path)
     _scaled(api, function, version)
     put_mappings(api, function)
+    put_timers(api, function)
     return Deployed(function.name, version or str(now["Version"]), changed, _url(api, function))
 
 

@@ -14,6 +14,7 @@ import msgspec
 from lambent.client.errors import BundleError
 from lambent.client.sam.intrinsics import Resolver, Unresolved, load
 from lambent.client.sam.queues import attribute_texts
+from lambent.client.sam.schedules import SCHEDULES, left_out, timers_of
 from lambent.client.sam.stack import (
     Function,
     Ignored,
@@ -23,6 +24,7 @@ from lambent.client.sam.stack import (
     Queue,
     Stack,
 )
+from lambent.core.errors import InvalidSpec
 from lambent.wire.typed import from_texts
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -48,7 +50,7 @@ SECTIONS: Final = frozenset({
     "AWSTemplateFormatVersion", "Conditions", "Description", "Globals", "Mappings", "Metadata", "Parameters",
     "Resources", "Transform",
 })  # fmt: skip
-EVENTS: Final = frozenset({"Api", "HttpApi", "SQS"})
+EVENTS: Final = frozenset({"Api", "HttpApi", "SQS", *SCHEDULES})
 # These say nothing that would change how a function runs here.
 NEEDLESS: Final = frozenset({"Architectures", "LicenseInfo", "RetentionPolicy", "Role"})
 WHY: Final[Mapping[str, str]] = {
@@ -58,8 +60,6 @@ WHY: Final[Mapping[str, str]] = {
     "Outputs": "nothing here reads a stack's outputs",
     "Policies": "there is no IAM: a key's role and its project decide",
     "PermissionsBoundary": "there is no IAM: a key's role and its project decide",
-    "Schedule": "schedules are not served yet",
-    "ScheduleV2": "schedules are not served yet",
     "SnapStart": "every function is forked from a loaded template",
     "Tracing": "traces are W3C's, and always on",
     "VpcConfig": "functions use this machine's network",
@@ -129,8 +129,16 @@ class _Reading:
             if event.type not in EVENTS:
                 why = WHY.get(event.type, "nothing here sends such events")
                 self._ignored.append(Ignored(f"{logical_id}.Events.{name}", f"{event.type}: {why}"))
+            self._ignored.extend(left_out(f"{logical_id}.Events.{name}", event))
+        self._checked_timers(logical_id, properties)
         code = None if properties.inline_code else self._path(logical_id, properties.code_uri or ".")
         return Function(logical_id, properties, code)
+
+    def _checked_timers(self, logical_id: str, properties: Properties) -> None:
+        try:
+            timers_of(Function(logical_id, properties, None))
+        except (InvalidSpec, msgspec.ValidationError) as error:
+            raise BundleError(f"{self._file}: an event of {logical_id} is not right: {error}") from error
 
     def _layer(self, logical_id: str) -> Layer:
         told = self._told(logical_id, _merged(self._globals("LayerVersion"), self._properties(logical_id)))
