@@ -107,8 +107,8 @@ HEAD: Final = """# What other people's clients can do here
 
 Made by `make compatibility` from the tests in which the clients of each protocol's own makers call a running
 server, and other people's programs run on one. AWS's answers are held against the service models that
-botocore ships. *Supported*: it does what it does there. *Accepted and stored*: it is kept and given back, and nothing
-acts on it. Errors have the protocol's own types, texts and codes in any case.
+botocore ships. *Supported*: it does what it does there. *Accepted and stored*: it is kept and given back, and
+nothing acts on it. Errors have the protocol's own types, texts and codes in any case.
 """
 
 
