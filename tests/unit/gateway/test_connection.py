@@ -6,8 +6,6 @@ import asyncio
 import errno
 import gc
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,124 +13,12 @@ import pytest
 
 from lambent.core.errors import PlatformFault
 from lambent.gateway import connection, listener
-from lambent.gateway.connection import HEAD_BYTES_MAX
 from lambent.gateway.listener import Listener, bind
 from lambent.gateway.requests import Receive, Scope, Send
 from lambent.gateway.responses import Reply
 from lambent.gateway.responses import send as answer_with
 from tests.support.patience import PATIENT_S
-
-GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-LAST = GET[:-2] + b"Connection: close\r\n\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
-CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
-PIECE = b"a" * 65_536
-
-Address = tuple[str, int]
-
-
-async def echo(_: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the length of the body."""
-    size_bytes, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        size_bytes, more = size_bytes + len(message["body"]), message["more_body"]
-    body = b"%d" % size_bytes
-    head = [(b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": head})
-    await send({"type": "http.response.body", "body": body})
-
-
-@asynccontextmanager
-async def listening(app: Any = echo, **settings: Any) -> AsyncIterator[Address]:
-    ours = bind("127.0.0.1", 0)
-    server = Listener(app, ours, **settings)
-    serving = asyncio.create_task(server.run())
-    try:
-        yield ours.getsockname()
-    finally:
-        server.stop()
-        await serving
-
-
-async def answer(address: Address, *pieces: bytes, repeat: int = 1) -> bytes:
-    """All that comes back until the server closes, or says that it is done with a request."""
-    reader, writer = await asyncio.open_connection(*address)
-    said = b""
-    try:
-        async with asyncio.timeout(PATIENT_S):
-            try:
-                for piece in pieces:
-                    for _ in range(repeat if piece is PIECE else 1):
-                        writer.write(piece)
-                        await writer.drain()
-                said = await reader.readuntil(b"\r\n\r\n")
-            except (ConnectionError, asyncio.IncompleteReadError):
-                return said
-    finally:
-        writer.close()
-    return said
-
-
-@pytest.mark.parametrize(
-    "start",
-    [
-        pytest.param(b"GET / HTTP/1.1\r\nX: ", id="one header without an end"),
-        pytest.param(b"GET /", id="a target without an end"),
-        pytest.param(CHUNKED + b"1;", id="the extension of a chunk"),
-        pytest.param(CHUNKED + b"0\r\nX: ", id="a trailer"),
-    ],
-)
-def test_what_is_no_body_is_bounded(start: bytes) -> None:
-    async def story() -> bytes:
-        async with listening() as address:
-            return await answer(address, start, PIECE, repeat=500)
-
-    said = asyncio.run(story())
-    assert said == b"" or said.startswith(b"HTTP/1.1 431 ")
-
-
-def test_many_small_headers_are_bounded_too() -> None:
-    async def story() -> bytes:
-        async with listening() as address:
-            many = b"".join(b"x%d: y\r\n" % number for number in range(100_000))
-            return await answer(address, POST, many)
-
-    said = asyncio.run(story())
-    assert said == b"" or said.startswith(b"HTTP/1.1 431 ")
-
-
-@pytest.mark.parametrize("share", [1.05, 1.5, 1.9])
-def test_a_head_over_the_bound_is_refused_also_where_one_read_brings_all_of_it(share: float) -> None:
-    async def story() -> bytes:
-        async with listening() as address:
-            long = b"X: " + b"a" * int(HEAD_BYTES_MAX * share) + b"\r\n\r\n"
-            return await answer(address, GET[:-2] + long)
-
-    said = asyncio.run(story())
-    assert said == b"" or said.startswith(b"HTTP/1.1 431 ")
-
-
-def test_a_body_may_be_longer_than_any_head() -> None:
-    async def story() -> tuple[bytes, bytes]:
-        async with listening() as address:
-            size = len(PIECE) * 100
-            plain = await answer(address, POST + b"Content-Length: %d\r\n\r\n" % size, PIECE, repeat=100)
-            chunk = b"%x\r\n" % len(PIECE) + PIECE + b"\r\n"
-            return plain, await answer(address, CHUNKED, chunk * 20, b"0\r\n\r\n")
-
-    for said in asyncio.run(story()):
-        assert said.startswith(b"HTTP/1.1 200 ")
-
-
-def test_a_large_head_below_the_bound_is_read() -> None:
-    async def story() -> bytes:
-        async with listening() as address:
-            return await answer(address, GET[:-2] + b"X: " + b"a" * (HEAD_BYTES_MAX // 2) + b"\r\n\r\n")
-
-    assert asyncio.run(story()).startswith(b"HTTP/1.1 200 ")
+from tests.unit.gateway.served import CHUNKED, GET, LAST, PIECE, POST, Address, answer, echo, listening
 
 
 @pytest.mark.parametrize(
