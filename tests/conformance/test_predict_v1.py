@@ -174,9 +174,8 @@ def test_a_request_of_the_documentation_is_answered_as_there(
     server: RunningServer, path: str, body: Any, answer: Any
 ) -> None:
     assert ask(server, path, body) == (200, answer)
-    verb = path.partition(":")[2]
-    form = {"predict": " (columns)" if "inputs" in body else " (rows)"}
-    note("predict-v1", f"POST /v1/models/{{model}}:{verb}{form.get(verb, '')}")
+    form = "" if "predict" not in path else " (columns)" if "inputs" in body else " (rows)"
+    note("predict-v1", f"POST /v1/models/{{model}}:{path.partition(':')[2]}{form}")
 
 
 def test_bytes_go_to_the_model_and_come_back_in_base64(server: RunningServer) -> None:
