@@ -58,6 +58,11 @@ def test_a_request_keeps_its_headers_and_says_who_asked() -> None:
     } <= set(headers)  # fmt: skip
 
 
+def test_no_caller_takes_the_host_out_of_its_request() -> None:
+    told = lines(msgspec.structs.replace(ASKED, headers=(("host", "here"), ("connection", "Host, x-own"))))
+    assert [line for line in told if line.startswith("host")] == ["host: here"]
+
+
 def test_a_host_does_not_end_the_quotes_that_it_stands_in() -> None:
     said = lines(msgspec.structs.replace(ASKED, headers=(("host", 'a";for=b\\'),)))
     assert r'forwarded: for=10.0.0.7;proto=http;host="a\";for=b\\"' in said

@@ -116,7 +116,8 @@ def named_by_connection(headers: Headers) -> frozenset[str]:
     named = [value for name, value in headers if name == "connection"]
     if not named:
         return frozenset()
-    return frozenset(word.strip().lower() for value in named for word in value.split(","))
+    # Of the request to the program, too, there is no making without a host.
+    return frozenset(word.strip().lower() for value in named for word in value.split(",")) - {"host"}
 
 
 def _of(headers: Headers, wanted: str) -> str:
