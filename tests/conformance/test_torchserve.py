@@ -157,6 +157,12 @@ def test_a_function_loads_without_data_and_sets_status_headers_and_type(
     assert teapot.status == 418
 
 
+def test_a_version_is_a_revision_or_an_alias(server: RunningServer, plain: str) -> None:
+    assert server.cli("alias", plain, "set", "live=1").returncode == 0
+    for version in ("1", "live"):
+        assert server.request("POST", f"/predictions/{plain}/{version}", b"ab").body.endswith(b",2")
+
+
 def test_a_metric_is_a_line_of_the_log(server: RunningServer, plain: str) -> None:
     server.request("POST", f"/predictions/{plain}", b"measure")
     lines = server.cli("logs", plain).stdout

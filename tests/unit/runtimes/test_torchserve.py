@@ -6,15 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lambent.runtimes import logs
 from lambent.runtimes.base import Reply, Request
+from lambent.runtimes.faults import Fault
 from lambent.runtimes.torchserve.context import Context
+from lambent.runtimes.torchserve.exchange import FORM
+from lambent.runtimes.torchserve.exchange import given as given_of
 from lambent.runtimes.torchserve.model import Entry, TorchServeModel
 from lambent.runtimes.torchserve.words import load_label_mapping, map_class_to_label
 from lambent.wire.frames import Call
-from lambent.wire.torchserve import properties_of, settings_of
+from lambent.wire.torchserve import beside, properties_of, settings_of
 
 Handle = Callable[[list[dict[str, Any]], Any], object]
 
@@ -81,6 +87,32 @@ def test_a_handler_that_answers_for_all_is_given_one_at_a_time_from_then_on() ->
 def test_an_answer_that_is_no_list_of_one_each_is_told(answer: object, said: str) -> None:
     (ended,) = model(lambda _, __: answer).together(requests(b"1"))
     assert said in str(ended)
+
+
+@given(
+    kind=st.sampled_from(
+        ["application/json", "text/plain", "multipart/form-data; boundary=x", FORM, "", "a/b"]
+    ),
+    body=st.one_of(
+        st.binary(max_size=80), st.sampled_from([b"--x\r\n\r\n", b"{", b"\xff=1", b"null", b"a=%ff"])
+    ),
+    query=st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=3),
+)
+def test_whatever_is_sent_is_an_input_or_its_senders_fault(
+    kind: str, body: bytes, query: dict[str, str]
+) -> None:
+    call = Call(call_id=1, invocation_id="i", remaining_ms=1e3, content_type=kind)
+    call = msgspec.structs.replace(call, client_context=beside({b"x-a": b"\xff"}, query))
+    assert ends(call, body) in (0, 400)
+
+
+def ends(call: Call, body: bytes) -> int:
+    """The status that it is refused with, 0 where it is not."""
+    try:
+        given_of(call, body)
+    except Fault as fault:
+        return fault.status
+    return 0
 
 
 def test_labels_are_read_in_both_of_their_forms(tmp_path: Path) -> None:
