@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -9,6 +10,7 @@ from lambent.clock import Clock
 from lambent.core.admission import Bound, Verdict, offer_bytes, retry_after_s, smoothed_run_s
 from lambent.core.errors import BodiesFull, PayloadTooLarge, ServerFull
 from lambent.gateway.queues import Refusals
+from lambent.gateway.trimming import FLOOD_BYTES
 
 SMALL_BYTES: Final = 4096  # to count a body costs more than one of this size is worth
 ANYBODY: Final = ""  # whose a body is until its sender has proved who it is
@@ -28,13 +30,25 @@ class _Share:
 class Bodies:
     """The room for bodies. What announces its length has its room before it is read, or is refused."""
 
-    def __init__(self, clock: Clock, *, bytes_max: int, uncounted_bytes: int = 0) -> None:
-        """Bodies of up to `uncounted_bytes` are not counted: connections bound them well enough."""
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        bytes_max: int,
+        uncounted_bytes: int = 0,
+        after_flood: Callable[[], None] | None = None,
+    ) -> None:
+        """Bodies of up to `uncounted_bytes` are not counted: connections bound them well enough.
+
+        `after_flood` is called when nothing is held any more after much was.
+        """
         self.uncounted_bytes: Final = uncounted_bytes
         self._clock: Final = clock
         self._bytes_max: Final = bytes_max
         self._shares: Final[dict[str, _Share]] = {}
         self._refusals: Final = Refusals(clock)
+        self._after_flood: Final = after_flood
+        self._flooded = False
         self.held_bytes = 0
 
     def hold(self, project: str) -> Hold:
@@ -58,6 +72,8 @@ class Bodies:
             share = self._shares[project] = _Share(self._clock.now_s())
         share.held_bytes += size_bytes
         self.held_bytes += size_bytes
+        if self.held_bytes >= FLOOD_BYTES:
+            self._flooded = True
 
     def give_back(self, project: str, size_bytes: int, *, since_s: float) -> None:
         """It is not needed any more, after having been held since `since_s`."""
@@ -68,6 +84,10 @@ class Bodies:
         self.held_bytes -= size_bytes
         if not share.held_bytes:
             del self._shares[project]
+        if self._flooded and not self.held_bytes:
+            self._flooded = False
+            if self._after_flood is not None:
+                self._after_flood()
 
     def now_s(self) -> float:
         """Monotonic seconds."""

@@ -15,6 +15,7 @@ from lambent.engines.machine import memory_bytes
 from lambent.gateway.bodies import SMALL_BYTES, Bodies
 from lambent.gateway.protocols.open_inference.inferring import Inferring
 from lambent.gateway.protocols.open_inference.port import Endpoint, GrpcPort, RpcServer, bind, is_installed
+from lambent.gateway.trimming import Trimming
 from lambent.settings import GRPC_NEXT, GRPC_OFF, Settings
 from lambent.wiring.ecosystems import inference_models
 from lambent.wiring.parts import Parts
@@ -53,7 +54,12 @@ def grpc_port(
 ) -> GrpcPort:
     """The port, which imports gRPC when it is needed."""
     settings = parts.settings
-    bodies = Bodies(clock, bytes_max=settings.bodies_bytes(memory_bytes()), uncounted_bytes=SMALL_BYTES)
+    bodies = Bodies(
+        clock,
+        bytes_max=settings.bodies_bytes(memory_bytes()),
+        uncounted_bytes=SMALL_BYTES,
+        after_flood=Trimming().over,
+    )
     made: list[Any] = []
 
     async def start(endpoint: Endpoint) -> RpcServer:

@@ -11,6 +11,7 @@ import pytest
 from lambent.core.errors import BodiesFull, PayloadTooLarge, ServerFull
 from lambent.core.invocation import Invocation, Outcome, Role
 from lambent.gateway.bodies import Bodies
+from lambent.gateway.trimming import FLOOD_BYTES, give_memory_back
 from tests.support.virtual_time import ManualClock, VirtualClock, run
 from tests.unit.gateway.asgi import BODIES_BYTES_MAX, House, Response, outcome, request
 
@@ -61,6 +62,30 @@ def test_when_there_will_be_room_follows_from_how_long_bodies_are_held() -> None
         assert told.value.retry_after_s == pytest.approx(8.0)
 
     run(story())
+
+
+def test_the_end_of_a_flood_is_told_once_and_that_of_a_trickle_is_not() -> None:
+    told: list[int] = []
+
+    async def story() -> None:
+        bodies = Bodies(VirtualClock(), bytes_max=4 * FLOOD_BYTES, after_flood=lambda: told.append(1))
+        async with bodies.hold("trickle") as one:
+            one.grow_to(FLOOD_BYTES - 1)
+        assert told == []
+        async with bodies.hold("flood") as one:
+            one.grow_to(FLOOD_BYTES // 2)
+            async with bodies.hold("flood") as another:
+                another.grow_to(FLOOD_BYTES // 2)
+            assert told == []
+        async with bodies.hold("trickle") as one:
+            one.grow_to(1)
+        assert told == [1]
+
+    run(story())
+
+
+def test_memory_is_given_back_to_the_system_or_left_where_the_library_cannot() -> None:
+    give_memory_back()
 
 
 def test_a_body_passes_to_the_project_that_sent_it() -> None:
