@@ -40,12 +40,15 @@ from lambent.metering.statements import Statements
 from lambent.observe.exposition import asked_for
 from lambent.wiring import ecosystems
 from lambent.wiring.aws import AwsControl
+from lambent.wiring.offline import Offline
 from lambent.wiring.parts import PROJECT, Parts
 from lambent.wiring.queues import sqs
 from lambent.wiring.sagemaker import SageMaker
 
 
-def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemClock) -> Gateway:
+def gateway(
+    parts: Parts, aws: AwsControl, sagemaker: SageMaker, offline: Offline, clock: SystemClock
+) -> Gateway:
     """All that is answered on the server's port."""
     acceptance = Acceptance(parts.queue, parts.routes)
     bytes_max = parts.settings.bodies_bytes(memory_bytes())
@@ -82,6 +85,7 @@ def gateway(parts: Parts, aws: AwsControl, sagemaker: SageMaker, clock: SystemCl
             limits=_limits(parts),
         ),
         protocols=[
+            offline.door(bodies),
             *ecosystems.protocols(parts, apps, bodies, clock),
             AwsDoor(
                 services=[

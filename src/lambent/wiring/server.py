@@ -23,6 +23,7 @@ from lambent.wire.api import ServerFile
 from lambent.wiring.aws import AwsControl
 from lambent.wiring.doors import gateway
 from lambent.wiring.inference_port import grpc_port
+from lambent.wiring.offline import Offline
 from lambent.wiring.parts import PROJECT, Parts
 from lambent.wiring.sagemaker import SageMaker
 
@@ -39,7 +40,8 @@ class Server:
         self._parts: Final = Parts(settings, kept, clock, tasks)
         self._aws: Final = AwsControl(self._parts, clock)
         self._sagemaker: Final = SageMaker(self._parts, clock)
-        self._gateway: Final = gateway(self._parts, self._aws, self._sagemaker, clock)
+        self._offline: Final = Offline(self._parts, clock)
+        self._gateway: Final = gateway(self._parts, self._aws, self._sagemaker, self._offline, clock)
         self._parts.metrics.watch(self)
 
     async def run(
@@ -107,6 +109,7 @@ class Server:
         await self._sagemaker.restore()
         await parts.webhooks.restore()
         await parts.queue.restore()
+        await self._offline.restore()
         await parts.timers.restore(PROJECT)
         await asyncio.to_thread(parts.notebook.load)
 

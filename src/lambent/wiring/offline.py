@@ -1,0 +1,45 @@
+"""OpenAI's files and batches: what keeps them, what sees them through, and their door."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lambent.clock import SystemClock
+from lambent.gateway.acceptance import Acceptance
+from lambent.gateway.bodies import Bodies
+from lambent.gateway.protocols.openai.files import BatchOperations, FileOperations
+from lambent.gateway.protocols.openai.lines import BatchLines
+from lambent.gateway.protocols.openai.offline import OfflineDoor
+from lambent.gateway.protocols.speaking import Speaking
+from lambent.jobs.batches import Batches
+from lambent.storage.batches import BatchStore
+from lambent.storage.files import Files
+from lambent.wiring.parts import Parts
+
+
+class Offline:
+    """Made with a server, and restored before it answers."""
+
+    def __init__(self, parts: Parts, clock: SystemClock) -> None:
+        self._parts: Final = parts
+        records, folder = parts.kept.store.records, parts.settings.state_dir
+        self._clock: Final = clock
+        self._files: Final = Files(records, folder / "files")
+        speaking = Speaking(invoker=parts.dispatcher, routes=parts.routes, clock=clock)
+        lines = BatchLines(speaking, Acceptance(parts.queue, parts.routes), clock)
+        store = BatchStore(records, self._files, folder / "batches")
+        self._batches: Final = Batches(store, lines, parts.queue, clock, parts.tasks)
+
+    async def restore(self) -> None:
+        """Take up what an earlier server left."""
+        await self._batches.restore()
+
+    def door(self, bodies: Bodies) -> OfflineDoor:
+        """Where all of it is asked for."""
+        files = FileOperations(self._files, self._clock)
+        return OfflineDoor(
+            [*files.operations(), *BatchOperations(files, self._batches).operations()],
+            keys=self._parts.keys,
+            bodies=bodies,
+            body_bytes_max=self._parts.settings.body_bytes_max,
+        )
