@@ -42,6 +42,21 @@ Resources:
             Input: '{"at": "<aws.scheduler.scheduled-time>"}'
 %(more)s
 """
+DEAD = """
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Failing:
+    Type: AWS::Serverless::Function
+    Properties:
+      Handler: index.handler
+      Runtime: python3.11
+      DeadLetterQueue: {Type: SQS, TargetArn: !GetAtt Dead.Arn}
+      EventInvokeConfig: {MaximumRetryAttempts: 0}
+      InlineCode: |
+        def handler(event, context):
+            raise RuntimeError("no " + event["of"])
+  Dead: {Type: AWS::SQS::Queue}
+"""
 PLAIN = """
         Plain: {Type: ScheduleV2, Properties: {ScheduleExpression: at(%s)}}
 """
@@ -128,3 +143,32 @@ def test_a_schedule_that_is_none_is_told_before_anything_is_deployed(
     assert done.returncode != 0
     assert "at(tomorrow)" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_failed_for_good_goes_to_the_functions_dead_letter_queue(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text(DEAD)
+    for changed in (True, False):
+        told = json.loads(server.deploy(template, "--json"))
+        assert [one["changed"] for one in told["functions"]] == [changed]
+    functions, queues = client_of(server), client_of(server, "sqs", region_name="us-east-1")
+    functions.put_function_event_invoke_config(FunctionName="Failing", MaximumRetryAttempts=0)
+    arn = functions.get_function_configuration(FunctionName="Failing")["DeadLetterConfig"]["TargetArn"]
+    assert arn.endswith(":Dead")
+    sent = functions.invoke(FunctionName="Failing", InvocationType="Event", Payload=b'{"of": "luck"}')
+    url, found = queues.get_queue_url(QueueName="Dead")["QueueUrl"], []
+
+    def received() -> bool:
+        asked = queues.receive_message(QueueUrl=url, WaitTimeSeconds=5, MessageAttributeNames=["All"])
+        found.extend(asked.get("Messages", ()))
+        return bool(found)
+
+    wait_until(received, "the dead event")
+    assert found[0]["Body"] == '{"of": "luck"}'
+    assert found[0]["MessageAttributes"] == {
+        "RequestID": {"DataType": "String", "StringValue": sent["ResponseMetadata"]["RequestId"]},
+        "ErrorCode": {"DataType": "Number", "StringValue": "200"},
+        "ErrorMessage": {"DataType": "String", "StringValue": "no luck"},
+    }

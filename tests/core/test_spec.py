@@ -160,8 +160,8 @@ KNOWN = (
     "async_age_max_s, async_running_max, command, concurrency, dead_keep_s, description, env.NAME, "
     "fork_unsafe, hold_s, keep, keep_alive_s, latency_target_ms, max_batch, memory, on_failure, on_success, "
     "parallel, queue_depth_max, ready_path, ready_timeout_s, result_keep_s, retries, retry_first_s, "
-    "runtime, schema, socket_idle_s, socket_s, template_keep_s, threads, timeout_s, webhook, workers_max, "
-    "workers_min, workers_min_schedule"
+    "runtime, schedule, schema, socket_idle_s, socket_s, template_keep_s, threads, timeout_s, webhook, "
+    "workers_max, workers_min, workers_min_schedule"
 )
 
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lambent.core.errors import InvalidSpec
+from lambent.core.settings import with_settings
+from lambent.core.spec import DeploymentSpec, Kind
 from lambent.core.timers import Timer, checked_timer, due_tick, next_tick
 
 BERLIN = "Europe/Berlin"
@@ -139,3 +141,13 @@ def test_what_is_no_expression_is_refused(expression: str) -> None:
 def test_an_unknown_time_zone_is_refused() -> None:
     with pytest.raises(InvalidSpec, match="time zone"):
         checked_timer(Timer(name="t", expression="* * * * *", zone="Mars/Phobos"))
+
+
+def test_a_deployments_own_schedule_is_a_setting() -> None:
+    spec = DeploymentSpec(name="f", kind=Kind.FUNCTION)
+    assert with_settings(spec, {"schedule": "0 8 * * 1-5; Europe/Berlin"}).schedule
+    for wrong in ("8 * * 1-5", "0 8 * * *; Nowhere", "rate(1 minutes)"):
+        with pytest.raises(InvalidSpec):
+            with_settings(spec, {"schedule": wrong})
+    with pytest.raises(InvalidSpec, match="is a job"):
+        with_settings(DeploymentSpec(name="j", kind=Kind.JOB), {"schedule": "0 8 * * *"})

@@ -80,6 +80,7 @@ def deploy(
                    parallel, queue_depth_max, max_batch, latency_target_ms
     for later      retries, retry_first_s, async_age_max_s, async_running_max,
                    result_keep_s, dead_keep_s, webhook, on_success, on_failure
+    by the clock   schedule, as in --set "schedule=0 8 * * 1-5; Europe/Berlin"
 
     With --canary the new revision is tried: it goes back by itself when more than 5 % of its calls fail,
     unless --max-error-rate says otherwise, and the active one does not fail as often.

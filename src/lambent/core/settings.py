@@ -78,7 +78,7 @@ PROVIDED_FOR: Final = f"{Program.PROVIDED}."
 # Settings that are text.
 TEXTS: Final = (
     "webhook", "on_success", "on_failure", "description", "workers_min_schedule", "command", "ready_path",
-    "schema",
+    "schedule", "schema",
 )  # fmt: skip
 
 SETTINGS: Final = tuple(sorted([*TEXTS, "memory", "env.NAME", *WORDS, *BOUNDS.keys() - {"memory_bytes"}]))

@@ -114,7 +114,9 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `timeout_s` bounds each try. At most `async_running_max` run at once, 0 for all workers but one. An
     outcome is kept for `result_keep_s`, a dead letter for `dead_keep_s`. `webhook` hears of each end;
     `on_success` and `on_failure` are deployments, as `name` or `name:alias`, that are invoked with a record
-    of it, or ARNs of queues that get the record as a message.
+    of it, or ARNs of queues that get the record as a message. `dead_letters` is the ARN of a queue that gets
+    the events of dead ones. `schedule` invokes it by the clock: an expression of `core.timers`, and after a
+    semicolon a time zone.
     """
 
     name: str
@@ -159,6 +161,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     webhook: str = ""
     on_success: str = ""
     on_failure: str = ""
+    dead_letters: str = ""
+    schedule: str = ""
     env: dict[str, str] = {}
     description: str = ""
     schema: str = ""
@@ -215,12 +219,23 @@ def checked(spec: DeploymentSpec) -> DeploymentSpec:
         raise InvalidSpec(f"schema is for functions; {spec.name!r} is a {spec.kind}")
     if spec.workers_min > spec.workers_max:
         raise InvalidSpec(f"workers_min={spec.workers_min} is above workers_max={spec.workers_max}")
+    if spec.schedule or spec.workers_min_schedule:
+        _check_times(spec)
+    return spec
+
+
+def _check_times(spec: DeploymentSpec) -> None:
+    if spec.schedule:
+        from lambent.core.timers import checked_timer, own_timer
+
+        if spec.kind is Kind.JOB:
+            raise InvalidSpec(f"schedule is for what is invoked; {spec.name!r} is a job")
+        checked_timer(own_timer(spec.schedule))
     if spec.workers_min_schedule:
         from lambent.core.schedule import most_workers, read_schedule  # few ask for one, and cron takes time
 
         if (most := most_workers(read_schedule(spec.workers_min_schedule))) > spec.workers_max:
             raise InvalidSpec(f"workers_min_schedule asks for {most}, workers_max is {spec.workers_max}")
-    return spec
 
 
 def _check_process(spec: DeploymentSpec) -> None:

@@ -24,6 +24,7 @@ AT: Final = re.compile(r"at\((\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})\)")
 UNIT_MS: Final = {"minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
 EXPRESSION_CHARACTERS_MAX: Final = 256
 INPUT_BYTES_MAX: Final = 8192
+OWN: Final = ""  # the name of the timer that a deployment's own schedule is
 TIMERS_MAX: Final = 100  # of a deployment
 DAYS_SEEN_MAX: Final = 366 * 9  # a leap day may be eight years away
 
@@ -64,6 +65,12 @@ class Moment(msgspec.Struct, frozen=True):
     """One tick."""
 
     unix_ms: int
+
+
+def own_timer(text: str) -> Timer:
+    """The timer of a deployment's own schedule: an expression, and after a semicolon perhaps a time zone."""
+    expression, _, zone = (piece.strip() for piece in text.partition(";"))
+    return Timer(name=OWN, expression=expression, zone=zone or "UTC")
 
 
 def checked_timer(timer: Timer) -> Timer:

@@ -5,6 +5,7 @@ The record is AWS Lambda's, so that functions written for its destinations read 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from datetime import UTC, datetime
 from typing import Final
@@ -19,11 +20,20 @@ from lambent.storage.queues import Letter
 from lambent.storage.tickets import Ticket, TicketState
 from lambent.wire.aws.names import LATEST, Place
 from lambent.wire.aws.sqs_attributes import name_of_arn
+from lambent.wire.typed import from_json
 
 RECORD_BYTES_MAX: Final = 1 << 20  # of a larger one the payloads are left out: what is not told ends no chain
+RAN: Final = "200"  # of the invocation, which is not how the function fared
+ERROR_BYTES_MAX: Final = 1024
 NULL: Final = msgspec.Raw(b"null")
 
 _raw: Final = msgspec.json.Decoder(msgspec.Raw)
+
+
+class Failure(msgspec.Struct, frozen=True, rename="camel"):
+    """What a function's error says."""
+
+    error_message: str = ""
 
 
 class RequestContext(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -92,6 +102,49 @@ def letter_of(spec: DeploymentSpec, before: Ticket, after: Ticket, *, now_unix_m
     # Where the queue keeps an order, it is that of the deployment's ends.
     message = Message(id=told, body=body.decode(), size_bytes=len(body), group=after.deployment, dedup=told)
     return Letter(project=after.project, queue=queue, message=message, now_unix_ms=now_unix_ms)
+
+
+def dead_letter_of(spec: DeploymentSpec, before: Ticket, after: Ticket, *, now_unix_ms: int) -> Letter | None:
+    """The event of a dead one as a message, where a queue is to get it.
+
+    Source: AWS Lambda Developer Guide, "Adding a dead-letter queue".
+    """
+    queue = name_of_arn(spec.dead_letters)
+    if after.state is not TicketState.DEAD or not queue:
+        return None
+    told = {"RequestID": ("String", after.id), "ErrorMessage": ("String", _error_of(after))}
+    if after.attempts:  # one that was never tried has no status
+        told["ErrorCode"] = ("Number", RAN)
+    attributes = {name: {"DataType": kind, "StringValue": value} for name, (kind, value) in told.items()}
+    body = before.body.decode("utf-8", "replace")
+    size_bytes = sum(len(text.encode()) for name, pair in told.items() for text in (name, *pair))
+    id_ = id_from(hashlib.sha256(f"{after.id}\ndead\n{queue}".encode()).digest())
+    message = Message(
+        id=id_,
+        body=body,
+        attributes=attributes,
+        size_bytes=len(body.encode()) + size_bytes,
+        group=after.deployment,
+        dedup=id_,
+    )
+    return Letter(project=after.project, queue=queue, message=message, now_unix_ms=now_unix_ms)
+
+
+def letters_of(
+    spec: DeploymentSpec, before: Ticket, after: Ticket, *, now_unix_ms: int
+) -> tuple[Letter, ...]:
+    """All messages to queues that an end is told by."""
+    made = (make(spec, before, after, now_unix_ms=now_unix_ms) for make in (letter_of, dead_letter_of))
+    return tuple(letter for letter in made if letter is not None)
+
+
+def _error_of(ticket: Ticket) -> str:
+    """What its function said, or else why it is dead: never empty, which no attribute may be."""
+    said = ticket.error
+    with contextlib.suppress(msgspec.DecodeError):  # no function answered, or not in this form
+        said = from_json(ticket.result, Failure).error_message or said
+    cut = said.encode()[:ERROR_BYTES_MAX].decode("utf-8", "ignore")
+    return cut or "Unhandled"
 
 
 def _wanted(spec: DeploymentSpec, after: Ticket) -> str:

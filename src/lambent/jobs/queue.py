@@ -22,7 +22,7 @@ from lambent.core.tracing import trace_as_text, trace_from, trace_id_of
 from lambent.jobs import endings
 from lambent.jobs.attempts import Attempts, Invoke
 from lambent.jobs.commits import Commits
-from lambent.jobs.destinations import follow_of, letter_of
+from lambent.jobs.destinations import follow_of, letters_of
 from lambent.jobs.lanes import Lane, Lanes
 from lambent.pool.routes import Routes
 from lambent.storage.groups import Disk
@@ -246,14 +246,14 @@ class AsyncQueue:
         now_unix_ms = self._clock.unix_ms()
         delivery = endings.delivery_of(after, f"msg_{new_id()}", now_unix_ms=now_unix_ms)
         follow = follow_of(self._attempts.spec(lane), before, after, now_unix_ms=now_unix_ms)
-        letter = letter_of(self._attempts.spec(lane), before, after, now_unix_ms=now_unix_ms)
-        change = Change(ticket=after, expects=expects, delivery=delivery, follow=follow, letter=letter)
+        letters = letters_of(self._attempts.spec(lane), before, after, now_unix_ms=now_unix_ms)
+        change = Change(ticket=after, expects=expects, delivery=delivery, follow=follow, letters=letters)
         made = await self._commits.insist(change)
         if made and after.state is not TicketState.QUEUED:
             self._left(lane, before, after)
             if delivery is not None:
                 self._outbox.enter()
-            if letter is not None:
+            for letter in letters:
                 self._arrived(letter.project, letter.queue, 1, letter.message.size_bytes)
             if follow is not None:
                 # Over the lane's bound, if need be: it tells of something that has happened.

@@ -224,8 +224,8 @@ def _change_all(connection: Connection, changes: Sequence[Change]) -> None:
     if follows:
         connection.execute(INSERT, follows)
     for change in changes:
-        if change.letter is not None:
-            put_letter(connection, change.letter)
+        for letter in change.letters:
+            put_letter(connection, letter)
 
 
 def _change(connection: Connection, change: Change) -> bool:
@@ -234,8 +234,8 @@ def _change(connection: Connection, change: Change) -> bool:
         connection.execute(TELL, columns(change.delivery))
     if made and change.follow is not None:
         connection.execute(INSERT, columns(change.follow))
-    if made and change.letter is not None:
-        put_letter(connection, change.letter)
+    for letter in change.letters if made else ():
+        put_letter(connection, letter)
     return made
 
 

@@ -98,14 +98,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A ticket as it shall be from now on, provided that it is in the state `expects`.
 
     Where `expects` is None it is new; one whose id comes from a key is stored unless that is taken.
-    `delivery` and `letter` are stored with it; so is `follow`, another new ticket, unless its id is taken.
+    `delivery` and `letters` are stored with it; so is `follow`, another new ticket, unless its id is taken.
     """
 
     ticket: Ticket
     expects: TicketState | None
     delivery: Delivery | None = None
     follow: Ticket | None = None
-    letter: Letter | None = None
+    letters: tuple[Letter, ...] = ()
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):

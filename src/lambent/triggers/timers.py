@@ -17,7 +17,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.errors import InvalidSpec, LambentError
 from lambent.core.invocation import Called, Invocation, id_from
-from lambent.core.timers import TIMERS_MAX, Timer, checked_timer, due_tick, next_tick
+from lambent.core.timers import OWN, TIMERS_MAX, Timer, checked_timer, due_tick, next_tick, own_timer
 from lambent.pool.routes import Route, Routes
 from lambent.storage.groups import Disk
 from lambent.storage.records import Record, Records
@@ -77,6 +77,7 @@ class Timers:
         self._clock: Final = clock
         self._routes: Final = routes
         self._standing: Final[dict[tuple[str, str], dict[str, Standing]]] = {}
+        self._moved: Final[set[tuple[str, str]]] = set()  # whose own schedule may be another one
         self._changing: Final = asyncio.Lock()
         self._poke: Final = asyncio.Event()
         self._disk: Final = disk
@@ -128,6 +129,7 @@ class Timers:
         async with self._changing:
             self._routes.invocable(project, deployment)
             before = dict(self._standing.get((project, deployment), {}))
+            before.pop(OWN, None)
             for name in before.keys() - wanted.keys():
                 await self._forget(project, deployment, name)
                 self._standing[project, deployment].pop(name)
@@ -142,12 +144,27 @@ class Timers:
     async def _tick(self) -> None:
         """Invoke for all that is due. Raises where one could not be stored."""
         async with self._changing:
+            await self._adopt()
             for (project, deployment), timers in tuple(self._standing.items()):
                 for one in tuple(timers.values()):
                     now_unix_ms = self._clock.unix_ms()
                     if self._paused or one.next_unix_ms is None or one.next_unix_ms > now_unix_ms:
                         continue
                     await self._fire(project, deployment, one.kept, now_unix_ms)
+
+    async def _adopt(self) -> None:
+        """Let the schedules that deployments have as a setting be timers of theirs."""
+        for project, deployment in tuple(self._moved):
+            route = self._routes.get(project, deployment)
+            before = self._standing.get((project, deployment), {}).get(OWN)
+            wanted = own_timer(route.spec.schedule) if route and route.spec.schedule else None
+            if wanted is None and before is not None:
+                await self._forget(project, deployment, OWN)
+                self._standing.get((project, deployment), {}).pop(OWN, None)
+            elif wanted is not None and (before is None or before.kept.timer != wanted):
+                kept = _changed(before.kept if before else None, wanted, self._clock.unix_ms())
+                await self._keep(project, deployment, kept)
+            self._moved.discard((project, deployment))
 
     async def _fire(self, project: str, deployment: str, kept: Kept, now_unix_ms: int) -> None:
         timer = kept.timer
@@ -205,6 +222,9 @@ class Timers:
     def _follow(self, before: Route | None, after: Route | None) -> None:
         if before is not None and after is None and not before.beside:
             self._standing.pop((before.project, before.name), None)
+        elif after is not None and not after.beside:
+            self._moved.add((after.project, after.name))
+            self._poke.set()
 
     def _wait_s(self) -> float:
         now_unix_ms = self._clock.unix_ms()
@@ -219,7 +239,7 @@ class Timers:
 
 def _named(timers: Sequence[Timer]) -> Mapping[str, Timer]:
     named = {timer.name: checked_timer(timer) for timer in timers}
-    if len(named) != len(timers) or len(timers) > TIMERS_MAX:
+    if len(named) != len(timers) or OWN in named or len(timers) > TIMERS_MAX:
         raise InvalidSpec(f"a deployment has at most {TIMERS_MAX} timers, each with a name of its own")
     return named
 

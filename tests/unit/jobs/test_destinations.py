@@ -11,7 +11,7 @@ import pytest
 from lambent.core.invocation import Called, called_as_text
 from lambent.core.retrying import DeadReason
 from lambent.core.spec import DeploymentSpec, Kind
-from lambent.jobs.destinations import RECORD_BYTES_MAX, follow_of, letter_of
+from lambent.jobs.destinations import RECORD_BYTES_MAX, dead_letter_of, follow_of, letter_of, letters_of
 from lambent.storage.tickets import Ticket, TicketState
 
 ARN = "arn:aws:lambda:eu-central-1:000000000000:function:hello"
@@ -122,3 +122,23 @@ def test_an_end_is_told_to_a_queue_where_its_arn_is_named() -> None:
     assert (letter.project, letter.queue, letter.message.group) == ("default", "ends", "hello")
     assert json.loads(letter.message.body)["responsePayload"] == 2
     assert letter == letter_of(spec, BEFORE, after, now_unix_ms=1)
+
+
+def test_a_dead_event_goes_to_the_queue_as_it_was_sent() -> None:
+    arn = "arn:aws:sqs:us-east-1:000000000000:dead"
+    spec = msgspec.structs.replace(SPEC, dead_letters=arn, on_failure=arn)
+    after = ended(TicketState.DEAD, attempts=3, error="E: x", result=b'{"errorMessage": "boom"}')
+    letter = dead_letter_of(spec, BEFORE, after, now_unix_ms=1)
+    assert letter is not None
+    assert letter.queue == "dead"
+    assert letter.message.body.encode() == BEFORE.body
+    assert letter.message.attributes == {
+        "RequestID": {"DataType": "String", "StringValue": after.id},
+        "ErrorCode": {"DataType": "Number", "StringValue": "200"},
+        "ErrorMessage": {"DataType": "String", "StringValue": "boom"},
+    }
+    assert len(letters_of(spec, BEFORE, after, now_unix_ms=1)) == 2
+    never_ran = dead_letter_of(spec, BEFORE, ended(TicketState.DEAD, attempts=0, error="old"), now_unix_ms=1)
+    assert never_ran is not None
+    assert sorted(never_ran.message.attributes) == ["ErrorMessage", "RequestID"]
+    assert dead_letter_of(spec, BEFORE, ended(TicketState.SUCCEEDED), now_unix_ms=1) is None

@@ -189,6 +189,31 @@ def test_a_deployment_that_is_removed_takes_its_timers_with_it(store: SqlStore) 
     assert runs.events == []
 
 
+def test_a_deployments_own_schedule_comes_and_goes_with_its_setting(store: SqlStore) -> None:
+    runs = Recorder()
+
+    async def story() -> None:
+        async with working(store, runs) as house, ticking(house) as timers:
+            house.deploy(schedule="30 1 * * *; Europe/Berlin")
+            await asyncio.sleep(1)
+            [view] = timers.of(PROJECT, "f")
+            assert (view.name, view.expression, view.zone) == ("", "30 1 * * *", "Europe/Berlin")
+            assert len(await timers.replace(PROJECT, "f", [HOURLY])) == 2  # a template's are beside it
+            await timers.replace(PROJECT, "f", [])
+            await asyncio.sleep(3 * 3600)
+            house.deploy(description="another", schedule="30 1 * * *; Europe/Berlin")
+            await asyncio.sleep(1)
+            assert timers.of(PROJECT, "f")[0].last_unix_ms is not None  # it goes on
+            house.deploy()
+            await asyncio.sleep(24 * 3600)
+            assert timers.of(PROJECT, "f") == ()
+            assert store.records.all(PROJECT, KIND) == []
+
+    run(story())
+    assert [one["time"] for one in runs.events] == ["2023-11-15T00:30:00Z"]
+    assert runs.events[0]["resources"] == ["arn:aws:events:us-east-1:000000000000:rule/f"]
+
+
 def test_names_are_told_apart_and_counted(store: SqlStore) -> None:
     async def story() -> None:
         async with working(store, Recorder()) as house:

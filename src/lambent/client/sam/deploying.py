@@ -113,6 +113,9 @@ def _configuration(function: Function, layers: list[str]) -> dict[str, Any]:
         "Environment": {"Variables": told.environment.variables},
         "EphemeralStorage": {"Size": told.ephemeral_storage.size},
         "Layers": layers,
+        "DeadLetterConfig": {
+            "TargetArn": told.dead_letter_queue.target_arn if told.dead_letter_queue else ""
+        },
     }
 
 
@@ -121,6 +124,7 @@ def _says(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     found = {
         **there,
         "Layers": [one["Arn"] for one in there.get("Layers") or ()],
+        "DeadLetterConfig": {"TargetArn": (there.get("DeadLetterConfig") or {}).get("TargetArn", "")},
         "Environment": {"Variables": (there.get("Environment") or {}).get("Variables", {})},
     }
     return all(found.get(name) == value for name, value in wanted.items())

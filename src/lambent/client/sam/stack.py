@@ -37,6 +37,13 @@ class Url(msgspec.Struct, frozen=True, rename="pascal"):
     cors: dict[str, Any] = {}
 
 
+class DeadLetters(msgspec.Struct, frozen=True, rename="pascal"):
+    """Where events go that failed for good."""
+
+    target_arn: str
+    type: str = "SQS"
+
+
 class Event(msgspec.Struct, frozen=True, rename="pascal"):
     """What invokes a function. Its properties depend on its type."""
 
@@ -63,6 +70,7 @@ class Properties(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     provisioned_concurrency_config: Provisioned | None = None
     auto_publish_alias: str = ""
     function_url_config: Url | None = None
+    dead_letter_queue: DeadLetters | None = None
     events: dict[str, Event] = {}
     package_type: str = "Zip"
 

@@ -55,7 +55,6 @@ EVENTS: Final = frozenset({"Api", "HttpApi", "SQS", *SCHEDULES})
 NEEDLESS: Final = frozenset({"Architectures", "LicenseInfo", "RetentionPolicy", "Role"})
 WHY: Final[Mapping[str, str]] = {
     "CodeSigningConfigArn": "code is not signed",
-    "DeadLetterQueue": "what failed for good is kept: see `lambent dlq`",
     "DeploymentPreference": "try a revision on part of the traffic with `lambent deploy --canary`",
     "Outputs": "nothing here reads a stack's outputs",
     "Policies": "there is no IAM: a key's role and its project decide",
@@ -130,6 +129,9 @@ class _Reading:
                 why = WHY.get(event.type, "nothing here sends such events")
                 self._ignored.append(Ignored(f"{logical_id}.Events.{name}", f"{event.type}: {why}"))
             self._ignored.extend(left_out(f"{logical_id}.Events.{name}", event))
+        if properties.dead_letter_queue and properties.dead_letter_queue.type != "SQS":
+            why = "only queues get what failed for good; it is kept in any case: see `lambent dlq`"
+            self._ignored.append(Ignored(f"{logical_id}.DeadLetterQueue", why))
         self._checked_timers(logical_id, properties)
         code = None if properties.inline_code else self._path(logical_id, properties.code_uri or ".")
         return Function(logical_id, properties, code)

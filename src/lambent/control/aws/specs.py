@@ -17,7 +17,8 @@ from lambent.core.spec import MIB, DeploymentSpec, Kind, Program, checked
 from lambent.runtimes.bundle_imports import installed_imports
 from lambent.wire.aws.faults import bad_parameter
 from lambent.wire.aws.names import LATEST
-from lambent.wire.aws.shapes import Environment
+from lambent.wire.aws.shapes import DeadLetterConfig, Environment
+from lambent.wire.aws.sqs_attributes import name_of_arn
 
 PYTHON: Final = re.compile(r"python3\.\d{1,2}")
 SUPPORTED: Final = (
@@ -61,6 +62,9 @@ class Wanted(Protocol):
     def memory_size(self) -> int | None: ...
 
     @property
+    def dead_letter_config(self) -> DeadLetterConfig | None: ...
+
+    @property
     def environment(self) -> Environment | None: ...
 
 
@@ -100,6 +104,9 @@ def changed(spec: DeploymentSpec, wanted: Wanted) -> DeploymentSpec:
         changes["ready_timeout_s"] = min(INIT_S_MAX, max(INIT_S, float(wanted.timeout)))
     if wanted.memory_size is not None:
         changes["memory_bytes"] = wanted.memory_size * MIB
+    if wanted.dead_letter_config is not None:
+        arn = wanted.dead_letter_config.target_arn or ""
+        changes["dead_letters"] = arn if name_of_arn(arn) else ""
     if wanted.environment is not None:
         variables = wanted.environment.variables or {}
         check_variables(variables)

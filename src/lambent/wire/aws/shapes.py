@@ -120,7 +120,7 @@ class VpcConfig(Shape, frozen=True, kw_only=True):
 
 
 class DeadLetterConfig(Shape, frozen=True, kw_only=True):
-    """Where AWS sends events that failed. Here they are in the dead letters of the deployment."""
+    """Where events go that failed for good: a queue. They are dead letters of the deployment as well."""
 
     target_arn: Arn | None = None
 
