@@ -234,6 +234,11 @@ def test_a_model_store_is_imported_as_it_was_configured(server: RunningServer, t
     spec = server.request("GET", "/api/v1/deployments/first").json()["revisions"][0]["spec"]
     assert (spec["workers_max"], spec["max_batch"], spec["timeout_s"]) == (3, 8, 120)
     assert server.request("POST", "/predictions/second", b"xy").body == b"bytearray,['body'],2"
+    archived(tmp_path / "model-store" / "0.mar", {}, handler="image_classifier", modelName="pictures")
+    again = server.cli("import", "torchserve", str(tmp_path), "--set", "max_batch=2")
+    assert again.returncode == 1
+    assert "failed  pictures  Lambent.NoBuiltInHandler: the handler 'image_classifier'" in again.stdout
+    assert "deployed  first" in again.stdout
 
 
 @pytest.mark.parametrize(
