@@ -172,3 +172,26 @@ def test_what_failed_for_good_goes_to_the_functions_dead_letter_queue(
         "ErrorCode": {"DataType": "Number", "StringValue": "200"},
         "ErrorMessage": {"DataType": "String", "StringValue": "no luck"},
     }
+
+
+def test_anybodys_deployment_has_a_schedule_by_its_decorator(server: RunningServer, tmp_path: Path) -> None:
+    code = tmp_path / "nightly.py"
+    code.write_text(
+        "from lambent import App\napp = App('night')\n"
+        "@app.function(name='shift', schedule='0 3 * * *; Europe/Berlin')\n"
+        "def shift(event, context):\n    return event\n"
+    )
+    server.deploy(code)
+    shown = server.cli("show", "shift").stdout
+    assert "0 3 * * *" in shown
+    assert "Europe/Berlin" in shown
+    refused = server.cli("deploy", str(code), "--set", "schedule=0 3 * *")
+    assert refused.returncode != 0
+    assert "five fields" in refused.stderr
+    code.write_text(code.read_text().replace(", schedule='0 3 * * *; Europe/Berlin'", ""))
+    server.deploy(code)
+    wait_until(lambda: "0 3 * * *" not in timers_shown(server), "the schedule to go")
+
+
+def timers_shown(server: RunningServer) -> str:
+    return str(json.loads(server.cli("show", "shift", "--json").stdout)["timers"])

@@ -300,3 +300,29 @@ def test_messages_that_were_acknowledged_survive_a_kill(tmp_path_factory: pytest
         assert told["Attributes"] == {"ApproximateNumberOfMessagesNotVisible": "19"}
     finally:
         running.stop()
+
+
+def test_permissions_are_statements_of_a_queues_policy(client: Any) -> None:
+    url = made(client)
+
+    def policy() -> Any:
+        told = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        return json.loads(told["Policy"]) if "Policy" in told else None
+
+    for label, accounts in (("one", ["111122223333"]), ("two", ["111122223333", "444455556666"])):
+        client.add_permission(QueueUrl=url, Label=label, AWSAccountIds=accounts, Actions=["SendMessage"])
+    assert policy()["Id"] == f"{arn(url)}/SQSDefaultPolicy"
+    assert policy()["Statement"][0] == {
+        "Sid": "one",
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::111122223333:root"},
+        "Action": "SQS:SendMessage",
+        "Resource": arn(url),
+    }
+    again = {"AWSAccountIds": ["111122223333"], "Actions": ["SendMessage"]}
+    assert refused(client.add_permission, QueueUrl=url, Label="one", **again)[0] == 400
+    client.remove_permission(QueueUrl=url, Label="one")
+    assert [one["Sid"] for one in policy()["Statement"]] == ["two"]
+    client.remove_permission(QueueUrl=url, Label="two")
+    assert policy() is None
+    assert refused(client.remove_permission, QueueUrl=url, Label="two")[0] == 400

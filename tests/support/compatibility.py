@@ -46,6 +46,7 @@ LISTED_IN_PART: Final = frozenset({"logs", "sagemaker"})
 STORED: Final[Mapping[Operation, str]] = {
     ("lambda", "AddPermission"): "no call is judged by a policy: keys decide who may do what",
     ("lambda", "AddLayerVersionPermission"): "no use of a layer is judged by a policy",
+    ("sqs", "AddPermission"): "no call is judged by a policy: keys decide who may do what",
     ("lambda", "PutFunctionRecursionConfig"): "how deep calls may go is bounded in any case",
     ("lambda", "PutRuntimeManagementConfig"): "the runtime is the server's own",
 }
@@ -53,7 +54,7 @@ STORED: Final[Mapping[Operation, str]] = {
 REMARKS: Final[Mapping[Operation, str]] = {
     ("lambda", "CreateFunction"): (
         "`python3.*` is run by the server's own Python, `provided.*` by its bootstrap; code as a zip, or a "
-        "folder as `S3Bucket=lambent-directory`, `S3Key=/its/path`. Network, file system, dead letter, key, "
+        "folder as `S3Bucket=lambent-directory`, `S3Key=/its/path`. Network, file system, key, "
         "tracing and logging settings are stored; tenants, code signing, durable executions and capacity "
         "providers are refused"
     ),
@@ -99,8 +100,6 @@ REASONS: Final[Mapping[str, str]] = {
     "RecursionConfig": "nothing looks for functions that call themselves",
     "RuntimeManagement": "the runtime is the server's own",
     "MessageMove": "what was given up stays in its queue until somebody receives it",
-    "AddPermission": "no call is judged by a policy: keys decide who may do what",
-    "RemovePermission": "as AddPermission",
     "ScalingConfig": "scaling is that of the deployment's own settings",
 }
 HEAD: Final = """# What other people's clients can do here

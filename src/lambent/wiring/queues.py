@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lambent.gateway.protocols.aws.sqs import SqsService
 from lambent.gateway.protocols.aws.sqs_messages import MessageOperations
+from lambent.gateway.protocols.aws.sqs_policy import PolicyOperations
 from lambent.gateway.protocols.aws.sqs_queues import QueueOperations
 from lambent.wiring.parts import Parts
 
@@ -12,6 +13,7 @@ def sqs(parts: Parts) -> SqsService:
     """The service that AWS's clients know."""
     operations = {
         **QueueOperations(parts.queues).operations(),
+        **PolicyOperations(parts.queues).operations(),
         **MessageOperations(parts.queues).operations(),
     }
     return SqsService(operations)

@@ -79,6 +79,15 @@ class TagQueue(Shape, frozen=True, kw_only=True):
     tag_keys: list[str] | None = None
 
 
+class Permission(Shape, frozen=True, kw_only=True):
+    """AddPermission and RemovePermission."""
+
+    queue_url: str = ""
+    label: str = ""
+    aws_account_ids: list[str] | None = msgspec.field(default=None, name="AWSAccountIds")
+    actions: list[str] | None = None
+
+
 class SendMessage(Shape, frozen=True, kw_only=True):
     """SendMessage, and one entry of SendMessageBatch, which has an `id` and no URL."""
 
