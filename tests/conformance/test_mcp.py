@@ -33,6 +33,12 @@ def typed_add(event: Pair, context):
     '''Adds a and b.'''
     return event["a"] + event["b"]
 
+def counts(event, context):
+    for n in range(event["n"]):
+        yield {"n": n}
+    if event.get("fails"):
+        raise ValueError("at last")
+
 COUNT = {"type": "integer", "minimum": 1}
 
 @app.function(schema={"type": "object", "properties": {"n": COUNT}, "required": ["n"]})
@@ -54,6 +60,7 @@ def tools(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> It
     server.deploy(folder / "code.py")
     server.deploy(f"{folder / 'code.py'}:add", "--set", "description=Adds a and b")
     server.deploy(f"{folder / 'code.py'}:picture")
+    server.deploy(f"{folder / 'code.py'}:counts")
     server.deploy(folder / "linear.onnx")
     return server
 
@@ -155,6 +162,31 @@ def test_who_accepts_events_alone_gets_one(tools: RunningServer) -> None:
     assert answer.headers["content-type"] == "text/event-stream"
     assert json.loads(answer.body.split(b"data: ")[1]) == {"jsonrpc": "2.0", "id": 1, "result": {}}
     note("mcp", "tools/call (as an event)")
+
+
+def events(server: RunningServer, arguments: Any, accept: str = "application/json, text/event-stream") -> Any:
+    meta = {"_meta": {"progressToken": "t"}}
+    params = {"name": "counts", "arguments": arguments, **meta}
+    answer = post(
+        server, {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}, Accept=accept
+    )
+    if answer.headers["content-type"] != "text/event-stream":
+        return answer.json()
+    return [json.loads(one.split(b"data: ")[1]) for one in answer.body.strip().split(b"\n\n")]
+
+
+def test_who_names_a_token_is_told_of_each_piece_and_then_of_all(tools: RunningServer) -> None:
+    first, second, last = events(tools, {"n": 2})
+    assert first["method"] == second["method"] == "notifications/progress"
+    assert first["params"] == {"progressToken": "t", "progress": 1, "message": '{"n":0}'}
+    assert second["params"]["progress"] == 2
+    assert json.loads(last["result"]["content"][0]["text"]) == [{"n": 0}, {"n": 1}]
+    *_, failed = events(tools, {"n": 1, "fails": True})
+    assert (failed["result"]["isError"], failed["id"]) == (True, 1)
+    assert failed["result"]["content"][0]["text"] == "ValueError: at last"
+    assert events(tools, {})["result"]["isError"] is True
+    assert "result" in events(tools, {"n": 1}, "application/json")
+    note("mcp", "notifications/progress")
 
 
 @pytest.mark.parametrize(

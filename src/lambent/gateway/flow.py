@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Final, Protocol
 
 import msgspec
@@ -194,12 +194,7 @@ class Flow:
 
     def collected(self) -> tuple[bytes, str]:
         """All pieces as one body, and its type: bytes and text joined, values as a list."""
-        forms = {form for form, _ in self._pieces}
-        if forms <= {Form.BYTES}:
-            return b"".join(body for _, body in self._pieces), OCTETS
-        if forms == {Form.TEXT}:
-            return b"".join(body for _, body in self._pieces), TEXT
-        return b"[" + b",".join(as_json(form, body) for form, body in self._pieces) + b"]", JSON
+        return joined(self._pieces)
 
     def _complete(self) -> None:
         """A client that leaves from now on has all that it asked for: what still runs may go on."""
@@ -230,6 +225,16 @@ class Flow:
         wake, self._wake = self._wake, None
         if wake is not None:
             wake.set()
+
+
+def joined(pieces: Collection[Piece]) -> tuple[bytes, str]:
+    """Pieces as one body, and its type: bytes and text joined, values as a list."""
+    forms = {form for form, _ in pieces}
+    if forms <= {Form.BYTES}:
+        return b"".join(body for _, body in pieces), OCTETS
+    if forms == {Form.TEXT}:
+        return b"".join(body for _, body in pieces), TEXT
+    return b"[" + b",".join(as_json(form, body) for form, body in pieces) + b"]", JSON
 
 
 def as_json(form: Form, body: bytes) -> bytes:

@@ -102,6 +102,17 @@ def result(id_: str | int | msgspec.UnsetType | None, value: Mapping[str, Any]) 
     return msgspec.json.encode({"jsonrpc": "2.0", "id": id_, "result": value})
 
 
+def progress(token: str | int, count: int, message: str) -> bytes:
+    """A notification to who has named a token: so many pieces of the result are there."""
+    params = {"progressToken": token, "progress": count, "message": message}
+    return msgspec.json.encode({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+
+
+def as_event(message: bytes) -> bytes:
+    """A message as a server-sent event."""
+    return b"event: message\ndata: " + message + b"\n\n"
+
+
 def error(id_: str | int | msgspec.UnsetType | None, fault: RpcError) -> bytes:
     """The refusal of a request; `null` where its id could not be read."""
     told: dict[str, Any] = {"code": fault.code, "message": fault.message}

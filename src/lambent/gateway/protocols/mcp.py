@@ -22,7 +22,8 @@ from lambent.gateway.address import alias_of, sticky_of
 from lambent.gateway.auth import Keys
 from lambent.gateway.bodies import Bodies
 from lambent.gateway.deadline import deadline_of
-from lambent.gateway.protocols import Invoker
+from lambent.gateway.protocols import Invoker, mcp_progress
+from lambent.gateway.protocols.mcp_progress import Progress
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import JSON_HEADER, Reply, headers_of, not_allowed
 from lambent.gateway.tracing import trace_of
@@ -66,8 +67,8 @@ class McpDoor:
         """Its one path."""
         return request.path in PATHS
 
-    async def answer(self, request: Request) -> Reply:
-        """Raises `Unauthenticated`, `Forbidden`, what the reading of a body raises, and `ClientLeft`."""
+    async def answer(self, request: Request) -> Reply | None:
+        """None where events told it. Raises `Unauthenticated`, `Forbidden`, as a body is read, `ClientLeft`."""
         if request.method != "POST":
             return not_allowed(request.method, request.path, ("POST",))
         _check_origin(request)
@@ -85,23 +86,53 @@ class McpDoor:
                 _check_version(request, message, version)
                 if message.is_notification:
                     return Reply(202, [])
+                if (progress := mcp_progress.wanted(request, message)) is not None:
+                    return await self._progressing(request, principal, message, progress, arrived_s=arrived_s)
                 told = await self._told(request, principal, message, arrived_s=arrived_s)
             except RpcError as fault:
                 status = mcp.STATUSES.get(fault.code, 200) if is_modern or id_ is msgspec.UNSET else 200
                 if fault.code == mcp.UNSUPPORTED_VERSION:
                     status = 400
                 return Reply(status, [JSON_HEADER], mcp.error(id_, fault))
-        if is_modern:
-            told = {"resultType": "complete", **told}
-        return _shaped(request, mcp.result(id_, told))
+        return _shaped(request, mcp.result(id_, _complete(told, is_modern=is_modern)))
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """An error of JSON-RPC without an id, under the status that belongs to it."""
         fault = RpcError(mcp.INVALID_REQUEST, error.message, {"code": error.code})
         return Reply(error.status, [JSON_HEADER, *headers_of(error)], mcp.error(None, fault))
 
+    async def _progressing(
+        self,
+        request: Request,
+        principal: Principal,
+        message: Message,
+        progress: Progress,
+        *,
+        arrived_s: float,
+    ) -> Reply | None:
+        """Raises `RpcError` while nothing has gone out."""
+        is_modern = request.headers.get(VERSION, b"").decode("latin-1") in mcp.MODERN
+        async with progress.companions:
+            try:
+                told = await self._told(request, principal, message, arrived_s=arrived_s, progress=progress)
+                body = mcp.result(message.id, _complete(told, is_modern=is_modern))
+            except RpcError as fault:
+                if not progress.is_open:
+                    raise
+                body = mcp.error(message.id, fault)
+            if not progress.is_open:
+                return _shaped(request, body)
+            await progress.end(body)
+        return None
+
     async def _told(
-        self, request: Request, principal: Principal, message: Message, *, arrived_s: float
+        self,
+        request: Request,
+        principal: Principal,
+        message: Message,
+        *,
+        arrived_s: float,
+        progress: Progress | None = None,
     ) -> Mapping[str, Any]:
         match message.method:
             case "initialize":
@@ -116,7 +147,9 @@ class McpDoor:
             case "tools/list":
                 return self._tools(principal.project, message.params.get("cursor"))
             case "tools/call":
-                return await self._called(request, principal, message.params, arrived_s=arrived_s)
+                return await self._called(
+                    request, principal, message.params, arrived_s=arrived_s, progress=progress
+                )
         raise RpcError(mcp.METHOD_NOT_FOUND, f"Method not found: {message.method}")
 
     def _tools(self, project: str, cursor: object) -> Mapping[str, Any]:
@@ -134,7 +167,13 @@ class McpDoor:
         return told
 
     async def _called(
-        self, request: Request, principal: Principal, params: Mapping[str, Any], *, arrived_s: float
+        self,
+        request: Request,
+        principal: Principal,
+        params: Mapping[str, Any],
+        *,
+        arrived_s: float,
+        progress: Progress | None,
     ) -> Mapping[str, Any]:
         name, arguments = params.get("name"), params.get("arguments")
         route = self._routes.get(principal.project, name) if isinstance(name, str) else None
@@ -149,13 +188,13 @@ class McpDoor:
         if invocation is None:
             return _failed("a model's arguments are instances, a list")
         try:
-            outcome = await self._invoker.invoke(invocation, client=request.client)
+            outcome = await self._invoker.invoke(invocation, client=request.client, streams=progress)
         except UserFault as error:
             return _failed(error.message)
         except LambentError as error:
             data = {"code": error.code, "retryable": error.retryable}
             raise RpcError(mcp.INTERNAL_ERROR, error.message, data) from error
-        return _content(outcome)
+        return _content(await progress.whole(outcome) if progress else outcome)
 
     def _invocation(
         self,
@@ -215,6 +254,10 @@ def _schema(route: Route) -> dict[str, Any]:
     return {**(schemas.read(route.spec.schema) if route.spec.schema else ANYTHING)}
 
 
+def _complete(told: Mapping[str, Any], *, is_modern: bool) -> Mapping[str, Any]:
+    return {"resultType": "complete", **told} if is_modern else told
+
+
 def _uncached() -> Mapping[str, Any]:
     return {"ttlMs": 0, "cacheScope": "private"}
 
@@ -263,5 +306,5 @@ def _shaped(request: Request, body: bytes) -> Reply:
     """As JSON, or as the one event of a stream for who accepts nothing else."""
     accept = request.headers.get(b"accept", b"")
     if EVENTS in accept and b"application/json" not in accept and b"*/*" not in accept:
-        return Reply(200, [(b"content-type", EVENTS)], b"event: message\ndata: " + body + b"\n\n")
+        return Reply(200, [(b"content-type", EVENTS)], mcp.as_event(body))
     return Reply(200, [JSON_HEADER], body)
