@@ -29,7 +29,7 @@ from tests.support.virtual_time import VirtualClock, run
 from tests.unit.gateway.asgi import House, outcome, scope_of
 from tests.unit.gateway.asgi import Invoker as Scripted
 
-BODY = b'{"model": "f", "messages": [], "stream": true}'
+BODY = b'{"model": "f", "messages": [{"role": "user", "content": "hi"}], "stream": true}'
 WHO = Principal("default", "key", Role.INVOKE)
 SAID = b'{"choices": [{"text": "all at once", "finish_reason": "stop"}]}'
 
@@ -159,7 +159,7 @@ def test_an_alias_is_asked_for_by_its_name() -> None:
     async def story() -> None:
         wire, invoker = Wire(), Scripted()
         invoker.next = outcome(SAID)
-        body = msgspec.json.encode({"model": "f:next", "messages": []})
+        body = msgspec.json.encode({"model": "f:next", "messages": [{"role": "user", "content": "hi"}]})
         await chat(wire, invoker, body)
         (asked,) = invoker.asked
         assert (asked.deployment, asked.alias) == ("f", "next")

@@ -69,7 +69,7 @@ def test_any_body_is_read_or_refused(body: dict[str, Any]) -> None:
         (b'{"messages": 5}', "messages", "invalid_type"),
         (b"{}", "messages", "missing_required_parameter"),
         (
-            b'{"messages": [], "stream_options": {"include_usage": "yes"}}',
+            b'{"messages": [{"role": "user", "content": "hi"}], "stream_options": {"include_usage": "yes"}}',
             "stream_options.include_usage",
             "invalid_type",
         ),
