@@ -28,6 +28,7 @@ from lambent.wire.typed import from_fields
 
 KIND: Final = "timer"
 LOOK_AGAIN_S: Final = 30.0  # the machine's clock may be set while nothing is due
+WAIT_S_MIN: Final = 0.01
 PAUSE_S: Final = 5.0  # where a tick could not be stored
 
 log = logging.getLogger(__name__)
@@ -88,8 +89,7 @@ class Timers:
         """At start, before the queue forgets a key: what is kept holds, what was missed is made good."""
         for record in await self._disk(lambda: self._records.all(project, KIND)):
             if self._routes.get(project, record.name) is not None:
-                kept = from_fields(record.body, Kept)
-                self._put(project, record.name, kept)
+                self._take_up(project, record)
         try:
             await self._tick()
         except LambentError as error:
@@ -97,7 +97,7 @@ class Timers:
 
     async def run(self) -> None:
         """Work until cancelled. What cannot be stored now is tried again."""
-        while True:
+        while not self._paused:
             self._poke.clear()
             wait_s = PAUSE_S
             try:
@@ -142,7 +142,8 @@ class Timers:
         return self.of(project, deployment)
 
     async def _tick(self) -> None:
-        """Invoke for all that is due. Raises where one could not be stored."""
+        """Invoke for all that is due. Raises where one could not be stored, once the others are through."""
+        refusal: LambentError | None = None
         async with self._changing:
             await self._adopt()
             for (project, deployment), timers in tuple(self._standing.items()):
@@ -150,7 +151,12 @@ class Timers:
                     now_unix_ms = self._clock.unix_ms()
                     if self._paused or one.next_unix_ms is None or one.next_unix_ms > now_unix_ms:
                         continue
-                    await self._fire(project, deployment, one.kept, now_unix_ms)
+                    try:
+                        await self._fire(project, deployment, one.kept, now_unix_ms)
+                    except LambentError as error:
+                        refusal = error
+        if refusal is not None:
+            raise refusal
 
     async def _adopt(self) -> None:
         """Let the schedules that deployments have as a setting be timers of theirs."""
@@ -163,7 +169,10 @@ class Timers:
                 self._standing.get((project, deployment), {}).pop(OWN, None)
             elif wanted is not None and (before is None or before.kept.timer != wanted):
                 kept = _changed(before.kept if before else None, wanted, self._clock.unix_ms())
-                await self._keep(project, deployment, kept)
+                try:
+                    await self._keep(project, deployment, kept)
+                except InvalidSpec as error:  # its time zone was known when it was deployed
+                    log.warning("timer_not_served", extra={"deployment": deployment, "reason": error.message})
             self._moved.discard((project, deployment))
 
     async def _fire(self, project: str, deployment: str, kept: Kept, now_unix_ms: int) -> None:
@@ -215,6 +224,13 @@ class Timers:
     async def _forget(self, project: str, deployment: str, name: str) -> None:
         await self._disk(lambda: self._records.remove(project, KIND, deployment, name))
 
+    def _take_up(self, project: str, record: Record) -> None:
+        """One that cannot be read, or whose time zone is not known any more, ends no start."""
+        try:
+            self._put(project, record.name, from_fields(record.body, Kept))
+        except (InvalidSpec, msgspec.ValidationError) as error:
+            log.warning("timer_not_served", extra={"deployment": record.name, "reason": str(error)})
+
     def _put(self, project: str, deployment: str, kept: Kept) -> None:
         timers = self._standing.setdefault((project, deployment), {})
         timers[kept.timer.name] = Standing(kept, kept.next_unix_ms)
@@ -234,7 +250,7 @@ class Timers:
             for one in timers.values()
             if one.next_unix_ms is not None
         ]
-        return min(LOOK_AGAIN_S, max(0.0, (min(ticks) - now_unix_ms) / 1e3)) if ticks else LOOK_AGAIN_S
+        return min(LOOK_AGAIN_S, max(WAIT_S_MIN, (min(ticks) - now_unix_ms) / 1e3)) if ticks else LOOK_AGAIN_S
 
 
 def _named(timers: Sequence[Timer]) -> Mapping[str, Timer]:

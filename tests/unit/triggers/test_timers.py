@@ -136,6 +136,45 @@ def test_a_tick_that_finds_the_queue_full_is_tried_again(store: SqlStore) -> Non
     assert len(runs.events) == 1
 
 
+def test_a_deployment_that_is_full_holds_up_nobody_elses_ticks(store: SqlStore) -> None:
+    runs = Recorder()
+
+    async def story() -> None:
+        async with working(store, runs) as house:
+            house.deploy("g")
+            own = Acceptance(house.queue, house.routes).accept
+
+            async def accept(invocation: Invocation, /, *, key: str) -> object:
+                if invocation.deployment == "f":
+                    raise QueueFull("no room")
+                return await own(invocation, key=key)
+
+            async with ticking(house, accept) as timers:
+                await timers.replace(PROJECT, "f", [HOURLY])
+                await timers.replace(PROJECT, "g", [HOURLY])
+                await asyncio.sleep(3600)
+
+    run(story())
+    assert len(runs.events) == 1
+
+
+def test_what_cannot_be_read_ends_no_start(store: SqlStore) -> None:
+    async def story() -> None:
+        async with working(store, Recorder()) as house:
+            async with ticking(house) as timers:
+                await timers.replace(PROJECT, "f", [HOURLY])
+            [record] = store.records.all(PROJECT, KIND)
+            nowhere = {**record.body, "timer": {**record.body["timer"], "zone": "Gone/Nowhere"}}
+            store.records.put(
+                msgspec.structs.replace(record, key="a", body=nowhere),
+                msgspec.structs.replace(record, key="b", body={"of": "a later version"}),
+            )
+            async with ticking(house) as timers:
+                assert [one.name for one in timers.of(PROJECT, "f")] == ["hourly"]
+
+    run(story())
+
+
 def test_an_alias_that_nobody_answers_under_costs_its_tick_alone(store: SqlStore) -> None:
     runs = Recorder()
 
