@@ -109,8 +109,8 @@ class Server:
         await self._sagemaker.restore()
         await parts.webhooks.restore()
         await parts.queue.restore()
-        await self._offline.restore()
         await parts.timers.restore(PROJECT)
+        await self._offline.restore()
         await asyncio.to_thread(parts.notebook.load)
 
     async def _about(self, url: str, for_grpc: socket.socket | None) -> ServerFile:
