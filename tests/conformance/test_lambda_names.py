@@ -91,6 +91,7 @@ def test_turning_active_is_a_change(client: Any) -> None:
     changed = client.update_function_configuration(
         FunctionName="turning", Timeout=9, RevisionId=active["RevisionId"]
     )
+    assert changed["LastUpdateStatus"] == "InProgress"
     client.get_waiter("function_updated_v2").wait(FunctionName="turning", WaiterConfig={"Delay": 0.05})
     assert client.get_function_configuration(FunctionName="turning")["RevisionId"] != changed["RevisionId"]
 
