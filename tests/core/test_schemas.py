@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambent.core.errors import InvalidSpec
@@ -88,6 +88,7 @@ schemas = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(value=values, schema=st.dictionaries(words, schemas, max_size=8))
 def test_any_schema_says_something_of_any_value(value: object, schema: dict[str, Any]) -> None:
     assert isinstance(fault_of(value, schema), str)

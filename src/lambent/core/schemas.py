@@ -114,9 +114,11 @@ class _Look:
         return ""
 
     def _members(self, value: dict[str, Any], schema: dict[str, Any], path: str, depth: int) -> str:
-        missing = [name for name in _listed(schema, "required") if name not in value]
+        missing = [
+            name for name in _listed(schema, "required") if isinstance(name, str) and name not in value
+        ]
         if missing:
-            return f"{_at(path, str(missing[0]))} is missing"
+            return f"{_at(path, missing[0])} is missing"
         told = schema.get("properties")
         known: dict[str, Any] = told if isinstance(told, dict) else {}
         # Names by a pattern are not looked at, so that one of them is not taken for one too many.
