@@ -6,7 +6,8 @@ import asyncio
 import importlib
 import logging
 import socket
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from lambent import __version__
 from lambent.clock import SystemClock
@@ -14,7 +15,7 @@ from lambent.core.errors import InvalidSpec, PlatformFault
 from lambent.engines.machine import memory_bytes
 from lambent.gateway.bodies import SMALL_BYTES, Bodies
 from lambent.gateway.protocols.open_inference.inferring import Inferring
-from lambent.gateway.protocols.open_inference.port import Endpoint, GrpcPort, RpcServer, bind, is_installed
+from lambent.gateway.protocols.open_inference.port import GrpcPort, RpcServer, bind, is_installed
 from lambent.gateway.trimming import Trimming
 from lambent.settings import GRPC_NEXT, GRPC_OFF, Settings
 from lambent.wiring.ecosystems import inference_models
@@ -60,27 +61,23 @@ def grpc_port(
         uncounted_bytes=SMALL_BYTES,
         after_flood=Trimming().over,
     )
-    made: list[Any] = []
 
-    async def start(endpoint: Endpoint) -> RpcServer:
+    async def start(addresses: Sequence[str]) -> RpcServer:
         rpc, server = await asyncio.to_thread(
             lambda: [importlib.import_module(f"{PACKAGE}.{name}") for name in ("rpc", "rpc_server")]
         )
-        if not made:
-            made.append(
-                rpc.Rpc(
-                    inferring=Inferring(parts.dispatcher, parts.routes),
-                    models=inference_models(parts),
-                    keys=parts.keys,
-                    clock=clock,
-                    bodies=bodies,
-                    tasks=tasks,
-                    version=__version__,
-                    accepts=lambda: parts.dispatcher.accepting,
-                ).handler()
-            )
+        answers = rpc.Rpc(
+            inferring=Inferring(parts.dispatcher, parts.routes),
+            models=inference_models(parts),
+            keys=parts.keys,
+            clock=clock,
+            bodies=bodies,
+            tasks=tasks,
+            version=__version__,
+            accepts=lambda: parts.dispatcher.accepting,
+        )
         found: RpcServer = await server.start(
-            endpoint, made[0], body_bytes_max=settings.body_bytes_max, tls=settings.tls
+            addresses, answers.handler(), body_bytes_max=settings.body_bytes_max, tls=settings.tls
         )
         return found
 

@@ -11,7 +11,6 @@ import grpc.aio
 import pytest
 
 from lambent.gateway.protocols.open_inference import rpc_server
-from lambent.gateway.protocols.open_inference.port import Endpoint
 from lambent.gateway.protocols.open_inference.rpc import Rpc
 from lambent.wire.inference_proto import MESSAGES, SERVICE
 from tests.support.patience import PATIENT_S
@@ -47,10 +46,10 @@ def test_the_message_of_a_call_that_has_ended_waits_for_no_collection_of_cycles(
                 version="1",
                 accepts=lambda: True,
             )
-            endpoint = Endpoint(f"unix:{tmp_path / 'rpc'}")
-            server = await rpc_server.start(endpoint, rpc.handler(), body_bytes_max=1000, tls=None)
+            address = f"unix:{tmp_path / 'rpc'}"
+            server = await rpc_server.start((address,), rpc.handler(), body_bytes_max=1000, tls=None)
             try:
-                async with grpc.aio.insecure_channel(endpoint.address) as channel:
+                async with grpc.aio.insecure_channel(address) as channel:
                     ready = channel.unary_unary(f"/{SERVICE}/ServerReady")
                     for _ in range(CALLS):
                         await ready(b"", timeout=PATIENT_S)

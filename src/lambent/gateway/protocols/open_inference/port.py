@@ -2,8 +2,8 @@
 
 Until then this port is a plain socket. When somebody connects, gRPC is imported and listens on the same port
 beside it (SO_REUSEPORT), and the plain socket is closed. Who came before that is passed on, byte for byte, to
-a second gRPC server behind a socket of the file system; that one asks its clients after a second to connect
-anew, as HTTP/2 can (RFC 9113 section 6.8), so nobody stays on the longer way.
+a socket of the file system on which gRPC listens too, for as long as its connection lives: to ask a client to
+connect anew would fail its calls over 256 KiB that are on their way (gRPC's retry buffer holds no more).
 """
 
 from __future__ import annotations
@@ -14,29 +14,19 @@ import importlib.util
 import logging
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
-
-import msgspec
 
 from lambent.core.errors import PlatformFault
 
 BACKLOG: Final = 1024
 PIECE_BYTES: Final = 256 * 1024
-SOON_MS: Final = 1000  # until early clients are asked to connect anew
 STOP_S: Final = 5.0
 AGAIN_S: Final = 1.0  # after a connection could not be taken
 NEEDS: Final = ("grpc", "google.protobuf")
 
 log = logging.getLogger(__name__)
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """Where a gRPC server listens. `age_ms_max`: how long a connection may live, 0 for ever."""
-
-    address: str
-    age_ms_max: int = 0
 
 
 class RpcServer(Protocol):
@@ -46,7 +36,7 @@ class RpcServer(Protocol):
         """Take nothing new, end what runs after `grace` seconds."""
 
 
-Start = Callable[[Endpoint], Awaitable[RpcServer]]
+Start = Callable[[Sequence[str]], Awaitable[RpcServer]]  # listening on all of these addresses
 
 
 class _Over(Exception):
@@ -54,12 +44,12 @@ class _Over(Exception):
 
 
 class GrpcPort:
-    """The port, and the servers once there are some."""
+    """The port, and the server once there is one."""
 
     def __init__(self, listening: socket.socket, start: Start) -> None:
         self._listening: Final = listening
         self._start: Final = start
-        self._servers: Final[list[RpcServer]] = []
+        self._server: RpcServer | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._handing_over: asyncio.Task[None] | None = None
@@ -72,8 +62,8 @@ class GrpcPort:
             async with asyncio.TaskGroup() as self._tasks:
                 self._listen()
                 await self._stop.wait()
-                for server in self._servers:
-                    await server.stop(STOP_S)
+                if self._server is not None:
+                    await self._server.stop(STOP_S)
                 raise _Over  # what is still passed on ends with its server
         except* _Over:
             pass
@@ -113,8 +103,7 @@ class GrpcPort:
         """Let gRPC listen on this port, and behind it for those who were early."""
         self._folder = tempfile.TemporaryDirectory(prefix="lambent-grpc-")
         try:
-            self._servers.append(await self._start(Endpoint(self._early, SOON_MS)))
-            self._servers.append(await self._start(Endpoint(address_of(self._listening))))
+            self._server = await self._start((self._early, address_of(self._listening)))
         except Exception:
             log.exception("grpc_not_started")
             return
