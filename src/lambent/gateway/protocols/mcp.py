@@ -68,7 +68,7 @@ class McpDoor:
         return request.path in PATHS
 
     async def answer(self, request: Request) -> Reply | None:
-        """None where events told. Raises `Unauthenticated`, `Forbidden`, `ClientLeft`, as a body is read."""
+        """None where events told it. Raises `Unauthenticated`, `Forbidden`, and as reading a body does."""
         if request.method != "POST":
             return not_allowed(request.method, request.path, ("POST",))
         _check_origin(request)
