@@ -81,7 +81,12 @@ def test_a_body_over_the_limit_or_half_sent_harms_nobody(shown: RunningServer) -
     assert shown.invoke("shown", {"inputs": 1}).json() == {"given": 1}
 
 
-NUMBERS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False)
+NUMBERS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
 VALUES = st.recursive(
     NUMBERS | st.text(max_size=8),
     lambda inner: (
