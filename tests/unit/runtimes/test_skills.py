@@ -75,7 +75,7 @@ def test_a_bad_text_fails_alone_and_others_are_not_mixed() -> None:
         asking(Skill.EMBED, input="bad"),
         asking(Skill.EMBED, input="small", dimensions=1),
         asking(Skill.EMBED, input=5),
-        asking(Skill.CHAT, messages=[]),
+        asking(Skill.CHAT, messages=[{"role": "user", "content": "x"}]),
     ]
     good, bad, small, refused, unable = Skills(model, "m").together(requests, settled)
     assert vectors_in(good).usage == Usage(4)
@@ -143,7 +143,7 @@ def test_a_method_may_be_sync_or_async_and_return_or_yield(kind: type) -> None:
     awaiter, line = Awaiter(), Line()
     skills = Skills(kind(), "m")
     for stream in (False, True):
-        asked = asking(Skill.CHAT, messages=[], stream=stream, n=2)
+        asked = asking(Skill.CHAT, messages=[{"role": "user", "content": "x"}], stream=stream, n=2)
         question = skills.wanted(asked.call, asked.body)
         assert question is not None
         reply = skills.answer(question, line, awaiter.settled)
@@ -164,7 +164,7 @@ def test_what_is_said_is_text_or_a_part() -> None:
             yield 5
 
     skills = Skills(Wrong(), "m")
-    question = skills.wanted(asking(Skill.CHAT).call, bytearray(b'{"messages": []}'))
+    question = skills.wanted(asking(Skill.CHAT).call, bytearray(b'{"messages": [{"role": "user"}]}'))
     assert question is not None
     with pytest.raises(Fault, match=r"text or a lambent\.Part, and this is of type int"):
         skills.answer(question, None, settled)
