@@ -17,11 +17,12 @@ from lambent.wire.process import RevisionPlan
 from tests.support.engine_stages import LocalStage, MemoryStage, Scenery, Stage, local_stage
 from tests.support.patience import PATIENT_S
 
-# In the middle of a call each has said "begun", and "cleaned" when it was left.
+# In the middle of a call each has said "begun", and "cleaned" when it was left. A call may be cancelled as soon as
+# it has said anything, so each tries from its first line.
 MODULES: Final[Mapping[str, str]] = {
     "stream": "def handler(event, context):\n"
-    "    print('begun', flush=True)\n"
     "    try:\n"
+    "        print('begun', flush=True)\n"
     "        for number in range(event['pieces']):\n"
     "            yield b'%08d' % number + bytes(event['size'] - 8)\n"
     "    finally:\n"
@@ -36,9 +37,9 @@ MODULES: Final[Mapping[str, str]] = {
     "    try:\n        print('begun', flush=True)\n        time.sleep(3600)\n"
     "    finally:\n        print('cleaned', flush=True)\n",
     "asks": "import lambent\ndef handler(event, context):\n"
-    "    made = [lambent.call(*one) for one in event['asks']]\n"
-    "    print('begun', flush=True)\n"
-    "    try:\n        return [one.result() for one in made]\n"
+    "    try:\n        made = [lambent.call(*one) for one in event['asks']]\n"
+    "        print('begun', flush=True)\n"
+    "        return [one.result() for one in made]\n"
     "    finally:\n        print('cleaned', flush=True)\n",
     "side": "import asyncio\nasync def handler(event, context):\n"
     "    print('begun', event['x'], flush=True)\n"
