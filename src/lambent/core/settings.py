@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.errors import InvalidSpec
+from lambent.core.naming import name_and_alias
 from lambent.core.spec import (
     CONCURRENCY_MAX,
     MIB,
@@ -170,10 +171,10 @@ def _text(key: str, value: object) -> str:
 
 
 def _destination(key: str, value: object) -> str:
-    name, colon, alias = str(value).partition(":")
+    name, alias = name_and_alias(str(value))
     if QUEUE_ARN.fullmatch(str(value)):
         return str(value)
-    if value != "" and not (NAME.fullmatch(name) and (NAME.fullmatch(alias) or not colon)):
+    if value != "" and not (NAME.fullmatch(name) and (NAME.fullmatch(alias) or ":" not in str(value))):
         raise InvalidSpec(
             f"{key}={shown(value)} is no deployment: write its name, name:alias, or the ARN of a queue"
         )

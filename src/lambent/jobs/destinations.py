@@ -14,6 +14,7 @@ import msgspec
 
 from lambent.core.invocation import JSON, called_from, id_from
 from lambent.core.messages import Message
+from lambent.core.naming import name_and_alias
 from lambent.core.retrying import DeadReason
 from lambent.core.spec import DeploymentSpec
 from lambent.storage.queues import Letter
@@ -72,7 +73,7 @@ def follow_of(spec: DeploymentSpec, before: Ticket, after: Ticket, *, now_unix_m
     wanted = _wanted(spec, after)
     if not wanted or name_of_arn(wanted):
         return None
-    name, _, alias = wanted.partition(":")
+    name, alias = name_and_alias(wanted)
     body = msgspec.json.encode(record_of(before, after, now_unix_ms=now_unix_ms))
     return Ticket(
         id=id_from(hashlib.sha256(f"{after.id}\n{wanted}".encode()).digest()),

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from lambent.core.errors import CallerFault, LambentError, NotFound
 from lambent.core.invocation import Principal, Role
+from lambent.core.naming import name_and_alias
 from lambent.gateway.auth import Keys
 from lambent.gateway.protocols.filing import Filing, Wish
 from lambent.gateway.requests import NotAllowed, Request
@@ -46,7 +47,7 @@ class RunPodDoor:
         if match is None:
             raise NotFound(f"there is nothing at {request.path}")
         principal = await self._keys.authenticate(request.headers)
-        name, _, alias = match["name"].partition(":")
+        name, alias = name_and_alias(match["name"])
         route = self._routes.invocable(principal.project, name)
         verb, ticket = match["verb"].partition("/")[0], match["id"]
         _allow(request, verb)

@@ -9,6 +9,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.errors import LambentError, NotFound
 from lambent.core.invocation import Invocation, Outcome, Principal, Role, new_id
+from lambent.core.naming import name_and_alias
 from lambent.gateway.address import alias_of, sticky_of
 from lambent.gateway.deadline import deadline_of
 from lambent.gateway.events import QUIET_S, EventStream
@@ -97,7 +98,7 @@ class Speaking:
 
     def route_of(self, project: str, model: str, skill: Skill) -> tuple[Route, str]:
         """Who answers, and under which alias. Raises `NotFound`, `Refused`."""
-        name, _, alias = model.partition(":")
+        name, alias = name_and_alias(model)
         route = self._routes.get(project, name) if name else self._only(project, skill)
         if route is None or not route.invocable:
             raise NotFound(f"The model `{model}` does not exist or you do not have access to it.")

@@ -10,6 +10,7 @@ from typing import Final
 
 from lambent.core.errors import LambentError, NotFound
 from lambent.core.invocation import Principal, Role
+from lambent.core.naming import name_and_alias
 from lambent.core.spec import Kind
 from lambent.gateway.protocols.speaking import request_id
 from lambent.gateway.requests import Request
@@ -63,7 +64,7 @@ class Models:
         ]
 
     def _one(self, project: str, wanted: str) -> Route:
-        name, _, alias = wanted.partition(":")
+        name, alias = name_and_alias(wanted)
         route = self._routes.get(project, name)
         known = not alias or self._routes.split(project, name, alias) is not None
         if route is None or not route.invocable or not known:
