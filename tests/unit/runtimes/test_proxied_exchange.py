@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from lambent.clock import SystemClock
 from lambent.core.invocation import Asked, Head
 from lambent.runtimes.base import STREAMED, Body, More, Reply, Request
 from lambent.runtimes.proxying.exchange import SMALL_BYTES, pass_through
 from lambent.runtimes.proxying.upstream import AHEAD_BYTES, Broken, Upstream
 from lambent.wire.frames import Call, Form
+from tests.support.patience import PATIENT_S
+from tests.support.stopped_clock import StoppedClock
 
 HOST = "127.0.0.1"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -68,7 +69,7 @@ def served(serve: Serve, story: Callable[[Upstream], Awaitable[None]]) -> None:
     async def told() -> None:
         server = await asyncio.start_server(served_one, HOST, 0)
         async with server:
-            upstream = Upstream(HOST, server.sockets[0].getsockname()[1], SystemClock())
+            upstream = Upstream(HOST, server.sockets[0].getsockname()[1], StoppedClock())
             await story(upstream)
             upstream.close()
             await asyncio.gather(*(task for task in served_now if task is not None))
@@ -131,7 +132,7 @@ def test_what_stands_behind_an_answer_is_left_with_its_connection(
             assert reply.body == body
 
     async def story(upstream: Upstream) -> None:
-        await asyncio.wait_for(twice(upstream), 60)
+        await asyncio.wait_for(twice(upstream), PATIENT_S)
 
     served(serve, story)
     assert connections == 2
@@ -228,6 +229,6 @@ def test_a_request_that_is_cancelled_ends_its_connection() -> None:
         ended.set()
 
     async def story(upstream: Upstream) -> None:
-        await asyncio.wait_for(story_of(ended, begun, upstream), 60)
+        await asyncio.wait_for(story_of(ended, begun, upstream), PATIENT_S)
 
     served(serve, story)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import select
 from collections import deque
+from collections.abc import Callable
 from typing import Final, cast
 
 import httptools
 
 from lambent.clock import Clock
 from lambent.core.invocation import Head
+from lambent.runtimes.outputs import say
 from lambent.runtimes.proxying.heads import answer_head
 
 HEAD_BYTES_MAX: Final = 128 * 1024
@@ -19,6 +24,8 @@ AHEAD_BYTES: Final = 128 * 1024
 # Servers end a connection that is silent for some seconds, 2 at the least that is usual (gunicorn): one that
 # was silent for longer than this is not written to, so that no request meets its end.
 IDLE_S: Final = 1.0
+# What servers say to a connection that they end because it is idle (RFC 9110 section 15.5.9): no answer.
+FAREWELLS: Final = (b"HTTP/1.1 408", b"HTTP/1.0 408")
 SWITCHING: Final = 101
 OK: Final = 200
 
@@ -86,11 +93,17 @@ class Incoming:
 
 
 class Connection(asyncio.Protocol):
-    """One connection to the program. Requests on it come one after another."""
+    """One connection to the program. Requests on it come one after another.
 
-    def __init__(self) -> None:
+    `on_unasked` hears of bytes that stand where no request asked for any.
+    """
+
+    def __init__(self, on_unasked: Callable[[], None]) -> None:
+        self._on_unasked: Final = on_unasked
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport
+        self._waiting: Final = select.poll()
+        self._fd = -1
         self._incoming: Incoming | None = None
         self._status = 0
         self._headers: list[tuple[str, str]] = []
@@ -107,6 +120,14 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether it can be written to, as far as is known."""
         return not self._transport.is_closing()
+
+    def is_silent(self) -> bool:
+        """Whether nothing waits to be read: neither an answer that nobody asked for, nor its end."""
+        if not self._waiting.poll(0):
+            return True
+        with contextlib.suppress(OSError):  # it has broken
+            self._judge(os.read(self._fd, len(FAREWELLS[0])))
+        return False
 
     def ask(self, method: str, sent: bytes) -> Incoming:
         """Send the beginning of a request."""
@@ -137,6 +158,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._fd = transport.get_extra_info("socket").fileno()
+        self._waiting.register(self._fd, select.POLLIN)
 
     def pause_writing(self) -> None:
         self._room = asyncio.Event()
@@ -149,6 +172,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         incoming = self._incoming
         if incoming is None:  # an answer to nothing
+            self._judge(data)
             self.close()
             return
         try:
@@ -157,6 +181,7 @@ class Connection(asyncio.Protocol):
             if not incoming.whole:
                 self.break_off(f"the program's answer is no HTTP/1.1: {error.__context__ or error}")
                 return
+            self._on_unasked()
             self.close()  # what stands behind its answer is no answer
         if incoming.waiting_bytes > AHEAD_BYTES and self._reading and not incoming.whole:
             self._reading = False
@@ -174,7 +199,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._incoming is None:  # an answer too many: whose the next one is cannot be known
-            self.keeps = False
+            self._refuse()
         self._status, self._headers, self._head_bytes, self._is_body = 0, [], 0, False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -207,11 +232,19 @@ class Connection(asyncio.Protocol):
         if self._incoming is not None:
             self._incoming.add(body)
         else:  # of an answer that has none, or of one too many
-            self.keeps = False
+            self._refuse()
 
     def on_message_complete(self) -> None:
         if self._status >= OK and self._incoming is not None:
             self._finish(self._incoming)
+
+    def _judge(self, said: bytes) -> None:
+        if said and not said.startswith(FAREWELLS):
+            self._on_unasked()
+
+    def _refuse(self) -> None:
+        self.keeps = False
+        self._on_unasked()
 
     def _finish(self, incoming: Incoming) -> None:
         incoming.whole = True
@@ -238,7 +271,11 @@ class Connection(asyncio.Protocol):
 
 
 class Upstream:
-    """The connections to one program: those that are idle wait for the next request."""
+    """The connections to one program: those that are idle wait for the next request.
+
+    None is used again once the program has said more than it was asked for: what it says late, behind the
+    next request, cannot be told from the answer to that, and would go to another caller.
+    """
 
     def __init__(self, host: str, port: int, clock: Clock) -> None:
         self._host: Final = host
@@ -246,6 +283,7 @@ class Upstream:
         self._clock: Final = clock
         self._idle: Final[list[Connection]] = []
         self._busy: Final[set[Connection]] = set()
+        self._trusts = True
 
     @property
     def host(self) -> str:
@@ -257,7 +295,8 @@ class Upstream:
         now_s = self._clock.now_s()
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open and now_s - connection.idle_since_s < IDLE_S:
+            is_fresh = connection.is_open and now_s - connection.idle_since_s < IDLE_S
+            if is_fresh and connection.is_silent():
                 self._busy.add(connection)
                 return connection
             connection.close()
@@ -266,14 +305,14 @@ class Upstream:
     async def open(self) -> Connection:
         """A new connection for one request. Raises OSError where the program does not listen any more."""
         loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(Connection, self._host, self._port)
+        _, made = await loop.create_connection(lambda: Connection(self._distrust), self._host, self._port)
         self._busy.add(made)
         return made
 
     def give_back(self, connection: Connection) -> None:
         """Its request is answered: keep it for the next, if it can be kept."""
         self._busy.discard(connection)
-        if connection.keeps and connection.is_open:
+        if self._trusts and connection.keeps and connection.is_open:
             connection.idle_since_s = self._clock.now_s()
             self._idle.append(connection)
         else:
@@ -293,3 +332,13 @@ class Upstream:
         """End those that are idle."""
         while self._idle:
             self._idle.pop().close()
+
+    def _distrust(self) -> None:
+        """It said what nobody asked for: from now on each request has a connection of its own."""
+        if self._trusts:
+            self._trusts = False
+            self.close()
+            say(
+                "[WARNING] Lambent.UnaskedResponse: the program sent more than the answers to its requests; "
+                "none of its connections is used for a second request any more\n"
+            )
