@@ -13,9 +13,9 @@ from lambent.cli.progress import Progress
 
 if TYPE_CHECKING:
     from lambent.client.client import Client
-    from lambent.wire.api import RunView
+    from lambent.wire.runs import RunView
 
-FINAL: Final = frozenset({"succeeded", "failed", "interrupted"})
+FINAL: Final = frozenset({"succeeded", "failed", "cancelled", "interrupted"})
 POLL_S: Final = 0.5
 ID_CHARS: Final = 12  # enough to tell ids apart in a table; --json has them whole
 

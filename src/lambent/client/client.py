@@ -33,11 +33,10 @@ from lambent.wire.api import (
     ModelView,
     ProcessView,
     RollbackRequest,
-    RunRequest,
-    RunView,
     UsageView,
 )
 from lambent.wire.keys import KeyReply, KeyRequest, KeyView
+from lambent.wire.runs import RunRequest, RunView
 from lambent.wire.typed import from_json
 
 CONTROL_TIMEOUT_S: Final = 60.0

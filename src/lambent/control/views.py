@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from lambent.control.planning import needs_model
 from lambent.core.spec import Kind, Temperature
 from lambent.engines.base import ProcessFacts
@@ -18,8 +20,8 @@ from lambent.wire.api import (
     DeploymentView,
     ProcessView,
     RevisionView,
-    RunView,
 )
+from lambent.wire.runs import RunView
 from lambent.wire.timers import TimerView
 
 Queued = Callable[[str, str], int]
@@ -151,6 +153,24 @@ def run_view(run: Run) -> RunView:
         model_number=run.model_number,
         created_unix_ms=run.created_unix_ms,
         ended_unix_ms=run.ended_unix_ms,
+        started_unix_ms=run.started_unix_ms,
+        due_unix_ms=run.due_unix_ms,
+        slices=run.slices,
+        running_ms=run.running_ms,
+        step=run.step,
+        checkpoint_unix_ms=run.checkpoint_unix_ms,
+        attempts=run.attempts,
+        priority=run.priority,
+        after=run.after,
+        parent=run.parent,
+        index=run.index,
+        datasets=run.datasets,
+        max_cost_usd=run.max_cost_usd,
+        cost_usd=run.cost_usd,
+        exit=run.exit,
+        result=msgspec.Raw(run.result.encode()) if run.result else None,
+        model_refused=run.model_refused,
+        warning=run.warning,
     )
 
 

@@ -76,17 +76,27 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunState(StrEnum):
-    """Where a run is. The last three are final."""
+    """Where a run is. Those after `RUNNING` are final; only older servers left runs `INTERRUPTED`."""
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One execution of a job; `for_deployment` is the model deployment that it trains, empty where none."""
+    """One execution of a job; `for_deployment` is the model deployment that it trains, empty where none.
+
+    It runs in `slices`, counted as they start, for `running_ms` in all. `step` is its last checkpoint's, -1
+    before the first. `attempts` are the failures since it last moved on, the last of them at `failed_step` in
+    the way of `failed_by`; it does not start again before `due_unix_ms`. `priority` is higher for what goes
+    first; it starts once the runs of `after` have succeeded. `parent` is the run that started it, as number
+    `index`. `datasets` are the version numbers that it is held to. `exit` is one word for how it ended,
+    `reason` a sentence; `end_asked` is the exit that it has been asked to come to. `result` is what the job
+    returned, as JSON. `model_refused` says why its model does not serve, `warning` what is amiss meanwhile.
+    """
 
     id: str
     project: str
@@ -101,6 +111,27 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     model_number: int | None = None
     created_unix_ms: int
     ended_unix_ms: int | None = None
+    started_unix_ms: int | None = None
+    due_unix_ms: int = 0
+    slices: int = 0
+    running_ms: int = 0
+    step: int = -1
+    checkpoint_unix_ms: int | None = None
+    attempts: int = 0
+    failed_step: int = -1
+    failed_by: str = ""
+    priority: int = 0
+    after: tuple[str, ...] = ()
+    parent: str = ""
+    index: int = 0
+    datasets: dict[str, int] = {}
+    max_cost_usd: float = 0.0
+    cost_usd: float = 0.0
+    exit: str = ""
+    end_asked: str = ""
+    result: str = ""
+    model_refused: str = ""
+    warning: str = ""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):

@@ -177,6 +177,33 @@ FACES: Final = Migration(
     statements=("ALTER TABLE tickets ADD COLUMN face TEXT NOT NULL DEFAULT ''",),
 )
 
+SLICES: Final = Migration(
+    name="runs in slices that end in checkpoints, and what they wait for",
+    statements=(
+        "ALTER TABLE runs ADD COLUMN started_unix_ms BIGINT",
+        "ALTER TABLE runs ADD COLUMN due_unix_ms BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN slices BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN running_ms BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN step BIGINT NOT NULL DEFAULT -1",
+        "ALTER TABLE runs ADD COLUMN checkpoint_unix_ms BIGINT",
+        "ALTER TABLE runs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN failed_step BIGINT NOT NULL DEFAULT -1",
+        "ALTER TABLE runs ADD COLUMN failed_by TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN after TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE runs ADD COLUMN parent TEXT NOT NULL DEFAULT ''",
+        'ALTER TABLE runs ADD COLUMN "index" BIGINT NOT NULL DEFAULT 0',
+        "ALTER TABLE runs ADD COLUMN datasets TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE runs ADD COLUMN max_cost_usd DOUBLE NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN cost_usd DOUBLE NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN exit TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN end_asked TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN result TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN model_refused TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN warning TEXT NOT NULL DEFAULT ''",
+    ),
+)
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     FIRST,
     DEFERRAL,
@@ -186,6 +213,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     CALLED,
     MESSAGES,
     FACES,
+    SLICES,
 )
 
 

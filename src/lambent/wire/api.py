@@ -223,33 +223,6 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
-class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Start a job."""
-
-    job: str
-    params: dict[str, Setting] = {}
-
-
-class RunView(msgspec.Struct, frozen=True, kw_only=True):
-    """One execution of a job. `state`: queued, running, succeeded, failed, interrupted.
-
-    `progress` is from 0 to 1 where the job says it; `metrics` the last value of each.
-    """
-
-    run: str
-    job: str
-    for_deployment: str
-    state: str
-    reason: str
-    progress: float
-    message: str
-    metrics: dict[str, float]
-    params: dict[str, Setting]
-    model_number: int | None
-    created_unix_ms: int
-    ended_unix_ms: int | None
-
-
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
     """What one deployment used in a period. `cost_usd` maps a price plan's name to dollars."""
 

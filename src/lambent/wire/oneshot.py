@@ -14,6 +14,7 @@ from lambent.core.spec import Setting
 from lambent.core.tensors import UNKNOWN, Signature
 from lambent.wire.api import Declaration
 
+NOTHING: Final = msgspec.Raw(b"null")
 MODEL_DIR: Final = "model"  # inside a job's work_dir: what `run.model_dir` is
 SERVING_FILE: Final = ".lambent/serving.json"  # inside a prepared model artifact: a `Serving`
 
@@ -78,20 +79,48 @@ class Prepared(msgspec.Struct, frozen=True):
     files: int
 
 
+class DatasetRef(msgspec.Struct, frozen=True):
+    """A version of a dataset that a run is held to: `path` is the folder of its files, `digest` theirs."""
+
+    name: str
+    number: int
+    path: str
+    digest: str
+
+
 class JobCall(msgspec.Struct, frozen=True):
-    """Run a job. `work_dir` may be written to and holds `MODEL_DIR`; empty means `plan.work_dir`."""
+    """Run a slice of a job. `work_dir` may be written to and holds `MODEL_DIR`; empty means `plan.work_dir`.
+
+    `arena` is the folder of the shared memory that checkpoints go to, empty where there is none; `checkpoint`
+    is a file to go on from where the arena holds nothing. The slice is asked to end after `slice_ms`, 0 for
+    never; `slice` counts those before it. `env` is set before user code is called.
+    """
 
     run: str
     params: dict[str, Setting] = {}
     work_dir: str = ""
+    arena: str = ""
+    checkpoint: str = ""
+    slice_ms: float = 0.0
+    slice: int = 0
+    rank: int = 0
+    world: int = 1
+    env: dict[str, str] = {}
+    datasets: dict[str, DatasetRef] = {}
 
 
 class JobResult(msgspec.Struct, frozen=True):
-    """What a finished job says: its last metrics, and what it left in its model folder, now prepared."""
+    """What a slice that ended by itself says.
+
+    A finished job tells its last metrics, what it left in its model folder, now prepared, and what it
+    returned, as JSON. One that `yielded` has committed its state and goes on in another slice.
+    """
 
     metrics: dict[str, float] = {}
     files: int = 0
     serving: Serving | None = None
+    yielded: bool = False
+    value: msgspec.Raw = NOTHING
 
 
 class News(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -20,9 +20,9 @@ from lambent.wire.api import (
     ModelView,
     Problem,
     ProcessView,
-    RunRequest,
 )
 from lambent.wire.keys import KeyReply, KeyView
+from lambent.wire.runs import RunRequest
 from tests.support.fake_control import FakeControl, Told, json_told, problem_told
 from tests.unit.cli.conftest import Lambent
 from tests.unit.cli.views import DETAIL, DIGITS, HELLO, USAGE, run_view

@@ -5,11 +5,11 @@ from lambent.wire.api import (
     DeploymentDetail,
     DeploymentView,
     RevisionView,
-    RunView,
     UsageLine,
     UsageView,
     WakeView,
 )
+from lambent.wire.runs import RunView
 
 WAKE = WakeView(
     at_unix_ms=1_800_000_000_000,

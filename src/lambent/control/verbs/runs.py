@@ -13,7 +13,8 @@ from lambent.core.errors import NotFound
 from lambent.core.invocation import Role
 from lambent.core.spec import Setting
 from lambent.storage.base import Run, Runs
-from lambent.wire.api import ModelView, RunRequest, RunView
+from lambent.wire.api import ModelView
+from lambent.wire.runs import RunRequest, RunView
 
 
 class Runner(Protocol):

@@ -1,0 +1,57 @@
+"""Shapes of the control API: runs of jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from lambent.core.spec import Setting
+
+
+class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Start a job."""
+
+    job: str
+    params: dict[str, Setting] = {}
+
+
+class RunView(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution of a job. `state`: queued, running, succeeded, failed, cancelled, interrupted.
+
+    `progress` is from 0 to 1 where the job says it; `metrics` the last value of each. `step` is that of the
+    last checkpoint, -1 before the first; `attempts` are the failures since it last moved on. `exit` is one
+    word for how it ended, `reason` a sentence; `result` what the job returned. While it is queued, `reason`
+    says what it waits for.
+    """
+
+    run: str
+    job: str
+    for_deployment: str
+    state: str
+    reason: str
+    progress: float
+    message: str
+    metrics: dict[str, float]
+    params: dict[str, Setting]
+    model_number: int | None
+    created_unix_ms: int
+    ended_unix_ms: int | None
+    started_unix_ms: int | None = None
+    due_unix_ms: int = 0
+    slices: int = 0
+    running_ms: int = 0
+    step: int = -1
+    checkpoint_unix_ms: int | None = None
+    attempts: int = 0
+    priority: int = 0
+    after: tuple[str, ...] = ()
+    parent: str = ""
+    index: int = 0
+    datasets: dict[str, int] = {}
+    max_cost_usd: float = 0.0
+    cost_usd: float = 0.0
+    exit: str = ""
+    result: Any = None
+    model_refused: str = ""
+    warning: str = ""
