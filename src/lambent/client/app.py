@@ -15,6 +15,7 @@ from lambent.core.settings import with_settings
 from lambent.core.spec import DeploymentSpec, Interface, Kind, Setting, checked
 
 if TYPE_CHECKING:
+    from lambent.core.gating import Accept, Judges
     from lambent.wire.api import DeployReply
 
 T = TypeVar("T", bound=Callable[..., object])
@@ -105,7 +106,9 @@ class App:
         target: None = None,
         /,
         *,
-        train: str = "",
+        train: str | Callable[..., object] = "",
+        accept: str | Accept = "",
+        evaluate: Callable[..., object] | None = None,
         name: str = "",
         env: Mapping[str, str] | None = None,
         **settings: Setting,
@@ -115,17 +118,30 @@ class App:
         target: Callable[..., object] | None = None,
         /,
         *,
-        train: str = "",
+        train: str | Callable[..., object] = "",
+        accept: str | Accept = "",
+        evaluate: Callable[..., object] | None = None,
         name: str = "",
         env: Mapping[str, str] | None = None,
         **settings: Setting,
     ) -> object:
         """Declare a class with `load(self, model)` and `predict(self, inputs)`.
 
-        `train` is the Python name of the job in this app that makes a model when there is none; it may be
-        declared later. Raises `InvalidSpec` as `function` does.
+        `train` is the job in this app that makes a model when there is none, or its Python name; by name it
+        may be declared later. A model that it makes serves only if `accept` says so: words such as
+        `"accuracy >= 0.97 and better(accuracy)"`, or a function of its metrics, and of the champion's where
+        it takes two. `evaluate(model, run)` tells these metrics, of an instance of this class that has loaded
+        the new model, and then of one that has loaded the champion; without it they are what the job
+        reported. Raises `InvalidSpec` as `function` does.
         """
-        return self._decorator(Kind.MODEL, name, _flat(settings, env), train, target)
+        judges = None
+        if accept or evaluate:
+            from lambent.core.gating import Judges, setting  # few have a gate
+
+            settings = {**settings, "accept": setting(accept)}
+            judges = Judges(None if isinstance(accept, str) else accept, evaluate)
+        job = train if isinstance(train, str) else _attribute(train)
+        return self._decorator(Kind.MODEL, name, _flat(settings, env), job, target, judges=judges)
 
     @overload
     def asgi(self, target: T, /) -> T: ...
@@ -243,6 +259,7 @@ class App:
         train: str,
         target: Callable[..., object] | None,
         interface: Interface = Interface.EVENT,
+        judges: Judges | None = None,
     ) -> object:
         # Checked before the object is seen, so that the error points at the decorator's own line.
         with_settings(DeploymentSpec(name=name or self.name, kind=kind), settings)
@@ -251,6 +268,8 @@ class App:
             attribute = _attribute(found)
             named = name or (f"{self.name}-{kebab(attribute)}" if kind is Kind.JOB else kebab(attribute))
             checked(DeploymentSpec(name=named, kind=kind))
+            if judges is not None:
+                found.__lambent_gate__ = judges  # type: ignore[attr-defined]  # our mark on their object
             self._add(
                 found,
                 Declared(

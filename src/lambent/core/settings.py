@@ -79,7 +79,7 @@ PROVIDED_FOR: Final = f"{Program.PROVIDED}."
 # Settings that are text.
 TEXTS: Final = (
     "webhook", "on_success", "on_failure", "description", "workers_min_schedule", "command", "ready_path",
-    "schedule", "schema",
+    "schedule", "schema", "accept",
 )  # fmt: skip
 
 SETTINGS: Final = tuple(sorted([*TEXTS, "memory", "env.NAME", *WORDS, *BOUNDS.keys() - {"memory_bytes"}]))
@@ -166,6 +166,10 @@ def _text(key: str, value: object) -> str:
             if value != "":
                 read(str(value))
             return str(value)
+        case "accept":
+            from lambent.core.gating import checked as checked_gate
+
+            return checked_gate(plain(key, value))
         case _:
             return plain(key, value)
 

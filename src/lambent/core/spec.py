@@ -100,6 +100,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     asks for a temperature that memory's price does not move; `template_keep_s` is how long a template may
     outlive the last worker even while memory is free.
     `signature` is what a model class declares that it takes and gives, as tensors.
+    `accept` is what a model's metrics must be before it serves, in the words of `core.gating`.
     `schema` is a JSON Schema of a function's event, as JSON; empty where nothing is known of it.
     `skills` are the methods of a model beside `predict`, such as `chat` (see `wire.skills`).
     `command` is what a shell starts where `runtime` is `http` or `runpod`. It is ready once it listens, or
@@ -166,6 +167,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     env: dict[str, str] = {}
     description: str = ""
     schema: str = ""
+    accept: str = ""
 
 
 BOOTSTRAP: Final = "bootstrap"  # the executable at the root of an artifact that is `provided`
