@@ -165,6 +165,27 @@ def test_a_handshake_that_fails_is_told_as_a_request_that_does(
         assert raw.answered()[0] == status
 
 
+def test_what_a_program_answers_in_the_place_of_a_handshake_is_passed_on(actor: RunningServer) -> None:
+    answer = (
+        b"HTTP/1.1 401 Who\r\nDate: 1\r\nDate: 2\r\nContent-Type: text/own\r\nContent-Type: text/other\r\n"
+        b"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"
+    )
+    with Raw(actor) as raw:
+        opening = (
+            f"GET {as_raw(answer)}&close HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY_OF_SOCKET}\r\n"
+            f"Authorization: Bearer {actor.about['api_key']}\r\n\r\n"
+        )
+        raw.socket.sendall(opening.encode())
+        status, headers = raw.answered()
+        assert (status, raw.body(2)) == (401, b"no")
+    assert [value for name, value in headers if name == "set-cookie"] == ["a=1", "b=2"]
+    assert [value for name, value in headers if name in ("content-type", "content-length")] == [
+        "text/own",
+        "2",
+    ]
+
+
 def test_half_an_answer_is_not_taken_for_a_whole_one(actor: RunningServer) -> None:
     with Raw(actor) as raw:
         raw.ask("GET", as_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\nabc") + "&close")

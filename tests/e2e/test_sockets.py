@@ -63,7 +63,7 @@ async def short(socket):
         await socket.send(message)
 """
 SITE = """
-from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 
 app = FastAPI()
 
@@ -81,6 +81,17 @@ async def own(socket: WebSocket):
 @app.websocket("/no")
 async def no(socket: WebSocket):
     await socket.close()
+
+@app.websocket("/denied")
+async def denied(socket: WebSocket):
+    headers = {"X-Why": "key", "Set-Cookie": "a=1"}
+    await socket.send_denial_response(Response("no such key", 401, headers, "image/own"))
+
+@app.websocket("/unsayable")
+async def unsayable(socket: WebSocket):
+    answer = Response("no", 401)
+    answer.raw_headers.append((b"x-bad", b"a\\x00b"))
+    await socket.send_denial_response(answer)
 
 @app.get("/")
 def page():
@@ -202,6 +213,18 @@ def test_what_is_refused_is_refused_in_the_handshake(chat: RunningServer, path: 
     with pytest.raises(InvalidStatus) as refused, opened(chat, path):
         pass
     assert refused.value.response.status_code == status
+
+
+def test_what_an_application_answers_in_the_place_of_a_handshake_is_passed_on(chat: RunningServer) -> None:
+    with pytest.raises(InvalidStatus) as refused, opened(chat, "site/denied"):
+        pass
+    answer = refused.value.response
+    assert (answer.status_code, answer.body) == (401, b"no such key")
+    assert (answer.headers["X-Why"], answer.headers["Set-Cookie"]) == ("key", "a=1")
+    assert answer.headers["Content-Type"] == "image/own"
+    with pytest.raises(InvalidStatus) as refused, opened(chat, "site/unsayable"):
+        pass
+    assert (refused.value.response.status_code, b"bad_head" in refused.value.response.body) == (502, True)
 
 
 def test_the_key_is_asked_for(chat: RunningServer) -> None:

@@ -10,9 +10,9 @@ from uvicorn.protocols.utils import ClientDisconnected
 from lambent.core.invocation import Head, Outcome, Status
 from lambent.gateway.companions import Companions
 from lambent.gateway.flow import Flow
-from lambent.gateway.heads import encoded
+from lambent.gateway.heads import encoded, headers_of, status_of
 from lambent.gateway.requests import Receive, Send
-from lambent.gateway.responses import Reply, problem_reply
+from lambent.gateway.responses import Header, Reply, problem_reply
 from lambent.wire import problem
 from lambent.wire.frames import Closing, Form
 
@@ -23,6 +23,8 @@ UNKNOWN: Final = 1005
 FAILED: Final = 1011
 UNSAID: Final = range(1004, 1007)  # codes that never stand in a closing frame
 PROTOCOL: Final = b"sec-websocket-protocol"
+# uvicorn looks whether a refusal has these, and cannot bear to find one of them twice.
+SINGLE: Final = frozenset({b"date", b"content-type"})
 REASON_BYTES_MAX: Final = 123
 # From the end of the conversation until user code must have heard of it and returned.
 LEAVE_S: Final = 10.0
@@ -82,7 +84,7 @@ class SocketRelay:
         if self._accepted:
             await self._close(AWAY if self._is_away else FAILED if outcome.error else NORMAL, "")
         elif outcome.status is Status.OK:
-            await self.refuse(Reply(head.status, [], b""))
+            await self.refuse(Reply(status_of(head), _each_once(headers_of(head)), bytes(outcome.body)))
         else:
             await self.refuse(problem_reply(problem.of_outcome(outcome)))
 
@@ -190,3 +192,13 @@ class SocketRelay:
             self._timer = loop.call_later(rest_s, self._look)
         else:
             self.go_away()
+
+
+def _each_once(headers: list[Header]) -> list[Header]:
+    seen: set[bytes] = set()
+    kept: list[Header] = []
+    for header in headers:
+        if header[0] not in seen & SINGLE:
+            kept.append(header)
+        seen.add(header[0])
+    return kept

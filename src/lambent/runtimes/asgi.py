@@ -168,6 +168,8 @@ class WebSocket:
         self._opened = False
         self._accepted = False
         self._end: Closing | None = None  # whoever said it first
+        self._refusal: Head | None = None
+        self._refusal_body = b""
 
     async def receive(self) -> Message:
         """The opening, each message, and that the client has left."""
@@ -204,8 +206,23 @@ class WebSocket:
                 self._end = Closing(int(message.get("code", CLOSED)), str(message.get("reason") or ""))
                 if self._accepted:
                     await self._line.write(Form.CLOSE, self._end.piece(), more=More.NONE)
-            case kind:
+            case kind if not self._refuses(message):
                 raise RuntimeError(f"the application sent {kind!r} out of turn")
+
+    def _refuses(self, message: Message) -> bool:
+        """Whether it is a part of an answer in the handshake's place (ASGI's "WebSocket Denial Response")."""
+        kind = message["type"]
+        if self._accepted or self._end is not None:
+            return False
+        if kind == "websocket.http.response.start" and self._refusal is None:
+            self._refusal = Head(int(message["status"]), tuple(_texts(message.get("headers", ()))))
+            return True
+        if kind == "websocket.http.response.body" and self._refusal is not None:
+            self._refusal_body += message.get("body", b"")
+            if not message.get("more_body", False):
+                self._end = Closing(CLOSED)
+            return True
+        return False
 
     async def flush(self) -> None:
         """All was sent at once."""
@@ -215,6 +232,8 @@ class WebSocket:
 
     def reply(self) -> Reply:
         """Whether it was accepted. One that was and is not closed is closed now."""
+        if self._refusal is not None:
+            return Reply(self._refusal_body, "", self._refusal)
         return Reply(b"", "", Head(ACCEPTED if self._accepted else REFUSED))
 
 
@@ -277,7 +296,8 @@ def scope_of(asked: Asked, call: Call) -> Scope:
         "server": None,
     }
     if asked.is_socket:
-        return {**scope, "subprotocols": list(asked.subprotocols)}
+        extensions: Message = {"websocket.http.response": {}}
+        return {**scope, "subprotocols": list(asked.subprotocols), "extensions": extensions}
     return {**scope, "method": asked.method}
 
 

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from lambent.core.invocation import Asked, Head
 from lambent.runtimes.base import AsyncLine, More, Reply, Request
-from lambent.runtimes.proxying.heads import HANDSHAKE, HOP_BY_HOP, target_of, told_headers
+from lambent.runtimes.proxying.heads import HANDSHAKE, HOP_BY_HOP, answer_head, target_of, told_headers
 from lambent.runtimes.proxying.upstream import Broken
 from lambent.wire.frames import Closing, Form
 
@@ -54,7 +54,9 @@ async def pass_through(asked: Asked, request: Request, line: AsyncLine, address:
             proxy=None,
         )
     except InvalidStatus as error:
-        return Reply(b"", "", Head(error.response.status_code))
+        said = error.response
+        headers = [(name.lower(), value) for name, value in said.headers.raw_items()]
+        return Reply(bytes(said.body), "", answer_head(said.status_code, headers))
     except (InvalidHandshake, TimeoutError, EOFError) as error:
         raise Broken(f"the program answered no WebSocket handshake: {error}", unheard=True) from error
     try:
