@@ -12,7 +12,7 @@ them some six thousand.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 import msgspec
@@ -31,7 +31,7 @@ Stride = Annotated[int, msgspec.Meta(ge=1, le=STEP_MAX)]
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):
-    """Points of one metric on their way: `values[i]` is of `steps[i]` and came as number `first + i * stride`.
+    """Points of one metric on their way: `values[i]` is of `steps[i]`, as number `first + i * stride`.
 
     Numbers count from 0 in the worker that logs them, so that a `first` of 0 says that a worker begins.
     `last_step` and `last_value` are of its newest point; `skipped` is how many values since the batch before
@@ -111,7 +111,7 @@ class Curve:
         self._skipped += 1
 
     def merge(self, batch: Batch, unix_ms: int) -> None:
-        """Take what another curve kept. A worker that begins replaces what is there from its first step on."""
+        """Take what another curve kept. A worker that begins replaces all from its first step on."""
         if batch.first == 0:
             self.rewind(batch.steps[0] if batch.steps else batch.last_step)
         while self._stride < batch.stride:
