@@ -204,6 +204,22 @@ SLICES: Final = Migration(
     ),
 )
 
+GATES: Final = Migration(
+    name="models that their gate refused",
+    statements=("ALTER TABLE models ADD COLUMN refused TEXT NOT NULL DEFAULT ''",),
+)
+
+DATASETS: Final = Migration(
+    name="versions of datasets",
+    statements=(
+        """CREATE TABLE datasets (
+            project TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, digest TEXT NOT NULL,
+            kind TEXT NOT NULL, size_bytes BIGINT NOT NULL, files BIGINT NOT NULL,
+            created_unix_ms BIGINT NOT NULL, removed BOOLEAN NOT NULL,
+            PRIMARY KEY (project, name, number), UNIQUE (project, name, digest))""",
+    ),
+)
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     FIRST,
     DEFERRAL,
@@ -214,6 +230,8 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     MESSAGES,
     FACES,
     SLICES,
+    GATES,
+    DATASETS,
 )
 
 

@@ -10,6 +10,7 @@ from lambent.storage.migrations import migrate
 from lambent.storage.sql_aliases import SqlAliases
 from lambent.storage.sql_beside import SqlBeside
 from lambent.storage.sql_database import Database, path_of
+from lambent.storage.sql_datasets import SqlDatasets
 from lambent.storage.sql_deliveries import SqlDeliveries, SqlRotations
 from lambent.storage.sql_deployments import SqlDeployments, SqlModels
 from lambent.storage.sql_queues import SqlQueues
@@ -33,6 +34,7 @@ class SqlStore:
         self.rotations: Final = SqlRotations(database)
         self.records: Final = SqlBeside(database)
         self.queues: Final = SqlQueues(database)
+        self.datasets: Final = SqlDatasets(database)
 
     @classmethod
     def open(cls, location: str | Path, clock: Clock) -> SqlStore:

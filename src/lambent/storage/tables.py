@@ -115,6 +115,7 @@ MODELS: Final = Table(
     Column("run", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_unix_ms", BigInteger, nullable=False),
+    Column("refused", Text, nullable=False, server_default=""),
 )
 
 # `sequence` orders what was created within one millisecond; it never leaves the store.
@@ -158,6 +159,22 @@ RUNS: Final = Table(
     Column("warning", Text, nullable=False, server_default=""),
     Index("runs_newest", "project", "created_unix_ms"),
     Index("runs_state", "state"),
+)
+
+# What is removed stays as a row: runs name versions by their numbers.
+DATASETS: Final = Table(
+    "datasets",
+    METADATA,
+    Column("project", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("digest", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("files", BigInteger, nullable=False),
+    Column("created_unix_ms", BigInteger, nullable=False),
+    Column("removed", Boolean, nullable=False),
+    UniqueConstraint("project", "name", "digest"),
 )
 
 KEYS: Final = Table(
