@@ -23,6 +23,7 @@ from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.app import Gateway
 from lambent.gateway.bodies import SMALL_BYTES, Bodies
 from lambent.gateway.pages import Pages, Pieces
+from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws import logs
 from lambent.gateway.protocols.aws.control import served
@@ -54,7 +55,7 @@ def gateway(
     bytes_max = parts.settings.bodies_bytes(memory_bytes())
     bodies = Bodies(clock, bytes_max=bytes_max, uncounted_bytes=SMALL_BYTES)
     senders = Senders(parts.keys, auth=parts.settings.aws_auth, project=PROJECT)
-    apps = AppsDoor(
+    behind = Behind(
         invoker=parts.dispatcher,
         routes=parts.routes,
         keys=parts.keys,
@@ -62,19 +63,11 @@ def gateway(
         bodies=bodies,
         body_bytes_max=parts.settings.body_bytes_max,
     )
+    apps = AppsDoor(behind)
     reserved = Reserved(parts.dispatcher, parts.reservations)
     return Gateway(
         apps=apps,
-        native=NativeDoor(
-            invoker=parts.dispatcher,
-            apps=apps,
-            routes=parts.routes,
-            acceptance=acceptance,
-            keys=parts.keys,
-            clock=clock,
-            bodies=bodies,
-            body_bytes_max=parts.settings.body_bytes_max,
-        ),
+        native=NativeDoor(behind, apps=apps, acceptance=acceptance),
         urls=UrlDoor(
             invoker=reserved,
             urls=parts.function_urls,
@@ -85,8 +78,8 @@ def gateway(
             limits=_limits(parts),
         ),
         protocols=[
-            offline.door(bodies),
-            *ecosystems.protocols(parts, apps, bodies, clock),
+            offline.door(behind),
+            *ecosystems.protocols(parts, behind, apps),
             AwsDoor(
                 services=[
                     _aws_lambda(parts, reserved, aws, acceptance, clock),

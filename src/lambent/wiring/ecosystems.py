@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lambent import __version__
-from lambent.clock import SystemClock
 from lambent.core.invocation import Status
-from lambent.gateway.bodies import Bodies
-from lambent.gateway.protocols import ClaimingDoor
+from lambent.gateway.protocols import Behind, ClaimingDoor
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.mcp import McpDoor
 from lambent.gateway.protocols.open_inference.door import OpenInferenceDoor
-from lambent.gateway.protocols.open_inference.generating import Generating
-from lambent.gateway.protocols.open_inference.inferring import Inferring
 from lambent.gateway.protocols.open_inference.models import Models, Runs
 from lambent.gateway.protocols.predict_v1 import PredictDoor
 from lambent.gateway.protocols.torchserve import TorchServeDoor
@@ -22,51 +18,19 @@ from lambent.wiring.parts import Parts
 from lambent.wiring.talking import talking
 
 
-def protocols(parts: Parts, apps: AppsDoor, bodies: Bodies, clock: SystemClock) -> Sequence[ClaimingDoor]:
+def protocols(parts: Parts, behind: Behind, apps: AppsDoor) -> Sequence[ClaimingDoor]:
     """Each claims paths of its own."""
+
+    def accepts() -> bool:
+        return parts.dispatcher.accepting
+
     return [
-        OpenInferenceDoor(
-            invoker=parts.dispatcher,
-            inferring=Inferring(parts.dispatcher, parts.routes),
-            generating=Generating(parts.dispatcher, parts.routes),
-            models=inference_models(parts),
-            keys=parts.keys,
-            clock=clock,
-            bodies=bodies,
-            body_bytes_max=parts.settings.body_bytes_max,
-            version=__version__,
-            accepts=lambda: parts.dispatcher.accepting,
-        ),
-        PredictDoor(
-            invoker=parts.dispatcher,
-            apps=apps,
-            routes=parts.routes,
-            keys=parts.keys,
-            clock=clock,
-            bodies=bodies,
-            body_bytes_max=parts.settings.body_bytes_max,
-        ),
-        McpDoor(
-            invoker=parts.dispatcher,
-            routes=parts.routes,
-            keys=parts.keys,
-            clock=clock,
-            bodies=bodies,
-            body_bytes_max=parts.settings.body_bytes_max,
-            version=__version__,
-        ),
-        TorchServeDoor(
-            invoker=parts.dispatcher,
-            apps=apps,
-            routes=parts.routes,
-            keys=parts.keys,
-            clock=clock,
-            bodies=bodies,
-            body_bytes_max=parts.settings.body_bytes_max,
-            accepts=lambda: parts.dispatcher.accepting,
-        ),
-        *talking(parts, bodies, clock),
-        *filing(parts, bodies),
+        OpenInferenceDoor(behind, models=inference_models(parts), version=__version__, accepts=accepts),
+        PredictDoor(behind, apps=apps),
+        McpDoor(behind, version=__version__),
+        TorchServeDoor(behind, apps=apps, accepts=accepts),
+        *talking(parts, behind),
+        *filing(parts, behind),
     ]
 
 

@@ -8,8 +8,7 @@ from typing import Any
 from lambent.core.invocation import Status
 from lambent.core.lifecycle import State
 from lambent.gateway.acceptance import Acceptance
-from lambent.gateway.bodies import Bodies
-from lambent.gateway.protocols import ClaimingDoor
+from lambent.gateway.protocols import Behind, ClaimingDoor
 from lambent.gateway.protocols.filing import Filing
 from lambent.gateway.protocols.replicate import ReplicateDoor
 from lambent.gateway.protocols.runpod import RunPodDoor
@@ -18,14 +17,10 @@ from lambent.wire.faces import FaceKind
 from lambent.wiring.parts import Parts
 
 
-def filing(parts: Parts, bodies: Bodies) -> Sequence[ClaimingDoor]:
+def filing(parts: Parts, behind: Behind) -> Sequence[ClaimingDoor]:
     """Each with paths of its own."""
     acceptance = Acceptance(parts.queue, parts.routes)
-    bytes_max = parts.settings.body_bytes_max
-    by = {
-        kind: Filing(acceptance, parts.routes, bodies, kind=kind, body_bytes_max=bytes_max)
-        for kind in FaceKind
-    }
+    by = {kind: Filing(behind, acceptance, kind=kind) for kind in FaceKind}
 
     def health(route: Route) -> dict[str, Any]:
         return _health(parts, route)
@@ -34,8 +29,8 @@ def filing(parts: Parts, bodies: Bodies) -> Sequence[ClaimingDoor]:
         return (await parts.webhooks.secrets(project)).current
 
     return [
-        ReplicateDoor(by[FaceKind.REPLICATE], parts.routes, parts.keys, secret=secret),
-        RunPodDoor(by[FaceKind.RUNPOD], parts.routes, parts.keys, health),
+        ReplicateDoor(behind, by[FaceKind.REPLICATE], secret=secret),
+        RunPodDoor(behind, by[FaceKind.RUNPOD], health),
     ]
 
 

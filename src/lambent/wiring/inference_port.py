@@ -14,7 +14,7 @@ from lambent.clock import SystemClock
 from lambent.core.errors import InvalidSpec, PlatformFault
 from lambent.engines.machine import memory_bytes
 from lambent.gateway.bodies import SMALL_BYTES, Bodies
-from lambent.gateway.protocols.open_inference.inferring import Inferring
+from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.open_inference.port import GrpcPort, RpcServer, bind, is_installed
 from lambent.gateway.trimming import Trimming
 from lambent.settings import GRPC_NEXT, GRPC_OFF, Settings
@@ -61,17 +61,22 @@ def grpc_port(
         uncounted_bytes=SMALL_BYTES,
         after_flood=Trimming().over,
     )
+    behind = Behind(
+        invoker=parts.dispatcher,
+        routes=parts.routes,
+        keys=parts.keys,
+        clock=clock,
+        bodies=bodies,
+        body_bytes_max=settings.body_bytes_max,
+    )
 
     async def start(addresses: Sequence[str]) -> RpcServer:
         rpc, server = await asyncio.to_thread(
             lambda: [importlib.import_module(f"{PACKAGE}.{name}") for name in ("rpc", "rpc_server")]
         )
         answers = rpc.Rpc(
-            inferring=Inferring(parts.dispatcher, parts.routes),
+            behind,
             models=inference_models(parts),
-            keys=parts.keys,
-            clock=clock,
-            bodies=bodies,
             tasks=tasks,
             version=__version__,
             accepts=lambda: parts.dispatcher.accepting,

@@ -6,7 +6,7 @@ from typing import Final
 
 from lambent.clock import SystemClock
 from lambent.gateway.acceptance import Acceptance
-from lambent.gateway.bodies import Bodies
+from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.openai.files import BatchOperations, FileOperations
 from lambent.gateway.protocols.openai.lines import BatchLines
 from lambent.gateway.protocols.openai.offline import OfflineDoor
@@ -21,7 +21,6 @@ class Offline:
     """Made with a server, and restored before it answers."""
 
     def __init__(self, parts: Parts, clock: SystemClock) -> None:
-        self._parts: Final = parts
         records, folder = parts.kept.store.records, parts.settings.state_dir
         self._clock: Final = clock
         self._files: Final = Files(records, folder / "files")
@@ -34,12 +33,8 @@ class Offline:
         """Take up what an earlier server left."""
         await self._batches.restore()
 
-    def door(self, bodies: Bodies) -> OfflineDoor:
+    def door(self, behind: Behind) -> OfflineDoor:
         """Where all of it is asked for."""
         files = FileOperations(self._files, self._clock)
-        return OfflineDoor(
-            [*files.operations(), *BatchOperations(files, self._batches).operations()],
-            keys=self._parts.keys,
-            bodies=bodies,
-            body_bytes_max=self._parts.settings.body_bytes_max,
-        )
+        batches = BatchOperations(files, self._batches)
+        return OfflineDoor(behind, [*files.operations(), *batches.operations()])

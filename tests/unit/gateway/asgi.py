@@ -20,6 +20,7 @@ from lambent.gateway.bodies import Bodies
 from lambent.gateway.flow import Streams
 from lambent.gateway.pages import Pages
 from lambent.gateway.presence import Presence
+from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols import Invoker as Invokes
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.aws.door import AwsDoor
@@ -170,7 +171,7 @@ class House:
         self.ping_store: Callable[[], object] = dict
         self.bodies = Bodies(self.clock, bytes_max=bodies_bytes_max)
         acceptance = Acceptance(self.queue, self.routes)
-        apps = AppsDoor(
+        self.behind = Behind(
             invoker=self.invoker,
             routes=self.routes,
             keys=self.keys,
@@ -178,18 +179,10 @@ class House:
             bodies=self.bodies,
             body_bytes_max=BODY_BYTES_MAX,
         )
+        apps = AppsDoor(self.behind)
         self.gateway = Gateway(
             apps=apps,
-            native=NativeDoor(
-                invoker=self.invoker,
-                apps=apps,
-                routes=self.routes,
-                acceptance=acceptance,
-                keys=self.keys,
-                clock=self.clock,
-                bodies=self.bodies,
-                body_bytes_max=BODY_BYTES_MAX,
-            ),
+            native=NativeDoor(self.behind, apps=apps, acceptance=acceptance),
             urls=UrlDoor(
                 invoker=Reserved(self.invoker, self.reservations),
                 urls=self.function_urls,

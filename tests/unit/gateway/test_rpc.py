@@ -10,6 +10,7 @@ from typing import Any, cast
 import grpc.aio
 import pytest
 
+from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.open_inference import rpc_server
 from lambent.gateway.protocols.open_inference.rpc import Rpc
 from lambent.wire.inference_proto import MESSAGES, SERVICE
@@ -36,16 +37,15 @@ def test_the_message_of_a_call_that_has_ended_waits_for_no_collection_of_cycles(
 
     async def story() -> None:
         async with asyncio.TaskGroup() as tasks:
-            rpc = Rpc(
-                inferring=unasked,
-                models=unasked,
+            behind = Behind(
+                invoker=unasked,
+                routes=unasked,
                 keys=unasked,
                 clock=unasked,
                 bodies=unasked,
-                tasks=tasks,
-                version="1",
-                accepts=lambda: True,
+                body_bytes_max=1000,
             )
+            rpc = Rpc(behind, models=unasked, tasks=tasks, version="1", accepts=lambda: True)
             address = f"unix:{tmp_path / 'rpc'}"
             server = await rpc_server.start((address,), rpc.handler(), body_bytes_max=1000, tls=None)
             try:

@@ -173,13 +173,8 @@ def test_who_is_refused_for_a_full_queue_is_told_when_to_come_again(tmp_path: Pa
     async def story() -> None:
         house, routes = House(tmp_path), talking()
         speaking = Speaking(invoker=Scripted(), routes=routes, clock=house.clock)
-        door = OpenAIDoor(
-            operations=Operations(speaking, house.clock).operations(),
-            models=Models(routes),
-            keys=house.keys,
-            bodies=house.bodies,
-            body_bytes_max=1000,
-        )
+        operations = Operations(speaking, house.clock).operations()
+        door = OpenAIDoor(house.behind, operations=operations, models=Models(routes))
         request = Request(scope_of("POST", "/v1/chat/completions", {}), Wire().receive, Wire().send)
         reply = door.refuse(request, QueueFull("full", retry_after_s=1.25))
         headers = dict(reply.headers)

@@ -8,8 +8,7 @@ import msgspec
 
 from lambent.core.errors import LambentError
 from lambent.core.invocation import Principal
-from lambent.gateway.auth import Keys
-from lambent.gateway.bodies import Bodies
+from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.openai.door import retry_headers
 from lambent.gateway.protocols.speaking import Ask, Speaking, request_id, said_in
 from lambent.gateway.requests import Request
@@ -28,11 +27,9 @@ COUNT: Final = MESSAGES + "/count_tokens"
 class AnthropicDoor:
     """`POST /v1/messages` and `POST /v1/messages/count_tokens`."""
 
-    def __init__(self, *, speaking: Speaking, keys: Keys, bodies: Bodies, body_bytes_max: int) -> None:
+    def __init__(self, behind: Behind, speaking: Speaking) -> None:
+        self._behind: Final = behind
         self._speaking: Final = speaking
-        self._keys: Final = keys
-        self._bodies: Final = bodies
-        self._body_bytes_max: Final = body_bytes_max
 
     def claims(self, request: Request) -> bool:
         """By the path."""
@@ -40,11 +37,11 @@ class AnthropicDoor:
 
     async def answer(self, request: Request) -> Reply | None:
         """See `Door.answer`."""
-        principal = await self._keys.authenticate(request.headers)
+        principal = await self._behind.keys.authenticate(request.headers)
         if request.method != "POST":
             raise Refused(f"{request.method} is not allowed on {request.path}: use POST", status=405)
-        async with self._bodies.hold(principal.project) as hold:
-            asked = read(await request.body(self._body_bytes_max, hold), MessagesBody)
+        async with self._behind.bodies.hold(principal.project) as hold:
+            asked = read(await request.body(self._behind.body_bytes_max, hold), MessagesBody)
             if request.path == COUNT:
                 return await self._count(request, principal, asked)
             return await self._messages(request, principal, asked)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from lambent.clock import Clock
 from lambent.core.errors import LambentError, NotFound
-from lambent.core.invocation import Invocation, Principal, Role, Status, new_id
+from lambent.core.invocation import Principal, Role, Status
 from lambent.core.routing import OWN
-from lambent.gateway.address import alias_of, sticky_of
+from lambent.gateway.address import alias_of
 from lambent.gateway.apps import AppRelay, asked_of, whole
-from lambent.gateway.auth import Keys
-from lambent.gateway.bodies import Bodies, Hold
+from lambent.gateway.bodies import Hold
 from lambent.gateway.deadline import deadline_of
-from lambent.gateway.protocols import Invoker
+from lambent.gateway.protocols import Behind, invocation_of
 from lambent.gateway.requests import Receive, Request, Scope, Send, too_large
 from lambent.gateway.responses import Reply, outcome_headers, problem_reply, refusal
 from lambent.gateway.sockets import SocketRelay
-from lambent.gateway.tracing import trace_of
-from lambent.pool.routes import Routes
 from lambent.wire import problem
 from lambent.wire.process import SPEAKS_HTTP, RevisionPlan
 
@@ -26,22 +22,8 @@ from lambent.wire.process import SPEAKS_HTTP, RevisionPlan
 class AppsDoor:
     """`/invoke/{name}/...` of ASGI applications and WebSocket functions: any method, any path."""
 
-    def __init__(
-        self,
-        *,
-        invoker: Invoker,
-        routes: Routes,
-        keys: Keys,
-        clock: Clock,
-        bodies: Bodies,
-        body_bytes_max: int,
-    ) -> None:
-        self._invoker: Final = invoker
-        self._routes: Final = routes
-        self._keys: Final = keys
-        self._clock: Final = clock
-        self._bodies: Final = bodies
-        self._body_bytes_max: Final = body_bytes_max
+    def __init__(self, behind: Behind) -> None:
+        self._behind: Final = behind
         self._open: Final[set[SocketRelay]] = set()
 
     def serves(self, project: str, name: str, alias: str) -> bool:
@@ -52,36 +34,35 @@ class AppsDoor:
         self, request: Request, principal: Principal, *, root_path: str, name: str
     ) -> Reply | None:
         """Pass one request through. Raises what the dispatcher raises, `PayloadTooLarge`, `ClientLeft`."""
-        async with self._bodies.hold(principal.project) as hold:
+        async with self._behind.bodies.hold(principal.project) as hold:
             return await self._answer(request, principal, hold, root_path=root_path, name=name)
 
     async def _answer(
         self, request: Request, principal: Principal, hold: Hold, *, root_path: str, name: str
     ) -> Reply | None:
-        deadline_s = deadline_of(request.headers, self._clock.now_s())
-        beginning, more = await request.first(self._body_bytes_max, hold)
-        request.invocation_id = new_id()
-        alias = alias_of(request.headers)
-        invocation = Invocation(
-            id=request.invocation_id,
+        bytes_max = self._behind.body_bytes_max
+        arrived_s = self._behind.clock.now_s()
+        deadline_of(request.headers, arrived_s)  # what is none is refused before a byte is read
+        beginning, more = await request.first(bytes_max, hold)
+        invocation = invocation_of(
+            request,
+            self._behind.routes,
             project=principal.project,
-            deployment=name,
+            name=name,
+            alias=alias_of(request.headers),
             body=beginning,
-            alias=alias,
-            sticky=sticky_of(request.headers, self._routes, principal.project, name, alias),
+            arrived_s=arrived_s,
             more=more,
             asked=asked_of(request.scope, root_path=root_path),
-            deadline_s=deadline_s,
-            trace=trace_of(request.headers, request.scope["headers"]),
         )
-        relay = AppRelay(request, invocation, rest_bytes_max=self._body_bytes_max - len(beginning))
+        relay = AppRelay(request, invocation, rest_bytes_max=bytes_max - len(beginning))
         async with relay.companions:
-            outcome = await self._invoker.invoke(invocation, client=request.client, streams=relay)
+            outcome = await self._behind.invoker.invoke(invocation, client=request.client, streams=relay)
             if relay.is_used:
                 await relay.finish(outcome)
                 return None
         if relay.is_too_large:
-            raise too_large(self._body_bytes_max)
+            raise too_large(bytes_max)
         told = outcome_headers(invocation.id, outcome)
         if outcome.status is Status.OK:
             return whole(outcome, told)
@@ -94,28 +75,26 @@ class AppsDoor:
         request = Request({**scope, "method": "GET"}, receive, send_message)
         try:
             await relay.opened()
-            principal = await self._keys.authenticate(request.headers)
+            principal = await self._behind.keys.authenticate(request.headers)
             principal.require(Role.INVOKE)
             name = request.path[len(prefix) :].partition("/")[0]
             alias = alias_of(request.headers)
             if (plan := self._plan(principal.project, name, alias)) is None:
                 raise NotFound(f"there is no deployment {name!r} that speaks WebSocket")
-            request.invocation_id = new_id()
-            invocation = Invocation(
-                id=request.invocation_id,
+            invocation = invocation_of(
+                request,
+                self._behind.routes,
                 project=principal.project,
-                deployment=name,
-                body=b"",
+                name=name,
                 alias=alias,
-                sticky=sticky_of(request.headers, self._routes, principal.project, name, alias),
+                body=b"",
+                arrived_s=self._behind.clock.now_s(),
                 more=True,
                 asked=asked_of(scope, root_path=prefix + name),
-                deadline_s=deadline_of(request.headers, self._clock.now_s()),
-                trace=trace_of(request.headers, scope["headers"]),
             )
             relay.idle_s = plan.socket_idle_s
             async with relay.companions:
-                await relay.end(await self._invoker.invoke(invocation, streams=relay))
+                await relay.end(await self._behind.invoker.invoke(invocation, streams=relay))
         except LambentError as error:
             await relay.refuse(refusal(error))
         finally:
@@ -129,10 +108,10 @@ class AppsDoor:
 
     def _plan(self, project: str, name: str, alias: str) -> RevisionPlan | None:
         """What answers, if that speaks HTTP: of the two that share an alias, either both do or none."""
-        route = self._routes.get(project, name)
+        route = self._behind.routes.get(project, name)
         if route is None or not route.invocable:
             return None
         if alias == OWN and route.plan.runtime not in SPEAKS_HTTP:
             return None  # nearly always
-        plan = self._routes.target(project, name, alias=alias, key="").plan
+        plan = self._behind.routes.target(project, name, alias=alias, key="").plan
         return plan if plan.runtime in SPEAKS_HTTP else None

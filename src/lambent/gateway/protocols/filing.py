@@ -8,14 +8,12 @@ import msgspec
 
 from lambent.core.deferral import Reach, Terms
 from lambent.core.errors import CallerFault, Conflict, NotFound
-from lambent.core.invocation import JSON, PATH_BESIDE, Invocation, Principal, Role, new_id
+from lambent.core.invocation import PATH_BESIDE, Principal, Role
 from lambent.core.urls import checked_url
 from lambent.gateway.acceptance import Acceptance
-from lambent.gateway.address import sticky_of
-from lambent.gateway.bodies import Bodies
+from lambent.gateway.protocols import Behind, invocation_of
 from lambent.gateway.requests import Request
-from lambent.gateway.tracing import trace_of
-from lambent.pool.routes import Route, Routes
+from lambent.pool.routes import Route
 from lambent.storage.filed import filed_of
 from lambent.wire.faces import Face, FaceKind, Filed, face_as_text, face_from
 from lambent.wire.process import SPEAKS_HTTP
@@ -39,19 +37,15 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 class Filing:
     """Accepts such work, finds it and cancels it; each API sees its own alone."""
 
-    def __init__(
-        self, acceptance: Acceptance, routes: Routes, bodies: Bodies, *, kind: FaceKind, body_bytes_max: int
-    ) -> None:
+    def __init__(self, behind: Behind, acceptance: Acceptance, *, kind: FaceKind) -> None:
+        self._behind: Final = behind
         self._acceptance: Final = acceptance
-        self._routes: Final = routes
-        self._bodies: Final = bodies
         self._kind: Final = kind
-        self._body_bytes_max: Final = body_bytes_max
 
     async def read(self, request: Request, principal: Principal, kind: type[Any]) -> Any:
         """The body as `kind`. Raises `CallerFault` where it is none, and what reading it raises."""
-        async with self._bodies.hold(principal.project) as hold:
-            body = await request.body(self._body_bytes_max, hold)
+        async with self._behind.bodies.hold(principal.project) as hold:
+            body = await request.body(self._behind.body_bytes_max, hold)
             try:
                 return from_json(body, kind)
             except msgspec.DecodeError as error:
@@ -65,18 +59,15 @@ class Filing:
         headers, scope = request.headers, request.scope
         host = headers.get(b"host", b"localhost").decode("latin-1")
         face = Face(self._kind, wish.model, plan.revision, f"{scope['scheme']}://{host}", wraps)
-        request.invocation_id = new_id()
         beside = {"custom": {PATH_BESIDE: PATHS[self._kind]}}
-        invocation = Invocation(
-            id=request.invocation_id,
+        invocation = invocation_of(
+            request,
+            self._behind.routes,
             project=principal.project,
-            deployment=wish.route.name,
-            body=msgspec.json.encode({"input": wish.input} if wraps else wish.input),
-            content_type=JSON,
-            client_context=msgspec.json.encode(beside).decode() if wraps else "",
+            name=wish.route.name,
             alias=wish.alias,
-            sticky=sticky_of(headers, self._routes, principal.project, wish.route.name, wish.alias),
-            trace=trace_of(headers, scope["headers"]),
+            body=msgspec.json.encode({"input": wish.input} if wraps else wish.input),
+            client_context=msgspec.json.encode(beside).decode() if wraps else "",
         )
         terms = Terms(
             webhook=checked_url(wish.webhook) if wish.webhook else "",

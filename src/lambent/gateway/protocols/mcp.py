@@ -13,21 +13,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from lambent.clock import Clock
 from lambent.core import schemas
 from lambent.core.errors import Forbidden, LambentError, UserFault
-from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Role, Status, new_id
+from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Role, Status
 from lambent.core.spec import Interface, Kind, Program
-from lambent.gateway.address import alias_of, sticky_of
-from lambent.gateway.auth import Keys
-from lambent.gateway.bodies import Bodies
-from lambent.gateway.deadline import deadline_of
-from lambent.gateway.protocols import Invoker, mcp_progress
+from lambent.gateway.address import alias_of
+from lambent.gateway.protocols import Behind, invocation_of, mcp_progress
 from lambent.gateway.protocols.mcp_progress import Progress
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import JSON_HEADER, Reply, headers_of, not_allowed
-from lambent.gateway.tracing import trace_of
-from lambent.pool.routes import Route, Routes
+from lambent.pool.routes import Route
 from lambent.wire import mcp, predict_v1, problem
 from lambent.wire.mcp import Message, RpcError
 from lambent.wire.predict_v1 import Asked, Key, Verb
@@ -44,23 +39,8 @@ ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
 class McpDoor:
     """`POST /mcp`: one JSON-RPC message in, its answer out."""
 
-    def __init__(
-        self,
-        *,
-        invoker: Invoker,
-        routes: Routes,
-        keys: Keys,
-        clock: Clock,
-        bodies: Bodies,
-        body_bytes_max: int,
-        version: str,
-    ) -> None:
-        self._invoker: Final = invoker
-        self._routes: Final = routes
-        self._keys: Final = keys
-        self._clock: Final = clock
-        self._bodies: Final = bodies
-        self._body_bytes_max: Final = body_bytes_max
+    def __init__(self, behind: Behind, *, version: str) -> None:
+        self._behind: Final = behind
         self._server: Final = {"name": "lambent", "version": version}
 
     def claims(self, request: Request) -> bool:
@@ -72,11 +52,11 @@ class McpDoor:
         if request.method != "POST":
             return not_allowed(request.method, request.path, ("POST",))
         _check_origin(request)
-        principal = await self._keys.authenticate(request.headers)
+        principal = await self._behind.keys.authenticate(request.headers)
         principal.require(Role.INVOKE)
-        async with self._bodies.hold(principal.project) as hold:
-            arrived_s = self._clock.now_s()
-            body = await request.body(self._body_bytes_max, hold)
+        async with self._behind.bodies.hold(principal.project) as hold:
+            arrived_s = self._behind.clock.now_s()
+            body = await request.body(self._behind.body_bytes_max, hold)
             version = request.headers.get(VERSION, b"").decode("latin-1")
             id_: str | int | msgspec.UnsetType = msgspec.UNSET
             is_modern = version in mcp.MODERN
@@ -157,7 +137,7 @@ class McpDoor:
         if not isinstance(cursor, str | None):
             raise RpcError(mcp.INVALID_PARAMS, "the cursor is none of this server's")
         there = sorted(
-            (route for route in self._routes.all() if route.project == project and _is_tool(route)),
+            (route for route in self._behind.routes.all() if route.project == project and _is_tool(route)),
             key=lambda route: route.name,
         )
         left = [route for route in there if cursor is None or route.name > cursor]
@@ -176,7 +156,7 @@ class McpDoor:
         progress: Progress | None,
     ) -> Mapping[str, Any]:
         name, arguments = params.get("name"), params.get("arguments")
-        route = self._routes.get(principal.project, name) if isinstance(name, str) else None
+        route = self._behind.routes.get(principal.project, name) if isinstance(name, str) else None
         if route is None or not _is_tool(route):
             raise RpcError(mcp.INVALID_PARAMS, f"Unknown tool: {str(name)[:80]}")
         if not isinstance(arguments, dict | None):
@@ -188,7 +168,7 @@ class McpDoor:
         if invocation is None:
             return _failed("a model's arguments are instances, a list")
         try:
-            outcome = await self._invoker.invoke(invocation, client=request.client, streams=progress)
+            outcome = await self._behind.invoker.invoke(invocation, client=request.client, streams=progress)
         except UserFault as error:
             return _failed(error.message)
         except LambentError as error:
@@ -213,18 +193,15 @@ class McpDoor:
             if not isinstance(body, list) or not body:
                 return None
             content_type = predict_v1.content_type_of(Asked(Verb.PREDICT, Key.INSTANCES))
-        alias = alias_of(request.headers)
-        request.invocation_id = new_id()
-        return Invocation(
-            id=request.invocation_id,
+        return invocation_of(
+            request,
+            self._behind.routes,
             project=principal.project,
-            deployment=route.name,
+            name=route.name,
+            alias=alias_of(request.headers),
             body=msgspec.json.encode(body),
-            alias=alias,
-            sticky=sticky_of(request.headers, self._routes, principal.project, route.name, alias),
+            arrived_s=arrived_s,
             content_type=content_type,
-            deadline_s=deadline_of(request.headers, arrived_s),
-            trace=trace_of(request.headers, request.scope["headers"]),
         )
 
 

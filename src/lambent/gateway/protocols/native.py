@@ -9,18 +9,16 @@ from typing import Final
 
 import msgspec
 
-from lambent.clock import Clock
 from lambent.core.errors import CallerFault, LambentError
 from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.core.routing import OWN
 from lambent.gateway.acceptance import Acceptance, KeyReused
-from lambent.gateway.address import alias_of, sticky_of
-from lambent.gateway.auth import Keys
-from lambent.gateway.bodies import Bodies, Hold
-from lambent.gateway.deadline import check_none, deadline_of
+from lambent.gateway.address import alias_of
+from lambent.gateway.bodies import Hold
+from lambent.gateway.deadline import check_none
 from lambent.gateway.heads import headers_of, status_of
 from lambent.gateway.once import Bounds, Once, size_of
-from lambent.gateway.protocols import Invoker, cloudevents
+from lambent.gateway.protocols import Behind, cloudevents, invocation_of
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.later import LaterDoor, wants_async
 from lambent.gateway.relay import Relay
@@ -35,8 +33,6 @@ from lambent.gateway.responses import (
     refusal,
     type_header,
 )
-from lambent.gateway.tracing import trace_of
-from lambent.pool.routes import Routes
 from lambent.wire import problem, torchserve
 from lambent.wire.aws import sagemaker
 from lambent.wire.cloudevents import Event, Mode
@@ -64,28 +60,12 @@ class Answered(msgspec.Struct, frozen=True):
 class NativeDoor:
     """`/invoke/{name}[/{path}]` and `/invocations/{id}`."""
 
-    def __init__(
-        self,
-        *,
-        invoker: Invoker,
-        apps: AppsDoor,
-        routes: Routes,
-        acceptance: Acceptance,
-        keys: Keys,
-        clock: Clock,
-        bodies: Bodies,
-        body_bytes_max: int,
-    ) -> None:
-        self._invoker: Final = invoker
+    def __init__(self, behind: Behind, *, apps: AppsDoor, acceptance: Acceptance) -> None:
+        self._behind: Final = behind
         self._apps: Final = apps
-        self._routes: Final = routes
-        self._later: Final = LaterDoor(acceptance, keys)
-        self._keys: Final = keys
-        self._clock: Final = clock
-        self._bodies: Final = bodies
-        self._body_bytes_max: Final = body_bytes_max
+        self._later: Final = LaterDoor(acceptance, behind.keys)
         self._once: Final = Once[Answered](
-            clock, size_bytes=lambda answered: size_of(answered.outcome), bounds=ANSWERS
+            behind.clock, size_bytes=lambda answered: size_of(answered.outcome), bounds=ANSWERS
         )
 
     async def answer(self, request: Request) -> Reply | None:
@@ -95,7 +75,7 @@ class NativeDoor:
         # A browser has no key for it, and without one no user code runs.
         if request.method == "OPTIONS" and not request.headers.keys() & CREDENTIALS:
             return not_allowed(request.method, request.path, ("POST", "PUT"))
-        principal = await self._keys.authenticate(request.headers)
+        principal = await self._behind.keys.authenticate(request.headers)
         principal.require(Role.INVOKE)
         name = request.path[len(INVOKE) :].partition("/")[0]
         alias = self._alias(request, principal.project, name)
@@ -104,13 +84,13 @@ class NativeDoor:
         if request.method not in ("POST", "PUT"):
             return not_allowed(request.method, request.path, ("POST", "PUT"))
         if alias == OWN and not request.headers.keys() & PERHAPS_UNRUN:
-            await self._invoker.check_room(principal.project, name)
-        async with self._bodies.hold(principal.project) as hold:
+            await self._behind.invoker.check_room(principal.project, name)
+        async with self._behind.bodies.hold(principal.project) as hold:
             return await self._invoke(request, principal, hold, alias)
 
     async def _invoke(self, request: Request, principal: Principal, hold: Hold, alias: str) -> Reply | None:
-        arrived_s = self._clock.now_s()
-        body = await request.body(self._body_bytes_max, hold)
+        arrived_s = self._behind.clock.now_s()
+        body = await request.body(self._behind.body_bytes_max, hold)
         mode = cloudevents.mode_of(request.headers)
         if mode is Mode.BATCHED:
             return await self._batch(request, principal, body, alias, arrived_s=arrived_s)
@@ -124,7 +104,7 @@ class NativeDoor:
             return cloudevents.told(mode, request.headers, await self._answer_once(request, invocation, key))
         relay = Relay(request, invocation)
         async with relay.companions:
-            outcome = await self._invoker.invoke(invocation, client=request.client, streams=relay)
+            outcome = await self._behind.invoker.invoke(invocation, client=request.client, streams=relay)
             if relay.is_used:
                 await relay.finish(outcome)
                 return None
@@ -144,7 +124,7 @@ class NativeDoor:
             if key:
                 raise CallerFault("an Idempotency-Key is for one event, and a batch has several")
             request.invocation_id = ""
-            return await cloudevents.run_all(self._invoker, invocations, sent)
+            return await cloudevents.run_all(self._behind.invoker, invocations, sent)
         check_none(request.headers)
         accepted = [
             await self._later.accept(request, principal, one, key=f"{key} {place}" if key else "")
@@ -177,25 +157,24 @@ class NativeDoor:
         said = request.headers.get(b"content-type")
         if event is not None:
             body, said = event.data, event.content_type.encode()
-        request.invocation_id = new_id()
-        return Invocation(
-            id=request.invocation_id,
+        request.invocation_id = new_id()  # of each event that a batch has
+        return invocation_of(
+            request,
+            self._behind.routes,
             project=principal.project,
-            deployment=name,
-            body=body,
+            name=name,
             alias=alias,
-            sticky=sticky_of(request.headers, self._routes, principal.project, name, alias),
+            body=body,
+            arrived_s=arrived_s,
             content_type=_content_type(said, body),
             client_context=cloudevents.beside(event)
             if event
             else self._beside(request, principal.project, name),
-            deadline_s=deadline_of(request.headers, arrived_s),
-            trace=trace_of(request.headers, request.scope["headers"]),
         )
 
     def _beside(self, request: Request, project: str, name: str) -> str:
         """Models that write more than JSON are told what is accepted."""
-        route = self._routes.get(project, name)
+        route = self._behind.routes.get(project, name)
         if route is None:
             return ""
         if route.plan.runtime is Runtime.TORCHSERVE:
@@ -209,7 +188,7 @@ class NativeDoor:
     async def _answer_once(self, request: Request, invocation: Invocation, key: str) -> Reply:
         # The client may leave and come back for the answer, so nobody watches whether it is still there.
         async def work() -> Answered:
-            outcome = await self._invoker.invoke(invocation)
+            outcome = await self._behind.invoker.invoke(invocation)
             return Answered(invocation.id, body_hash, outcome)
 
         body_hash = hashlib.sha256(invocation.body).digest()

@@ -12,15 +12,11 @@ from typing import Final
 
 import msgspec
 
-from lambent.clock import Clock
 from lambent.core.errors import CallerFault, LambentError, NotFound
 from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.core.routing import OWN, pinned
-from lambent.gateway.address import alias_of, sticky_of
-from lambent.gateway.auth import Keys
-from lambent.gateway.bodies import Bodies
-from lambent.gateway.deadline import deadline_of
-from lambent.gateway.protocols import Invoker
+from lambent.gateway.address import alias_of
+from lambent.gateway.protocols import Behind, invocation_of
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import (
@@ -32,8 +28,7 @@ from lambent.gateway.responses import (
     json_reply,
     outcome_headers,
 )
-from lambent.gateway.tracing import trace_of
-from lambent.pool.routes import Route, Routes
+from lambent.pool.routes import Route
 from lambent.wire import cloudevents, predict_v1, problem
 from lambent.wire.cloudevents import BadEvent, Event, Mode
 from lambent.wire.predict_v1 import BadRequest, ModelStatus, Verb, VersionStatus
@@ -56,24 +51,9 @@ class Called(msgspec.Struct, frozen=True):
 class PredictDoor:
     """`/v1/models/{m}[/versions/{v}|/labels/{l}]:{verb}`, and what is told of a version."""
 
-    def __init__(
-        self,
-        *,
-        invoker: Invoker,
-        apps: AppsDoor,
-        routes: Routes,
-        keys: Keys,
-        clock: Clock,
-        bodies: Bodies,
-        body_bytes_max: int,
-    ) -> None:
-        self._invoker: Final = invoker
+    def __init__(self, behind: Behind, *, apps: AppsDoor) -> None:
+        self._behind: Final = behind
         self._apps: Final = apps
-        self._routes: Final = routes
-        self._keys: Final = keys
-        self._clock: Final = clock
-        self._bodies: Final = bodies
-        self._body_bytes_max: Final = body_bytes_max
 
     def claims(self, request: Request) -> bool:
         """Any path of the protocol but that of a whole model, which OpenAI's clients ask for, too."""
@@ -92,7 +72,7 @@ class PredictDoor:
         match = predict_v1.PATH.fullmatch(request.path)
         if match is None:
             raise NotFound(f"Malformed request: {request.method} {request.path}")
-        principal = await self._keys.authenticate(request.headers)
+        principal = await self._behind.keys.authenticate(request.headers)
         wanted = (match["rest"] or "").lower()
         verb = wanted.removeprefix(":")
         posts = wanted.startswith(":")
@@ -105,7 +85,7 @@ class PredictDoor:
             return await self._apps.answer(request, principal, root_path="", name=route.name)
         if posts:
             return await self._predict(request, principal, Called(route.name, alias, verb))
-        answers = self._routes.target(principal.project, route.name, alias=alias, key="")
+        answers = self._behind.routes.target(principal.project, route.name, alias=alias, key="")
         number = answers.plan.number
         if wanted:
             return json_reply(200, metadata(route.name, number, answers.plan.signature))
@@ -120,16 +100,16 @@ class PredictDoor:
 
     async def _predict(self, request: Request, principal: Principal, called: Called) -> Reply:
         if called.alias == OWN:
-            await self._invoker.check_room(principal.project, called.model)
-        async with self._bodies.hold(principal.project) as hold:
-            arrived_s = self._clock.now_s()
-            body = await request.body(self._body_bytes_max, hold)
+            await self._behind.invoker.check_room(principal.project, called.model)
+        async with self._behind.bodies.hold(principal.project) as hold:
+            arrived_s = self._behind.clock.now_s()
+            body = await request.body(self._behind.body_bytes_max, hold)
             try:
                 mode, body = _unwrapped(request, body)
                 invocation = self._invocation(request, principal, called, body, arrived_s=arrived_s)
             except (BadRequest, BadEvent) as error:
                 raise CallerFault(str(error)) from error
-            outcome = await self._invoker.invoke(invocation, client=request.client)
+            outcome = await self._behind.invoker.invoke(invocation, client=request.client)
         told = outcome_headers(invocation.id, outcome)
         if outcome.status is not Status.OK:
             return _failed(outcome, told)
@@ -142,7 +122,7 @@ class PredictDoor:
         self, request: Request, principal: Principal, called: Called, body: bytes, *, arrived_s: float
     ) -> Invocation:
         project, name = principal.project, called.model
-        route = self._routes.target(project, name, alias=called.alias, key="")
+        route = self._behind.routes.target(project, name, alias=called.alias, key="")
         content_type = JSON
         if route.plan.runtime is Runtime.MODEL or route.needs_model:
             asked, body = predict_v1.read(Verb(called.wanted), body)
@@ -151,33 +131,31 @@ class PredictDoor:
             if called.wanted != Verb.PREDICT:
                 raise CallerFault(f"{name!r} is no model class: it predicts, and nothing else")
             predict_v1.check(body)
-        request.invocation_id = new_id()
-        return Invocation(
-            id=request.invocation_id,
+        return invocation_of(
+            request,
+            self._behind.routes,
             project=project,
-            deployment=name,
-            body=body,
+            name=name,
             alias=called.alias,
-            sticky=sticky_of(request.headers, self._routes, project, name, called.alias),
+            body=body,
+            arrived_s=arrived_s,
             content_type=content_type,
-            deadline_s=deadline_of(request.headers, arrived_s),
-            trace=trace_of(request.headers, request.scope["headers"]),
         )
 
     def _route(self, project: str, name: str) -> Route:
-        route = self._routes.get(project, name)
+        route = self._behind.routes.get(project, name)
         if route is None or not route.invocable:
             raise NotFound(f"Servable not found for request: Latest({name})")
         return route
 
     def _alias(self, request: Request, route: Route, version: str, label: str) -> str:
         if label:
-            if self._routes.split(route.project, route.name, label) is None:
+            if self._behind.routes.split(route.project, route.name, label) is None:
                 raise CallerFault(f"Unrecognized servable version label: {label}")
             return label
         if not version:
             return alias_of(request.headers)
-        there = self._routes.arrangement(route.project, route.name)
+        there = self._behind.routes.arrangement(route.project, route.name)
         for one in (there.route, *there.beside) if there else ():
             if one.plan.number == int(version):
                 return pinned(one.plan.revision)
@@ -186,7 +164,7 @@ class PredictDoor:
         raise NotFound(f"Servable not found for request: Specific({route.name}, {int(version)})")
 
     def _event_reply(self, mode: Mode, model: str, answer: bytes, told: list[Header]) -> Reply:
-        at = datetime.fromtimestamp(self._clock.unix_ms() / 1e3, UTC)
+        at = datetime.fromtimestamp(self._behind.clock.unix_ms() / 1e3, UTC)
         attributes = {
             "specversion": cloudevents.VERSION,
             "id": new_id(),

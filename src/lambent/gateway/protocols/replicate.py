@@ -14,11 +14,11 @@ from lambent.core.errors import InvalidSpec, LambentError, NotFound
 from lambent.core.invocation import Principal, Role
 from lambent.core.routing import OWN
 from lambent.gateway.address import alias_of
-from lambent.gateway.auth import Keys
+from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.filing import WAIT_S_MAX, Filing, Wish
 from lambent.gateway.requests import NotAllowed, Request
 from lambent.gateway.responses import Reply, headers_of, json_reply
-from lambent.pool.routes import Route, Routes
+from lambent.pool.routes import Route
 from lambent.wire import replicate
 from lambent.wire.faces import State
 
@@ -28,14 +28,11 @@ WAIT: Final = re.compile(r"wait(?:\s*=\s*\"?(?P<seconds>[0-9]{1,6})\"?)?")
 class ReplicateDoor:
     """`/v1/predictions`, what `/v1/models` and `/v1/deployments` have of them, and their webhooks' secret."""
 
-    def __init__(
-        self, filing: Filing, routes: Routes, keys: Keys, *, secret: Callable[[str], Awaitable[str]]
-    ) -> None:
+    def __init__(self, behind: Behind, filing: Filing, *, secret: Callable[[str], Awaitable[str]]) -> None:
         """`secret` tells what a project's webhooks are signed with."""
         self._secret: Final = secret
         self._filing: Final = filing
-        self._routes: Final = routes
-        self._keys: Final = keys
+        self._behind: Final = behind
 
     def claims(self, request: Request) -> bool:
         """By the path."""
@@ -47,7 +44,7 @@ class ReplicateDoor:
         match = replicate.PATH.fullmatch(request.path)
         if match is None:
             raise NotFound(f"there is nothing at {request.path}")
-        principal = await self._keys.authenticate(request.headers)
+        principal = await self._behind.keys.authenticate(request.headers)
         reads = request.method in ("GET", "HEAD")
         if (ticket := match["id"]) is not None:
             _allow(request, reads=match["cancel"] is None)
@@ -75,7 +72,7 @@ class ReplicateDoor:
         wanted: replicate.Wanted = await self._filing.read(request, principal, replicate.Wanted)
         if not name:
             owner, name = self._named(principal.project, wanted.version or "")
-        route = self._routes.invocable(principal.project, name)
+        route = self._behind.routes.invocable(principal.project, name)
         wish = Wish(
             route=route,
             alias=alias_of(request.headers) or OWN,
@@ -100,17 +97,17 @@ class ReplicateDoor:
         if route is not None:
             return "", route.name
         owner, _, name = named.rpartition("/")
-        if not revision and name and self._routes.get(project, name):
+        if not revision and name and self._behind.routes.get(project, name):
             return owner, name
         raise InvalidSpec(f"version: {version!r} is no revision that is live here, nor a deployment's name")
 
     def _of_revision(self, project: str, revision: str) -> Route | None:
-        route = self._routes.of_revision(revision)
-        active = route is not None and self._routes.get(project, route.name)
+        route = self._behind.routes.of_revision(revision)
+        active = route is not None and self._behind.routes.get(project, route.name)
         return active if active and active.plan.revision == revision else None
 
     def _versions(self, principal: Principal, name: str, version: str | None) -> Reply:
-        plan = self._routes.invocable(principal.project, name).plan
+        plan = self._behind.routes.invocable(principal.project, name).plan
         if version is not None and version != plan.revision:
             raise NotFound(f"{version!r} is not the revision of {name!r} that answers")
         # The day is what is known of it here: the names of its logs begin with it.

@@ -13,11 +13,11 @@ from typing import Any, Final
 from lambent.core.errors import CallerFault, LambentError, NotFound
 from lambent.core.invocation import Principal, Role
 from lambent.core.naming import name_and_alias
-from lambent.gateway.auth import Keys
+from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.filing import Filing, Wish
 from lambent.gateway.requests import NotAllowed, Request
 from lambent.gateway.responses import Reply, headers_of, json_reply
-from lambent.pool.routes import Route, Routes
+from lambent.pool.routes import Route
 from lambent.wire import runpod
 from lambent.wire.faces import Filed, came_of
 
@@ -30,10 +30,9 @@ Health = Callable[[Route], dict[str, Any]]
 class RunPodDoor:
     """`/runpod/v2/{name}/...`. `health` says how a deployment stands."""
 
-    def __init__(self, filing: Filing, routes: Routes, keys: Keys, health: Health) -> None:
+    def __init__(self, behind: Behind, filing: Filing, health: Health) -> None:
         self._filing: Final = filing
-        self._routes: Final = routes
-        self._keys: Final = keys
+        self._behind: Final = behind
         self._health: Final = health
         self._told: Final[OrderedDict[str, None]] = OrderedDict()
 
@@ -46,9 +45,9 @@ class RunPodDoor:
         match = runpod.PATH.fullmatch(request.path)
         if match is None:
             raise NotFound(f"there is nothing at {request.path}")
-        principal = await self._keys.authenticate(request.headers)
+        principal = await self._behind.keys.authenticate(request.headers)
         name, alias = name_and_alias(match["name"])
-        route = self._routes.invocable(principal.project, name)
+        route = self._behind.routes.invocable(principal.project, name)
         verb, ticket = match["verb"].partition("/")[0], match["id"]
         _allow(request, verb)
         if verb == "health":

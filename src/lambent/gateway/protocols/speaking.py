@@ -10,14 +10,12 @@ from lambent.clock import Clock
 from lambent.core.errors import LambentError, NotFound
 from lambent.core.invocation import Invocation, Outcome, Principal, Role, new_id
 from lambent.core.naming import name_and_alias
-from lambent.gateway.address import alias_of, sticky_of
-from lambent.gateway.deadline import deadline_of
+from lambent.gateway.address import alias_of
 from lambent.gateway.events import QUIET_S, EventStream
-from lambent.gateway.protocols import Invoker
+from lambent.gateway.protocols import Invoker, invocation_of
 from lambent.gateway.protocols.noting import Notes, NotingTeller, note_usage
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import JSON_HEADER, Header, Reply, outcome_headers
-from lambent.gateway.tracing import trace_of
 from lambent.pool.routes import Route, Routes
 from lambent.wire.skills import TYPES, Part, Said, Skill, Usage
 from lambent.wire.speech import UNREADABLE, Broken, Refused, Teller, trouble_in, trouble_of, unreadable
@@ -116,17 +114,15 @@ class Speaking:
         principal.require(Role.INVOKE)
         route, alias = self.route_of(principal.project, ask.model, ask.skill)
         alias = alias or alias_of(request.headers)
-        request.invocation_id = request.invocation_id or new_id()
-        return Invocation(
-            id=request.invocation_id,
+        return invocation_of(
+            request,
+            self._routes,
             project=principal.project,
-            deployment=route.name,
-            body=ask.body,
+            name=route.name,
             alias=alias,
-            sticky=sticky_of(request.headers, self._routes, principal.project, route.name, alias),
+            body=ask.body,
+            arrived_s=self._clock.now_s(),
             content_type=TYPES[ask.skill],
-            deadline_s=deadline_of(request.headers, self._clock.now_s()),
-            trace=trace_of(request.headers, request.scope["headers"]),
         )
 
     def note(self, request: Request, usage: Usage | None) -> None:

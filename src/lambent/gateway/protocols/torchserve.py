@@ -9,17 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from lambent.clock import Clock
 from lambent.core.errors import LambentError, NotFound
-from lambent.core.invocation import JSON, OCTETS, Invocation, Outcome, Principal, Role, Status, new_id
+from lambent.core.invocation import JSON, OCTETS, Outcome, Principal, Role, Status
 from lambent.core.routing import OWN, pinned
-from lambent.gateway.address import alias_of, sticky_of
-from lambent.gateway.auth import Keys
-from lambent.gateway.bodies import Bodies
-from lambent.gateway.deadline import deadline_of
+from lambent.gateway.address import alias_of
 from lambent.gateway.heads import headers_of as told_by
 from lambent.gateway.heads import status_of
-from lambent.gateway.protocols import Invoker
+from lambent.gateway.protocols import Behind, invocation_of
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.requests import NotAllowed, Request
 from lambent.gateway.responses import (
@@ -32,8 +28,7 @@ from lambent.gateway.responses import (
     outcome_headers,
     type_header,
 )
-from lambent.gateway.tracing import trace_of
-from lambent.pool.routes import Route, Routes
+from lambent.pool.routes import Route
 from lambent.wire import problem
 from lambent.wire.process import Runtime
 from lambent.wire.torchserve import PREDICTIONS, beside, refusal
@@ -56,25 +51,9 @@ KINDS: Final[Mapping[int, str]] = {
 class TorchServeDoor:
     """Every deployment answers it; a handler of TorchServe's sees headers and query, too."""
 
-    def __init__(
-        self,
-        *,
-        invoker: Invoker,
-        apps: AppsDoor,
-        routes: Routes,
-        keys: Keys,
-        clock: Clock,
-        bodies: Bodies,
-        body_bytes_max: int,
-        accepts: Callable[[], bool],
-    ) -> None:
-        self._invoker: Final = invoker
+    def __init__(self, behind: Behind, *, apps: AppsDoor, accepts: Callable[[], bool]) -> None:
+        self._behind: Final = behind
         self._apps: Final = apps
-        self._routes: Final = routes
-        self._keys: Final = keys
-        self._clock: Final = clock
-        self._bodies: Final = bodies
-        self._body_bytes_max: Final = body_bytes_max
         self._accepts: Final = accepts
 
     def claims(self, request: Request) -> bool:
@@ -88,10 +67,10 @@ class TorchServeDoor:
             return json_reply(200 if well else 503, {"status": "Healthy" if well else "Unhealthy"})
         if request.method not in ("POST", "PUT"):
             raise NotAllowed(f"{request.method} {request.path}: use POST or PUT")
-        principal = await self._keys.authenticate(request.headers)
+        principal = await self._behind.keys.authenticate(request.headers)
         principal.require(Role.INVOKE)
         name, _, version = request.path[len(PREDICTIONS) :].partition("/")
-        route = self._routes.get(principal.project, name)
+        route = self._behind.routes.get(principal.project, name)
         if route is None:
             raise NotFound(f"Model not found: {name}")
         alias = self._alias(request, route, version)
@@ -106,35 +85,33 @@ class TorchServeDoor:
 
     async def _predict(self, request: Request, principal: Principal, route: Route, alias: str) -> Reply:
         if alias == OWN:
-            await self._invoker.check_room(principal.project, route.name)
-        async with self._bodies.hold(principal.project) as hold:
-            arrived_s = self._clock.now_s()
-            body = await request.body(self._body_bytes_max, hold)
-            target = self._routes.target(principal.project, route.name, alias=alias, key="")
+            await self._behind.invoker.check_room(principal.project, route.name)
+        async with self._behind.bodies.hold(principal.project) as hold:
+            arrived_s = self._behind.clock.now_s()
+            body = await request.body(self._behind.body_bytes_max, hold)
+            target = self._behind.routes.target(principal.project, route.name, alias=alias, key="")
             is_handler = target.plan.runtime is Runtime.TORCHSERVE
             said = request.headers.get(b"content-type")
-            request.invocation_id = new_id()
-            invocation = Invocation(
-                id=request.invocation_id,
+            invocation = invocation_of(
+                request,
+                self._behind.routes,
                 project=principal.project,
-                deployment=route.name,
-                body=body,
+                name=route.name,
                 alias=alias,
-                sticky=sticky_of(request.headers, self._routes, principal.project, route.name, alias),
+                body=body,
+                arrived_s=arrived_s,
                 content_type=said.decode("latin-1") if said else OCTETS if is_handler else JSON,
                 client_context=beside(request.headers, request.query) if is_handler else "",
-                deadline_s=deadline_of(request.headers, arrived_s),
-                trace=trace_of(request.headers, request.scope["headers"]),
             )
-            outcome = await self._invoker.invoke(invocation, client=request.client)
+            outcome = await self._behind.invoker.invoke(invocation, client=request.client)
         return _reply(invocation.id, outcome)
 
     def _alias(self, request: Request, route: Route, version: str) -> str:
         if not version:
             return alias_of(request.headers)
-        if self._routes.split(route.project, route.name, version) is not None:
+        if self._behind.routes.split(route.project, route.name, version) is not None:
             return version
-        there = self._routes.arrangement(route.project, route.name)
+        there = self._behind.routes.arrangement(route.project, route.name)
         for one in (there.route, *there.beside) if there else ():
             if str(one.plan.number) == version:
                 return pinned(one.plan.revision)

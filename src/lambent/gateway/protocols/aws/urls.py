@@ -16,17 +16,15 @@ from lambent.core.errors import LambentError, PayloadTooLarge, QueueFull, StillL
 from lambent.core.invocation import Called, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.core.routing import OWN
 from lambent.core.tracing import parent_from
-from lambent.gateway.address import sticky_of
 from lambent.gateway.bodies import ANYBODY, Bodies, Hold
-from lambent.gateway.deadline import deadline_of
-from lambent.gateway.protocols import Invoker
+from lambent.gateway.protocols import Invoker, invocation_of
 from lambent.gateway.protocols.aws.asked import request_id
 from lambent.gateway.protocols.aws.invoke import Limits
 from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.urlstream import UrlStream
 from lambent.gateway.requests import Request
 from lambent.gateway.responses import JSON_HEADER, Header, Reply, headers_of, outcome_headers
-from lambent.gateway.tracing import XRAY, trace_of
+from lambent.gateway.tracing import XRAY
 from lambent.pool.function_urls import FunctionUrl, FunctionUrls
 from lambent.pool.routes import Routes
 from lambent.wire.aws import cors
@@ -125,8 +123,6 @@ class UrlDoor:
         self, request: Request, at: At, url: FunctionUrl, sender: Principal | None, body: bytes
     ) -> Invocation:
         headers, scope = request.headers, request.scope
-        alias = url.alias or OWN
-        trace = trace_of(headers, scope["headers"])
         place = Place(region=at.region)
         told = HttpRequest(
             method=request.method,
@@ -145,15 +141,14 @@ class UrlDoor:
             stage=at.stage or "$default",
         )
         payload = PayloadFormat.V1 if at.stage else PayloadFormat.V2
-        return Invocation(
-            id=request.invocation_id,
+        return invocation_of(
+            request,
+            self._routes,
             project=url.project,
-            deployment=url.name,
+            name=url.name,
+            alias=url.alias or OWN,
             body=event_of(told, payload),
-            alias=alias,
-            sticky=sticky_of(headers, self._routes, url.project, url.name, alias),
-            deadline_s=deadline_of(headers, self._clock.now_s()),
-            trace=trace,
+            arrived_s=self._clock.now_s(),
             called=Called(place.function_arn(url.name, url.alias), "" if url.alias else LATEST),
         )
 

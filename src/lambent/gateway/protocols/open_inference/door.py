@@ -8,15 +8,13 @@ from typing import Final
 
 import msgspec
 
-from lambent.clock import Clock
 from lambent.core.errors import CallerFault, LambentError, NotFound
 from lambent.core.invocation import JSON, OCTETS, Principal, Role, new_id
 from lambent.core.routing import OWN
 from lambent.gateway.address import alias_of, sticky_of
-from lambent.gateway.auth import Keys
-from lambent.gateway.bodies import Bodies, Hold
+from lambent.gateway.bodies import Hold
 from lambent.gateway.deadline import deadline_of
-from lambent.gateway.protocols import Invoker
+from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.open_inference.compression import compressed, decompressed, wanted_coding
 from lambent.gateway.protocols.open_inference.generating import Generating
 from lambent.gateway.protocols.open_inference.inferring import Asked, Failed, Inferring
@@ -54,28 +52,11 @@ class IndexRequest(msgspec.Struct, frozen=True):
 class OpenInferenceDoor:
     """Health and metadata, inference, statistics and the repository. `accepts`: whether work is taken."""
 
-    def __init__(
-        self,
-        *,
-        invoker: Invoker,
-        inferring: Inferring,
-        generating: Generating,
-        models: Models,
-        keys: Keys,
-        clock: Clock,
-        bodies: Bodies,
-        body_bytes_max: int,
-        version: str,
-        accepts: Callable[[], bool],
-    ) -> None:
-        self._invoker: Final = invoker
-        self._inferring: Final = inferring
-        self._generating: Final = generating
+    def __init__(self, behind: Behind, *, models: Models, version: str, accepts: Callable[[], bool]) -> None:
+        self._behind: Final = behind
+        self._inferring: Final = Inferring(behind.invoker, behind.routes)
+        self._generating: Final = Generating(behind.invoker, behind.routes)
         self._models: Final = models
-        self._keys: Final = keys
-        self._clock: Final = clock
-        self._bodies: Final = bodies
-        self._body_bytes_max: Final = body_bytes_max
         self._version: Final = version
         self._accepts: Final = accepts
 
@@ -134,13 +115,13 @@ class OpenInferenceDoor:
         if verb in ("infer", "generate", "generate_stream"):
             if (refused := _only(request, "POST")) is not None:
                 return refused
-            principal = await self._keys.authenticate(request.headers)
+            principal = await self._behind.keys.authenticate(request.headers)
             principal.require(Role.INVOKE)
             if verb == "infer":
                 return await self._infer(request, principal, name, version)
             alias = OWN if version else alias_of(request.headers)
             found = self._models.find(principal.project, name, version, alias=alias)
-            async with self._bodies.hold(principal.project) as hold:
+            async with self._behind.bodies.hold(principal.project) as hold:
                 return await self._generate(request, principal, found, hold, streams=verb != "generate")
         principal = await self._reader(request)
         found = self._models.find(principal.project, name, version)
@@ -160,9 +141,9 @@ class OpenInferenceDoor:
             principal.project, name, version, alias=OWN if version else alias_of(headers)
         )
         if found.alias == OWN:
-            await self._invoker.check_room(principal.project, name)
-        async with self._bodies.hold(principal.project) as hold:
-            arrived_s = self._clock.now_s()
+            await self._behind.invoker.check_room(principal.project, name)
+        async with self._behind.bodies.hold(principal.project) as hold:
+            arrived_s = self._behind.clock.now_s()
             pieces = await self._pieces(request, hold)
             length = headers.get(HEADER)
             if length is not None and length.strip() == b"0":
@@ -183,16 +164,16 @@ class OpenInferenceDoor:
     async def _generate(
         self, request: Request, principal: Principal, found: Found, hold: Hold, *, streams: bool
     ) -> Reply | None:
-        arrived_s = self._clock.now_s()
+        arrived_s = self._behind.clock.now_s()
         body = b"".join(await self._pieces(request, hold))
         asked = self._asked(request, principal, found.route.name, found.alias, arrived_s=arrived_s)
         return await self._generating.run(request, found, body, asked, streams=streams)
 
     async def _pieces(self, request: Request, hold: Hold) -> list[bytes]:
-        pieces = await request.parts(self._body_bytes_max, hold)
+        pieces = await request.parts(self._behind.body_bytes_max, hold)
         if b"content-encoding" not in request.headers:
             return pieces
-        body = await decompressed(request.headers, b"".join(pieces), bytes_max=self._body_bytes_max)
+        body = await decompressed(request.headers, b"".join(pieces), bytes_max=self._behind.body_bytes_max)
         hold.grow_to(len(body))
         return [body]
 
@@ -203,7 +184,7 @@ class OpenInferenceDoor:
         return Asked(
             invocation_id=request.invocation_id,
             principal=principal,
-            sticky=sticky_of(request.headers, self._inferring.routes, principal.project, name, alias),
+            sticky=sticky_of(request.headers, self._behind.routes, principal.project, name, alias),
             deadline_s=deadline_of(request.headers, arrived_s),
             trace=trace_of(request.headers, request.scope["headers"]),
         )
@@ -211,7 +192,7 @@ class OpenInferenceDoor:
     async def _index(self, request: Request, principal: Principal) -> Reply:
         if (refused := _only(request, "POST")) is not None:
             return refused
-        async with self._bodies.hold(principal.project) as hold:
+        async with self._behind.bodies.hold(principal.project) as hold:
             body = await request.body(REPOSITORY_BODY_BYTES_MAX, hold)
         try:
             from_json(body or b"{}", IndexRequest)
@@ -220,18 +201,18 @@ class OpenInferenceDoor:
         return json_reply(200, self._models.index(principal.project))
 
     async def _change(self, request: Request, name: str, verb: str) -> Reply:
-        principal = await self._keys.authenticate(request.headers)
+        principal = await self._behind.keys.authenticate(request.headers)
         principal.require(Role.DEPLOY)
         if (refused := _only(request, "POST")) is not None:
             return refused
-        async with self._bodies.hold(principal.project) as hold:
+        async with self._behind.bodies.hold(principal.project) as hold:
             check_load(await request.body(REPOSITORY_BODY_BYTES_MAX, hold))
         found = self._models.find(principal.project, name)
         await (self._models.load(found) if verb == "load" else self._models.unload(found))
         return Reply(200, [JSON_HEADER])
 
     async def _reader(self, request: Request) -> Principal:
-        principal = await self._keys.authenticate(request.headers)
+        principal = await self._behind.keys.authenticate(request.headers)
         principal.require(Role.READ)
         return principal
 

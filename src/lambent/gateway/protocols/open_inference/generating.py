@@ -40,16 +40,7 @@ class Generating:
         """The answer; `None` where it has been sent. Raises `CallerFault`, and what the invoker raises."""
         check_takes_tensors(found.route)
         read_object(body)
-        invocation = Invocation(
-            id=asked.invocation_id,
-            project=asked.principal.project,
-            deployment=found.route.name,
-            body=body,
-            alias=found.alias,
-            sticky=asked.sticky,
-            deadline_s=asked.deadline_s,
-            trace=asked.trace,
-        )
+        invocation = asked.invocation(found, body)
         if not streams:
             outcome = await self._invoker.invoke(invocation, client=request.client)
             return self._whole(found, invocation, outcome)

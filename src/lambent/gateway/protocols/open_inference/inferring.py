@@ -50,6 +50,23 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float | None = None
     trace: Trace | None = None
 
+    def invocation(
+        self, found: Found, body: bytes, *, content_type: str = JSON, client_context: str = ""
+    ) -> Invocation:
+        """What is asked of a model."""
+        return Invocation(
+            id=self.invocation_id,
+            project=self.principal.project,
+            deployment=found.route.name,
+            body=body,
+            content_type=content_type,
+            client_context=client_context,
+            alias=found.alias,
+            sticky=self.sticky,
+            deadline_s=self.deadline_s,
+            trace=self.trace,
+        )
+
 
 class Inferred(msgspec.Struct, frozen=True):
     """What came back, and whose it is."""
@@ -92,18 +109,8 @@ class Inferring:
         check_given(inference.given, signature)
         if inference.wish.wanted:
             check_wanted([one.name for one in inference.wish.wanted], signature)
-        return Invocation(
-            id=asked.invocation_id,
-            project=asked.principal.project,
-            deployment=route.name,
-            body=inference.body(),
-            alias=found.alias,
-            sticky=asked.sticky,
-            content_type=inference.content_type(signature),
-            client_context=_beside(found, inference),
-            deadline_s=asked.deadline_s,
-            trace=asked.trace,
-        )
+        content_type, beside = inference.content_type(signature), _beside(found, inference)
+        return asked.invocation(found, inference.body(), content_type=content_type, client_context=beside)
 
     def version_of(self, found: Found, revision: str) -> str:
         """The number of the revision that answered."""

@@ -16,7 +16,6 @@ from typing import Any, Final, cast
 
 import grpc
 
-from lambent.clock import Clock
 from lambent.core.errors import (
     CallerFault,
     Conflict,
@@ -35,10 +34,9 @@ from lambent.core.invocation import Principal, Role, Status, new_id
 from lambent.core.routing import OWN
 from lambent.core.tracing import read_parent
 from lambent.gateway.address import alias_of, sticky_of
-from lambent.gateway.auth import Keys
-from lambent.gateway.bodies import Bodies
 from lambent.gateway.flow import Flow
 from lambent.gateway.presence import ClientLeft, Presence
+from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.open_inference import messages
 from lambent.gateway.protocols.open_inference.inferring import (
     Asked,
@@ -91,21 +89,16 @@ class Rpc:
 
     def __init__(
         self,
+        behind: Behind,
         *,
-        inferring: Inferring,
         models: Models,
-        keys: Keys,
-        clock: Clock,
-        bodies: Bodies,
         tasks: asyncio.TaskGroup,
         version: str,
         accepts: Callable[[], bool],
     ) -> None:
-        self._inferring: Final = inferring
+        self._behind: Final = behind
+        self._inferring: Final = Inferring(behind.invoker, behind.routes)
         self._models: Final = models
-        self._keys: Final = keys
-        self._clock: Final = clock
-        self._bodies: Final = bodies
         self._tasks: Final = tasks
         self._version: Final = version
         self._accepts: Final = accepts
@@ -177,19 +170,19 @@ class Rpc:
         return MESSAGES["RepositoryIndexResponse"](models=self._models.index(principal.project))
 
     async def _infer(self, sent: AsyncIterator[Any], call: Any) -> Any:
-        principal = await self._keys.authenticate(_headers(call))
+        principal = await self._behind.keys.authenticate(_headers(call))
         principal.require(Role.INVOKE)
         request = await _one(sent)
-        async with self._bodies.hold(principal.project) as hold:
+        async with self._behind.bodies.hold(principal.project) as hold:
             hold.grow_to(request.ByteSize())
             inferred = await self._inferred(request, principal, call)
         return self._response(request, inferred)
 
     async def _stream_infer(self, sent: AsyncIterator[Any], call: Any) -> None:
-        principal = await self._keys.authenticate(_headers(call))
+        principal = await self._behind.keys.authenticate(_headers(call))
         principal.require(Role.INVOKE)
         async for request in sent:
-            async with self._bodies.hold(principal.project) as hold:
+            async with self._behind.bodies.hold(principal.project) as hold:
                 hold.grow_to(request.ByteSize())
                 await self._answer_in_stream(request, principal, call)
 
@@ -224,10 +217,8 @@ class Rpc:
         asked = Asked(
             invocation_id=new_id(),
             principal=principal,
-            sticky=sticky_of(
-                headers, self._inferring.routes, principal.project, found.route.name, found.alias
-            ),
-            deadline_s=None if rest_s is None else self._clock.now_s() + rest_s,
+            sticky=sticky_of(headers, self._behind.routes, principal.project, found.route.name, found.alias),
+            deadline_s=None if rest_s is None else self._behind.clock.now_s() + rest_s,
             trace=read_parent(headers.get(b"traceparent", b"").decode("latin-1"), [], xray=""),
         )
         client = Presence()
@@ -250,7 +241,7 @@ class Rpc:
 
     def _reads(self, tell: Callable[[Principal, Any], Any]) -> Method:
         async def method(sent: AsyncIterator[Any], call: Any) -> Any:
-            principal = await self._keys.authenticate(_headers(call))
+            principal = await self._behind.keys.authenticate(_headers(call))
             principal.require(Role.READ)
             return tell(principal, await _one(sent))
 
@@ -260,7 +251,7 @@ class Rpc:
         reply = MESSAGES[f"RepositoryModel{verb.capitalize()}Response"]
 
         async def method(sent: AsyncIterator[Any], call: Any) -> Any:
-            principal = await self._keys.authenticate(_headers(call))
+            principal = await self._behind.keys.authenticate(_headers(call))
             principal.require(Role.DEPLOY)
             asked = await _one(sent)
             if beyond := {*asked.parameters} - {"unload_dependents"}:

@@ -7,8 +7,7 @@ from typing import Final
 
 from lambent.core.errors import LambentError
 from lambent.core.invocation import Principal
-from lambent.gateway.auth import Keys
-from lambent.gateway.bodies import Bodies
+from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.openai.models import MODELS, Models
 from lambent.gateway.protocols.speaking import request_id
 from lambent.gateway.requests import Request
@@ -24,20 +23,10 @@ Run = Callable[[Request, Principal, bytes], Awaitable[Reply | None]]
 class OpenAIDoor:
     """`/v1/...` as far as it is OpenAI's, and `/openai/v1/...`. `operations` are by path, all are POST."""
 
-    def __init__(
-        self,
-        *,
-        operations: Iterable[tuple[str, Run]],
-        models: Models,
-        keys: Keys,
-        bodies: Bodies,
-        body_bytes_max: int,
-    ) -> None:
+    def __init__(self, behind: Behind, *, operations: Iterable[tuple[str, Run]], models: Models) -> None:
+        self._behind: Final = behind
         self._operations: Final[Mapping[str, Run]] = dict(operations)
         self._models: Final = models
-        self._keys: Final = keys
-        self._bodies: Final = bodies
-        self._body_bytes_max: Final = body_bytes_max
 
     def claims(self, request: Request) -> bool:
         """By the path."""
@@ -53,7 +42,7 @@ class OpenAIDoor:
     async def answer(self, request: Request) -> Reply | None:
         """See `Door.answer`."""
         path = request.path.removeprefix(PREFIX)
-        principal = await self._keys.authenticate(request.headers)
+        principal = await self._behind.keys.authenticate(request.headers)
         if request.method in ("GET", "HEAD") and path.startswith(MODELS):
             return self._models.answer(request, principal, path)
         run = self._operations.get(path)
@@ -63,8 +52,8 @@ class OpenAIDoor:
             raise Refused(
                 f"Not allowed to {request.method} on {request.path}", status=405, code="method_not_allowed"
             )
-        async with self._bodies.hold(principal.project) as hold:
-            return await run(request, principal, await request.body(self._body_bytes_max, hold))
+        async with self._behind.bodies.hold(principal.project) as hold:
+            return await run(request, principal, await request.body(self._behind.body_bytes_max, hold))
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """`{"error": ...}`, in Anthropic's shape for its clients."""

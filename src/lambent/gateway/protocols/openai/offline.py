@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from lambent.core.errors import Conflict, LambentError, NotFound
 from lambent.core.invocation import Principal, Role
-from lambent.gateway.auth import Keys
-from lambent.gateway.bodies import Bodies
+from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.openai.door import PREFIX, retry_headers
 from lambent.gateway.protocols.speaking import request_id
 from lambent.gateway.requests import Request
@@ -59,15 +58,11 @@ class Operation:
 class OfflineDoor:
     """Answers by a table of operations."""
 
-    def __init__(
-        self, operations: list[Operation], *, keys: Keys, bodies: Bodies, body_bytes_max: int
-    ) -> None:
+    def __init__(self, behind: Behind, operations: Iterable[Operation]) -> None:
+        self._behind: Final = behind
         self._operations: Final[dict[str, dict[str, Operation]]] = {}
         for one in operations:
             self._operations.setdefault(one.path, {})[one.method] = one
-        self._keys: Final = keys
-        self._bodies: Final = bodies
-        self._body_bytes_max: Final = body_bytes_max
 
     def claims(self, request: Request) -> bool:
         """By the path."""
@@ -75,7 +70,7 @@ class OfflineDoor:
 
     async def answer(self, request: Request) -> Reply | None:
         """See `Door.answer`."""
-        principal = await self._keys.authenticate(request.headers)
+        principal = await self._behind.keys.authenticate(request.headers)
         methods, object_id = self._found(request.path.removeprefix(PREFIX))
         method = "GET" if request.method == "HEAD" else request.method
         if methods is None:
@@ -88,8 +83,8 @@ class OfflineDoor:
                 code="method_not_allowed",
             )
         principal.require(operation.role)
-        async with self._bodies.hold(principal.project) as hold:
-            body = b"" if method == "GET" else await request.body(self._body_bytes_max, hold)
+        async with self._behind.bodies.hold(principal.project) as hold:
+            body = b"" if method == "GET" else await request.body(self._behind.body_bytes_max, hold)
             try:
                 answer = await operation.run(Call(request, principal, object_id, body))
             except NotFound as error:
