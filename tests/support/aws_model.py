@@ -38,6 +38,8 @@ COMMON_ERRORS: Final = {
 SERVICE_ERRORS: Final = {
     "sqs": {"InvalidParameterValueException": 400, "MissingParameterException": 400},
 }
+# Statuses that the model does not say, as recorded from AWS.
+RECORDED: Final = {("sqs", "ResourceNotFoundException"): 404}
 # What the model requires and AWS leaves out (recorded): a function without signatures has none to tell of.
 UNSAID: Final = {"GetFunctionCodeSigningConfig": frozenset({"CodeSigningConfigArn", "FunctionName"})}
 ERROR_MEMBERS: Final = frozenset({"Type", "Message", "message", "__type", "Reason"})
@@ -92,7 +94,8 @@ def _of_error(operation: OperationModel, answer: dict[str, Any]) -> Iterator[str
     if not kind:
         yield f"an error without a type: {status} {answer['body']!r}"
     elif kind in known:
-        wanted = known[kind].get("httpStatusCode", 400)
+        service = operation.service_model.service_name
+        wanted = RECORDED.get((service, kind), known[kind].get("httpStatusCode", 400))
         if status != wanted:
             yield f"{kind} with status {status}, which is {wanted} in the model"
     elif _common(operation).get(kind) != status:

@@ -99,7 +99,6 @@ REASONS: Final[Mapping[str, str]] = {
     "ResourcePolicy": "policies are those of AddPermission",
     "RecursionConfig": "nothing looks for functions that call themselves",
     "RuntimeManagement": "the runtime is the server's own",
-    "MessageMove": "what was given up stays in its queue until somebody receives it",
     "ScalingConfig": "scaling is that of the deployment's own settings",
 }
 HEAD: Final = """# What other people's clients can do here

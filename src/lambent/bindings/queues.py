@@ -22,7 +22,7 @@ from lambent.core.invocation import new_id
 from lambent.core.messages import BODY_BYTES_MAX, Message, Order, Receipt
 from lambent.storage import queues as store_of
 from lambent.storage.groups import Disk, Groups
-from lambent.storage.queues import HELD, Answer, Ask, Gone, Queue, Sent, Share, Shown, Taken, Tries
+from lambent.storage.queues import HELD, Answer, Ask, Gone, Moved, Queue, Sent, Share, Shown, Taken, Tries
 
 FORGET_EVERY_S: Final = 60.0
 COUNT_MAX: Final = 1_000_000  # of a queue's messages
@@ -219,6 +219,19 @@ class Queues:
         box = self._box(project, name)
         self._gone(box, await self._do(store_of.Empty(box.queue.id)))
 
+    async def move(self, project: str, name: str, to: str, count: int) -> Moved:
+        """Send up to `count` messages anew, to the queue `to` or, if empty, to those that gave them up.
+
+        One transaction, which no limit of a queue stops: the disk has them already. Raises `NotFound`.
+        """
+        box, now_unix_ms = self._box(project, name), self._clock.unix_ms()
+        ids = tuple(new_id() for _ in range(count))
+        asked = self._groups.ask(store_of.Move(queue=box.queue, to=to, ids=ids, now_unix_ms=now_unix_ms))
+        asked.add_done_callback(lambda made: self._moved(box, made))
+        answer = await asyncio.shield(asked)
+        assert isinstance(answer, Moved)
+        return answer
+
     def arrived(self, project: str, name: str, count: int, size_bytes: int) -> None:
         """Messages have been stored by somebody else."""
         if (box := self._boxes.get((project, name))) is not None:
@@ -319,6 +332,19 @@ class Queues:
             return
         answer = made.result()
         assert isinstance(answer, Sent)
+        self._grown(box, answer)
+
+    def _moved(self, box: Box, made: asyncio.Future[Answer]) -> None:
+        if made.cancelled() or made.exception():
+            return
+        answer = made.result()
+        assert isinstance(answer, Moved)
+        for queue, sent in answer.sent:
+            box.grow(-len(sent.messages), -sum(one.size_bytes for one in sent.messages))
+            if (target := self._by_id.get(queue)) is not None:
+                self._grown(target, sent)
+
+    def _grown(self, box: Box, answer: Sent) -> None:
         box.grow(answer.count, answer.size_bytes)
         later = [one.visible_unix_ms for one in answer.messages if one.visible_unix_ms > one.sent_unix_ms]
         box.poke(answer.count - len(later))

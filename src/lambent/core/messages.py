@@ -118,6 +118,26 @@ def given_up(message: Message, terms: Terms, source: str, *, now_unix_ms: int) -
     )
 
 
+def moved(message: Message, terms: Terms, *, message_id: str, now_unix_ms: int) -> Message:
+    """A message that was given up, as it is sent anew to a queue of these terms.
+
+    It is another message with an age of its own. Where the same message is stored once, it goes by the id
+    that it had: what it went by at first may still be known from the time before it was given up.
+    Source: Amazon SQS Developer Guide, "configuring a dead-letter queue redrive".
+    """
+    anew = Message(
+        id=message_id,
+        body=message.body,
+        sender=message.sender,
+        trace=message.trace,
+        attributes=message.attributes,
+        size_bytes=message.size_bytes,
+        group=message.group,
+        dedup=message.id if terms.order is Order.KEPT else message.dedup,
+    )
+    return sent(anew, terms, delay_s=None, now_unix_ms=now_unix_ms)
+
+
 def received(message: Message, *, mark: str, visibility_s: float, now_unix_ms: int) -> Message:
     """The message as its receiver has it, hidden from others for a while."""
     return msgspec.structs.replace(

@@ -104,6 +104,19 @@ class Forget(msgspec.Struct, frozen=True):
     now_unix_ms: int
 
 
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """Send what can be received of a queue anew, first come first, as many as there are `ids` for it.
+
+    To the queue `to` of the same project; where that is empty, each to the queue that gave it up. Answered
+    with `Moved`.
+    """
+
+    queue: Queue
+    to: str
+    ids: tuple[str, ...]
+    now_unix_ms: int
+
+
 class Sent(msgspec.Struct, frozen=True):
     """The messages as they are stored, the same ones as before in place of those that came again."""
 
@@ -121,6 +134,21 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     given_up_bytes: int = 0
     next_unix_ms: int | None = None
     too_many_in_flight: bool = False
+
+
+class Stuck(StrEnum):
+    """Why the next message could not be moved."""
+
+    NO = ""
+    NO_SOURCE = "no source"  # no queue gave it up, and none was named
+    NO_QUEUE = "no queue"
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """What was moved, and to where, by ids of queues."""
+
+    sent: tuple[tuple[int, Sent], ...]
+    stuck: Stuck = Stuck.NO
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -152,8 +180,8 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
         return self.visible + self.in_flight + self.delayed
 
 
-Ask = Send | Take | Remove | Show | Empty | Drop | Forget
-Answer = Sent | Taken | Gone | Shown
+Ask = Send | Take | Remove | Show | Empty | Drop | Forget | Move
+Answer = Sent | Taken | Gone | Shown | Moved
 
 
 class Queues(Protocol):

@@ -20,6 +20,8 @@ from lambent.storage.queues import (
     Forget,
     Gone,
     Letter,
+    Move,
+    Moved,
     Queue,
     Remove,
     Send,
@@ -27,6 +29,7 @@ from lambent.storage.queues import (
     Share,
     Show,
     Shown,
+    Stuck,
     Take,
     Taken,
     Tries,
@@ -178,13 +181,17 @@ def put_all(connection: Connection, send: Send) -> Sent:
 
 def put_letter(connection: Connection, letter: Letter) -> None:
     """Store a letter, within somebody's transaction; nothing where there is no such queue."""
-    query = select(QUEUES).where(QUEUES.c.project == letter.project, QUEUES.c.name == letter.queue)
-    row = connection.execute(query).mappings().first()
-    if row is None:
+    queue = _called(connection, letter.project, letter.queue)
+    if queue is None:
         return
-    queue = one(row, Queue)
     message = messages.sent(letter.message, queue.terms, delay_s=None, now_unix_ms=letter.now_unix_ms)
     put_all(connection, Send(queue=queue.id, terms=queue.terms, messages=(message,)))
+
+
+def _called(connection: Connection, project: str, name: str) -> Queue | None:
+    query = select(QUEUES).where(QUEUES.c.project == project, QUEUES.c.name == name)
+    row = connection.execute(query).mappings().first()
+    return None if row is None else one(row, Queue)
 
 
 def _remember(connection: Connection, queue: int, key: str, message: Message) -> None:
@@ -265,6 +272,25 @@ def _show(connection: Connection, ask: Show) -> Shown:
     return Shown.DONE
 
 
+def _move(connection: Connection, ask: Move) -> Moved:
+    now, queue = ask.now_unix_ms, ask.queue
+    oldest = messages.oldest_kept_unix_ms(queue.terms, now_unix_ms=now)
+    which = {"of_queue": queue.id, "now": now, "oldest": oldest, "most": len(ask.ids)}
+    found = [one(row, Message) for row in connection.execute(NEXT[queue.terms.order], which).mappings()]
+    made: list[tuple[int, Sent]] = []
+    for message, message_id in zip(found, ask.ids, strict=False):
+        name = ask.to or message.source
+        target = _called(connection, queue.project, name) if name else None
+        if target is None:
+            return Moved(tuple(made), Stuck.NO_QUEUE if name else Stuck.NO_SOURCE)
+        anew = messages.moved(message, target.terms, message_id=message_id, now_unix_ms=now)
+        _gone(connection, M.sequence == message.sequence)
+        made.append(
+            (target.id, put_all(connection, Send(queue=target.id, terms=target.terms, messages=(anew,))))
+        )
+    return Moved(tuple(made))
+
+
 def _named(receipt: Receipt) -> dict[str, Any]:
     return {"of_queue": receipt.queue, "of_sequence": receipt.sequence}
 
@@ -302,4 +328,5 @@ DOES: Final[Mapping[type, Callable[[Connection, Any], Answer]]] = {
     Empty: _empty,
     Drop: _drop,
     Forget: _forget,
+    Move: _move,
 }

@@ -11,6 +11,7 @@ from typing import Final
 
 from lambent import __version__
 from lambent import settings as settings_of
+from lambent.bindings.moves import Moves
 from lambent.bindings.queues import Queues
 from lambent.clock import SystemClock
 from lambent.control.activation import Activation
@@ -107,6 +108,7 @@ class Parts:
             kept.store.deliveries, kept.store.rotations, clock, tasks, master=kept.master
         )
         self.queues = Queues(kept.store.queues, clock, tasks)
+        self.moves = Moves(self.queues, kept.store.records, clock, tasks)
         self.queue = AsyncQueue(
             kept.store.tickets, kept.store.dead_letters, Deferred(self.dispatcher.invoke), self.routes,
             clock, tasks,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lambent.gateway.protocols.aws.sqs import SqsService
 from lambent.gateway.protocols.aws.sqs_messages import MessageOperations
+from lambent.gateway.protocols.aws.sqs_moves import MoveOperations
 from lambent.gateway.protocols.aws.sqs_policy import PolicyOperations
 from lambent.gateway.protocols.aws.sqs_queues import QueueOperations
 from lambent.wiring.parts import Parts
@@ -15,5 +16,6 @@ def sqs(parts: Parts) -> SqsService:
         **QueueOperations(parts.queues).operations(),
         **PolicyOperations(parts.queues).operations(),
         **MessageOperations(parts.queues).operations(),
+        **MoveOperations(parts.queues, parts.moves).operations(),
     }
     return SqsService(operations)

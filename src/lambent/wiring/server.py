@@ -86,6 +86,7 @@ class Server:
             parts.timers.pause()
             parts.queue.pause()
             parts.sources.pause()
+            parts.moves.pause()
             parts.queues.pause()
             self._gateway.go_away()
             await parts.dispatcher.drain(parts.settings.drain_s)
@@ -105,6 +106,7 @@ class Server:
         parts = self._parts
         await parts.deployments.restore()
         await parts.queues.restore()
+        await parts.moves.restore()
         await self._aws.restore()
         await self._sagemaker.restore()
         await parts.webhooks.restore()

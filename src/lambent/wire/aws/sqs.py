@@ -137,6 +137,41 @@ class OfMessages(Shape, frozen=True, kw_only=True):
     entries: list[OfMessage] | None = None
 
 
+class StartMove(Shape, frozen=True, kw_only=True):
+    """StartMessageMoveTask."""
+
+    source_arn: str = ""
+    destination_arn: str = ""
+    max_number_of_messages_per_second: Int | None = None
+
+
+class ListMoves(Shape, frozen=True, kw_only=True):
+    """ListMessageMoveTasks."""
+
+    source_arn: str = ""
+    max_results: Int | None = None
+
+
+class CancelMove(Shape, frozen=True, kw_only=True):
+    """CancelMessageMoveTask."""
+
+    task_handle: str = ""
+
+
+class MoveTask(Shape, frozen=True, kw_only=True):
+    """One of ListMessageMoveTasks' results. Only one that runs has a handle."""
+
+    task_handle: str | None = None
+    status: str
+    source_arn: str
+    destination_arn: str | None = None
+    max_number_of_messages_per_second: int | None = None
+    approximate_number_of_messages_moved: int
+    approximate_number_of_messages_to_move: int
+    failure_reason: str | None = None
+    started_timestamp: int
+
+
 class SentMessage(Shape, frozen=True, kw_only=True):
     """What a sender hears."""
 
