@@ -206,8 +206,8 @@ class Series:
 
     def __init__(self, first_step: int = 0) -> None:
         self._curves: Final[dict[str, Curve]] = {}
-        self._first_step: Final = first_step
         self._points_max = POINTS_MAX
+        self.first_step = first_step
 
     @classmethod
     def of(cls, curves: Mapping[str, Points]) -> Series:
@@ -261,7 +261,7 @@ class Series:
     def _curve(self, name: str) -> Curve | None:
         found = self._curves.get(name) or self._curves.get(name[:NAME_CHARS_MAX])
         if found is None and len(self._curves) < NAMES_MAX:
-            found = self._curves[name[:NAME_CHARS_MAX]] = Curve(self._points_max, first_step=self._first_step)
+            found = self._curves[name[:NAME_CHARS_MAX]] = Curve(self._points_max, first_step=self.first_step)
             self._share()
         return found
 

@@ -2,6 +2,7 @@
 
 FOLDER/<project>/<deployment>.log      lines "2026-11-23T15:00:00.123Z <worker id> text"
 FOLDER/<project>/<deployment>.log.1    what was in it before it last turned over
+FOLDER/<project>/runs/<run>.log        the lines of one run of a job, which are in its deployment's as well
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from lambent.clock import Clock
 from lambent.core.spec import NAME
@@ -22,28 +23,52 @@ from lambent.storage.logs_reader import Reader
 from lambent.wire.process import RevisionPlan, log_stream_of
 
 FILE_BYTES_MAX: Final = 8 << 20
+RUN_FILE_BYTES_MAX: Final = 2 << 20
 FILES_OPEN_MAX: Final = 64
 # Workers with a line begun. Of one more, the line that has waited longest is ended where it is.
 UNFINISHED_MAX: Final = 256
 STREAMS_MAX: Final = 10_000  # workers whose part of a log has its proper name
 LINES_MAX: Final = 10_000
 
-Key = tuple[str, str]  # project, deployment
+RUNS: Final = "runs/"
+Key = tuple[str, str]  # project and deployment, or `RUNS` and a run in its place
+
+
+class Source(NamedTuple):
+    """Who prints: a worker of a deployment, for a run where it is a job's."""
+
+    key: Key
+    worker: str
+    run: str
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The logs that its lines are in."""
+        return (self.key, (self.key[0], RUNS + self.run)) if self.run else (self.key,)
 
 
 class DeploymentLogs:
     """The logs below a folder; implements `engines.base.LogSink`. Only `follow` is tied to an event loop."""
 
-    def __init__(self, folder: Path, clock: Clock, *, file_bytes_max: int = FILE_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        *,
+        file_bytes_max: int = FILE_BYTES_MAX,
+        run_file_bytes_max: int = RUN_FILE_BYTES_MAX,
+    ) -> None:
         self._folder: Final = folder
         self._clock: Final = clock
         self._file_bytes_max: Final = file_bytes_max
+        self._run_file_bytes_max: Final = run_file_bytes_max
         self._lock: Final = threading.Lock()
         self._files: Final[OrderedDict[Key, LogFile]] = OrderedDict()
-        self._joiners: Final[OrderedDict[tuple[Key, str], LineJoiner]] = OrderedDict()
+        self._joiners: Final[OrderedDict[Source, LineJoiner]] = OrderedDict()
         self._readers: Final[defaultdict[Key, list[Reader]]] = defaultdict(list)
         self._streams: Final[OrderedDict[tuple[Key, str], str]] = OrderedDict()
         self._said: Final[defaultdict[Key, list[str]]] = defaultdict(list)  # to be written
+        self._running: Final[set[Key]] = set()  # logs of runs that go on
         self._second = (0, "")  # as text: most lines are of the same as the one before
         self._lost_lines = 0
 
@@ -57,29 +82,29 @@ class DeploymentLogs:
 
         Never waits for a disk, never raises: what finds no room is counted in `lost_lines`.
         """
-        key = (plan.project, plan.deployment)
+        source = Source((plan.project, plan.deployment), worker_id, plan.run)
         with self._lock:
-            self._name(key, worker_id, plan)
-            joiner = self._joiners.pop((key, worker_id), None) or LineJoiner()
-            self._keep(key, worker_id, joiner.feed(chunk) if chunk else joiner.end())
+            self._name(source, plan)
+            joiner = self._joiners.pop(source, None) or LineJoiner()
+            self._keep(source, joiner.feed(chunk) if chunk else joiner.end())
             if joiner.has_rest:
-                self._joiners[key, worker_id] = joiner
+                self._joiners[source] = joiner
             if len(self._joiners) > UNFINISHED_MAX:
-                (oldest, oldest_worker), joiner = self._joiners.popitem(last=False)
-                self._keep(oldest, oldest_worker, joiner.end())
+                oldest, joiner = self._joiners.popitem(last=False)
+                self._keep(oldest, joiner.end())
 
     def say(self, plan: RevisionPlan, worker_id: str, lines: Sequence[str]) -> None:
         """Whole lines of ours among those that a worker printed; they end the one that it has begun.
 
         They wait in memory for `flush`, or for what is printed next.
         """
-        key = (plan.project, plan.deployment)
+        source = Source((plan.project, plan.deployment), worker_id, plan.run)
         with self._lock:
-            self._name(key, worker_id, plan)
-            joiner = self._joiners.pop((key, worker_id), None)
+            self._name(source, plan)
+            joiner = self._joiners.pop(source, None)
             if joiner is not None:
-                self._keep(key, worker_id, joiner.end())
-            self._stamp(key, worker_id, lines)
+                self._keep(source, joiner.end())
+            self._stamp(source, lines)
 
     def flush(self) -> None:
         """Write what `say` was given. Never waits for a disk, never raises."""
@@ -97,9 +122,9 @@ class DeploymentLogs:
             self._write_said(key)
             snapshot = Snapshot(self._path(key))
             unfinished = [
-                self._prefix(worker_id) + joiner.unfinished
-                for (of, worker_id), joiner in self._joiners.items()
-                if of == key
+                self._prefix(source.worker) + joiner.unfinished
+                for source, joiner in self._joiners.items()
+                if key in source.keys
             ]
         with snapshot:
             return [*snapshot.last_lines(count), *unfinished][-count:]
@@ -132,7 +157,7 @@ class DeploymentLogs:
             return {worker: name_ for (of, worker), name_ in self._streams.items() if of == (project, name)}
 
     async def follow(self, project: str, name: str, from_lines: int) -> AsyncGenerator[str, None]:
-        """The last `from_lines` lines, then each line when it is printed, until the log is removed.
+        """The last `from_lines` lines, then each line when it is printed, until the log ends or is removed.
 
         A reader that is too slow misses the oldest of what waits for it; a note stands in their place.
         """
@@ -144,6 +169,8 @@ class DeploymentLogs:
             self._write_said(key)
             snapshot = Snapshot(self._path(key))
             self._readers[key].append(reader)  # at the same moment: no line is missed, none comes twice
+            if key[1].startswith(RUNS) and key not in self._running:
+                reader.end()
         try:
             with snapshot:
                 earlier = await asyncio.to_thread(snapshot.last_lines, min(from_lines, LINES_MAX))
@@ -167,10 +194,25 @@ class DeploymentLogs:
         with self._lock:
             self._said.pop(key, None)
             self._close_file(key)
-            for joined in [joined for joined in self._joiners if joined[0] == key]:
-                del self._joiners[joined]
+            for source in [source for source in self._joiners if source.key == key]:
+                del self._joiners[source]
             for path in (self._path(key), old_file(self._path(key))):
                 path.unlink(missing_ok=True)
+            for reader in self._readers.get(key, ()):
+                reader.end()
+
+    def begin_run(self, project: str, run: str) -> None:
+        """A run may print from now on. Its log is read under the name that `of_run` gives."""
+        with self._lock:
+            self._running.add((project, of_run(run)))
+
+    def end_run(self, project: str, run: str) -> None:
+        """It has ended: so do those who follow its log."""
+        key = (project, of_run(run))
+        with self._lock:
+            self._running.discard(key)
+            self._write_said(key)
+            self._close_file(key)
             for reader in self._readers.get(key, ()):
                 reader.end()
 
@@ -178,8 +220,8 @@ class DeploymentLogs:
         """End every unfinished line, every reader and every file."""
         with self._lock:
             while self._joiners:
-                (key, worker_id), joiner = self._joiners.popitem(last=False)
-                self._keep(key, worker_id, joiner.end())
+                source, joiner = self._joiners.popitem(last=False)
+                self._keep(source, joiner.end())
             for key in tuple(self._said):
                 self._write_said(key)
             for key in list(self._files):
@@ -193,25 +235,27 @@ class DeploymentLogs:
                 for reader in readers:
                     reader.end()
 
-    def _name(self, key: Key, worker_id: str, plan: RevisionPlan) -> None:
-        if (key, worker_id) not in self._streams and plan.log_stream:
-            self._streams[key, worker_id] = log_stream_of(plan, worker_id)
+    def _name(self, source: Source, plan: RevisionPlan) -> None:
+        name = (source.key, source.worker)
+        if name not in self._streams and plan.log_stream:
+            self._streams[name] = log_stream_of(plan, source.worker)
             if len(self._streams) > STREAMS_MAX:
                 self._streams.popitem(last=False)
 
-    def _keep(self, key: Key, worker_id: str, lines: Sequence[str]) -> None:
+    def _keep(self, source: Source, lines: Sequence[str]) -> None:
         if not lines:
             return
-        self._stamp(key, worker_id, lines)
-        self._write_said(key)
+        self._stamp(source, lines)
+        for key in source.keys:
+            self._write_said(key)
 
-    def _stamp(self, key: Key, worker_id: str, lines: Sequence[str]) -> None:
+    def _stamp(self, source: Source, lines: Sequence[str]) -> None:
         """Lines as they will be written, and as those who follow see them at once."""
-        prefix = self._prefix(worker_id)
+        prefix = self._prefix(source.worker)
         stamped = [prefix + line for line in lines]
-        self._said[key] += stamped
-        if key in self._readers:
-            for reader in self._readers[key]:
+        for key in source.keys:
+            self._said[key] += stamped
+            for reader in self._readers.get(key, ()):
                 reader.put(stamped)
 
     def _write_said(self, key: Key) -> None:
@@ -231,7 +275,8 @@ class DeploymentLogs:
 
     def _file(self, key: Key) -> LogFile:
         if key not in self._files:
-            self._files[key] = LogFile(self._path(key), size_bytes_max=self._file_bytes_max)
+            bytes_max = self._run_file_bytes_max if key[1].startswith(RUNS) else self._file_bytes_max
+            self._files[key] = LogFile(self._path(key), size_bytes_max=bytes_max)
         self._files.move_to_end(key)
         if len(self._files) > FILES_OPEN_MAX:
             self._close_file(next(iter(self._files)))
@@ -253,6 +298,12 @@ class DeploymentLogs:
                 del self._readers[key]
 
 
+def of_run(run: str) -> str:
+    """The name that the log of a run is read under, in the place of a deployment's."""
+    return RUNS + run
+
+
 def _known(key: Key) -> bool:
-    """Whether it can be a deployment's: names come from outside, and as a path could lead anywhere."""
-    return all(NAME.fullmatch(part) for part in key)
+    """Whether it can be there: names come from outside, and as a path could lead anywhere."""
+    project, name = key
+    return all(NAME.fullmatch(part) for part in (project, name.removeprefix(RUNS)))

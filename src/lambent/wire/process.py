@@ -104,6 +104,7 @@ class RevisionPlan(msgspec.Struct, frozen=True, kw_only=True):
     function_arn: str = ""
     log_group: str = ""
     log_stream: str = ""
+    run: str = ""  # of a job: what it prints is in the log of this one as well
 
 
 def log_stream_of(plan: RevisionPlan, worker: str) -> str:
