@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import tempfile
 from collections.abc import AsyncIterable
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from lambent.core.errors import PayloadTooLarge, StorageFull
+from lambent.storage.artifacts_tree import unpacked_bytes_max
 from lambent.storage.base import ArtifactFacts, Artifacts
 
 # Written in pieces of this size: a hop to a thread for each network read would cost more than the write.
@@ -62,7 +64,16 @@ class Uploads:
     def _ingest(self, file: BinaryIO) -> ArtifactFacts:
         file.seek(0)
         is_zip = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+        packed_bytes = file.seek(0, io.SEEK_END)
         file.seek(0)
-        if is_zip:
-            return self._artifacts.ingest_zip(file, size_bytes_max=self._size_bytes_max)
-        return self._artifacts.ingest_archive(file, size_bytes_max=self._size_bytes_max)
+        bytes_max = unpacked_bytes_max(packed_bytes, bytes_max=self._size_bytes_max)
+        ingest = self._artifacts.ingest_zip if is_zip else self._artifacts.ingest_archive
+        try:
+            return ingest(file, size_bytes_max=bytes_max)
+        except PayloadTooLarge as error:
+            if bytes_max == self._size_bytes_max:
+                raise
+            raise PayloadTooLarge(
+                f"{error.message}: an archive of {packed_bytes} bytes that holds so much could be meant to "
+                "fill the disk; send one that is not compressed"
+            ) from error

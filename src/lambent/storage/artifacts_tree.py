@@ -18,6 +18,9 @@ FILES_MAX: Final = 20_000
 PATH_BYTES_MAX: Final = 1024
 PART_BYTES_MAX: Final = 255  # what Linux file systems take for one name
 CHUNK_BYTES: Final = 1 << 20
+# A small archive cannot fill a disk: what it holds has this size at the most, or so many times its own.
+UNPACKED_FREE_BYTES: Final = 256 * 1024 * 1024
+UNPACKED_RATIO_MAX: Final = 100
 EXECUTABLE: Final = stat.S_IXUSR
 # The time of change of every file that is kept: 1980, as in archives that are built to be equal. Whatever
 # writes to one later gives it another.
@@ -54,6 +57,11 @@ def manifest_of(entries: Iterable[Entry]) -> Manifest:
     return Manifest(
         digest=content.hexdigest(), size_bytes=sum(entry.size_bytes for entry in ordered), entries=ordered
     )
+
+
+def unpacked_bytes_max(packed_bytes: int, *, bytes_max: int) -> int:
+    """How much an archive of so many bytes may hold, where nothing may hold more than `bytes_max`."""
+    return min(bytes_max, max(UNPACKED_FREE_BYTES, UNPACKED_RATIO_MAX * packed_bytes))
 
 
 class TreeWriter:
@@ -115,7 +123,9 @@ class TreeWriter:
             raise PayloadTooLarge(f"more than {FILES_MAX} files, {path!r} is one too many")
         limit = self._size_bytes_max
         if limit is not None and self._size_bytes + size_bytes > limit:
-            raise PayloadTooLarge(f"with {path!r} ({size_bytes} bytes) it is over the limit of {limit} bytes")
+            raise PayloadTooLarge(
+                f"with {path!r} ({size_bytes} bytes) it is over the limit of {limit} bytes unpacked"
+            )
 
 
 def checked_path(name: str) -> str:

@@ -10,9 +10,10 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from enum import StrEnum
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
@@ -31,6 +32,17 @@ VALUE_CHARACTERS_MAX: Final = 4096
 # What a header's value may hold as it is (HTTP binding, section 3.1.3.2): printable ASCII but for three.
 PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 SHOWN_CHARACTERS_MAX: Final = 60
+# What no attribute holds (specification, section 3.1): controls, halves of characters, and what is none.
+NONCHARACTERS: Final = "".join(
+    chr(plane | low) for plane in range(0, 0x11_0000, 0x1_0000) for low in (0xFFFE, 0xFFFF)
+)
+UNSAYABLE: Final = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{NONCHARACTERS}]")
+NEVER_EMPTY: Final = frozenset({"subject", "dataschema", "time"})
+# RFC 3339 section 5.6.
+TIME: Final = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?"
+    r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 
 Headers = Mapping[bytes, bytes]
 
@@ -180,9 +192,31 @@ def _checked(event: Event) -> Event:
     for name, value in event.attributes.items():
         if not NAME.fullmatch(name):
             raise BadEvent(f"{_shown(name)} is no attribute's name: those have a to z and 0 to 9")
-        if len(value) > VALUE_CHARACTERS_MAX:
-            raise BadEvent(f"{name!r} has more than {VALUE_CHARACTERS_MAX} characters")
+        _check_value(name, value)
+    _check_value("datacontenttype", event.content_type)
     return event
+
+
+def _check_value(name: str, value: str) -> None:
+    if len(value) > VALUE_CHARACTERS_MAX:
+        raise BadEvent(f"{name!r} has more than {VALUE_CHARACTERS_MAX} characters")
+    if found := UNSAYABLE.search(value):
+        raise BadEvent(f"{name!r} holds U+{ord(found[0]):04X}, which no attribute may hold")
+    if name in NEVER_EMPTY and not value:
+        raise BadEvent(f"{name!r} is empty; what is not known is left out")
+    if name == "time" and not _is_time(value):
+        raise BadEvent(f"time is {_shown(value)}, which is no time of RFC 3339, as 2018-04-05T17:31:00Z is")
+
+
+def _is_time(value: str) -> bool:
+    said = TIME.fullmatch(value)
+    if said is None:
+        return False
+    try:
+        date.fromisoformat(said["date"])
+    except ValueError:
+        return False
+    return True
 
 
 def _is_json(content_type: str) -> bool:
@@ -191,10 +225,17 @@ def _is_json(content_type: str) -> bool:
 
 
 def _unescaped(value: bytes) -> str:
-    text = value.decode("utf-8", "replace")
+    text = _decoded(value)
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = re.sub(r"\\(.)", r"\1", text[1:-1])
-    return unquote(text) if "%" in text else text
+    return _decoded(unquote_to_bytes(text)) if "%" in text else text
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise BadEvent(f"the attribute {_shown(value.decode('latin-1'))} is no text in UTF-8") from error
 
 
 def _escaped(value: str, *, plain: str = PLAIN) -> bytes:

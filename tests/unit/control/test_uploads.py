@@ -11,6 +11,7 @@ import pytest
 from lambent.control.uploads import PIECE_BYTES, Uploads
 from lambent.core.errors import PayloadTooLarge, StorageFull
 from lambent.storage.artifacts import FileArtifacts
+from lambent.storage.artifacts_tree import UNPACKED_FREE_BYTES, UNPACKED_RATIO_MAX, unpacked_bytes_max
 from tests.support.full_disk import fill, is_mounted, small_disk
 from tests.support.tars import tar_of
 
@@ -57,6 +58,33 @@ def test_a_zip_is_taken_and_a_small_one_that_grows_over_the_limit_is_refused(tmp
     assert len(bomb) < PIECE_BYTES // 10
     with pytest.raises(PayloadTooLarge, match="'weights'"):
         asyncio.run(uploads.store(chunks(bomb)))
+
+
+def test_an_archive_that_holds_a_thousand_times_its_size_is_refused_before_it_is_unpacked(
+    tmp_path: Path,
+) -> None:
+    uploads = Uploads(FileArtifacts.open(tmp_path), tmp_path / "work", size_bytes_max=4096 * PIECE_BYTES)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weights", bytes(1_234_567))
+    # That it says so is enough: what it says is all that would be read of it.
+    bomb = content.getvalue().replace(
+        (1_234_567).to_bytes(4, "little"), (1_200_000_000).to_bytes(4, "little")
+    )
+    with pytest.raises(PayloadTooLarge, match=f"{UNPACKED_FREE_BYTES} bytes unpacked: .* not compressed"):
+        asyncio.run(uploads.store(chunks(bomb)))
+
+
+def test_what_an_archive_may_hold_grows_with_it_up_to_the_limit() -> None:
+    limit = 100 * UNPACKED_FREE_BYTES
+    sizes = (0, UNPACKED_FREE_BYTES // 10, UNPACKED_FREE_BYTES, 2 * limit)
+    assert [unpacked_bytes_max(size, bytes_max=limit) for size in sizes] == [
+        UNPACKED_FREE_BYTES,
+        UNPACKED_RATIO_MAX * (UNPACKED_FREE_BYTES // 10),
+        limit,
+        limit,
+    ]
+    assert unpacked_bytes_max(1, bytes_max=1000) == 1000
 
 
 def test_an_archive_that_still_fits_a_buffer_meets_the_full_disk_in_our_words(tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import stat
+import struct
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from lambent.core.errors import CallerFault, PayloadTooLarge
+from lambent.storage import artifacts_zip
 from lambent.storage.artifacts import FileArtifacts
+from lambent.storage.artifacts_zip import ENTRIES_MAX
 
 
 def zip_of(files: dict[str, bytes], *, mode: int = 0o644) -> bytes:
@@ -62,6 +65,27 @@ def test_an_entry_that_is_longer_than_it_says_is_not_read_further(tmp_path: Path
     lying = honest.replace((500_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
     with pytest.raises(CallerFault):
         ingest(tmp_path, lying)
+
+
+@pytest.mark.parametrize("behind", [b"", b"a comment"], ids=["plain", "comment"])
+def test_a_list_of_entries_without_end_is_refused_before_it_is_read_as_a_whole(
+    tmp_path: Path, behind: bytes
+) -> None:
+    listed = (b"PK\1\2" + bytes(42)) * (ENTRIES_MAX + 1)
+    end = struct.pack("<4s8xLLH", b"PK\5\6", len(listed), 0, len(behind)) + behind
+    with pytest.raises(PayloadTooLarge, match=f"more than {ENTRIES_MAX} entries"):
+        ingest(tmp_path, listed + end)
+
+
+def test_the_list_of_a_large_archive_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 2)  # above it the list's end has the form of zip64
+    archive = zip_of({"a": b"1", "b": b"2", "c": b"3"})
+    assert b"PK\6\6" in archive
+    monkeypatch.setattr(artifacts_zip, "ENTRIES_MAX", 2)
+    with pytest.raises(PayloadTooLarge, match="more than 2 entries"):
+        ingest(tmp_path, archive)
+    monkeypatch.setattr(artifacts_zip, "ENTRIES_MAX", 3)
+    assert sorted(file.name for file in ingest(tmp_path, archive).iterdir()) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("archive", [b"", b"no zip", zip_of({"a": b"x" * 1000})[:-30], zip_of({})])

@@ -24,7 +24,7 @@ JSONS = st.recursive(
 NAMES = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=20).filter(
     lambda name: name not in ("data", "datacontenttype", "specversion")
 )
-TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30)
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"]), min_size=1, max_size=30)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,13 @@ def test_data_is_as_it_would_be_a_body(members: dict[str, object], data: bytes) 
         pytest.param({"x": {}}, "'x' is no text, number or boolean", id="value"),
         pytest.param({"x": 1.5}, "'x' is no text, number or boolean", id="fraction"),
         pytest.param({"x": "y" * 5000}, "more than 4096 characters", id="length"),
+        pytest.param({"id": "a\n"}, "'id' holds U\\+000A", id="control"),
+        pytest.param({"x": "a\x9fb"}, "'x' holds U\\+009F", id="C1 control"),
+        pytest.param({"x": "\ud800"}, "in JSON", id="half a character"),
+        pytest.param({"x": "\U0001ffff"}, "'x' holds U\\+1FFFF", id="no character"),
+        pytest.param({"datacontenttype": "a\0"}, "'datacontenttype' holds U\\+0000", id="type"),
+        pytest.param({"subject": ""}, "'subject' is empty", id="subject"),
+        pytest.param({"time": ""}, "'time' is empty", id="no time"),
         pytest.param({"data": 1, "data_base64": ""}, "not both", id="both"),
         pytest.param({"data_base64": "%"}, "base64", id="base64"),
     ],
@@ -102,6 +109,44 @@ def test_data_is_as_it_would_be_a_body(members: dict[str, object], data: bytes) 
 def test_what_is_no_event_is_told(members: dict[str, object], text: str) -> None:
     with pytest.raises(BadEvent, match=text):
         cloudevents.from_structured(json.dumps({**NEEDED, **members}).encode())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        pytest.param(b"%FF", "no text in UTF-8", id="percent"),
+        pytest.param(b"a%C3", "no text in UTF-8", id="half"),
+        pytest.param(b"\xff", "no text in UTF-8", id="raw"),
+        pytest.param(b"a%00", "'id' holds U\\+0000", id="null"),
+        pytest.param(b"a%0D%0Ax: y", "'id' holds U\\+000D", id="line"),
+        pytest.param(b'"a%7F"', "'id' holds U\\+007F", id="delete"),
+        pytest.param(b"%EF%BF%BE", "'id' holds U\\+FFFE", id="no character"),
+    ],
+)
+def test_an_attribute_in_a_header_is_text(value: bytes, text: str) -> None:
+    with pytest.raises(BadEvent, match=text):
+        cloudevents.from_binary({**BINARY, b"ce-id": value}, b"")
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2018-04-05T17:31:00Z", "2018-04-05t17:31:00.123456789z", "2016-12-31T23:59:60+00:00",
+     "2024-02-29T00:00:00-12:30"],
+)  # fmt: skip
+def test_a_time_is_one_of_rfc_3339(time: str) -> None:
+    event = cloudevents.from_binary({**BINARY, b"ce-time": time.encode()}, b"")
+    assert event.attributes["time"] == time
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["yesterday", "1522949460", "2018-04-05", "2018-04-05T17:31:00", "2018-04-05 17:31:00Z",
+     "2018-04-05T24:00:00Z", "2018-13-05T17:31:00Z", "2023-02-29T00:00:00Z", "2018-04-05T17:31:00+01",
+     "2018-04-05T17:31:00Z ", "٢018-04-05T17:31:00Z"],
+)  # fmt: skip
+def test_what_is_no_time_is_told(time: str) -> None:
+    with pytest.raises(BadEvent, match="no time of RFC 3339"):
+        cloudevents.from_structured(json.dumps({**NEEDED, "time": time}).encode())
 
 
 def test_attributes_of_other_types_are_text() -> None:

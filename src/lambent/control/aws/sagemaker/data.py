@@ -8,6 +8,7 @@ from typing import Final
 
 from lambent.core.errors import CallerFault, NotFound, PayloadTooLarge
 from lambent.core.invocation import Principal, Role
+from lambent.storage.artifacts_tree import unpacked_bytes_max
 from lambent.storage.base import Artifacts
 from lambent.wire.aws.faults import Fault
 from lambent.wire.aws.sagemaker_control import Container, invalid
@@ -60,8 +61,9 @@ class ModelData:
     def _ingest(self, path: Path) -> str:
         if path.is_dir():
             return self._artifacts.ingest_tree(path, size_bytes_max=self._size_bytes_max).digest
+        bytes_max = unpacked_bytes_max(path.stat().st_size, bytes_max=self._size_bytes_max)
         with path.open("rb") as file:
-            return self._artifacts.ingest_archive(file, size_bytes_max=self._size_bytes_max).digest
+            return self._artifacts.ingest_archive(file, size_bytes_max=bytes_max).digest
 
 
 def location_of(container: Container) -> str:
