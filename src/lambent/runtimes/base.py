@@ -1,6 +1,6 @@
 """What a worker runs: a runtime loads a revision into a servable, which answers requests.
 
-A runtime is a module with `load(plan, loading) -> Servable`. The table at the end says which one a plan
+A runtime is a module with `load(plan, loading) -> Served`. The table at the end says which one a plan
 needs; it is imported when it is first needed, so that a worker pays for no other.
 """
 
@@ -117,6 +117,10 @@ class Concurrent(Protocol):
         """Answer one request. Raises as `Servable` does."""
 
 
+# A program beside its worker is served on a loop, and in no other way.
+Served = Servable | Concurrent
+
+
 @runtime_checkable
 class Accounting(Protocol):
     """A servable whose code runs in a process beside the worker: what it uses, its calls have used."""
@@ -148,7 +152,7 @@ class Loading:
 class Loader(Protocol):
     """Makes a revision callable. Parts are `init`, importing user code, and `load`, reading a model."""
 
-    def __call__(self, plan: RevisionPlan, loading: Loading, /) -> Servable: ...
+    def __call__(self, plan: RevisionPlan, loading: Loading, /) -> Served: ...
 
 
 MODULES: Final[Mapping[Runtime, str]] = MappingProxyType(
@@ -168,7 +172,7 @@ MODULES: Final[Mapping[Runtime, str]] = MappingProxyType(
 )
 
 
-def load(plan: RevisionPlan, loading: Loading) -> Servable:
+def load(plan: RevisionPlan, loading: Loading) -> Served:
     """The revision, ready for calls. Raises what user code raises, and `Fault`."""
     loader: Loader = importlib.import_module(MODULES[plan.runtime]).load
     return loader(plan, loading)

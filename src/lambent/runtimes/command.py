@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from lambent.runtimes.faults import Fault
+from lambent.runtimes.program import Program, Reach
 from lambent.wire.process import RevisionPlan
 
 SHELL: Final = "/bin/sh"
@@ -25,6 +27,18 @@ def for_shell(command: str, path: str) -> str:
     first = command.split(None, 1)[0]
     is_one = not NOT_ONE_PROGRAM.search(command) and shutil.which(first, path=path) is not None
     return f"exec {command}" if is_one else command
+
+
+def started(plan: RevisionPlan, environ: Mapping[str, str]) -> Program:
+    """The command, run by a shell, with all that it starts. Raises `Fault` where the kernel cannot run it."""
+    command = [SHELL, "-c", for_shell(plan.command, environ["PATH"])]
+    return Program(command, environ, reach=Reach.GROUP, leave_s=LEAVE_S)
+
+
+def check_command(plan: RevisionPlan) -> None:
+    """Raise `Fault` where there is nothing to start."""
+    if not plan.command.strip():
+        raise Fault("Runtime.InvalidEntrypoint", "there is no command to start")
 
 
 def command_environment(plan: RevisionPlan) -> Mapping[str, str]:

@@ -7,18 +7,19 @@ like any other, so leases, deadlines, limits, logs and the bill are what they ar
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 from collections.abc import Mapping
 from typing import Final
 
 from lambent.core.invocation import Asked
 from lambent.core.spec import MIB
-from lambent.runtimes.base import AsyncLine, Line, Loading, Reply, Request
-from lambent.runtimes.command import LEAVE_S, SHELL, command_environment, for_shell
+from lambent.runtimes.base import AsyncLine, Loading, Reply, Request
+from lambent.runtimes.command import check_command, command_environment, started
 from lambent.runtimes.context import asked_without_http
 from lambent.runtimes.faults import Fault, ProgramEnded, as_text, function_error
 from lambent.runtimes.outputs import say
-from lambent.runtimes.program import Program, Reach
+from lambent.runtimes.program import Program, awaited
 from lambent.runtimes.proxying.exchange import CutOff, pass_through
 from lambent.runtimes.proxying.ports import Port
 from lambent.runtimes.proxying.readiness import listening, seen_ready
@@ -31,7 +32,6 @@ HOST: Final = "127.0.0.1"
 # all that it had sent must have been read.
 LAST_WORDS_S: Final = 0.2
 EXITED: Final = "Runtime.ExitError"
-LATE: Final = "Sandbox.Timedout"
 OUT_OF_MEMORY: Final = "Runtime.OutOfMemory"
 
 
@@ -52,10 +52,6 @@ class HttpProcess:
         self._burying: asyncio.Task[None] | None = None
         self._guarding: asyncio.Task[None] | None = None
 
-    def __call__(self, request: Request, line: Line, /) -> Reply:
-        """It is always served on a loop."""
-        raise NotImplementedError
-
     @property
     def is_concurrent(self) -> bool:
         """It is: how many requests run at once is its program's business."""
@@ -66,19 +62,12 @@ class HttpProcess:
         self._port = port = Port()
         environ = environment(self._plan, port.number)
         with self._loading.part("spawn"):
-            command = [SHELL, "-c", for_shell(self._plan.command, environ["PATH"])]
-            self._program = Program(command, environ, reach=Reach.GROUP, leave_s=LEAVE_S)
+            self._program = started(self._plan, environ)
         self._program.watch(self._end)
         self._tree = Tree(self._program.pid, self._loading.clock)
-        try:
-            async with asyncio.timeout(self._plan.ready_timeout_s):
-                await self._ready(port, self._tree)
-        except TimeoutError:
-            await self.stop()
-            raise Fault(LATE, self._late(port)) from None
-        except BaseException:
-            await self.stop()
-            raise
+        late = functools.partial(self._late, port)
+        async with awaited(self._plan.ready_timeout_s, stop=self.stop, late=late):
+            await self._ready(port, self._tree)
         self._serves = True
         self._guarding = asyncio.get_running_loop().create_task(self._guard(self._program, self._tree))
 
@@ -225,6 +214,5 @@ def _how(ended: ProgramEnded) -> str:
 
 def load(plan: RevisionPlan, loading: Loading) -> HttpProcess:
     """Each worker starts a program of its own. Raises `Fault` where there is nothing to start."""
-    if not plan.command.strip():
-        raise Fault("Runtime.InvalidEntrypoint", "there is no command to start")
+    check_command(plan)
     return HttpProcess(plan, loading)

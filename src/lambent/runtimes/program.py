@@ -8,7 +8,7 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -19,6 +19,7 @@ PR_SET_PDEATHSIG: Final = 1
 STATUS_BYTES_MAX: Final = 4096
 # From SIGTERM until SIGKILL: what AWS Lambda gives a function with an internal extension.
 LEAVE_S: Final = 0.5
+LATE: Final = "Sandbox.Timedout"
 
 _prctl: Final = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -115,6 +116,25 @@ class Program:
         self._ended.set()
         if self._on_end is not None:
             self._on_end(ProgramEnded(code))
+
+
+@contextlib.asynccontextmanager
+async def awaited(
+    timeout_s: float, *, stop: Callable[[], Awaitable[None]], late: Callable[[], str]
+) -> AsyncIterator[None]:
+    """Whoever waits inside for a program to be ready has it stopped where that fails, or takes too long.
+
+    Raises `Fault` in the words of `late` after `timeout_s`.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError:
+        await stop()
+        raise Fault(LATE, late()) from None
+    except BaseException:
+        await stop()
+        raise
 
 
 def rss_bytes_max_in(status: bytes) -> int:

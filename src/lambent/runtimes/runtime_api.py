@@ -8,36 +8,29 @@ and all that the program starts dies with it.
 from __future__ import annotations
 
 import asyncio
-import functools
 import importlib.util
 import json
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from lambent.core import spec
 from lambent.core.invocation import JSON, Head
-from lambent.core.spec import BOOTSTRAP, Program
+from lambent.core.spec import BOOTSTRAP
 from lambent.core.tracing import xray_from
-from lambent.runtimes import program
-from lambent.runtimes.base import STREAMED, AsyncLine, Line, Loading, Reply, Request
-from lambent.runtimes.faults import Fault, ProgramEnded, as_text, function_error
+from lambent.runtimes.base import STREAMED, AsyncLine, Loading, Reply, Request
+from lambent.runtimes.faults import Fault
 from lambent.runtimes.lambda_api.answers import said
 from lambent.runtimes.lambda_api.endpoints import InvocationApi
-from lambent.runtimes.lambda_api.http import Connection, Connections
+from lambent.runtimes.lambda_api.polled import Polled
 from lambent.runtimes.lambda_api.telemetry_pipe import TelemetryPipe
 from lambent.runtimes.lambda_api.work import Begun, Ended, Event, Work
-from lambent.runtimes.outputs import say
+from lambent.runtimes.program import Program, awaited
 from lambent.wire.frames import Call, Form
 from lambent.wire.process import RevisionPlan
 
-HOST: Final = "127.0.0.1"
-CONNECTIONS_MAX: Final = 32  # beside one for each invocation that may run at once
-# From the program's end until all that it had sent must have been read.
-LAST_WORDS_S: Final = 0.5
-LATE: Final = "Sandbox.Timedout"
 INIT_TYPE: Final = "AWS_LAMBDA_INITIALIZATION_TYPE"
 SNAP_START: Final = "snap-start"
 CLIENT: Final = "awslambdaric"
@@ -51,16 +44,9 @@ class ProgramFunction:
         self._plan: Final = plan
         self._command: Final = command
         self._loading: Final = loading
-        self._connections: Final = Connections(plan.concurrency + CONNECTIONS_MAX)
+        self._polled: Final = Polled(concurrency=plan.concurrency)
         self._api: InvocationApi
-        self._server: asyncio.Server
-        self._program: program.Program | None = None
         self._telemetry: TelemetryPipe | None = None
-        self._burying: asyncio.Task[None] | None = None
-
-    def __call__(self, request: Request, line: Line, /) -> Reply:
-        """It is always served on a loop."""
-        raise NotImplementedError
 
     @property
     def is_concurrent(self) -> bool:
@@ -74,37 +60,21 @@ class ProgramFunction:
             restores=os.environ.get(INIT_TYPE) == SNAP_START,
             settle=self._hear,
         )
-        connect = functools.partial(Connection, self._api.begin, _refusal, self._connections)
-        self._server = await asyncio.get_running_loop().create_server(connect, HOST, 0)
-        host, port = self._server.sockets[0].getsockname()
+        address = await self._polled.listen(self._api, _refusal)
         with self._loading.part("spawn"):
-            self._program = self._started(environment(self._plan, f"{host}:{port}"))
-        self._program.watch(self._ended)
-        try:
+            self._polled.watch(self._started(environment(self._plan, address)), self._ended)
+        async with awaited(self._plan.ready_timeout_s, stop=self.stop, late=self._late):
             with self._loading.part("init"):
-                async with asyncio.timeout(self._plan.ready_timeout_s):
-                    await self._api.ready
-        except TimeoutError:
-            await self.stop()
-            waited = f"within {self._plan.ready_timeout_s:g} s (ready_timeout_s)"
-            raise Fault(LATE, f"{self._command[0]} did not ask for an invocation {waited}") from None
-        except BaseException:
-            await self.stop()
-            raise
+                await self._api.ready
 
     async def stop(self) -> None:
         """See the program off."""
-        self._server.close()
-        if self._program is not None:
-            self._program.watch(lambda _: None)
-            await self._program.leave()
+        self._polled.listen_no_more()
+        await self._polled.leave()
         if self._telemetry is not None:
             self._telemetry.end()
             self._telemetry.close()
-        if self._burying is not None:
-            self._burying.cancel()
-        self._api.close(ProgramEnded(-signal.SIGTERM))
-        self._connections.close()
+        self._polled.close()
 
     async def converse(self, request: Request, line: AsyncLine, /) -> Reply:
         """Hand one invocation to the program. Where it is cancelled, the program runs it to its end."""
@@ -132,17 +102,17 @@ class ProgramFunction:
 
     def cpu_ns(self) -> int:
         """See `base.Accounting`."""
-        return self._program.cpu_ns() if self._program is not None else 0
+        return self._polled.cpu_ns()
 
     def rss_bytes_max(self) -> int:
         """See `base.Accounting`."""
-        return self._program.rss_bytes_max() if self._program is not None else 0
+        return self._polled.rss_bytes_max()
 
-    def _started(self, environ: Mapping[str, str]) -> program.Program:
+    def _started(self, environ: Mapping[str, str]) -> Program:
         self._telemetry = pipe = TelemetryPipe()
         try:
             told = {**environ, TELEMETRY_FD: str(pipe.writing_fd)}
-            return program.Program(self._command, told, pass_fds=(pipe.writing_fd,))
+            return Program(self._command, told, pass_fds=(pipe.writing_fd,))
         finally:
             pipe.hand_over()
 
@@ -150,19 +120,13 @@ class ProgramFunction:
         if self._telemetry is not None:
             self._telemetry.hear()
 
-    def _ended(self, how: ProgramEnded) -> None:
+    def _ended(self) -> None:
         if self._telemetry is not None:
             self._telemetry.end()
-        self._burying = asyncio.get_running_loop().create_task(self._bury(how))
 
-    async def _bury(self, how: ProgramEnded) -> None:
-        """End what it has not answered, once all that it sent was read; the worker then ends as well."""
-        await self._connections.ended(LAST_WORDS_S)
-        idle = self._api.ready.done() and not self._api.busy
-        self._api.close(how)
-        if idle:
-            say(as_text(function_error(how)))
-            signal.raise_signal(signal.SIGTERM)
+    def _late(self) -> str:
+        waited = f"within {self._plan.ready_timeout_s:g} s (ready_timeout_s)"
+        return f"{self._command[0]} did not ask for an invocation {waited}"
 
 
 async def _pass_on(news: Begun | bytes, work: Work, line: AsyncLine, *, forsaken: bool) -> None:
@@ -214,7 +178,7 @@ def environment(plan: RevisionPlan, address: str) -> Mapping[str, str]:
         "AWS_LAMBDA_RUNTIME_API": address,
         "_HANDLER": handler_of(plan),
     }
-    if plan.program is Program.PROVIDED and "AWS_EXECUTION_ENV" not in plan.env:
+    if plan.program is spec.Program.PROVIDED and "AWS_EXECUTION_ENV" not in plan.env:
         environ.pop("AWS_EXECUTION_ENV", None)  # as on AWS: it names a runtime of AWS's
     if plan.concurrency > 1:
         environ["AWS_LAMBDA_MAX_CONCURRENCY"] = str(plan.concurrency)
@@ -223,7 +187,7 @@ def environment(plan: RevisionPlan, address: str) -> Mapping[str, str]:
 
 def handler_of(plan: RevisionPlan) -> str:
     """The handler in the words of who looks for it: AWS's client writes `module.function`."""
-    return plan.entrypoint if plan.program is Program.PROVIDED else plan.entrypoint.replace(":", ".")
+    return plan.entrypoint if plan.program is spec.Program.PROVIDED else plan.entrypoint.replace(":", ".")
 
 
 def _refusal(status: int, why: str) -> bytes:
@@ -232,7 +196,7 @@ def _refusal(status: int, why: str) -> bytes:
 
 def load(plan: RevisionPlan, loading: Loading) -> ProgramFunction:
     """See that there is a program; each worker starts its own. Raises `Fault` as Lambda does."""
-    if plan.program is Program.PROVIDED:
+    if plan.program is spec.Program.PROVIDED:
         bootstrap = Path(plan.code_dir, BOOTSTRAP)
         if not os.access(bootstrap, os.X_OK) or not bootstrap.is_file():
             message = f"Couldn't find valid bootstrap(s): [{bootstrap}]"

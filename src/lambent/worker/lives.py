@@ -9,13 +9,13 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
 from lambent.clock import Clock
 from lambent.runtimes import threads
-from lambent.runtimes.base import Concurrent, Loading, Servable, load
+from lambent.runtimes.base import Concurrent, Loading, Servable, Served, load
 from lambent.runtimes.context import LOG_STREAM
 from lambent.runtimes.faults import as_text, function_error
 from lambent.runtimes.forked import leave_if_forked
@@ -116,7 +116,7 @@ def become_worker(birth: Birth, clock: Clock) -> int:
     return _serve(birth, stream, servable, settled.printing, Hello(loading.parts_ms))
 
 
-def _serve(birth: Birth, stream: Stream, servable: Servable, printing: Printing, hello: Hello) -> int:
+def _serve(birth: Birth, stream: Stream, servable: Served, printing: Printing, hello: Hello) -> int:
     if isinstance(servable, Concurrent) and servable.is_concurrent:
         from lambent.worker.concurrent import ConcurrentLoop  # asyncio is not every worker's business
 
@@ -124,7 +124,7 @@ def _serve(birth: Birth, stream: Stream, servable: Servable, printing: Printing,
         return ConcurrentLoop(stream, servable, printing, concurrency=birth.plan.concurrency).run(
             hello, functools.partial(_refuse, stream)
         )
-    loop = Loop(stream, servable, printing, one_shot=birth.plan.runtime in ONE_SHOT)
+    loop = Loop(stream, cast(Servable, servable), printing, one_shot=birth.plan.runtime in ONE_SHOT)
     loop.listen()
     stream.send(hello)
     return loop.run()
@@ -159,7 +159,7 @@ def _parked(birth: Birth, stream: Stream, printing: Printing, clock: Clock) -> b
     return stream.woken()
 
 
-def _restored(birth: Birth, loading: Loading) -> Servable:
+def _restored(birth: Birth, loading: Loading) -> Served:
     """What the template loaded, made this worker's own; or loaded here, where the template could not."""
     with loading.part("restore"):
         birth.loaded.renewal.renew()

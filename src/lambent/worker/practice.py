@@ -11,7 +11,7 @@ import socket
 from typing import Final
 
 from lambent.clock import Clock
-from lambent.runtimes.base import Line, Practising, Reply, Request, Servable
+from lambent.runtimes.base import Line, Practising, Reply, Request, Servable, Served
 from lambent.wire.frames import Call, encode
 from lambent.worker.loop import Loop
 from lambent.worker.printing import Printing
@@ -23,7 +23,7 @@ CALL: Final = Call(0, "00000000-0000-0000-0000-000000000000", 1e3)
 BODY: Final = b'{"inputs": [0.5, "", null]}'
 
 
-def practise(servable: Servable, printing: Printing, clock: Clock) -> float:
+def practise(servable: Served, printing: Printing, clock: Clock) -> float:
     """Answer a call over a stream of our own; the seconds that it took."""
     started_s = clock.now_s()
     ours, theirs = socket.socketpair()
@@ -38,7 +38,7 @@ def practise(servable: Servable, printing: Printing, clock: Clock) -> float:
     return clock.now_s() - started_s
 
 
-def _without_user_code(servable: Servable) -> Servable:
+def _without_user_code(servable: Served) -> Servable:
     def answer(request: Request, line: Line, /) -> Reply:
         if isinstance(servable, Practising):
             try:

@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import Any, Final, Protocol, runtime_checkable
 
-from lambent.runtimes.base import Servable
+from lambent.runtimes.base import Served
 
 # Enough elements for torch and for OpenBLAS to divide the work.
 ELEMENTS: Final = 1 << 18
@@ -27,7 +27,7 @@ class Rehearsable(Protocol):
         """Run it. Raises whatever user code raises."""
 
 
-def rehearse(servable: Servable) -> None:
+def rehearse(servable: Served) -> None:
     """Return in a process that can serve; hang or die in one that cannot.
 
     What user code raises tells nothing of that, and is left to be told by the invocation that meets it.

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from lambent.clock import Clock
-from lambent.runtimes.base import Servable
+from lambent.runtimes.base import Served
 from lambent.runtimes.outputs import flush
 from lambent.wire.process import ChildRole, Exited, Forked, RevisionPlan
 from lambent.worker.channel import BrokenOrder, Channel, Order
@@ -23,7 +23,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
     renewal: Renewal
     revision: str = ""
-    servable: Servable | None = None
+    servable: Served | None = None
     practice_s: float = 0.0  # what the last call that nobody made took
 
 
@@ -40,7 +40,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     loaded: Loaded
 
     @property
-    def servable(self) -> Servable | None:
+    def servable(self) -> Served | None:
         """What the template loaded, if that was this plan's revision."""
         return self.loaded.servable if self.loaded.revision == self.plan.revision else None
 

@@ -7,29 +7,22 @@ worker like any other.
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import os
-import signal
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from lambent.core.invocation import JSON
-from lambent.runtimes.base import STREAMED, AsyncLine, Body, Line, Loading, Reply, Request
-from lambent.runtimes.command import LEAVE_S, SHELL, command_environment, for_shell
-from lambent.runtimes.faults import Fault, ProgramEnded, as_text, function_error
-from lambent.runtimes.lambda_api.http import Connection, Connections
-from lambent.runtimes.outputs import say
-from lambent.runtimes.program import Program, Reach
+from lambent.runtimes.base import STREAMED, AsyncLine, Body, Loading, Reply, Request
+from lambent.runtimes.command import check_command, command_environment, started
+from lambent.runtimes.faults import Fault
+from lambent.runtimes.lambda_api.polled import Polled
+from lambent.runtimes.program import awaited
 from lambent.runtimes.runpod.endpoints import Job, JobApi, Piece, Result
 from lambent.wire.frames import Form
 from lambent.wire.process import RevisionPlan
-
-HOST: Final = "127.0.0.1"
-CONNECTIONS_MAX: Final = 32  # beside one for each job that may run at once
-LAST_WORDS_S: Final = 0.5  # from the program's end until all that it had sent must have been read
 
 
 class RunPodFunction:
@@ -38,15 +31,8 @@ class RunPodFunction:
     def __init__(self, plan: RevisionPlan, loading: Loading) -> None:
         self._plan: Final = plan
         self._loading: Final = loading
-        self._connections: Final = Connections(plan.concurrency + CONNECTIONS_MAX)
+        self._polled: Final = Polled(concurrency=plan.concurrency)
         self._api: JobApi
-        self._server: asyncio.Server
-        self._program: Program | None = None
-        self._burying: asyncio.Task[None] | None = None
-
-    def __call__(self, request: Request, line: Line, /) -> Reply:
-        """It is always served on a loop."""
-        raise NotImplementedError
 
     @property
     def is_concurrent(self) -> bool:
@@ -56,37 +42,17 @@ class RunPodFunction:
     async def start(self) -> None:
         """Start the program and wait until it asks for a job. Raises `Fault`, `ProgramEnded`."""
         self._api = JobApi()
-        connect = functools.partial(Connection, self._api.begin, _refusal, self._connections)
-        self._server = await asyncio.get_running_loop().create_server(connect, HOST, 0)
-        host, port = self._server.sockets[0].getsockname()
-        environ = environment(self._plan, f"http://{host}:{port}")
+        address = await self._polled.listen(self._api, _refusal)
         with self._loading.part("spawn"):
-            command = [SHELL, "-c", for_shell(self._plan.command, environ["PATH"])]
-            self._program = Program(command, environ, reach=Reach.GROUP, leave_s=LEAVE_S)
-        self._program.watch(self._ended)
-        try:
+            self._polled.watch(started(self._plan, environment(self._plan, f"http://{address}")))
+        async with awaited(self._plan.ready_timeout_s, stop=self.stop, late=self._late):
             with self._loading.part("init"):
-                async with asyncio.timeout(self._plan.ready_timeout_s):
-                    await self._api.ready
-        except TimeoutError:
-            await self.stop()
-            why = f"it did not ask for a job within {self._plan.ready_timeout_s:g} s (ready_timeout_s)"
-            raise Fault("Sandbox.Timedout", f"the command {self._plan.command!r}: {why}") from None
-        except BaseException:
-            await self.stop()
-            raise
+                await self._api.ready
 
     async def stop(self) -> None:
         """See the program off."""
-        if self._program is not None:
-            self._program.watch(lambda _: None)
-            self._api.leave()
-            await self._program.leave()
-        self._server.close()
-        if self._burying is not None:
-            self._burying.cancel()
-        self._api.close(ProgramEnded(-signal.SIGTERM))
-        self._connections.close()
+        await self._polled.leave(self._api.leave)
+        self._polled.close()
 
     async def converse(self, request: Request, line: AsyncLine, /) -> Reply:
         """Hand one job to the program. Where it is cancelled, the program is told to stop it."""
@@ -112,23 +78,15 @@ class RunPodFunction:
 
     def cpu_ns(self) -> int:
         """See `base.Accounting`."""
-        return self._program.cpu_ns() if self._program is not None else 0
+        return self._polled.cpu_ns()
 
     def rss_bytes_max(self) -> int:
         """See `base.Accounting`."""
-        return self._program.rss_bytes_max() if self._program is not None else 0
+        return self._polled.rss_bytes_max()
 
-    def _ended(self, how: ProgramEnded) -> None:
-        self._burying = asyncio.get_running_loop().create_task(self._bury(how))
-
-    async def _bury(self, how: ProgramEnded) -> None:
-        """End what it has not answered, once all that it sent was read; the worker then ends as well."""
-        await self._connections.ended(LAST_WORDS_S)
-        idle = self._api.ready.done() and not self._api.busy
-        self._api.close(how)
-        if idle:
-            say(as_text(function_error(how)))
-            signal.raise_signal(signal.SIGTERM)
+    def _late(self) -> str:
+        waited = f"within {self._plan.ready_timeout_s:g} s (ready_timeout_s)"
+        return f"the command {self._plan.command!r}: it did not ask for a job {waited}"
 
 
 async def _pass_on(piece: Piece, line: AsyncLine) -> None:
@@ -186,6 +144,5 @@ def _refusal(_: int, why: str) -> bytes:
 
 def load(plan: RevisionPlan, loading: Loading) -> RunPodFunction:
     """Each worker starts a program of its own. Raises `Fault` where there is nothing to start."""
-    if not plan.command.strip():
-        raise Fault("Runtime.InvalidEntrypoint", "there is no command to start")
+    check_command(plan)
     return RunPodFunction(plan, loading)
