@@ -7,6 +7,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from lambent.clock import SystemClock
 from lambent.core.errors import PlatformFault
@@ -15,10 +18,15 @@ from lambent.metering.journal import Journal
 from lambent.metering.ledger import Ledger
 from lambent.settings import Settings
 from lambent.storage.artifacts import FileArtifacts
+from lambent.storage.base import RunState
 from lambent.storage.inspection import damage
 from lambent.storage.logs import DeploymentLogs
 from lambent.storage.sql import SqlStore
+from lambent.storage.sql_records import SqlRuns
 from lambent.storage.statedir import load_master, owned
+
+# A folder of pictures has many small files.
+DATASET_FILES_MAX: Final = 250_000
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +40,16 @@ class Kept:
         self.store = SqlStore.open(folder / "lambent.db", clock)
         closing.callback(self.store.close)
         self.artifacts = FileArtifacts.open(folder)
+        self.dataset_files = FileArtifacts.open(folder / "datasets", files_max=DATASET_FILES_MAX)
         self.logs = DeploymentLogs(folder / "logs", clock)
         closing.callback(self.logs.close)
         self.journal = Journal.open(folder / "usage")
         closing.callback(self.journal.close)
         self.ledger = Ledger(self.store.database, folder / "usage")
         self.master = load_master(folder / "master.key")
-        for run in self.store.runs.interrupt_unfinished(STOPPED, now_unix_ms=clock.unix_ms()):
-            log.warning("run_interrupted", extra={"run": run.id, "job": run.job})
+        interrupt_unfinished(self.store.runs, clock)
+        # What came without its version being stored, and what only runs that have ended were held to.
+        self.dataset_files.remove_others(self.store.datasets.digests())
 
     @property
     def troubles(self) -> Mapping[str, Callable[[], str]]:
@@ -65,6 +75,17 @@ class Kept:
 
     def _logs_trouble(self) -> str:
         return f"the disk had no room for {self.logs.lost_lines} lines" if self.logs.lost_lines else ""
+
+
+def interrupt_unfinished(runs: SqlRuns, clock: SystemClock) -> None:
+    """What was queued or running is over."""
+    for run in runs.unfinished():
+        runs.put(
+            msgspec.structs.replace(
+                run, state=RunState.INTERRUPTED, reason=STOPPED, ended_unix_ms=clock.unix_ms()
+            )
+        )
+        log.warning("run_interrupted", extra={"run": run.id, "job": run.job})
 
 
 def opened(settings: Settings, clock: SystemClock, closing: ExitStack) -> Kept:

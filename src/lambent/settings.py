@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bodies_bytes_max: int = 0
     project_queue_depth_max: int = 5000
     artifact_bytes_max: int = 4096 * MIB
+    dataset_bytes_max: int = 65536 * MIB
     load_timeout_s: float = 300.0
     training_hold_s: float = 900.0
     drain_s: float = 30.0

@@ -7,6 +7,7 @@ import pytest
 
 from lambent.core.datasets import DatasetKind
 from lambent.core.errors import NotFound
+from lambent.storage.base import Run, RunState
 from lambent.storage.datasets import DatasetVersion
 from lambent.storage.sql import SqlStore
 
@@ -64,3 +65,33 @@ def test_no_number_is_given_twice_and_what_comes_back_has_its_own(store: SqlStor
     for number in (None, 1):
         with pytest.raises(NotFound, match="digits"):
             store.datasets.remove("default", "digits", number)
+
+
+@pytest.mark.parametrize("state", RunState)
+def test_what_a_run_is_held_to_stays_until_it_has_ended(store: SqlStore, state: RunState) -> None:
+    for digest in "ab":
+        store.datasets.add(version(digest))
+    store.datasets.add(version("c", "other"))
+    pinned = store.datasets.newest("default")
+    assert pinned == {"digits": 2, "other": 1}
+    store.runs.put(
+        Run(
+            id="run",
+            project="default",
+            job="fit",
+            for_deployment="",
+            state=state,
+            created_unix_ms=1,
+            datasets={"digits": 2},
+        )
+    )
+    store.datasets.remove("default", "digits")
+    kept = {"c" * 64, "b" * 64} if state in (RunState.QUEUED, RunState.RUNNING) else {"c" * 64}
+    assert store.datasets.digests() == kept
+    held = store.datasets.held("default", pinned)
+    assert sorted((one.name, one.number, one.removed) for one in held) == [
+        ("digits", 2, True),
+        ("other", 1, False),
+    ]
+    assert store.datasets.newest("default") == {"other": 1}
+    assert store.datasets.held("default", {}) == store.datasets.held("second", pinned) == []

@@ -53,8 +53,8 @@ def check_name(name: str) -> str:
     """`name` itself. Raises `InvalidSpec` where no dataset can be called so."""
     if not NAME.fullmatch(name):
         raise InvalidSpec(
-            f"no dataset can be called {name[:80]!r}: up to 63 letters, digits, '.', '-' and '_', with a letter "
-            "or a digit at both ends"
+            f"no dataset can be called {name[:80]!r}: up to 63 letters, digits, '.', '-' and '_', with a "
+            "letter or a digit at both ends"
         )
     return name
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from lambent.core.datasets import check_name
 from lambent.core.errors import InvalidSpec
 from lambent.core.naming import name_and_alias
 from lambent.core.spec import (
@@ -79,7 +80,7 @@ PROVIDED_FOR: Final = f"{Program.PROVIDED}."
 # Settings that are text.
 TEXTS: Final = (
     "webhook", "on_success", "on_failure", "description", "workers_min_schedule", "command", "ready_path",
-    "schedule", "schema", "accept",
+    "schedule", "schema", "accept", "on_data",
 )  # fmt: skip
 
 SETTINGS: Final = tuple(sorted([*TEXTS, "memory", "env.NAME", *WORDS, *BOUNDS.keys() - {"memory_bytes"}]))
@@ -128,6 +129,7 @@ def check_settings(name: str, settings: Mapping[str, object]) -> None:
     """Raise `InvalidSpec` for what no deployment of this name could have, while its kind is not known."""
     # Some settings are for functions alone, others for models.
     kind = Kind.FUNCTION if {"runtime", "command"} & settings.keys() else Kind.MODEL
+    kind = Kind.JOB if "on_data" in settings else kind
     with_settings(DeploymentSpec(name=name, kind=kind), settings)
 
 
@@ -170,6 +172,9 @@ def _text(key: str, value: object) -> str:
             from lambent.core.gating import checked as checked_gate
 
             return checked_gate(plain(key, value))
+        case "on_data":
+            names = [name.strip() for name in plain(key, value).split(",") if name.strip()]
+            return ",".join(map(check_name, names))
         case _:
             return plain(key, value)
 

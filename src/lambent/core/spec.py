@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -117,7 +118,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `on_success` and `on_failure` are deployments, as `name` or `name:alias`, that are invoked with a record
     of it, or ARNs of queues that get the record as a message. `dead_letters` is the ARN of a queue that gets
     the events of dead ones. `schedule` invokes it by the clock: an expression of `core.timers`, and after a
-    semicolon a time zone.
+    semicolon a time zone. New versions of the datasets `on_data`, with commas between, start a run of a job.
     """
 
     name: str
@@ -168,6 +169,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     description: str = ""
     schema: str = ""
     accept: str = ""
+    on_data: str = ""
 
 
 BOOTSTRAP: Final = "bootstrap"  # the executable at the root of an artifact that is `provided`
@@ -177,6 +179,10 @@ KIND_DEFAULTS: Final[Mapping[Kind, Mapping[str, float]]] = {
     Kind.MODEL: {},
     Kind.JOB: {"timeout_s": 3600.0, "memory_bytes": 8 * 1024 * MIB, "workers_max": 1},
 }
+# Settings that only one kind has.
+OF_ONE_KIND: Final[Mapping[str, Kind]] = MappingProxyType(
+    {"schema": Kind.FUNCTION, "accept": Kind.MODEL, "on_data": Kind.JOB}
+)
 
 
 def new_spec(
@@ -217,8 +223,9 @@ def checked(spec: DeploymentSpec) -> DeploymentSpec:
         )
     if spec.ready_path and spec.runtime is not Program.HTTP:
         raise InvalidSpec(f"ready_path is for runtime=http; {spec.name!r} has {spec.runtime}")
-    if spec.schema and spec.kind is not Kind.FUNCTION:
-        raise InvalidSpec(f"schema is for functions; {spec.name!r} is a {spec.kind}")
+    for key, kind in OF_ONE_KIND.items():
+        if getattr(spec, key) and spec.kind is not kind:
+            raise InvalidSpec(f"{key} is for {kind}s; {spec.name!r} is a {spec.kind}")
     if spec.workers_min > spec.workers_max:
         raise InvalidSpec(f"workers_min={spec.workers_min} is above workers_max={spec.workers_max}")
     if spec.schedule or spec.workers_min_schedule:

@@ -14,6 +14,7 @@ from lambent.core.errors import CallerFault, LambentError, NotFound
 from lambent.core.invocation import new_id
 from lambent.core.spec import Kind, Setting
 from lambent.engines.base import Engine
+from lambent.jobs.datasets import HeldDatasets
 from lambent.jobs.diary import Diary
 from lambent.jobs.results import Promote, Results
 from lambent.jobs.slices import Asking, Slices
@@ -43,13 +44,15 @@ class Runner:
         runs_dir: Path,
         promote: Promote,
         meter: Callable[[UsageRecord], None],
+        datasets: HeldDatasets,
     ) -> None:
         self._routes = routes
         self._clock = clock
         self._tasks = tasks
         self._runs = runs
         self._runs_dir = runs_dir
-        self._slices = Slices(engine, clock, meter)
+        self._datasets = datasets
+        self._slices = Slices(engine, clock, meter, datasets)
         self._results = Results(models, artifacts, promote)
 
     def listen(self, asking: Asking) -> None:
@@ -85,6 +88,7 @@ class Runner:
             state=RunState.RUNNING,
             params=dict(params),
             created_unix_ms=self._clock.unix_ms(),
+            datasets=await asyncio.to_thread(self._datasets.newest, project),
         )
         await asyncio.to_thread(self._runs.put, run)
         self._tasks.create_task(self._see_through(route, run, on_end), name=f"run {job}")

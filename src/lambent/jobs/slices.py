@@ -16,6 +16,7 @@ from lambent.core.pricing import OWN_METER
 from lambent.core.spec import Kind, Temperature
 from lambent.engines.base import Engine, Exit, Worker, WorkerGone
 from lambent.engines.endings import ended
+from lambent.jobs.datasets import HeldDatasets
 from lambent.jobs.diary import Diary
 from lambent.jobs.results import result_of
 from lambent.metering.journal import UsageRecord
@@ -45,8 +46,11 @@ class Asking(Protocol):
 class Slices:
     """Runs slices on the engine."""
 
-    def __init__(self, engine: Engine, clock: Clock, meter: Callable[[UsageRecord], None]) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, meter: Callable[[UsageRecord], None], datasets: HeldDatasets
+    ) -> None:
         self._engine: Final = engine
+        self._datasets: Final = datasets
         self._clock: Final = clock
         self._meter: Final = meter
         self._asking: Asking | None = None
@@ -59,8 +63,11 @@ class Slices:
         """See one slice to its end. Raises `TrainingFailed`."""
         run = diary.run
         plan = msgspec.structs.replace(route.plan, work_dir=str(work_dir))
+        refs = await asyncio.to_thread(self._datasets.refs, run.project, run.datasets)
         worker = await self._engine.start(plan)
-        body = msgspec.json.encode(JobCall(run=run.id, params=run.params, work_dir=str(work_dir)))
+        body = msgspec.json.encode(
+            JobCall(run=run.id, params=run.params, work_dir=str(work_dir), datasets=refs)
+        )
         call = Call(1, run.id, route.spec.timeout_s * 1e3)
         started_s, status = self._clock.now_s(), Status.EXITED
         asks = self._asks(route, run, worker)

@@ -29,6 +29,7 @@ from lambent.storage.artifacts_tensors import SharedTensors
 from lambent.storage.artifacts_tree import (
     CHUNK_BYTES,
     EXECUTABLE,
+    FILES_MAX,
     SEALED_NS,
     Entry,
     Manifest,
@@ -51,18 +52,20 @@ ALREADY_THERE: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 class FileArtifacts:
     """Artifacts below a folder; implements `storage.base.Artifacts`. Open it with `FileArtifacts.open`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, files_max: int = FILES_MAX) -> None:
+        self._files_max: Final = files_max
         self._kept: Final = folder / "artifacts"
         self._unfinished: Final = folder / "tmp"
         self._tensors: Final = SharedTensors(folder / "tensors")
 
     @classmethod
-    def open(cls, folder: Path) -> FileArtifacts:
+    def open(cls, folder: Path, *, files_max: int = FILES_MAX) -> FileArtifacts:
         """The artifacts below `folder`, which is made where there is none.
 
+        One may have up to `files_max` files.
         What an ingest left behind when its process was killed is removed. Raises `StorageFull`.
         """
-        artifacts = cls(folder)
+        artifacts = cls(folder, files_max=files_max)
         with _room(folder):
             artifacts._kept.mkdir(parents=True, exist_ok=True)
             artifacts._unfinished.mkdir(parents=True, exist_ok=True)
@@ -122,6 +125,22 @@ class FileArtifacts:
         """Of all its files. Raises `NotFound`, `StorageBroken`."""
         return self._manifest(digest).size_bytes
 
+    def entries(self, digest: str) -> tuple[Entry, ...]:
+        """Its files, by their paths. Raises `NotFound`, `StorageBroken`."""
+        return self._manifest(digest).entries
+
+    def remove_others(self, digests: frozenset[str]) -> int:
+        """Remove all but these, and say how many that were. Not to be called while one is being ingested."""
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=self._unfinished) as scratch:
+            others = [path for path in self._kept.iterdir() if path.is_dir() and path.name not in digests]
+            for tree in others:
+                # Moved first: an artifact that is there is whole, also when this is killed in the middle.
+                tree.chmod(0o755)
+                tree.rename(Path(scratch) / tree.name)
+                self._manifest_path(tree.name).unlink(missing_ok=True)
+                remove_tree(Path(scratch) / tree.name)
+        return len(others)
+
     def verify(self, digest: str) -> tuple[str, ...]:
         """Read everything again: a sentence for each file that is not as it was, none if all is well.
 
@@ -140,7 +159,7 @@ class FileArtifacts:
         with _room(self._kept), self._scratch() as scratch:
             tree = scratch / "tree"
             tree.mkdir(mode=0o755)
-            writer = TreeWriter(tree, size_bytes_max=size_bytes_max)
+            writer = TreeWriter(tree, size_bytes_max=size_bytes_max, files_max=self._files_max)
             fill(writer)
             writer.each(self._tensors.share)
             manifest = writer.seal()

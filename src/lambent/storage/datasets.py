@@ -5,7 +5,7 @@ As in `base`, methods block, and what one returns from is on disk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -46,5 +46,11 @@ class Datasets(Protocol):
     def remove(self, project: str, name: str, number: int | None = None) -> Sequence[DatasetVersion]:
         """Remove a version, or all of a name, and return them. Raises `NotFound`."""
 
+    def newest(self, project: str) -> dict[str, int]:
+        """The number of the newest version of each."""
+
+    def held(self, project: str, numbers: Mapping[str, int]) -> Sequence[DatasetVersion]:
+        """The versions of these names and numbers, also those that were removed meanwhile."""
+
     def digests(self) -> frozenset[str]:
-        """Of all that is there, of every project."""
+        """Of all that is there, and of what was removed while a run that has not ended is held to it."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, tuple_, update
 
 from lambent.core.errors import NotFound
 from lambent.storage.datasets import DatasetVersion
 from lambent.storage.sql_database import Database, columns, one
-from lambent.storage.tables import DATASETS
+from lambent.storage.sql_records import UNFINISHED
+from lambent.storage.tables import DATASETS, RUNS
 
 
 class SqlDatasets:
@@ -57,11 +58,30 @@ class SqlDatasets:
             raise NotFound(f"there is no dataset {what!r}; `lambent data ls` lists what there is")
         return [one(row, DatasetVersion) for row in rows]
 
-    def digests(self) -> frozenset[str]:
-        """Of all that is there, of every project."""
+    def newest(self, project: str) -> dict[str, int]:
+        """The number of the newest version of each."""
+        query = (
+            select(DATASETS.c.name, func.max(DATASETS.c.number).label("newest"))
+            .where(DATASETS.c.project == project, DATASETS.c.removed.is_(False))
+            .group_by(DATASETS.c.name)
+        )
         with self._database.reading() as connection:
-            query = select(DATASETS.c.digest).where(DATASETS.c.removed.is_(False)).distinct()
-            return frozenset(connection.execute(query).scalars())
+            return {row.name: row.newest for row in connection.execute(query)}
+
+    def held(self, project: str, numbers: Mapping[str, int]) -> Sequence[DatasetVersion]:
+        """The versions of these names and numbers, also those that were removed meanwhile."""
+        with self._database.reading() as connection:
+            return _held(connection, project, numbers)
+
+    def digests(self) -> frozenset[str]:
+        """Of all that is there, and of what was removed while a run that has not ended is held to it."""
+        there = select(DATASETS.c.digest).where(DATASETS.c.removed.is_(False)).distinct()
+        runs = select(RUNS.c.project, RUNS.c.datasets).where(RUNS.c.state.in_(UNFINISHED))
+        with self._database.reading() as connection:
+            digests = {*connection.execute(there).scalars()}
+            for project, numbers in connection.execute(runs):
+                digests.update(version.digest for version in _held(connection, project, numbers))
+        return frozenset(digests)
 
     def _there(self, *where: Any, limit: int | None = None) -> Sequence[DatasetVersion]:
         query = (
@@ -72,6 +92,14 @@ class SqlDatasets:
         )
         with self._database.reading() as connection:
             return [one(row, DatasetVersion) for row in connection.execute(query).mappings()]
+
+
+def _held(connection: Connection, project: str, numbers: Mapping[str, int]) -> Sequence[DatasetVersion]:
+    if not numbers:
+        return []
+    wanted = tuple_(DATASETS.c.name, DATASETS.c.number).in_([*numbers.items()])
+    query = select(DATASETS).where(DATASETS.c.project == project, wanted)
+    return [one(row, DatasetVersion) for row in connection.execute(query).mappings()]
 
 
 def _named(project: str, name: str, number: int | None) -> tuple[Any, ...]:

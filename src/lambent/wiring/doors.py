@@ -7,9 +7,11 @@ from starlette.applications import Starlette
 from lambent import __version__
 from lambent.clock import SystemClock
 from lambent.control.api import control_app
+from lambent.control.datasets import Shelf
 from lambent.control.doctor import Doctor
 from lambent.control.uploads import Uploads
 from lambent.control.verbs.aliases import AliasVerbs
+from lambent.control.verbs.datasets import DatasetVerbs
 from lambent.control.verbs.dead_letters import DeadLetterVerbs
 from lambent.control.verbs.deployments import DeploymentVerbs
 from lambent.control.verbs.house import HouseVerbs
@@ -37,6 +39,7 @@ from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.gateway.readiness import Readiness
 from lambent.gateway.reserved import Reserved
+from lambent.jobs.datasets import OnData
 from lambent.metering.statements import Statements
 from lambent.observe.exposition import asked_for
 from lambent.wiring import ecosystems
@@ -169,9 +172,23 @@ def _control(parts: Parts, clock: SystemClock) -> Starlette:
         AliasVerbs(parts.aliasing),
         TemperatureVerbs(parts.deployments, parts.pool, parts.routes, views),
         RunVerbs(parts.runner, kept.store.runs, parts.registry),
+        DatasetVerbs(_shelf(parts, clock)),
         DeadLetterVerbs(parts.queue, kept.store.dead_letters, parts.routes),
         WebhookVerbs(parts.webhooks),
         TimerVerbs(parts.timers, parts.routes),
         house,
     )
     return control_app([o for group in verbs for o in group.operations()], version=__version__)
+
+
+def _shelf(parts: Parts, clock: SystemClock) -> Shelf:
+    kept = parts.kept
+
+    return Shelf(
+        kept.store.datasets,
+        kept.dataset_files,
+        Uploads(kept.dataset_files, kept.work_dir, size_bytes_max=parts.settings.dataset_bytes_max),
+        clock,
+        needed=kept.store.datasets.digests,
+        added=OnData(parts.routes, parts.runner.start).added,
+    )

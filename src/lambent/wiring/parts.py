@@ -34,6 +34,7 @@ from lambent.gateway.dispatcher import Dispatcher
 from lambent.gateway.exporting import Exporter
 from lambent.gateway.reports import Reports
 from lambent.gateway.witness import Both, Witness
+from lambent.jobs.datasets import HeldDatasets
 from lambent.jobs.queue import AsyncQueue
 from lambent.jobs.runner import Runner
 from lambent.jobs.training import Training
@@ -93,6 +94,7 @@ class Parts:
             runs_dir=kept.work_dir,
             promote=self.deployments.promote_model,
             meter=self._meter,
+            datasets=HeldDatasets(kept.store.datasets, kept.dataset_files),
         )  # fmt: skip
         self.training = Training(self.runner, tasks)
         self.dispatcher = Dispatcher(

@@ -18,6 +18,7 @@ from lambent.engines.memory import Latencies, MemoryEngine
 from lambent.engines.memory_worker import Dies, Program, Scene
 from lambent.gateway.asking import Asking, Invoke
 from lambent.gateway.presence import ClientLeft, Presence
+from lambent.jobs.datasets import HeldDatasets
 from lambent.jobs.runner import Runner
 from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route, Routes
@@ -69,6 +70,7 @@ class House:
                     engine, self._routes(timeout_s), SystemClock(), tasks,
                     runs=self.store.runs, models=self.store.models, artifacts=FileArtifacts.open(self.folder),
                     runs_dir=self.folder / "runs", promote=self.promote, meter=self.usage.append,
+                    datasets=HeldDatasets(self.store.datasets, FileArtifacts.open(self.folder)),
                 )  # fmt: skip
                 if invoke is not None:
                     runner.listen(Asking(invoke, SystemClock(), tasks))
