@@ -7,7 +7,7 @@ import pytest
 
 from lambent.core.errors import NotFound
 from lambent.core.invocation import Role
-from lambent.storage.base import Key, Run, RunState
+from lambent.storage.base import Key, Run, RunState, RunsWanted
 from lambent.storage.sql import SqlStore
 
 Open = Callable[[], SqlStore]
@@ -53,25 +53,45 @@ def test_runs_come_newest_first_even_within_one_millisecond(store: SqlStore) -> 
         )
     store.runs.put(run_of(1, created_unix_ms=69, job="job-1", for_deployment="1", progress=0.5))
     assert [run.id for run in store.runs.all("default")] == ["run-4", "run-3", "run-2", "run-1"]
-    assert [run.id for run in store.runs.all("default", job="job-1")] == ["run-3", "run-1"]
-    assert [run.id for run in store.runs.all("default", for_deployment="2")] == ["run-2"]
-    assert [run.id for run in store.runs.all("default", limit=2)] == ["run-4", "run-3"]
+    assert [run.id for run in store.runs.all("default", RunsWanted(job="job-1"))] == ["run-3", "run-1"]
+    assert [run.id for run in store.runs.all("default", RunsWanted(for_deployment="2"))] == ["run-2"]
+    assert [run.id for run in store.runs.all("default", RunsWanted(limit=2))] == ["run-4", "run-3"]
+    assert [run.id for run in store.runs.all("default", RunsWanted(before="run-3"))] == ["run-2", "run-1"]
+    assert store.runs.all("default", RunsWanted(before="never")) == []
     assert store.runs.all("second") == []
 
 
-def test_only_unfinished_runs_are_interrupted(store: SqlStore) -> None:
-    for number, state in enumerate(RunState):
-        store.runs.put(run_of(number, state=state, reason="as it was"))
-    interrupted = store.runs.interrupt_unfinished("the server was killed", now_unix_ms=99)
-    assert [(run.id, run.state, run.reason, run.ended_unix_ms) for run in interrupted] == [
-        ("run-0", RunState.INTERRUPTED, "the server was killed", 99),
-        ("run-1", RunState.INTERRUPTED, "the server was killed", 99),
+def test_runs_are_found_by_their_state_and_by_what_started_them(store: SqlStore) -> None:
+    store.runs.put_all(
+        [run_of(number, state=state, parent=f"p{number % 2}") for number, state in enumerate(RunState)]
+    )
+    assert [run.id for run in store.runs.unfinished()] == ["run-0", "run-1"]
+    assert [run.id for run in store.runs.all("default", RunsWanted(state="failed"))] == ["run-3"]
+    assert [run.id for run in store.runs.all("default", RunsWanted(parent="p1"))] == [
+        "run-5",
+        "run-3",
+        "run-1",
     ]
-    assert store.runs.find("run-1") == interrupted[1]
-    succeeded = store.runs.find("run-2")
-    assert succeeded is not None
-    assert (succeeded.state, succeeded.reason) == (RunState.SUCCEEDED, "as it was")
-    assert store.runs.interrupt_unfinished("again", now_unix_ms=100) == []
+
+
+def test_runs_are_found_by_what_they_wait_for(store: SqlStore) -> None:
+    waiting = [run_of(2, after=("run-1",)), run_of(3, after=("run-0", "run-1")), run_of(4, after=("run-10",))]
+    store.runs.put_all([run_of(1), *waiting])
+    assert store.runs.waiting_for("run-1") == waiting[:2]
+    assert store.runs.waiting_for("run-_") == []
+
+
+def test_many_runs_are_stored_together_or_not_at_all(store: SqlStore) -> None:
+    store.runs.put_all([run_of(number) for number in range(500)])
+    changed = run_of(7, state=RunState.SUCCEEDED, result='{"answer":7}', step=12, after=("a", "b"))
+    store.runs.put_all([changed, run_of(500)])
+    assert store.runs.find("run-7") == changed
+    newest = store.runs.all("default", RunsWanted(limit=1000))
+    assert [run.id for run in newest] == [f"run-{number}" for number in reversed(range(501))]
+    broken = msgspec.structs.replace(run_of(501), job=None)
+    with pytest.raises(Exception, match="NOT NULL"):
+        store.runs.put_all([run_of(502), broken])
+    assert store.runs.find("run-502") is None
 
 
 # --- keys

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
@@ -17,6 +16,8 @@ import msgspec
 
 from lambent.core.errors import Conflict
 from lambent.core.invocation import Role
+from lambent.core.slicing import NO_CHECKPOINT
+from lambent.core.slicing import RunState as RunState  # a record's own word
 from lambent.core.spec import DeploymentSpec, Setting
 
 REVISION_ID_CHARACTERS: Final = 16
@@ -73,29 +74,20 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     size_bytes: int
     created_unix_ms: int
-
-
-class RunState(StrEnum):
-    """Where a run is. Those after `RUNNING` are final; only older servers left runs `INTERRUPTED`."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"
+    refused: str = ""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One execution of a job; `for_deployment` is the model deployment that it trains, empty where none.
 
-    It runs in `slices`, counted as they start, for `running_ms` in all. `step` is its last checkpoint's, -1
-    before the first. `attempts` are the failures since it last moved on, the last of them at `failed_step` in
-    the way of `failed_by`; it does not start again before `due_unix_ms`. `priority` is higher for what goes
-    first; it starts once the runs of `after` have succeeded. `parent` is the run that started it, as number
-    `index`. `datasets` are the version numbers that it is held to. `exit` is one word for how it ended,
-    `reason` a sentence; `end_asked` is the exit that it has been asked to come to. `result` is what the job
-    returned, as JSON. `model_refused` says why its model does not serve, `warning` what is amiss meanwhile.
+    Its code is `revision`'s. It runs in `slices`, counted as they start, for `running_ms` in all. `step` is
+    its last checkpoint's, -1 before the first. `attempts` are the failures since it last moved on, the last
+    of them at `failed_step` in the way of `failed_by`; it does not start again before `due_unix_ms`.
+    `priority` is higher for what goes first; it starts once the runs of `after` have succeeded. `parent` is
+    the run that started it, as number `index`. `datasets` are the version numbers that it is held to. `exit`
+    is one word for how it ended, `reason` a sentence; `end_asked` is the exit that it has been asked to come
+    to. `result` is what the job returned, as JSON. `model_refused` says why its model does not serve,
+    `warning` what is amiss meanwhile.
     """
 
     id: str
@@ -111,14 +103,15 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     model_number: int | None = None
     created_unix_ms: int
     ended_unix_ms: int | None = None
+    revision: str = ""
     started_unix_ms: int | None = None
     due_unix_ms: int = 0
     slices: int = 0
     running_ms: int = 0
-    step: int = -1
+    step: int = NO_CHECKPOINT
     checkpoint_unix_ms: int | None = None
     attempts: int = 0
-    failed_step: int = -1
+    failed_step: int = NO_CHECKPOINT
     failed_by: str = ""
     priority: int = 0
     after: tuple[str, ...] = ()
@@ -193,21 +186,39 @@ class Models(Protocol):
     def all(self, project: str, name: str = "") -> Sequence[Model]: ...
 
 
+class RunsWanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs to list: those that all of this is true of; what is empty does not matter.
+
+    `before` is a run's id.
+    """
+
+    job: str = ""
+    for_deployment: str = ""
+    state: str = ""
+    parent: str = ""
+    before: str = ""
+    limit: int = 100
+
+
 class Runs(Protocol):
     """Runs of jobs."""
 
     def put(self, run: Run) -> None:
         """Insert or replace by id."""
 
+    def put_all(self, runs: Sequence[Run]) -> None:
+        """Insert or replace each by its id, all in one transaction."""
+
     def find(self, run: str) -> Run | None: ...
 
-    def all(
-        self, project: str, *, job: str = "", for_deployment: str = "", limit: int = 100
-    ) -> Sequence[Run]:
-        """Newest first."""
+    def all(self, project: str, wanted: RunsWanted) -> Sequence[Run]:
+        """Newest first; from before a run where one is named, however old that is."""
 
-    def interrupt_unfinished(self, reason: str, *, now_unix_ms: int) -> Sequence[Run]:
-        """At start: what was queued or running is marked interrupted, with the reason; returns those."""
+    def unfinished(self) -> Sequence[Run]:
+        """What is queued or running, oldest first."""
+
+    def waiting_for(self, run: str) -> Sequence[Run]:
+        """The runs that are to start after this one, oldest first, whatever has become of them."""
 
 
 class Keys(Protocol):

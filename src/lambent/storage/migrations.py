@@ -180,6 +180,7 @@ FACES: Final = Migration(
 SLICES: Final = Migration(
     name="runs in slices that end in checkpoints, and what they wait for",
     statements=(
+        "ALTER TABLE runs ADD COLUMN revision TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE runs ADD COLUMN started_unix_ms BIGINT",
         "ALTER TABLE runs ADD COLUMN due_unix_ms BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE runs ADD COLUMN slices BIGINT NOT NULL DEFAULT 0",

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, delete, select
+from sqlalchemy import Connection, Select, Table, Text, cast, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from lambent.core.errors import NotFound
-from lambent.storage.base import Key, Run, RunState
+from lambent.storage.base import Key, Run, RunState, RunsWanted
 from lambent.storage.sql_database import Database, columns, one
 from lambent.storage.tables import KEYS, RUNS
 
 UNFINISHED: Final = (RunState.QUEUED, RunState.RUNNING)
+EVERY_RUN: Final = RunsWanted()
 
 
 class SqlRuns:
@@ -25,8 +26,16 @@ class SqlRuns:
 
     def put(self, run: Run) -> None:
         """Insert or replace by id."""
+        self.put_all([run])
+
+    def put_all(self, runs: Sequence[Run]) -> None:
+        """Insert or replace each by its id, all in one transaction."""
+        query = insert(RUNS)
+        changed = {name: query.excluded[name] for name in Run.__struct_fields__}
+        # Not INSERT OR REPLACE, which deletes the row first and would give it a new place in the sequence.
+        upsert = query.on_conflict_do_update(index_elements=["id"], set_=changed)
         with self._database.writing() as connection:
-            _put(connection, RUNS, run)
+            connection.execute(upsert, [columns(run) for run in runs])
 
     def find(self, run: str) -> Run | None:
         """The run of that id, or None."""
@@ -34,34 +43,31 @@ class SqlRuns:
             row = connection.execute(_fields(RUNS).where(RUNS.c.id == run)).mappings().first()
         return None if row is None else one(row, Run)
 
-    def all(
-        self, project: str, *, job: str = "", for_deployment: str = "", limit: int = 100
-    ) -> Sequence[Run]:
-        """Newest first, at most `limit`."""
+    def all(self, project: str, wanted: RunsWanted = EVERY_RUN) -> Sequence[Run]:
+        """Newest first; from before a run where one is named, however old that is."""
         # By the order in which they came: the clock that stamped them may have been set back meanwhile.
-        newest = _fields(RUNS).order_by(RUNS.c.sequence.desc()).limit(limit)
-        query = newest.where(RUNS.c.project == project)
-        if job:
-            query = query.where(RUNS.c.job == job)
-        if for_deployment:
-            query = query.where(RUNS.c.for_deployment == for_deployment)
+        query = _fields(RUNS).order_by(RUNS.c.sequence.desc()).limit(wanted.limit)
+        query = query.where(RUNS.c.project == project)
+        for name in ("job", "for_deployment", "state", "parent"):
+            if value := getattr(wanted, name):
+                query = query.where(RUNS.c[name] == value)
+        if wanted.before:
+            than = select(RUNS.c.sequence).where(RUNS.c.id == wanted.before).scalar_subquery()
+            query = query.where(RUNS.c.sequence < than)
+        return self._read(query)
+
+    def unfinished(self) -> Sequence[Run]:
+        """What is queued or running, oldest first."""
+        return self._read(_fields(RUNS).where(RUNS.c.state.in_(UNFINISHED)).order_by(RUNS.c.sequence))
+
+    def waiting_for(self, run: str) -> Sequence[Run]:
+        """The runs that are to start after this one, oldest first, whatever has become of them."""
+        named = cast(RUNS.c.after, Text).contains(f'"{run}"', autoescape=True)
+        return self._read(_fields(RUNS).where(named).order_by(RUNS.c.sequence))
+
+    def _read(self, query: Select[Any]) -> Sequence[Run]:
         with self._database.reading() as connection:
             return [one(row, Run) for row in connection.execute(query).mappings()]
-
-    def interrupt_unfinished(self, reason: str, *, now_unix_ms: int) -> Sequence[Run]:
-        """At start: what was queued or running is marked interrupted, with the reason; returns those."""
-        query = _fields(RUNS).where(RUNS.c.state.in_(UNFINISHED)).order_by(RUNS.c.sequence)
-        with self._database.writing() as connection:
-            unfinished = [one(row, Run) for row in connection.execute(query).mappings()]
-            ended = [
-                msgspec.structs.replace(
-                    run, state=RunState.INTERRUPTED, reason=reason, ended_unix_ms=now_unix_ms
-                )
-                for run in unfinished
-            ]
-            for run in ended:
-                _put(connection, RUNS, run)
-        return ended
 
 
 class SqlKeys:

@@ -136,6 +136,7 @@ RUNS: Final = Table(
     Column("model_number", Integer),
     Column("created_unix_ms", BigInteger, nullable=False),
     Column("ended_unix_ms", BigInteger),
+    Column("revision", Text, nullable=False, server_default=""),
     Column("started_unix_ms", BigInteger),
     Column("due_unix_ms", BigInteger, nullable=False, server_default=text("0")),
     Column("slices", BigInteger, nullable=False, server_default=text("0")),

@@ -12,7 +12,7 @@ from lambent.control.views import run_view
 from lambent.core.errors import NotFound
 from lambent.core.invocation import Role
 from lambent.core.spec import Setting
-from lambent.storage.base import Run, Runs
+from lambent.storage.base import Run, Runs, RunsWanted
 from lambent.wire.api import ModelView
 from lambent.wire.runs import RunRequest, RunView
 
@@ -84,11 +84,8 @@ class RunVerbs:
         return tuple(await self._registry.all(asked.project, asked.text("name")))
 
     async def _list(self, asked: Asked) -> tuple[RunView, ...]:
-        runs = await asyncio.to_thread(
-            lambda: self._runs.all(
-                asked.project, job=asked.text("job"), for_deployment=asked.text("deployment")
-            )
-        )
+        wanted = RunsWanted(job=asked.text("job"), for_deployment=asked.text("deployment"))
+        runs = await asyncio.to_thread(self._runs.all, asked.project, wanted)
         return tuple(run_view(run) for run in runs)
 
     async def _start(self, asked: Asked) -> RunView:

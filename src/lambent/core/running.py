@@ -1,0 +1,126 @@
+"""Which runs of jobs may start now, and which running one is to make place for a more important one. Pure.
+
+Runs go by priority, then by age. A run whose job has as many as it may have is passed over; one that the node
+has no room for holds up all behind it, so that the small ones do not keep a large one waiting for ever.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+Job = tuple[str, str]  # project and name
+
+MEMORY_MARGIN: Final = 1.2  # over what runs of the job were seen to use
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that could start: what it waited for is there. `order` is its age, the lowest came first."""
+
+    run: str
+    job: Job
+    order: int
+    priority: int = 0
+    memory_bytes: int = 0
+
+
+class Going(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that has a place. `is_leaving`: it has been asked to give it up."""
+
+    run: str
+    job: Job
+    order: int
+    priority: int = 0
+    memory_bytes: int = 0
+    is_leaving: bool = False
+
+
+class Room(msgspec.Struct, frozen=True):
+    """What the node has for runs: places, and bytes."""
+
+    places: int
+    memory_bytes: int
+
+
+class Picks(msgspec.Struct, frozen=True):
+    """Runs that start, and running ones that are to leave as soon as they can."""
+
+    start: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ()
+
+
+def rank(run: Waiting) -> tuple[int, int]:
+    """What runs are ordered by: who is to go first has the lowest."""
+    return -run.priority, run.order
+
+
+def memory_needed(limit_bytes: int, seen_bytes: int, room: Room) -> int:
+    """How much memory to keep free for a run of a job that may have `limit_bytes`.
+
+    `seen_bytes` is the most that one was seen to use, 0 where none was: it is then taken to need what each
+    place has on average. A limit is for what goes wrong, and to reserve it would leave the node empty.
+    """
+    expected = seen_bytes * MEMORY_MARGIN if seen_bytes else room.memory_bytes / max(1, room.places)
+    return int(min(limit_bytes, expected))
+
+
+def pick(waiting: Iterable[Waiting], going: Sequence[Going], most: Mapping[Job, int], room: Room) -> Picks:
+    """What to do now. `waiting` comes in the order of `rank`; `most` says how many runs a job may have."""
+    of_job = Counter(one.job for one in going)
+    places = room.places - len(going)
+    free_bytes = room.memory_bytes - sum(one.memory_bytes for one in going)
+    is_idle = not going
+    start: list[str] = []
+    blocked: Waiting | None = None
+    for run in waiting:
+        if of_job[run.job] >= most.get(run.job, 1):
+            blocked = blocked or _may_preempt(run, going)
+            continue
+        # What is larger than the node runs alone: its job's own limit ends it if that is true.
+        if places < 1 or (run.memory_bytes > free_bytes and not is_idle):
+            blocked = blocked or run
+            break
+        start.append(run.run)
+        of_job[run.job] += 1
+        places -= 1
+        free_bytes -= run.memory_bytes
+        is_idle = False
+    if blocked is None:
+        return Picks(tuple(start))
+    is_full = of_job[blocked.job] >= most.get(blocked.job, 1)
+    return Picks(
+        tuple(start), _leaving(blocked, going, free_bytes, is_full_job=is_full, has_place=places > 0)
+    )
+
+
+def _may_preempt(run: Waiting, going: Sequence[Going]) -> Waiting | None:
+    """The run, where one of its own job is less important."""
+    return run if any(one.job == run.job and one.priority < run.priority for one in going) else None
+
+
+def _leaving(
+    blocked: Waiting, going: Sequence[Going], free_bytes: int, *, is_full_job: bool, has_place: bool
+) -> tuple[str, ...]:
+    """Who must leave for `blocked`: the least important first, of those the youngest; nobody for nothing."""
+    free_bytes += sum(one.memory_bytes for one in going if one.is_leaving)
+    has_place = has_place or any(one.is_leaving for one in going)
+    is_full_job = is_full_job and not any(one.is_leaving and one.job == blocked.job for one in going)
+    lesser = sorted(
+        (one for one in going if one.priority < blocked.priority and not one.is_leaving),
+        key=lambda one: (one.priority, -one.order),
+    )
+    asked: list[str] = []
+    for one in lesser:
+        if has_place and not is_full_job and blocked.memory_bytes <= free_bytes:
+            break
+        if is_full_job and one.job != blocked.job:
+            continue
+        asked.append(one.run)
+        has_place, is_full_job = True, False
+        free_bytes += one.memory_bytes
+    is_enough = has_place and not is_full_job and blocked.memory_bytes <= free_bytes
+    everyone_leaves = len(asked) + sum(one.is_leaving for one in going) == len(going)
+    return tuple(asked) if is_enough or everyone_leaves else ()
