@@ -73,7 +73,7 @@ def bar(count: int, most: int) -> str:
     """As long as a count's share of the greatest: nothing for none, and a short one for very few."""
     if not count:
         return ""
-    mark = "█" if _can_print("█") else "#"
+    mark = "█" if can_print("█") else "#"
     return mark * max(1, round(BAR_CHARS_MAX * count / most))
 
 
@@ -107,9 +107,10 @@ def numbers(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in sorted(values.items()))
 
 
-def _can_print(char: str) -> bool:
+def can_print(text: str) -> bool:
+    """Whether standard output has these characters."""
     try:
-        char.encode(sys.stdout.encoding or "ascii")
+        text.encode(sys.stdout.encoding or "ascii")
     except (LookupError, UnicodeEncodeError):
         return False
     return True
