@@ -46,6 +46,7 @@ VERBS: Final[Mapping[str, str]] = MappingProxyType(
         "run": "jobs",
         "runs": "jobs",
         "models": "jobs",
+        "data": "data",
         "usage": "usage",
         "cost": "usage",
         "simulate": "simulate",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -39,6 +39,10 @@ from lambent.wire.keys import KeyReply, KeyRequest, KeyView
 from lambent.wire.runs import RunRequest, RunView
 from lambent.wire.typed import from_json
 
+if TYPE_CHECKING:
+    from lambent.client.datasets import Datasets
+    from lambent.client.uploading import Sent
+
 CONTROL_TIMEOUT_S: Final = 60.0
 SAFE: Final = "/?&=%:,;@+~"  # in a path that a user has written, query and all
 # A deploy answers when the code was imported and a model's serving form was made.
@@ -47,8 +51,6 @@ DEPLOY_TIMEOUT_S: Final = 900.0
 INVOKE_TIMEOUT_S: Final = 1800.0
 
 V = TypeVar("V")
-# Told of bytes sent and bytes in all.
-Sent = Callable[[int, int], None]
 
 
 class Client:
@@ -94,19 +96,13 @@ class Client:
         """
         # A fifth of this module's load time, for deploys alone.
         from lambent.client.bundle import pack, pack_for_command
+        from lambent.client.uploading import upload
 
         check_settings(name or "unnamed", settings or {})
         bundle = pack_for_command(target) if settings and settings.get("command") else pack(target)
-        size_bytes = bundle.archive.size_bytes
-        answer = self._transport.request(
-            "POST",
-            "/api/v1/artifacts",
-            timeout_s=DEPLOY_TIMEOUT_S,
-            body=_counted(bundle.archive.chunks(), size_bytes, sent),
-            headers={"content-type": "application/x-tar", "content-length": str(size_bytes)},
-        )
+        stored = upload(self._transport, "/api/v1/artifacts", bundle.archive, sent)
         request = DeployRequest(
-            artifact=_read(answer.body, ArtifactReply).digest,
+            artifact=_read(stored, ArtifactReply).digest,
             target=bundle.target,
             name=name or bundle.name,
             settings=dict(settings or {}),
@@ -295,6 +291,20 @@ class Client:
 
     # --- jobs and models ---
 
+    @property
+    def datasets(self) -> Datasets:
+        """What jobs learn from."""
+        from lambent.client.datasets import Datasets
+        from lambent.client.uploading import upload
+
+        return Datasets(
+            get=self._get,
+            upload=lambda path, archive, kind, sent: _read(
+                upload(self._transport, path, archive, sent), kind
+            ),
+            remove=lambda path, kind: self._post(path, None, kind, method="DELETE"),
+        )
+
     def models(self, name: str = "") -> tuple[ModelView, ...]:
         """The registered models, of one deployment or of all."""
         return self._get(_with_query("/api/v1/models", name=name), tuple[ModelView, ...])
@@ -388,12 +398,3 @@ def _read(body: bytes, kind: type[V]) -> V:
         return from_json(body, kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PlatformFault(f"the server's answer has no known form; another version? {error}") from error
-
-
-def _counted(chunks: Iterator[bytes], size_bytes: int, sent: Sent | None) -> Iterator[bytes]:
-    done = 0
-    for chunk in chunks:
-        yield chunk
-        done += len(chunk)
-        if sent is not None:
-            sent(done, size_bytes)
