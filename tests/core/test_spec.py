@@ -231,7 +231,7 @@ def test_a_name_is_refused(name: str) -> None:
 
 def test_a_job_gets_more_time_and_memory_than_a_function() -> None:
     job, function = new_spec("fit", Kind.JOB), new_spec("hello", Kind.FUNCTION)
-    assert (job.timeout_s, job.workers_max) == (3600.0, 1)
+    assert (job.timeout_s, job.retries) == (3600.0, 3)
     assert job.memory_bytes > function.memory_bytes
 
 

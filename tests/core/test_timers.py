@@ -144,10 +144,9 @@ def test_an_unknown_time_zone_is_refused() -> None:
 
 
 def test_a_deployments_own_schedule_is_a_setting() -> None:
-    spec = DeploymentSpec(name="f", kind=Kind.FUNCTION)
-    assert with_settings(spec, {"schedule": "0 8 * * 1-5; Europe/Berlin"}).schedule
+    for kind in Kind:
+        spec = DeploymentSpec(name="f", kind=kind)
+        assert with_settings(spec, {"schedule": "0 8 * * 1-5; Europe/Berlin"}).schedule
     for wrong in ("8 * * 1-5", "0 8 * * *; Nowhere", "rate(1 minutes)"):
         with pytest.raises(InvalidSpec):
             with_settings(spec, {"schedule": wrong})
-    with pytest.raises(InvalidSpec, match="is a job"):
-        with_settings(DeploymentSpec(name="j", kind=Kind.JOB), {"schedule": "0 8 * * *"})

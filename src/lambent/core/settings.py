@@ -58,11 +58,14 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "async_running_max": (0, 1000),
     "result_keep_s": (0.0, 365 * 86_400),
     "dead_keep_s": (60.0, 365 * 86_400),
+    "slice_s": (0.0, 7 * 86_400),
+    "grace_s": (0.0, 3600),
+    "priority": (-1000, 1000),
 }
 INTEGERS: Final = frozenset(
     {
         "workers_min", "workers_max", "concurrency", "max_batch", "threads", "queue_depth_max", "retries",
-        "async_running_max",
+        "async_running_max", "priority",
     }
 )  # fmt: skip
 

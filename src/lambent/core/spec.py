@@ -119,6 +119,11 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     of it, or ARNs of queues that get the record as a message. `dead_letters` is the ARN of a queue that gets
     the events of dead ones. `schedule` invokes it by the clock: an expression of `core.timers`, and after a
     semicolon a time zone. New versions of the datasets `on_data`, with commas between, start a run of a job.
+
+    Of the runs of a job: `workers_max` run at once, and `timeout_s` bounds all the time that one runs. It
+    does so in slices of `slice_s`, 0 for 10 minutes once it has a checkpoint; one that was asked to leave has
+    `grace_s` to write its checkpoint. `retries` are the failures that it is forgiven without getting further.
+    `priority` says who goes first, the highest; who is lower makes place. A tick of `schedule` starts a run.
     """
 
     name: str
@@ -160,6 +165,9 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     async_running_max: int = 0
     result_keep_s: float = 86_400.0
     dead_keep_s: float = 14 * 86_400.0
+    slice_s: float = 0.0
+    grace_s: float = 30.0
+    priority: int = 0
     webhook: str = ""
     on_success: str = ""
     on_failure: str = ""
@@ -177,7 +185,7 @@ BOOTSTRAP: Final = "bootstrap"  # the executable at the root of an artifact that
 KIND_DEFAULTS: Final[Mapping[Kind, Mapping[str, float]]] = {
     Kind.FUNCTION: {},
     Kind.MODEL: {},
-    Kind.JOB: {"timeout_s": 3600.0, "memory_bytes": 8 * 1024 * MIB, "workers_max": 1},
+    Kind.JOB: {"timeout_s": 3600.0, "memory_bytes": 8 * 1024 * MIB, "retries": 3},
 }
 # Settings that only one kind has.
 OF_ONE_KIND: Final[Mapping[str, Kind]] = MappingProxyType(
@@ -237,8 +245,6 @@ def _check_times(spec: DeploymentSpec) -> None:
     if spec.schedule:
         from lambent.core.timers import checked_timer, own_timer
 
-        if spec.kind is Kind.JOB:
-            raise InvalidSpec(f"schedule is for what is invoked; {spec.name!r} is a job")
         checked_timer(own_timer(spec.schedule))
     if spec.workers_min_schedule:
         from lambent.core.schedule import most_workers, read_schedule  # few ask for one, and cron takes time
