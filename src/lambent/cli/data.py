@@ -15,9 +15,13 @@ DIGEST_CHARS: Final = 12  # enough to tell digests apart in a table; --json has 
 FILES_SHOWN_MAX: Final = 20
 
 
-@click.group()
-def data() -> None:
-    """Add, list, show and remove versioned datasets."""
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def data(ctx: click.Context, *, as_json: bool) -> None:
+    """Add, list, show and remove versioned datasets; alone, it lists them."""
+    if ctx.invoked_subcommand is None:
+        _list(as_json=as_json)
 
 
 @data.command("add")
@@ -56,27 +60,7 @@ def add(name: str, path: Path, *, as_json: bool) -> None:
 @json_option
 def ls(*, as_json: bool) -> None:
     """List the datasets, the newest version of each."""
-    with connect() as client, Progress("asking the server"):
-        found = client.datasets.all()
-    if as_json:
-        emit_json(found)
-        return
-    table(
-        ["NAME", "VERSION", "KIND", "FILES", "SIZE", "ADDED", "DIGEST"],
-        [
-            [
-                one.name,
-                str(one.number),
-                one.kind,
-                str(one.files),
-                size(one.size_bytes),
-                when(one.created_unix_ms),
-                one.digest[:DIGEST_CHARS],
-            ]
-            for one in found
-        ],
-        right=("VERSION", "FILES", "SIZE"),
-    )
+    _list(as_json=as_json)
 
 
 @data.command("show")
@@ -118,3 +102,27 @@ def rm(name: str, *, as_json: bool) -> None:
         return
     for one in removed:
         click.echo(f"removed {one.name}@{one.number}")
+
+
+def _list(*, as_json: bool) -> None:
+    with connect() as client, Progress("asking the server"):
+        found = client.datasets.all()
+    if as_json:
+        emit_json(found)
+        return
+    table(
+        ["NAME", "VERSION", "KIND", "FILES", "SIZE", "ADDED", "DIGEST"],
+        [
+            [
+                one.name,
+                str(one.number),
+                one.kind,
+                str(one.files),
+                size(one.size_bytes),
+                when(one.created_unix_ms),
+                one.digest[:DIGEST_CHARS],
+            ]
+            for one in found
+        ],
+        right=("VERSION", "FILES", "SIZE"),
+    )
