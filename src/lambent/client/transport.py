@@ -18,6 +18,7 @@ CONNECT_TIMEOUT_S: Final = 5.0
 # While a body is sent, this bounds each wait for the server to take more of it.
 UPLOAD_STALL_TIMEOUT_S: Final = 60.0
 LINE_BYTES_MAX: Final = 1 << 20
+PIECE_BYTES: Final = 1 << 20
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -84,6 +85,19 @@ class Transport:
         """
         response = self._open("GET", path, timeout_s=timeout_s)
         return self._lines_of(response, timeout_s)
+
+    def pieces(self, path: str, *, timeout_s: float) -> Iterator[bytes]:
+        """A body as it arrives. Raises as `request` does, the refusals at once."""
+        response = self._open("GET", path, timeout_s=timeout_s)
+        return self._pieces_of(response, timeout_s)
+
+    def _pieces_of(self, response: urllib3.BaseHTTPResponse, timeout_s: float) -> Iterator[bytes]:
+        try:
+            yield from response.stream(PIECE_BYTES)
+        except exceptions.HTTPError as error:
+            raise self._broken(error, timeout_s) from error
+        finally:
+            response.close()
 
     def _lines_of(self, response: urllib3.BaseHTTPResponse, timeout_s: float | None) -> Iterator[str]:
         rest = b""

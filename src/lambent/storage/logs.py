@@ -186,6 +186,18 @@ class DeploymentLogs:
         finally:
             self._forget_reader(key, reader)
 
+    def tail_of_run(self, project: str, run: str, lines: int) -> list[str]:
+        """The last lines that a run printed, over all its slices, as `tail` does. Blocks."""
+        return self.tail(project, RUNS + run, lines)
+
+    def follow_run(self, project: str, run: str, from_lines: int) -> AsyncGenerator[str, None]:
+        """The last lines that a run printed, then each as it comes, as `follow` does, until it has ended."""
+        return self.follow(project, RUNS + run, from_lines)
+
+    def remove_run(self, project: str, run: str) -> None:
+        """Forget the log of a run, as `remove` does. Blocks."""
+        self.remove(project, RUNS + run)
+
     def remove(self, project: str, name: str) -> None:
         """Forget a deployment's log and end its readers. Harmless where there is none. Blocks."""
         key = (project, name)
@@ -202,13 +214,13 @@ class DeploymentLogs:
                 reader.end()
 
     def begin_run(self, project: str, run: str) -> None:
-        """A run may print from now on. Its log is read under the name that `of_run` gives."""
+        """A run may print from now on, and who follows its log waits for that."""
         with self._lock:
-            self._running.add((project, of_run(run)))
+            self._running.add((project, RUNS + run))
 
     def end_run(self, project: str, run: str) -> None:
         """It has ended: so do those who follow its log."""
-        key = (project, of_run(run))
+        key = (project, RUNS + run)
         with self._lock:
             self._running.discard(key)
             self._write_said(key)
@@ -296,11 +308,6 @@ class DeploymentLogs:
             self._readers[key].remove(reader)
             if not self._readers[key]:
                 del self._readers[key]
-
-
-def of_run(run: str) -> str:
-    """The name that the log of a run is read under, in the place of a deployment's."""
-    return RUNS + run
 
 
 def _known(key: Key) -> bool:

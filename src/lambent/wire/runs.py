@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from lambent.core.series import Points
 from lambent.core.spec import Setting
 
 
@@ -55,3 +56,18 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
     model_refused: str = ""
     warning: str = ""
+
+
+class MetricsView(msgspec.Struct, frozen=True):
+    """What a run has logged: the curve of each metric, by its name."""
+
+    run: str
+    curves: dict[str, Points]
+
+
+class SavedView(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a run has saved. `path` is as the run named it, with slashes."""
+
+    path: str
+    size_bytes: int
+    unix_ms: int

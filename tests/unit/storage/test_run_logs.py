@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lambent.storage.logs import DeploymentLogs, of_run
+from lambent.storage.logs import RUNS, DeploymentLogs
 from lambent.wire.process import RevisionPlan, Runtime
 from tests.support.patience import PATIENT_S
 from tests.support.virtual_time import ManualClock
@@ -33,8 +33,8 @@ def test_the_lines_of_a_run_are_told_apart_over_all_its_workers(logs: Deployment
     logs.write(plan("b"), "w2", b"two\n")
     logs.write(plan("a"), "w3", b"three\nhalf")
     logs.say(plan("a"), "w4", ["four"])
-    assert tail(logs, of_run("a")) == ["w1 one", "w3 three", "w4 four", "w3 half"]
-    assert tail(logs, of_run("b")) == ["w2 two"]
+    assert tail(logs, RUNS + "a") == ["w1 one", "w3 three", "w4 four", "w3 half"]
+    assert tail(logs, RUNS + "b") == ["w2 two"]
     assert tail(logs, "fit") == ["w1 one", "w2 two", "w3 three", "w4 four", "w3 half"]
 
 
@@ -43,15 +43,15 @@ def test_the_log_of_a_run_is_bounded_and_outlives_what_others_print(
 ) -> None:
     for number in range(1000):
         logs.write(plan("a"), "w1", f"line {number}\n".encode())
-    assert tail(logs, of_run("a"))[-1] == "w1 line 999"
-    assert logs.size_bytes("default", of_run("a")) <= 8000
+    assert tail(logs, RUNS + "a")[-1] == "w1 line 999"
+    assert logs.size_bytes("default", RUNS + "a") <= 8000
     assert len(tail(logs, "fit")) == 1000
 
 
 def test_it_goes_with_its_run_and_the_jobs_stays(logs: DeploymentLogs, tmp_path: Path) -> None:
     logs.write(plan("a"), "w1", b"one\n")
-    logs.remove("default", of_run("a"))
-    assert tail(logs, of_run("a")) == []
+    logs.remove_run("default", "a")
+    assert tail(logs, RUNS + "a") == []
     assert tail(logs, "fit") == ["w1 one"]
     assert not list((tmp_path / "logs/default/runs").iterdir())
 
@@ -59,9 +59,9 @@ def test_it_goes_with_its_run_and_the_jobs_stays(logs: DeploymentLogs, tmp_path:
 @pytest.mark.parametrize("run", ["", ".", "..", "../fit", "a/b", "a" * 65])
 def test_a_run_that_cannot_be_one_leads_nowhere(logs: DeploymentLogs, run: str) -> None:
     logs.write(plan("a"), "w1", b"one\n")
-    assert logs.tail("default", of_run(run), 10) == []
-    logs.remove("default", of_run(run))
-    assert tail(logs, of_run("a")) == ["w1 one"]
+    assert logs.tail_of_run("default", run, 10) == []
+    logs.remove_run("default", run)
+    assert tail(logs, RUNS + "a") == ["w1 one"]
 
 
 async def _all(lines: AsyncIterator[str]) -> list[str]:
@@ -73,7 +73,7 @@ def test_who_follows_a_run_is_with_it_until_it_ends(logs: DeploymentLogs) -> Non
     async def story() -> list[str]:
         logs.begin_run("default", "a")
         logs.write(plan("a"), "w1", b"before\n")
-        following = asyncio.create_task(_all(logs.follow("default", of_run("a"), 10)))
+        following = asyncio.create_task(_all(logs.follow_run("default", "a", 10)))
         await asyncio.sleep(0)
         logs.write(plan("a"), "w1", b"after\n")
         logs.write(plan("b"), "w2", b"another\n")
@@ -87,4 +87,4 @@ def test_who_follows_a_run_that_has_ended_gets_what_there_is(logs: DeploymentLog
     logs.begin_run("default", "a")
     logs.write(plan("a"), "w1", b"before\n")
     logs.end_run("default", "a")
-    assert asyncio.run(_all(logs.follow("default", of_run("a"), 10))) == ["w1 before"]
+    assert asyncio.run(_all(logs.follow_run("default", "a", 10))) == ["w1 before"]
