@@ -270,3 +270,30 @@ def test_the_end_of_an_event_is_told_to_its_destination(client: Any, logs: Any) 
     assert good["requestContext"]["functionArn"] == f"{PREFIX}fickle:$LATEST"
     assert bad["responseContext"]["functionError"] == "Unhandled"
     assert (bad["requestPayload"], bad["responsePayload"]["errorType"]) == ({"raise": True}, "ValueError")
+
+
+def test_events_through_an_alias_are_handled_as_was_said_of_it(client: Any, logs: Any) -> None:
+    make(client, "heard", NOTES)
+    make(client, "twofold", FICKLE, Publish=True)
+    client.create_alias(FunctionName="twofold", Name="live", FunctionVersion="1")
+    to = {"Destination": PREFIX + "heard"}
+    client.put_function_event_invoke_config(
+        FunctionName="twofold", Qualifier="live", MaximumRetryAttempts=0, DestinationConfig={"OnFailure": to}
+    )
+    client.put_function_event_invoke_config(
+        FunctionName="twofold", Qualifier="1", DestinationConfig={"OnSuccess": to}
+    )
+    for qualifier, event in (("live", {"raise": True}), ("1", {"x": 1}), ("$LATEST", {"x": 2})):
+        client.invoke(
+            FunctionName="twofold", Qualifier=qualifier, InvocationType="Event", Payload=json.dumps(event)
+        )
+
+    def records() -> list[Any]:
+        events = logs.filter_log_events(logGroupName="/aws/lambda/heard", filterPattern="RECORD")["events"]
+        return [json.loads(event["message"].partition(" ")[2]) for event in events]
+
+    wait_until(lambda: len(records()) == 2, "both records")
+    found = {record["requestContext"]["condition"]: record for record in records()}
+    assert found["RetriesExhausted"]["requestContext"]["approximateInvokeCount"] == 1
+    assert found["RetriesExhausted"]["requestPayload"] == {"raise": True}
+    assert found["Success"]["requestPayload"] == {"x": 1}

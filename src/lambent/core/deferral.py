@@ -38,6 +38,23 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     face: str = ""
 
 
+class Handling(msgspec.Struct, frozen=True, kw_only=True):
+    """How asynchronous invocations under one alias or version are tried, and who hears of their end.
+
+    The fields are the specification's of the same names.
+    """
+
+    retries: int
+    async_age_max_s: float
+    on_success: str = ""
+    on_failure: str = ""
+
+
+def handled(spec: DeploymentSpec, handling: Handling | None) -> DeploymentSpec:
+    """A deployment as such an invocation meets it."""
+    return spec if handling is None else msgspec.structs.replace(spec, **msgspec.structs.asdict(handling))
+
+
 def retry_policy(spec: DeploymentSpec) -> RetryPolicy:
     """How often, and until when, an asynchronous invocation of a deployment is tried."""
     return RetryPolicy(

@@ -146,6 +146,7 @@ class FunctionError(msgspec.Struct, frozen=True, rename="camel"):
     stack_trace: tuple[str, ...] = ()
 
 
+ARN_PARTS: Final = 7  # of a function's ARN, without a qualifier
 _called: Final = msgspec.json.Decoder(Called)
 
 
@@ -157,6 +158,12 @@ def called_as_text(called: Called | None) -> str:
 def called_from(text: str) -> Called | None:
     """What `called_as_text` wrote."""
     return _called.decode(text) if text else None
+
+
+def qualifier_of(called: Called | None) -> str:
+    """The alias or version in the ARN by which a function was called; empty where there was none."""
+    parts = called.arn.split(":", ARN_PARTS) if called is not None else ()
+    return parts[ARN_PARTS] if len(parts) > ARN_PARTS else ""
 
 
 def cancelled_error(request_id: str) -> FunctionError:

@@ -16,9 +16,9 @@ from typing import Final, Protocol
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.deferral import running_max
+from lambent.core.deferral import handled, running_max
 from lambent.core.errors import LambentError
-from lambent.core.invocation import Invocation, Outcome, Status, Trigger, called_from
+from lambent.core.invocation import Invocation, Outcome, Status, Trigger, called_from, qualifier_of
 from lambent.core.sharing import places
 from lambent.core.spec import DeploymentSpec, Kind
 from lambent.core.tracing import trace_from
@@ -26,6 +26,7 @@ from lambent.jobs import endings
 from lambent.jobs.commits import Commits
 from lambent.jobs.lanes import Lane, Lanes, Seat, Turn
 from lambent.jobs.storing import PAUSE_S
+from lambent.pool.handlings import Handlings
 from lambent.pool.routes import Routes
 from lambent.storage.groups import Disk
 from lambent.storage.tickets import Change, Ticket, TicketState
@@ -113,6 +114,7 @@ class Attempts:
         tasks: asyncio.TaskGroup,
         *,
         running_max: int,
+        handlings: Handlings,
         disk: Disk,
         store: Store,
         stir: Callable[[], None],
@@ -125,6 +127,7 @@ class Attempts:
         self._clock: Final = clock
         self._tasks: Final = tasks
         self._running_max: Final = running_max
+        self._handlings: Final = handlings
         self._disk: Final = disk
         self._store: Final = store
         self._stir: Final = stir
@@ -188,6 +191,11 @@ class Attempts:
         """The deployment's; where it was removed meanwhile, one with the usual settings."""
         route = self._routes.get(lane.project, lane.deployment)
         return route.spec if route else DeploymentSpec(name=lane.deployment, kind=Kind.FUNCTION)
+
+    def spec_for(self, lane: Lane, ticket: Ticket) -> DeploymentSpec:
+        """The same, as the alias or version has it under which the ticket was accepted."""
+        qualifier = qualifier_of(called_from(ticket.called)) or ticket.alias
+        return handled(self.spec(lane), self._handlings.find(lane.project, lane.deployment, qualifier))
 
     # Places.
 
@@ -270,7 +278,7 @@ class Attempts:
     async def _see_through(self, one: Try) -> None:
         lane, ticket = one.lane, one.ticket
         try:
-            spec, now_unix_ms = self.spec(lane), self._clock.unix_ms()
+            spec, now_unix_ms = self.spec_for(lane, ticket), self._clock.unix_ms()
             if expired := endings.too_old(spec, ticket, now_unix_ms=now_unix_ms):
                 self._give_back(one)
                 await self._store(lane, ticket, expired, expects=TicketState.QUEUED)
@@ -307,7 +315,7 @@ class Attempts:
         if one.cancelled.done() or self._cut_off(outcome):
             return
         after = endings.after_try(
-            self.spec(one.lane), begun, outcome,
+            self.spec_for(one.lane, begun), begun, outcome,
             jitter=random.random(), now_unix_ms=self._clock.unix_ms(),
         )  # fmt: skip
         self._unstored += 1

@@ -24,6 +24,7 @@ from lambent.jobs.attempts import Attempts, Invoke
 from lambent.jobs.commits import Commits
 from lambent.jobs.destinations import follow_of, letters_of
 from lambent.jobs.lanes import Lane, Lanes
+from lambent.pool.handlings import Handlings
 from lambent.pool.routes import Routes
 from lambent.storage.groups import Disk
 from lambent.storage.tickets import OPEN, Change, DeadLetters, Ticket, Tickets, TicketState
@@ -70,6 +71,7 @@ class AsyncQueue:
         *,
         running_max: int,
         outbox: Outbox,
+        handlings: Handlings,
         arrived: Arrived = nobody_waits,
         disk: Disk = asyncio.to_thread,
     ) -> None:
@@ -87,7 +89,8 @@ class AsyncQueue:
         self._ends: Final[WeakValueDictionary[str, asyncio.Event]] = WeakValueDictionary()
         self._attempts: Final = Attempts(
             tickets, self._commits, invoke, self._lanes, routes, self._clock, tasks,
-            running_max=running_max, disk=disk, store=self._store, stir=self._poke.set,
+            running_max=running_max, handlings=handlings, disk=disk,
+            store=self._store, stir=self._poke.set,
         )  # fmt: skip
 
     # What the doors ask for.
@@ -245,8 +248,9 @@ class AsyncQueue:
     async def _store(self, lane: Lane, before: Ticket, after: Ticket, *, expects: TicketState) -> None:
         now_unix_ms = self._clock.unix_ms()
         delivery = endings.delivery_of(after, f"msg_{new_id()}", now_unix_ms=now_unix_ms)
-        follow = follow_of(self._attempts.spec(lane), before, after, now_unix_ms=now_unix_ms)
-        letters = letters_of(self._attempts.spec(lane), before, after, now_unix_ms=now_unix_ms)
+        spec = self._attempts.spec_for(lane, before)
+        follow = follow_of(spec, before, after, now_unix_ms=now_unix_ms)
+        letters = letters_of(spec, before, after, now_unix_ms=now_unix_ms)
         change = Change(ticket=after, expects=expects, delivery=delivery, follow=follow, letters=letters)
         made = await self._commits.insist(change)
         if made and after.state is not TicketState.QUEUED:

@@ -24,6 +24,7 @@ from lambent.control.aws.publishing import Publishing
 from lambent.control.aws.standing import Standing
 from lambent.control.aws.tags import TagVerbs
 from lambent.control.aws.urls import UrlVerbs
+from lambent.pool.handlings import LATEST
 from lambent.pool.routes import Route
 from lambent.wire.aws.control import ControlOperation
 from lambent.wiring.parts import PROJECT, Parts
@@ -59,12 +60,17 @@ class AwsControl:
             finder=finder, books=books, clock=clock, sources=parts.sources,
             has_queue=lambda project, name: parts.queues.find(project, name) is not None,
         )  # fmt: skip
+        self._events = EventInvokeVerbs(
+            finder=finder, maker=maker, books=books, standing=self._standing,
+            handlings=parts.handlings, clock=clock,
+        )  # fmt: skip
         parts.routes.subscribe(self._forget)
 
     async def restore(self) -> None:
         """At start: what is kept takes effect."""
         await self._urls.restore(PROJECT)
         await self._concurrency.restore(PROJECT)
+        await self._events.restore(PROJECT)
         await self._mappings.restore(PROJECT)
 
     def operations(self) -> Iterator[ControlOperation]:
@@ -77,10 +83,7 @@ class AwsControl:
         ).operations()
         yield from self._urls.operations()
         yield from self._concurrency.operations()
-        yield from EventInvokeVerbs(
-            finder=finder, maker=maker, books=books, standing=standing, clock=self._clock
-        ).operations()
-
+        yield from self._events.operations()
         yield from TagVerbs(finder=finder, maker=maker, books=books).operations()
         yield from PolicyVerbs(finder=finder, maker=maker, books=books).operations()
         yield from AnsweredVerbs(finder=finder, maker=maker, books=books).operations()
@@ -105,7 +108,14 @@ class AwsControl:
         ).operations()
 
     def _forget(self, before: Route | None, after: Route | None) -> None:
-        """A deployment that is gone has neither URLs nor limits."""
-        if before is not None and after is None and not before.beside:
+        """A deployment that is gone has neither URLs nor limits, and an alias no terms of its own."""
+        if after is not None and not after.beside:
+            routes, project, name = self._parts.routes, after.project, after.name
+            self._parts.handlings.keep(
+                project, name,
+                lambda one: one == LATEST or one.isdecimal() or routes.split(project, name, one) is not None,
+            )  # fmt: skip
+        elif before is not None and after is None and not before.beside:
             self._parts.function_urls.forget(before.project, before.name)
             self._parts.reservations.limit(before.project, before.name, None)
+            self._parts.handlings.put(before.project, before.name, {})

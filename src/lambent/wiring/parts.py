@@ -16,6 +16,7 @@ from lambent.bindings.queues import Queues
 from lambent.clock import SystemClock
 from lambent.control.activation import Activation
 from lambent.control.aliases import Aliasing
+from lambent.control.aws.event_invoke import USUAL
 from lambent.control.aws.state import OF_FUNCTIONS
 from lambent.control.deployments import Deployments
 from lambent.control.drafting import Drafting
@@ -44,6 +45,7 @@ from lambent.metering.journal import UsageRecord
 from lambent.observe.metrics import Metrics
 from lambent.pool.autoscaler import Autoscaler
 from lambent.pool.function_urls import FunctionUrls
+from lambent.pool.handlings import Handlings
 from lambent.pool.notebook import Notebook
 from lambent.pool.pool import Pool
 from lambent.pool.reservations import Reservations
@@ -71,6 +73,7 @@ class Parts:
         self.routes = Routes()
         self.function_urls = FunctionUrls()
         self.reservations = Reservations()
+        self.handlings = Handlings(USUAL)
         self._node(clock, tasks)
         self.oneshots = OneShots(self.engine, timeout_s=settings.load_timeout_s)
         self.registry = Registry(kept.store.models, kept.artifacts, self.oneshots, kept.work_dir)
@@ -109,22 +112,27 @@ class Parts:
         self.webhooks = Webhooks(
             kept.store.deliveries, kept.store.rotations, clock, tasks, master=kept.master
         )
-        self.queues = Queues(kept.store.queues, clock, tasks)
-        self.moves = Moves(self.queues, kept.store.records, clock, tasks)
+        self._queues(clock, tasks)
         self.queue = AsyncQueue(
             kept.store.tickets, kept.store.dead_letters, Deferred(self.dispatcher.invoke), self.routes,
             clock, tasks,
-            running_max=settings.async_running_max, outbox=self.webhooks, arrived=self.queues.arrived,
-        )  # fmt: skip
-        self.sources = Sources(
-            queues=self.queues, routes=self.routes, reservations=self.reservations,
-            invoke=self.dispatcher.invoke, clock=clock, tasks=tasks,
+            running_max=settings.async_running_max, outbox=self.webhooks, handlings=self.handlings,
+            arrived=self.queues.arrived,
         )  # fmt: skip
         self.timers = Timers(
             kept.store.records, accept=Acceptance(self.queue, self.routes).accept, routes=self.routes,
             clock=clock,
         )  # fmt: skip
         self.keys = Keys(kept.store.keys, kept.master, clock)
+
+    def _queues(self, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:
+        """Queues of messages, and who calls functions for them."""
+        self.queues = Queues(self.kept.store.queues, clock, tasks)
+        self.moves = Moves(self.queues, self.kept.store.records, clock, tasks)
+        self.sources = Sources(
+            queues=self.queues, routes=self.routes, reservations=self.reservations,
+            invoke=self.dispatcher.invoke, clock=clock, tasks=tasks,
+        )  # fmt: skip
 
     def _witness(self, clock: SystemClock) -> Witness:
         """Who hears how invocations end. Spans are made only where somebody wants them."""

@@ -10,12 +10,13 @@ from typing import TypeVar
 
 import msgspec
 
-from lambent.core.deferral import Terms
+from lambent.core.deferral import Handling, Terms
 from lambent.core.errors import LambentError
 from lambent.core.invocation import FunctionError, Invocation, Outcome, Status, Timing, new_id
 from lambent.core.settings import with_settings
 from lambent.core.spec import DeploymentSpec, Kind, Setting, Temperature
 from lambent.jobs.queue import AsyncQueue
+from lambent.pool.handlings import Handlings
 from lambent.pool.routes import Route, Routes
 from lambent.storage.sql import SqlStore
 from lambent.storage.tickets import OPEN, Ticket
@@ -112,10 +113,11 @@ class House:
         self.store = store
         self.routes = Routes()
         self.outbox = Outbox()
+        self.handlings = Handlings(Handling(retries=2, async_age_max_s=3600.0))
         self.clock = VirtualClock()
         self.queue = AsyncQueue(
             store.tickets, store.dead_letters, Heeding(invoke), self.routes, self.clock, tasks,
-            running_max=running_max, outbox=self.outbox, disk=here,
+            running_max=running_max, outbox=self.outbox, handlings=self.handlings, disk=here,
         )  # fmt: skip
 
     def deploy(self, name: str = "f", *, project: str = PROJECT, **settings: Setting) -> None:

@@ -14,9 +14,11 @@ from lambent.control.aws.found import Finder, Function
 from lambent.control.aws.making import Maker
 from lambent.control.aws.standing import Standing
 from lambent.control.aws.state import EventInvokeBook, Kind
+from lambent.core.deferral import Handling, handled
 from lambent.core.invocation import Role
 from lambent.core.spec import DeploymentSpec
 from lambent.core.spec import Kind as DeploymentKind
+from lambent.pool.handlings import Handlings
 from lambent.wire.aws.beside_requests import EventInvokeConfig, EventInvokeRequest, ListEventInvokeResponse
 from lambent.wire.aws.control import Answer, Call, ControlOperation
 from lambent.wire.aws.faults import bad_parameter, gone
@@ -27,19 +29,35 @@ from lambent.wire.aws.sqs_attributes import name_of_arn
 
 ONE: Final = "/2019-09-25/functions/{FunctionName}/event-invoke-config"
 PLAIN: Final = DeploymentSpec(name="-", kind=DeploymentKind.FUNCTION)
+USUAL: Final = Handling(retries=PLAIN.retries, async_age_max_s=PLAIN.async_age_max_s)
 
 
 class EventInvokeVerbs:
     """Put replaces, update merges; get, delete and list."""
 
     def __init__(
-        self, *, finder: Finder, maker: Maker, books: Books, standing: Standing, clock: Clock
+        self,
+        *,
+        finder: Finder,
+        maker: Maker,
+        books: Books,
+        standing: Standing,
+        handlings: Handlings,
+        clock: Clock,
     ) -> None:
         self._finder: Final = finder
         self._maker: Final = maker
         self._books: Final = books
         self._standing: Final = standing
+        self._handlings: Final = handlings
         self._clock: Final = clock
+
+    async def restore(self, project: str) -> None:
+        """At start: what is kept of aliases and versions holds."""
+        books = await self._books.of_kind(EventInvokeBook, project, Kind.EVENT_INVOKE)
+        for name in {name for name, _ in books}:
+            mine = {key: book for (owner, key), book in books.items() if owner == name}
+            self._handlings.put(project, name, {key: _handling(book) for key, book in mine.items()})
 
     def operations(self) -> Iterator[ControlOperation]:
         """What AWS calls them."""
@@ -81,7 +99,7 @@ class EventInvokeVerbs:
             if not await self._books.remove(project, Kind.EVENT_INVOKE, name.name, name.qualifier):
                 raise _none(call, name)
             function = await self._function(call, name)
-            await self._respecify(name, function, EventInvokeBook(modified_unix_ms=0))
+            await self._applied(name, function, EventInvokeBook(modified_unix_ms=0))
         return Answer(204)
 
     async def _list(self, call: Call) -> Answer:
@@ -113,22 +131,25 @@ class EventInvokeVerbs:
         book = msgspec.structs.replace(book, modified_unix_ms=self._clock.unix_ms())
         project = call.principal.project
         await self._books.put(project, Kind.EVENT_INVOKE, name.name, book, key=name.qualifier)
-        await self._respecify(name, function, book)
+        await self._applied(name, function, book)
         return Answer(200, _told(call, name, book))
 
-    async def _respecify(self, name: FunctionName, function: Function, book: EventInvokeBook) -> None:
-        """An alias has no terms of its own here: those of its version hold."""
-        if name.qualifier != LATEST and not name.qualifier.isdecimal():
-            return
-        spec = msgspec.structs.replace(
-            function.spec,
-            retries=PLAIN.retries if book.retries is None else book.retries,
-            async_age_max_s=PLAIN.async_age_max_s if book.age_max_s is None else float(book.age_max_s),
-            on_success=_deployment(book.destinations.on_success),
-            on_failure=_deployment(book.destinations.on_failure),
-        )
-        if spec.kind is DeploymentKind.FUNCTION:
-            await self._standing.respecify(function, spec)
+    async def _applied(self, name: FunctionName, function: Function, book: EventInvokeBook) -> None:
+        """Those of $LATEST become the function's own specification, where `lambent show` has them."""
+        project = function.deployment.project
+        books = await self._books.all(EventInvokeBook, project, Kind.EVENT_INVOKE, name.name)
+        self._handlings.put(project, name.name, {key: _handling(one) for key, one in books.items()})
+        if name.qualifier == LATEST and function.spec.kind is DeploymentKind.FUNCTION:
+            await self._standing.respecify(function, handled(function.spec, _handling(book)))
+
+
+def _handling(book: EventInvokeBook) -> Handling:
+    return Handling(
+        retries=USUAL.retries if book.retries is None else book.retries,
+        async_age_max_s=USUAL.async_age_max_s if book.age_max_s is None else float(book.age_max_s),
+        on_success=_deployment(book.destinations.on_success),
+        on_failure=_deployment(book.destinations.on_failure),
+    )
 
 
 def _deployment(destination: Destination | None) -> str:
