@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, SupportsFloat
+from types import FrameType
+from typing import Any, Final, SupportsFloat
 
 import msgspec
 
@@ -16,6 +19,7 @@ from lambent.core.spec import Setting
 from lambent.runtimes import logs, payload, threads
 from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import Line, Loading, Reply, Request
+from lambent.runtimes.checkpoints import Checkpoints, Yielded
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.prepare import prepared
@@ -25,6 +29,7 @@ from lambent.wire.process import RevisionPlan
 Metric = SupportsFloat
 
 NEWS_PER_S_MAX: Final = 10
+ARENA_DIR: Final = "arena"  # in the work folder, where the server gives no other: states last as long as that
 
 
 class Params(Mapping[str, Setting]):
@@ -63,6 +68,9 @@ class Run:
         self.model_dir: Final = work_dir / MODEL_DIR
         self._news: Final = _NewsDesk(notify, clock)
         self._reported: Final[dict[str, float]] = {}
+        self._checkpoints: Final = Checkpoints(
+            Path(call.arena) if call.arena else work_dir / ARENA_DIR, clock, slice_s=call.slice_ms / 1e3
+        )
 
     def log(
         self, step: int | None = None, *, progress: float | None = None, message: str = "", **metrics: Metric
@@ -78,6 +86,45 @@ class Run:
     def report(self, **metrics: Metric) -> None:
         """State final metrics: they are stored with the run and with the model that it makes."""
         self._reported.update(numbers(metrics))
+
+    def checkpoint(self, state: object, step: int | None = None, *, every_s: float | None = None) -> bool:
+        """Make `state` what the run goes on from, whatever ends this worker, and say whether that was done.
+
+        `state` is anything that can be pickled, or a function that returns it, which is called only where a
+        commit is made. `step` is how far the run is with it; without one, one more than the last. With
+        `every_s` nothing is done before so many seconds have passed since the last. When the slice is to end
+        this does not return: another worker calls the job again, and `restore` gives it the state. Where
+        there is no room for it, a line in the log says so and the run goes on. Raises what pickling raises.
+        """
+        if every_s is not None and not self._checkpoints.is_due(every_s):
+            return False
+        return self._checkpoints.commit(state, step)
+
+    def restore(self) -> Any:
+        """The state that was last committed, `None` for a run that begins.
+
+        Random numbers go on from where they were: those of `random`, numpy, torch, Keras and TensorFlow.
+        """
+        return self._checkpoints.restore()
+
+    @property
+    def step(self) -> int:
+        """The step of the last checkpoint; 0 where there is none."""
+        return self._checkpoints.step
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint: often enough to lose little, and seldom enough to cost 1 %."""
+        return self._checkpoints.is_due()
+
+    @property
+    def ending(self) -> bool:
+        """Whether the slice is to end: after the next checkpoint another worker goes on."""
+        return self._checkpoints.ending
+
+    def end_slice(self) -> None:
+        """Let the slice end with the next checkpoint."""
+        self._checkpoints.ask()
 
     def close(self) -> dict[str, float]:
         """The final metrics; what was not sent yet is sent, and nothing is sent after it."""
@@ -139,7 +186,10 @@ class Job:
         run = Run(call, self._work_dir(call), notify=line.notify, clock=self._clock)
         run.model_dir.mkdir(parents=True, exist_ok=True)
         try:
-            returned = Awaiter().settled(self._work(run))
+            with _sigterm_ends_slice(run):
+                returned = Awaiter().settled(self._work(run))
+        except Yielded:
+            return Reply(msgspec.json.encode(JobResult(run.close(), yielded=True)))
         finally:
             metrics = run.close()
         ready = prepared(run.model_dir)
@@ -150,6 +200,27 @@ class Job:
         if work_dir := call.work_dir or self._plan.work_dir:
             return Path(work_dir)
         raise Fault("Runtime.InvalidPlan", "the job has no folder to work in: give a work_dir")
+
+
+@contextmanager
+def _sigterm_ends_slice(run: Run) -> Iterator[None]:
+    """Let SIGTERM ask for a checkpoint, beside what it does anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        run.end_slice()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, heard)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is heard:  # user code may want another
+            signal.signal(signal.SIGTERM, before)
 
 
 def load(plan: RevisionPlan, loading: Loading) -> Job:
