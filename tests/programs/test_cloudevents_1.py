@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.support.programs import told_by
@@ -31,19 +29,15 @@ for write in (to_binary, to_structured):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("events")
-    (folder / "code.py").write_text(CODE)
-    running = RunningServer(folder / "state").start()
-    try:
-        running.deploy(f"{folder / 'code.py'}:reply")
-        yield running
-    finally:
-        running.stop()
+def deployed(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> RunningServer:
+    code = tmp_path_factory.mktemp("events") / "code.py"
+    code.write_text(CODE)
+    server.deploy(f"{code}:reply")
+    return server
 
 
 @pytest.mark.programs
-def test_the_package_of_version_1_sends_and_reads_events(server: RunningServer) -> None:
-    told = told_by("functions-framework", PROGRAM, f"{server.url}/invoke/reply", server.about["api_key"])
+def test_the_package_of_version_1_sends_and_reads_events(deployed: RunningServer) -> None:
+    told = told_by("functions-framework", PROGRAM, f"{deployed.url}/invoke/reply", deployed.about["api_key"])
     answer = ["r1", "com.example.reply", {"twice": 8, "of": "e 1"}]
     assert told == [answer, answer]

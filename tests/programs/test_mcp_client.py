@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.support.programs import told_by
@@ -39,19 +37,15 @@ print(json.dumps([asyncio.run(told(mode)) for mode in ("legacy", "auto")]))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("tools")
-    (folder / "code.py").write_text(CODE)
-    running = RunningServer(folder / "state").start()
-    try:
-        running.deploy(f"{folder / 'code.py'}:add")
-        yield running
-    finally:
-        running.stop()
+def deployed(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> RunningServer:
+    code = tmp_path_factory.mktemp("tools") / "code.py"
+    code.write_text(CODE)
+    server.deploy(f"{code}:add")
+    return server
 
 
 @pytest.mark.programs
-def test_its_client_lists_and_calls_tools(server: RunningServer) -> None:
-    ((first, second),) = told_by("mcp", PROGRAM, server.url, server.about["api_key"])
+def test_its_client_lists_and_calls_tools(deployed: RunningServer) -> None:
+    ((first, second),) = told_by("mcp", PROGRAM, deployed.url, deployed.about["api_key"])
     assert first == [["add"], {"sum": 3}, [True, "KeyError: 'b'"], "2025-11-25"]
     assert second == [["add"], {"sum": 3}, [True, "KeyError: 'b'"], "2026-07-28"]

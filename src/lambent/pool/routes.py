@@ -122,6 +122,12 @@ class Routes:
         route = self._active.get((project, name))
         return self._others.get((project, name)) or (Arrangement(route) if route else None)
 
+    def numbered(self, route: Route, number: str) -> Route | None:
+        """The live revision of a deployment that has this number."""
+        others = self._others.get((route.project, route.name))
+        live = (others.route, *others.beside) if others else (route,)
+        return next((one for one in live if str(one.plan.number) == number), None)
+
     def put(self, route: Route) -> None:
         """Make `route` the one that answers under its own name, whatever the aliases say."""
         others = self._others.get((route.project, route.name))

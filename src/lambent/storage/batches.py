@@ -16,11 +16,12 @@ import msgspec
 
 from lambent.core.errors import StorageBroken, StorageFull
 from lambent.storage.artifacts_tree import sync_folder
-from lambent.storage.files import Files, record_of, remove_tree
-from lambent.storage.records import Record, Records
+from lambent.storage.files import KIND as FILE
+from lambent.storage.files import Files, remove_tree
+from lambent.storage.records import Record, Records, record_of, value_of
 from lambent.wire.openai.batches import ERRORS_MAX, LINES_MAX, Batch, Came, Line, Mistake, read_line
 from lambent.wire.openai.files import StoredFile
-from lambent.wire.typed import from_fields, from_json
+from lambent.wire.typed import from_json
 
 KIND: Final = "openai.batch"
 OPEN: Final = "openai.batch.open"  # the names of those that have not ended, of no project
@@ -135,20 +136,22 @@ class BatchStore:
         except OSError as error:
             remove_tree(folder)
             raise StorageFull(f"cannot keep {batch.id}: {error.strerror}") from error
-        self._records.put(_record_of(batch), Record(project="", kind=OPEN, name=batch.id, key=batch.project))
+        self._records.put(
+            record_of(KIND, batch), Record(project="", kind=OPEN, name=batch.id, key=batch.project)
+        )
 
     def put(self, batch: Batch) -> None:
         """Replace by id."""
-        self._records.put(_record_of(batch))
+        self._records.put(record_of(KIND, batch))
 
     def find(self, project: str, batch: str) -> Batch | None:
         """One of them."""
         record = self._records.find(project, KIND, batch)
-        return None if record is None else _batch_of(record)
+        return None if record is None else value_of(record, Batch)
 
     def all(self, project: str) -> Sequence[Batch]:
         """Newest first."""
-        found = [_batch_of(record) for record in self._records.all(project, KIND)]
+        found = [value_of(record, Batch) for record in self._records.all(project, KIND)]
         return sorted(found, key=lambda one: (one.created_unix_ms, one.id), reverse=True)
 
     def unfinished(self) -> Sequence[Batch]:
@@ -212,23 +215,6 @@ class BatchStore:
 
     def end(self, batch: Batch, files: Sequence[StoredFile]) -> None:
         """It has come to its end, with these files: in one transaction."""
-        self._records.put(_record_of(batch), *map(record_of, files))
+        self._records.put(record_of(KIND, batch), *(record_of(FILE, one) for one in files))
         self._records.remove("", OPEN, batch.id, batch.project)
         remove_tree(self._folder / batch.id)
-
-
-def _record_of(batch: Batch) -> Record:
-    return Record(
-        project=batch.project,
-        kind=KIND,
-        name=batch.id,
-        body=msgspec.to_builtins(batch),
-        changed_unix_ms=batch.created_unix_ms,
-    )
-
-
-def _batch_of(record: Record) -> Batch:
-    try:
-        return from_fields(record.body, Batch)
-    except msgspec.ValidationError as error:
-        raise StorageBroken(f"the record of a batch cannot be read: {error}") from error

@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from lambent.core.errors import StorageBroken, StorageFull
+from lambent.core.errors import StorageFull
 from lambent.storage.artifacts_tree import sync_folder
-from lambent.storage.records import Record, Records
+from lambent.storage.records import Records, record_of, value_of
 from lambent.storage.statedir import write_private
 from lambent.wire.openai.files import StoredFile
-from lambent.wire.typed import from_fields
 
 KIND: Final = "openai.file"
 
@@ -38,7 +35,7 @@ class Files:
         except OSError as error:
             raise StorageFull(f"cannot make {folder}: {error.strerror}") from error
         write_private(folder / file.id, content)
-        self._records.put(record_of(file))
+        self._records.put(record_of(KIND, file))
 
     def adopt(self, file: StoredFile, made: Path) -> None:
         """Take a whole file of this file system under its name; its record is the caller's to store."""
@@ -53,12 +50,12 @@ class Files:
     def find(self, project: str, file: str, *, now_unix_ms: int) -> StoredFile | None:
         """One file; None where it is not there or its time is over."""
         record = self._records.find(project, KIND, file)
-        found = None if record is None else _file_of(record)
+        found = None if record is None else value_of(record, StoredFile)
         return None if found is None or _is_over(found, now_unix_ms) else found
 
     def all(self, project: str, *, now_unix_ms: int) -> Sequence[StoredFile]:
         """Newest first. Those whose time is over are removed."""
-        files = [_file_of(record) for record in self._records.all(project, KIND)]
+        files = [value_of(record, StoredFile) for record in self._records.all(project, KIND)]
         for file in files:
             if _is_over(file, now_unix_ms):
                 self.remove(project, file.id)
@@ -85,17 +82,6 @@ class Files:
                     path.unlink(missing_ok=True)
 
 
-def record_of(file: StoredFile) -> Record:
-    """Its record."""
-    return Record(
-        project=file.project,
-        kind=KIND,
-        name=file.id,
-        body=msgspec.to_builtins(file),
-        changed_unix_ms=file.created_unix_ms,
-    )
-
-
 def remove_tree(folder: Path) -> None:
     """Blocks."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -103,10 +89,3 @@ def remove_tree(folder: Path) -> None:
 
 def _is_over(file: StoredFile, now_unix_ms: int) -> bool:
     return file.expires_unix_ms is not None and file.expires_unix_ms <= now_unix_ms
-
-
-def _file_of(record: Record) -> StoredFile:
-    try:
-        return from_fields(record.body, StoredFile)
-    except msgspec.ValidationError as error:
-        raise StorageBroken(f"the record of a file cannot be read: {error}") from error

@@ -8,9 +8,27 @@ returns from is on disk.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
+
+from lambent.core.errors import StorageBroken
+from lambent.wire.typed import from_fields
+
+K = TypeVar("K")
+
+
+class Kept(Protocol):
+    """What is kept as a record under its id."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def project(self) -> str: ...
+
+    @property
+    def created_unix_ms(self) -> int: ...
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +40,25 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     body: dict[str, Any] = {}
     changed_unix_ms: int = 0
+
+
+def record_of(kind: str, value: Kept) -> Record:
+    """A value with an id and a project as a record of its kind."""
+    return Record(
+        project=value.project,
+        kind=kind,
+        name=value.id,
+        body=msgspec.to_builtins(value),
+        changed_unix_ms=value.created_unix_ms,
+    )
+
+
+def value_of(record: Record, kind: type[K]) -> K:
+    """What a record was made of. Raises `StorageBroken`."""
+    try:
+        return from_fields(record.body, kind)
+    except msgspec.ValidationError as error:
+        raise StorageBroken(f"the record {record.name} of {record.kind} cannot be read: {error}") from error
 
 
 class Records(Protocol):

@@ -155,10 +155,8 @@ class PredictDoor:
             return label
         if not version:
             return alias_of(request.headers)
-        there = self._behind.routes.arrangement(route.project, route.name)
-        for one in (there.route, *there.beside) if there else ():
-            if one.plan.number == int(version):
-                return pinned(one.plan.revision)
+        if (found := self._behind.routes.numbered(route, str(int(version)))) is not None:
+            return pinned(found.plan.revision)
         if request.method == "GET":
             raise NotFound(f"Could not find version {int(version)} of model {route.name}")
         raise NotFound(f"Servable not found for request: Specific({route.name}, {int(version)})")

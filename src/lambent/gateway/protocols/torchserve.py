@@ -111,10 +111,8 @@ class TorchServeDoor:
             return alias_of(request.headers)
         if self._behind.routes.split(route.project, route.name, version) is not None:
             return version
-        there = self._behind.routes.arrangement(route.project, route.name)
-        for one in (there.route, *there.beside) if there else ():
-            if str(one.plan.number) == version:
-                return pinned(one.plan.revision)
+        if (found := self._behind.routes.numbered(route, version)) is not None:
+            return pinned(found.plan.revision)
         raise NotFound(f"Model version: {version} not found for model: {route.name}")
 
 

@@ -60,11 +60,9 @@ class Models:
             if alias == OWN:
                 return Found(route, OWN)
             return Found(self._routes.target(project, name, alias=alias, key=""), alias)
-        for one in self._live(route):
-            if str(one.plan.number) == version:
-                return Found(
-                    one, OWN if one is route and not self._split(route) else pinned(one.plan.revision)
-                )
+        if (found := self._routes.numbered(route, version)) is not None:
+            is_own = found is route and not self._split(route)
+            return Found(found, OWN if is_own else pinned(found.plan.revision))
         if version != OWN and self._routes.split(project, name, version) is not None:
             return Found(self._routes.target(project, name, alias=version, key=""), version)
         raise NotFound(f"Request for unknown model: '{name}' version {version} is not found")
