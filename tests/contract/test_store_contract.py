@@ -247,6 +247,22 @@ def test_models_are_numbered_by_name_and_the_latest_is_the_highest(store: SqlSto
     assert again.models.latest("second", "digits") is None
 
 
+def test_a_run_registers_one_model_however_often_it_says_so(store: SqlStore) -> None:
+    first = register(store, "digits", digest="one", run="r")
+    assert register(store, "digits", digest="two", run="r") == first
+    assert register(store, "other", digest="two", run="r").number == 1
+    assert register(store, "digits", digest="two", run="s").number == 2
+
+
+def test_a_refused_model_has_a_number_and_is_not_the_latest(store: SqlStore) -> None:
+    served = register(store, "digits", digest="one")
+    refused = register(store, "digits", digest="two", run="r", refused="not good enough")
+    assert store.models.latest("default", "digits") == served
+    assert store.models.find("default", "digits", 2) == refused
+    assert store.models.find("default", "digits", 3) is None
+    assert register(store, "digits", digest="three").number == 3
+
+
 def test_two_threads_never_register_one_number_twice(store: SqlStore) -> None:
     with ThreadPoolExecutor(2) as threads:
         made = list(threads.map(lambda turn: register(store, "digits", digest=str(turn)), range(24)))
@@ -260,10 +276,22 @@ def active(store: SqlStore) -> str:
 
 
 def register(
-    store: SqlStore, name: str, *, digest: str = "d", metrics: dict[str, float] | None = None
+    store: SqlStore,
+    name: str,
+    *,
+    digest: str = "d",
+    metrics: dict[str, float] | None = None,
+    run: str = "",
+    refused: str = "",
 ) -> Model:
     return store.models.register(
-        project="default", name=name, digest=digest, size_bytes=1, metrics=metrics or {}, run="r"
+        project="default",
+        name=name,
+        digest=digest,
+        size_bytes=1,
+        metrics=metrics or {},
+        run=run,
+        refused=refused,
     )
 
 

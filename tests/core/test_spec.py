@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambent.core.errors import InvalidSpec
-from lambent.core.settings import BOUNDS, SIZE_UNITS, check_settings, parse_size, with_settings
+from lambent.core.gating import EXAMPLES
+from lambent.core.settings import BOUNDS, SETTINGS, SIZE_UNITS, check_settings, parse_size, with_settings
 from lambent.core.spec import (
     MIB,
     DeploymentSpec,
@@ -156,13 +157,7 @@ def test_settings_are_checked_before_it_is_known_what_they_are_of() -> None:
             check_settings(name, settings)
 
 
-KNOWN = (
-    "async_age_max_s, async_running_max, command, concurrency, dead_keep_s, description, env.NAME, "
-    "fork_unsafe, hold_s, keep, keep_alive_s, latency_target_ms, max_batch, memory, on_failure, on_success, "
-    "parallel, queue_depth_max, ready_path, ready_timeout_s, result_keep_s, retries, retry_first_s, "
-    "runtime, schedule, schema, socket_idle_s, socket_s, template_keep_s, threads, timeout_s, webhook, "
-    "workers_max, workers_min, workers_min_schedule"
-)
+KNOWN = ", ".join(SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +166,7 @@ KNOWN = (
         ("timeout", 3, f"unknown setting 'timeout'; known are {KNOWN}"),
         ("env.", "x", f"unknown setting 'env.'; known are {KNOWN}"),
         ("memory", "lots", "'lots' is not a size: write a number with B, KiB, MiB or GiB, such as 256MiB"),
+        ("accept", "right", f"accept='right' cannot be read at 'right'; write {EXAMPLES}"),
         ("schema", "[]", 'schema is a JSON Schema of an object: {"type": "object", "properties": ...}'),
         ("memory", True, "memory=True is not a size"),
         ("memory", 1.5, "memory=1.5 is not a size"),

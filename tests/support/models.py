@@ -11,8 +11,10 @@ IR_VERSION = 9
 OPSET = 17
 
 
-def linear(path: Path, *, inputs: int = 4, outputs: int = 3, batch: int | str = "batch") -> Path:
-    """`y = relu(x · W + b)` with W[i, j] = i + j and b = -1, for any batch unless one is given."""
+def linear(
+    path: Path, *, inputs: int = 4, outputs: int = 3, batch: int | str = "batch", bias: float = -1.0
+) -> Path:
+    """`y = relu(x · W + b)` with W[i, j] = i + j and b = `bias`, for any batch unless one is given."""
     weights = np.add.outer(np.arange(inputs), np.arange(outputs)).astype(np.float32)
     return save(
         path,
@@ -23,7 +25,7 @@ def linear(path: Path, *, inputs: int = 4, outputs: int = 3, batch: int | str = 
         ],
         inputs=[helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, inputs])],
         outputs=[helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, outputs])],
-        constants={"w": weights, "b": np.full(outputs, -1, np.float32)},
+        constants={"w": weights, "b": np.full(outputs, bias, np.float32)},
     )
 
 

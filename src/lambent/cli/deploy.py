@@ -82,6 +82,8 @@ def deploy(
     for later      retries, retry_first_s, async_age_max_s, async_running_max,
                    result_keep_s, dead_keep_s, webhook, on_success, on_failure
     by the clock   schedule, as in --set "schedule=0 8 * * 1-5; Europe/Berlin"
+    when data come on_data, of a job: the name of a dataset
+    what serves    accept, as in --set "accept=accuracy >= 0.97 and better(accuracy)"
 
     With --canary the new revision is tried: it goes back by itself when more than 5 % of its calls fail,
     unless --max-error-rate says otherwise, and the active one does not fail as often.

@@ -83,10 +83,11 @@ class Registry:
         latest = await self.latest(project, name)
         if latest is not None and latest.digest == ready.facts.digest:
             return latest
+        newest = next(iter(await self.all(project, name)), None)
         return Model(
             project=project,
             name=name,
-            number=latest.number + 1 if latest else 1,
+            number=newest.number + 1 if newest else 1,
             digest=ready.facts.digest,
             metrics={},
             run="",
@@ -111,7 +112,7 @@ class Registry:
         )
 
     async def latest(self, project: str, name: str) -> Model | None:
-        """The newest model of a deployment."""
+        """The newest model of a deployment that was not refused."""
         return await asyncio.to_thread(self._models.latest, project, name)
 
     async def all(self, project: str, name: str) -> Sequence[ModelView]:
@@ -129,6 +130,7 @@ def view(model: Model) -> ModelView:
         run=model.run,
         created_unix_ms=model.created_unix_ms,
         size_bytes=model.size_bytes,
+        refused=model.refused,
     )
 
 

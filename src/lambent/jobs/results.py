@@ -10,12 +10,15 @@ from typing import Final, Protocol
 import msgspec
 
 from lambent.core.errors import TrainingFailed, UserFault
+from lambent.core.gating import Verdict
 from lambent.core.invocation import Status
 from lambent.jobs.diary import bounded
 from lambent.storage.base import Artifacts, Model, Models, Run
 from lambent.wire.frames import Answer, read_error
 from lambent.wire.oneshot import JobResult
 from lambent.wire.typed import from_json
+
+REFUSAL_CHARS_MAX: Final = 1000
 
 
 class Promote(Protocol):
@@ -32,8 +35,11 @@ class Results:
         self._artifacts: Final = artifacts
         self._promote: Final = promote
 
-    async def register(self, run: Run, result: JobResult, folder: Path) -> Model | None:
-        """The model in `folder`, where the run trains a deployment; it serves from now on."""
+    async def register(self, run: Run, result: JobResult, folder: Path, *, accept: str = "") -> Model | None:
+        """The model in `folder`, where the run trains a deployment. It serves from now on, unless refused.
+
+        `accept` is the gate of that deployment; what it asks was answered beside the model, by its code.
+        """
         if not run.for_deployment:
             return None
         if not result.files:
@@ -47,10 +53,18 @@ class Results:
                 size_bytes=facts.size_bytes,
                 metrics=result.metrics,
                 run=run.id,
+                refused=_refusal(accept, result.verdict),
             )
         )
-        await self._promote(run.project, run.for_deployment, model)
+        if not model.refused:
+            await self._promote(run.project, run.for_deployment, model)
         return model
+
+
+def _refusal(accept: str, verdict: Verdict | None) -> str:
+    if verdict is None:
+        return f"nobody judged it, and its gate is {accept}" if accept else ""
+    return "" if verdict.accepted else verdict.why[:REFUSAL_CHARS_MAX] or "its gate did not accept it"
 
 
 def result_of(answer: Answer, result: bytes) -> JobResult:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, SupportsFloat
+from typing import TYPE_CHECKING, Any, Final, SupportsFloat
 
 import msgspec
 
@@ -25,6 +25,9 @@ from lambent.runtimes.faults import Fault
 from lambent.runtimes.prepare import prepared
 from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
 from lambent.wire.process import RevisionPlan
+
+if TYPE_CHECKING:
+    from lambent.runtimes.gate import Judgement
 
 Metric = SupportsFloat
 
@@ -126,6 +129,11 @@ class Run:
         """Let the slice end with the next checkpoint."""
         self._checkpoints.ask()
 
+    @property
+    def reported(self) -> dict[str, float]:
+        """The final metrics that were stated so far."""
+        return dict(self._reported)
+
     def close(self) -> dict[str, float]:
         """The final metrics; what was not sent yet is sent, and nothing is sent after it."""
         self._news.close()
@@ -188,13 +196,24 @@ class Job:
         try:
             with _sigterm_ends_slice(run):
                 returned = Awaiter().settled(self._work(run))
+            ready = prepared(run.model_dir)
+            judgement = self._judged(call, run, _returned(returned)) if call.gate and ready.files else None
         except Yielded:
             return Reply(msgspec.json.encode(JobResult(run.close(), yielded=True)))
         finally:
             metrics = run.close()
-        ready = prepared(run.model_dir)
         result = JobResult({**metrics, **_returned(returned)}, ready.files, ready.serving)
+        if judgement is not None:
+            result = msgspec.structs.replace(
+                result, metrics={**result.metrics, **judgement.metrics}, verdict=judgement.verdict
+            )
         return Reply(msgspec.json.encode(result))
+
+    def _judged(self, call: JobCall, run: Run, returned: Mapping[str, float]) -> Judgement:
+        from lambent.runtimes.gate import Judge  # few jobs make a model that has a gate
+
+        assert call.gate is not None
+        return Judge(call.gate, self._plan.code_dir).judge(run, {**run.reported, **returned})
 
     def _work_dir(self, call: JobCall) -> Path:
         if work_dir := call.work_dir or self._plan.work_dir:

@@ -64,7 +64,10 @@ def check_owner(deployment: Deployment | None, app: str) -> None:
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered model of a deployment: its files by digest and what was measured of it."""
+    """A registered model of a deployment: its files by digest and what was measured of it.
+
+    `refused` says why its gate did not let it serve; empty where it did, or where there is none.
+    """
 
     project: str
     name: str
@@ -177,11 +180,22 @@ class Models(Protocol):
     """Registered models."""
 
     def register(
-        self, *, project: str, name: str, digest: str, size_bytes: int, metrics: Mapping[str, float], run: str
+        self,
+        *,
+        project: str,
+        name: str,
+        digest: str,
+        size_bytes: int,
+        metrics: Mapping[str, float],
+        run: str,
+        refused: str = "",
     ) -> Model:
-        """Store a model under the next number of its name."""
+        """Store a model under the next number of its name. A run has one of a name: the first stays."""
 
-    def latest(self, project: str, name: str) -> Model | None: ...
+    def latest(self, project: str, name: str) -> Model | None:
+        """The newest that was not refused."""
+
+    def find(self, project: str, name: str, number: int) -> Model | None: ...
 
     def all(self, project: str, name: str = "") -> Sequence[Model]: ...
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from lambent.clock import Clock
 from lambent.core.errors import NotFound
@@ -117,10 +117,20 @@ class SqlModels:
         self._clock = clock
 
     def register(
-        self, *, project: str, name: str, digest: str, size_bytes: int, metrics: Mapping[str, float], run: str
+        self,
+        *,
+        project: str,
+        name: str,
+        digest: str,
+        size_bytes: int,
+        metrics: Mapping[str, float],
+        run: str,
+        refused: str = "",
     ) -> Model:
-        """Store a model under the next number of its name."""
+        """Store a model under the next number of its name. A run has one of a name: the first stays."""
         with self._database.writing() as connection:
+            if run and (found := self._first(connection, project, name, MODELS.c.run == run)):
+                return found
             model = Model(
                 project=project,
                 name=name,
@@ -130,24 +140,33 @@ class SqlModels:
                 run=run,
                 size_bytes=size_bytes,
                 created_unix_ms=self._clock.unix_ms(),
+                refused=refused,
             )
             connection.execute(insert(MODELS).values(columns(model)))
         return model
 
     def latest(self, project: str, name: str) -> Model | None:
-        """The model with the highest number, or None."""
-        return next(iter(self._newest_first(project, name, limit=1)), None)
+        """The newest that was not refused, or None."""
+        with self._database.reading() as connection:
+            return self._first(connection, project, name, MODELS.c.refused == "")
+
+    def find(self, project: str, name: str, number: int) -> Model | None:
+        """The one of this number, or None."""
+        with self._database.reading() as connection:
+            return self._first(connection, project, name, MODELS.c.number == number)
+
+    def _first(
+        self, connection: Connection, project: str, name: str, wanted: ColumnElement[bool]
+    ) -> Model | None:
+        named = (MODELS.c.project == project, MODELS.c.name == name)
+        newest = select(MODELS).where(*named, wanted).order_by(MODELS.c.number.desc()).limit(1)
+        row = connection.execute(newest).mappings().first()
+        return None if row is None else one(row, Model)
 
     def all(self, project: str, name: str = "") -> Sequence[Model]:
         """Those of one name, or of the whole project; newest first within a name."""
-        return self._newest_first(project, name, limit=None)
-
-    def _newest_first(self, project: str, name: str, *, limit: int | None) -> Sequence[Model]:
         query = (
-            select(MODELS)
-            .where(MODELS.c.project == project)
-            .order_by(MODELS.c.name, MODELS.c.number.desc())
-            .limit(limit)
+            select(MODELS).where(MODELS.c.project == project).order_by(MODELS.c.name, MODELS.c.number.desc())
         )
         if name:
             query = query.where(MODELS.c.name == name)

@@ -212,7 +212,7 @@ class ChillRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered model."""
+    """A registered model. `refused` says why its gate did not let it serve, empty where it did."""
 
     name: str
     number: int
@@ -221,6 +221,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     created_unix_ms: int
     size_bytes: int
+    refused: str = ""
 
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True):

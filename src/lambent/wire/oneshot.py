@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from lambent.core.gating import Verdict
 from lambent.core.spec import Setting
 from lambent.core.tensors import UNKNOWN, Signature
 from lambent.wire.api import Declaration
@@ -88,6 +89,19 @@ class DatasetRef(msgspec.Struct, frozen=True):
     digest: str
 
 
+class Gate(msgspec.Struct, frozen=True):
+    """How a model is judged before it serves, in the words of `core.gating`.
+
+    `entrypoint` is the model class, which may say more; `champion_dir` are the files of the model that serves
+    now, empty where none does, and `champion` the metrics that it was registered with.
+    """
+
+    accept: str
+    entrypoint: str
+    champion_dir: str = ""
+    champion: dict[str, float] = {}
+
+
 class JobCall(msgspec.Struct, frozen=True):
     """Run a slice of a job. `work_dir` may be written to and holds `MODEL_DIR`; empty means `plan.work_dir`.
 
@@ -107,13 +121,14 @@ class JobCall(msgspec.Struct, frozen=True):
     world: int = 1
     env: dict[str, str] = {}
     datasets: dict[str, DatasetRef] = {}
+    gate: Gate | None = None
 
 
 class JobResult(msgspec.Struct, frozen=True):
     """What a slice that ended by itself says.
 
     A finished job tells its last metrics, what it left in its model folder, now prepared, and what it
-    returned, as JSON. One that `yielded` has committed its state and goes on in another slice.
+    returned, as JSON, and the verdict of the gate where the call had one. One that `yielded` has committed its state and goes on in another slice.
     """
 
     metrics: dict[str, float] = {}
@@ -121,6 +136,7 @@ class JobResult(msgspec.Struct, frozen=True):
     serving: Serving | None = None
     yielded: bool = False
     value: msgspec.Raw = NOTHING
+    verdict: Verdict | None = None
 
 
 class News(msgspec.Struct, frozen=True, omit_defaults=True):
