@@ -6,17 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 
+from lambent.client.addresses import in_alias, path_of, segment, with_query
 from lambent.client.aliases import Aliases
 from lambent.client.dead_letters import DeadLetters, Webhooks
 from lambent.client.discovery import locate
 from lambent.client.handles import Ended, Handle, Progress, SomeFailed, gather, submit_all
-from lambent.client.replies import Reply, encoded, reply_of
+from lambent.client.replies import Reply, encoded, read, reply_of
 from lambent.client.transport import Transport
-from lambent.core.errors import CallerFault, PlatformFault
+from lambent.core.errors import PlatformFault
 from lambent.core.invocation import JSON, Role
 from lambent.core.settings import check_settings
 from lambent.core.spec import Setting, Temperature
@@ -37,10 +38,10 @@ from lambent.wire.api import (
 )
 from lambent.wire.keys import KeyReply, KeyRequest, KeyView
 from lambent.wire.runs import RunRequest, RunView
-from lambent.wire.typed import from_json
 
 if TYPE_CHECKING:
     from lambent.client.datasets import Datasets
+    from lambent.client.records import Records
     from lambent.client.uploading import Sent
 
 CONTROL_TIMEOUT_S: Final = 60.0
@@ -102,7 +103,7 @@ class Client:
         bundle = pack_for_command(target) if settings and settings.get("command") else pack(target)
         stored = upload(self._transport, "/api/v1/artifacts", bundle.archive, sent)
         request = DeployRequest(
-            artifact=_read(stored, ArtifactReply).digest,
+            artifact=read(stored, ArtifactReply).digest,
             target=bundle.target,
             name=name or bundle.name,
             settings=dict(settings or {}),
@@ -117,33 +118,33 @@ class Client:
 
     def show(self, name: str) -> DeploymentDetail:
         """One deployment with its revisions and its last wakes."""
-        return self._get(_deployment(name), DeploymentDetail)
+        return self._get(path_of(name), DeploymentDetail)
 
     def remove(self, name: str) -> None:
         """Take a deployment away. Its models stay registered."""
-        self._delete(_deployment(name))
+        self._delete(path_of(name))
 
     def rollback(self, name: str, to: int | None = None) -> DeploymentView:
         """Make the revision before the active one, or the one with number `to`, answer again."""
-        return self._post(_deployment(name) + "/rollback", RollbackRequest(to), DeploymentView)
+        return self._post(path_of(name) + "/rollback", RollbackRequest(to), DeploymentView)
 
     def chill(self, name: str, to: Temperature = Temperature.WARM) -> DeploymentView:
         """Let a deployment cool down to `warm` or `cold`. Fails with a conflict while it is in use."""
-        return self._post(_deployment(name) + "/chill", ChillRequest(to), DeploymentView)
+        return self._post(path_of(name) + "/chill", ChillRequest(to), DeploymentView)
 
     def prime(self, name: str) -> DeploymentView:
         """Load a deployment into its template. `unsafe` in the answer says why it stayed warm."""
-        return self._post(_deployment(name) + "/prime", None, DeploymentView)
+        return self._post(path_of(name) + "/prime", None, DeploymentView)
 
     def logs(self, name: str, *, tail: int = 100) -> Iterator[str]:
         """The last `tail` lines that a deployment printed, oldest first."""
         return self._transport.lines(
-            _with_query(_deployment(name) + "/logs", tail=tail), timeout_s=CONTROL_TIMEOUT_S
+            with_query(path_of(name) + "/logs", tail=tail), timeout_s=CONTROL_TIMEOUT_S
         )
 
     def follow_logs(self, name: str, *, tail: int = 100) -> Iterator[str]:
         """The last `tail` lines, then each line as it is printed, until the caller or the server stops."""
-        query = _with_query(_deployment(name) + "/logs", tail=tail, follow="true")
+        query = with_query(path_of(name) + "/logs", tail=tail, follow="true")
         return self._transport.lines(query, timeout_s=None)
 
     # --- invocations ---
@@ -179,10 +180,10 @@ class Client:
         return reply_of(
             self._transport.request(
                 "POST",
-                f"/invoke/{_segment(name)}{quote(path, safe=SAFE)}",
+                f"/invoke/{segment(name)}{quote(path, safe=SAFE)}",
                 timeout_s=timeout_s,
                 body=body,
-                headers={**(headers or {}), "content-type": content_type, **_alias(alias)},
+                headers={**(headers or {}), "content-type": content_type, **in_alias(alias)},
             )
         )
 
@@ -219,13 +220,13 @@ class Client:
         }
         answer = self._transport.request(
             "POST",
-            f"/invoke/{_segment(name)}",
+            f"/invoke/{segment(name)}",
             timeout_s=CONTROL_TIMEOUT_S,
             body=body,
             headers={
                 "content-type": content_type or kind,
                 "prefer": "respond-async",
-                **_alias(alias),
+                **in_alias(alias),
                 **{header: value for header, value in terms.items() if value},
             },
         )
@@ -268,16 +269,16 @@ class Client:
         """
         answer = self._transport.request(
             "GET",
-            f"/invocations/{_segment(invocation_id)}",
+            f"/invocations/{segment(invocation_id)}",
             timeout_s=CONTROL_TIMEOUT_S + wait_s,
             headers={"prefer": f"wait={wait_s:g}"} if wait_s else {},
         )
-        return _read(answer.body, AsyncReply) if answer.status == 202 else reply_of(answer)
+        return read(answer.body, AsyncReply) if answer.status == 202 else reply_of(answer)
 
     def cancel(self, invocation_id: str) -> AsyncReply:
         """Let one that has not ended end now. Raises `ApiError`, a conflict, where it has ended."""
-        path = f"/invocations/{_segment(invocation_id)}"
-        return _read(self._transport.request("DELETE", path, timeout_s=CONTROL_TIMEOUT_S).body, AsyncReply)
+        path = f"/invocations/{segment(invocation_id)}"
+        return read(self._transport.request("DELETE", path, timeout_s=CONTROL_TIMEOUT_S).body, AsyncReply)
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -299,15 +300,20 @@ class Client:
 
         return Datasets(
             get=self._get,
-            upload=lambda path, archive, kind, sent: _read(
-                upload(self._transport, path, archive, sent), kind
-            ),
+            upload=lambda path, archive, kind, sent: read(upload(self._transport, path, archive, sent), kind),
             remove=lambda path, kind: self._post(path, None, kind, method="DELETE"),
         )
 
+    @property
+    def records(self) -> Records:
+        """What runs have logged, printed and saved."""
+        from lambent.client.records import Records
+
+        return Records(self._get, self._transport)
+
     def models(self, name: str = "") -> tuple[ModelView, ...]:
         """The registered models, of one deployment or of all."""
-        return self._get(_with_query("/api/v1/models", name=name), tuple[ModelView, ...])
+        return self._get(with_query("/api/v1/models", name=name), tuple[ModelView, ...])
 
     def run(self, job: str, params: Mapping[str, Setting] | None = None) -> RunView:
         """Start a job; the answer is its run, which may still be queued."""
@@ -315,17 +321,17 @@ class Client:
 
     def runs(self, *, job: str = "", deployment: str = "") -> tuple[RunView, ...]:
         """The runs, of one job or for one deployment or all."""
-        return self._get(_with_query("/api/v1/runs", job=job, deployment=deployment), tuple[RunView, ...])
+        return self._get(with_query("/api/v1/runs", job=job, deployment=deployment), tuple[RunView, ...])
 
     def show_run(self, run: str) -> RunView:
         """One run as it stands now."""
-        return self._get(f"/api/v1/runs/{_segment(run)}", RunView)
+        return self._get(f"/api/v1/runs/{segment(run)}", RunView)
 
     # --- the house ---
 
     def usage(self, *, since_unix_ms: int | None = None, until_unix_ms: int | None = None) -> UsageView:
         """What was used in a period and what it would cost; without bounds, the server's default period."""
-        query = _with_query("/api/v1/usage", since_unix_ms=since_unix_ms, until_unix_ms=until_unix_ms)
+        query = with_query("/api/v1/usage", since_unix_ms=since_unix_ms, until_unix_ms=until_unix_ms)
         return self._get(query, UsageView)
 
     def processes(self) -> tuple[ProcessView, ...]:
@@ -346,10 +352,10 @@ class Client:
 
     def revoke_key(self, key_id: str) -> None:
         """Make a key useless from now on."""
-        self._delete(f"/api/v1/keys/{_segment(key_id)}")
+        self._delete(f"/api/v1/keys/{segment(key_id)}")
 
     def _get(self, path: str, kind: type[V]) -> V:
-        return _read(self._transport.request("GET", path, timeout_s=CONTROL_TIMEOUT_S).body, kind)
+        return read(self._transport.request("GET", path, timeout_s=CONTROL_TIMEOUT_S).body, kind)
 
     def _post(
         self,
@@ -364,37 +370,10 @@ class Client:
         answer = self._transport.request(
             method, path, timeout_s=timeout_s, body=body, headers={"content-type": JSON}
         )
-        return _read(answer.body, kind)
+        return read(answer.body, kind)
 
     def _put(self, path: str, request: msgspec.Struct | None, kind: type[V]) -> V:
         return self._post(path, request, kind, method="PUT", timeout_s=DEPLOY_TIMEOUT_S)
 
     def _delete(self, path: str) -> None:
         self._transport.request("DELETE", path, timeout_s=CONTROL_TIMEOUT_S)
-
-
-def _alias(alias: str) -> Mapping[str, str]:
-    return {"lambent-alias": alias} if alias else {}
-
-
-def _deployment(name: str) -> str:
-    return f"/api/v1/deployments/{_segment(name)}"
-
-
-def _segment(name: str) -> str:
-    # Dots alone would be resolved on the way, and the request would go to another resource.
-    if not name.strip("."):
-        raise CallerFault(f"{name!r} names nothing")
-    return quote(name, safe="")
-
-
-def _with_query(path: str, **parameters: object) -> str:
-    told = {name: value for name, value in parameters.items() if value not in (None, "")}
-    return f"{path}?{urlencode(told)}" if told else path
-
-
-def _read(body: bytes, kind: type[V]) -> V:
-    try:
-        return from_json(body, kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise PlatformFault(f"the server's answer has no known form; another version? {error}") from error

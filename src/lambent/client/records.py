@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
-from urllib.parse import quote, urlencode
 
+from lambent.client.addresses import segment, with_query
 from lambent.client.dead_letters import Get
 from lambent.client.transport import Transport
 from lambent.core.errors import CallerFault
@@ -25,8 +25,7 @@ class Records:
 
     def metrics(self, run: str, name: str = "") -> Mapping[str, Points]:
         """The curves of what it has logged, of one metric or of all."""
-        query = f"?{urlencode({'name': name})}" if name else ""
-        return self._get(f"{_path(run)}/metrics{query}", MetricsView).curves
+        return self._get(with_query(f"{_path(run)}/metrics", name=name), MetricsView).curves
 
     def logs(self, run: str, *, tail: int = 100) -> Iterator[str]:
         """The last `tail` lines that it printed, over all its slices, oldest first."""
@@ -42,8 +41,7 @@ class Records:
 
     def read(self, run: str, path: str) -> Iterator[bytes]:
         """One of these files, piece by piece."""
-        query = urlencode({"path": path})
-        return self._transport.pieces(f"{_path(run)}/artifact?{query}", timeout_s=TIMEOUT_S)
+        return self._transport.pieces(with_query(f"{_path(run)}/artifact", path=path), timeout_s=TIMEOUT_S)
 
     def download(self, run: str, folder: Path) -> Sequence[Path]:
         """Write all of them below a folder, which is made. Raises `OSError`."""
@@ -65,7 +63,4 @@ class Records:
 
 
 def _path(run: str) -> str:
-    # Dots alone would be resolved on the way, and the request would go to another resource.
-    if not run.strip("."):
-        raise CallerFault(f"{run!r} names no run")
-    return f"/api/v1/runs/{quote(run, safe='')}"
+    return f"/api/v1/runs/{segment(run)}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from lambent.client.errors import FunctionFailed
 from lambent.client.transport import Answer
-from lambent.core.errors import CallerFault
+from lambent.core.errors import CallerFault, PlatformFault
 from lambent.core.invocation import JSON, OCTETS, FunctionError
 from lambent.wire.api import Problem
 from lambent.wire.typed import from_json
+
+V = TypeVar("V")
 
 STATUS_HEADER: Final = "lambent-status"
 # What the platform calls a good end, of an invocation and of its asynchronous record.
@@ -77,6 +79,14 @@ def encoded(event: object) -> tuple[bytes, str]:
         return msgspec.json.encode(event, enc_hook=_plain), JSON
     except (TypeError, ValueError, RecursionError) as error:
         raise CallerFault(f"the event cannot be written as JSON: {error}") from error
+
+
+def read(body: bytes, kind: type[V]) -> V:
+    """The value that an answer of the control API is. Raises `PlatformFault` where it is none."""
+    try:
+        return from_json(body, kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PlatformFault(f"the server's answer has no known form; another version? {error}") from error
 
 
 def _plain(value: object) -> object:
