@@ -158,8 +158,12 @@ def test_values_that_are_not_finite_are_counted_and_left_out() -> None:
     assert worker.take() == {}
 
 
-def test_without_a_step_a_metric_counts_its_own_from_where_the_run_is() -> None:
-    series = Series(first_step=40)
+def test_without_a_step_a_metric_counts_its_own_from_where_it_was() -> None:
+    before = Series()
+    for _ in range(40):
+        before.add("loss", 1.0)
+    assert before.next_steps() == {"loss": 40}
+    series = Series({**before.next_steps(), "rare": 3})
     series.add("loss", 1.0)
     series.add("loss", 2.0)
     series.add("accuracy", 0.5)
@@ -167,7 +171,8 @@ def test_without_a_step_a_metric_counts_its_own_from_where_the_run_is() -> None:
     series.add("loss", 4.0)
     points = series.points()
     assert points["loss"].steps == [40, 41, 100, 101]
-    assert points["accuracy"].steps == [40]
+    assert points["accuracy"].steps == [0]
+    assert series.next_steps() == {"loss": 102, "accuracy": 1, "rare": 3}
 
 
 def test_a_step_at_the_end_of_all_steps_has_none_after_it() -> None:

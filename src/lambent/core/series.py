@@ -201,13 +201,14 @@ class Curve:
 class Series:
     """The curves of a run: at most `NAMES_MAX`, with `RUN_POINTS_MAX` points in all. Not safe for threads.
 
-    `first_step` is that of the first point of a metric that is logged without a step.
+    What is logged without a step has the one after the last of its metric; the first of all is that which
+    `next_steps` has, or 0.
     """
 
-    def __init__(self, first_step: int = 0) -> None:
+    def __init__(self, next_steps: Mapping[str, int] | None = None) -> None:
         self._curves: Final[dict[str, Curve]] = {}
+        self._first_steps: Final = dict(next_steps or {})
         self._points_max = POINTS_MAX
-        self.first_step = first_step
 
     @classmethod
     def of(cls, curves: Mapping[str, Points]) -> Series:
@@ -233,6 +234,10 @@ class Series:
         curve = self._curve(name)
         if curve is not None:
             curve.skip()
+
+    def next_steps(self) -> dict[str, int]:
+        """For each metric the step that it would be logged with next, unless another is given."""
+        return {**self._first_steps, **{name: curve.next_step for name, curve in self._curves.items()}}
 
     def take(self, points_max: int = BATCH_POINTS_MAX) -> dict[str, Batch]:
         """What came since the last time, some `points_max` points at the most; empty where nothing did."""
@@ -261,7 +266,9 @@ class Series:
     def _curve(self, name: str) -> Curve | None:
         found = self._curves.get(name) or self._curves.get(name[:NAME_CHARS_MAX])
         if found is None and len(self._curves) < NAMES_MAX:
-            found = self._curves[name[:NAME_CHARS_MAX]] = Curve(self._points_max, first_step=self.first_step)
+            found = self._curves[name[:NAME_CHARS_MAX]] = Curve(
+                self._points_max, first_step=self._first_steps.get(name[:NAME_CHARS_MAX], 0)
+            )
             self._share()
         return found
 

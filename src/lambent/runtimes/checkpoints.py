@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import FunctionType, MethodType
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, Protocol, TypeGuard
 
 from lambent.clock import Clock
 from lambent.core.checkpointing import COMMIT_EVERY_S_MIN, commit_interval_s
@@ -22,6 +22,16 @@ class Yielded(BaseException):
     """The state is committed and the slice ends here: another worker goes on. Code of a job lets it pass."""
 
 
+class Beside(Protocol):
+    """What stands beside a state and goes on with it."""
+
+    def standing(self) -> dict[str, int]:
+        """Where it is."""
+
+    def go_on(self, standing: dict[str, int]) -> None:
+        """It was there."""
+
+
 class Checkpoints:
     """Commits states of one run and restores them.
 
@@ -29,10 +39,16 @@ class Checkpoints:
     it, as far as they are imported.
     """
 
-    def __init__(self, folder: Path, clock: Clock, *, slice_s: float = 0.0) -> None:
-        """Where the arena is, made where there is none. The slice is to end after `slice_s`; 0: never."""
+    def __init__(
+        self, folder: Path, clock: Clock, *, slice_s: float = 0.0, beside: Beside | None = None
+    ) -> None:
+        """Where the arena is, made where there is none. The slice is to end after `slice_s`; 0: never.
+
+        What `beside` says is committed with each state, and told to it when that is restored.
+        """
         self._folder: Final = folder
         self._clock: Final = clock
+        self._beside: Final = beside
         self._ends_s: Final = clock.now_s() + slice_s if slice_s else None
         self._pid: Final = os.getpid()
         self._turn: Final = threading.RLock()
@@ -90,6 +106,8 @@ class Checkpoints:
                 continue
             self._forget_newer(commit.seq)
             randomness.put_back(drawn)
+            if self._beside is not None:
+                self._beside.go_on(kept.get("beside", {}))
             self._step = commit.step
             return state
         if failure is not None:
@@ -99,6 +117,8 @@ class Checkpoints:
     def _commit(self, state: object, step: int) -> bool:
         started_s = self._clock.now_s()
         kept = {"state": state() if _is_recipe(state) else state, "random": randomness.captured()}
+        if self._beside is not None:
+            kept["beside"] = self._beside.standing()
         try:
             self._arena().commit(kept, step=step, unix_ms=self._clock.unix_ms())
         except OSError as error:

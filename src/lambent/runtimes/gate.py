@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -13,13 +13,18 @@ from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.model import ModelFiles
+from lambent.runtimes.news import numbers
 from lambent.runtimes.outputs import say
 from lambent.wire.oneshot import Gate
 
-if TYPE_CHECKING:
-    from lambent.runtimes.job import Run
-
 NOT_NUMBERS: Final = "evaluate(model, run) returned no metrics: return a dict of names and numbers"
+
+
+class Made(Protocol):
+    """The run whose model is judged, as user code sees it."""
+
+    @property
+    def model_dir(self) -> Path: ...
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -39,7 +44,7 @@ class Judge:
         self._judges: Final[Judges] = getattr(self._owner, GATE, None) or Judges()
         self._awaiter: Final = Awaiter()
 
-    def judge(self, run: Run, metrics: Mapping[str, float]) -> Judgement:
+    def judge(self, run: Made, metrics: Mapping[str, float]) -> Judgement:
         """Judge what is in `run.model_dir`, of which the job reported `metrics`.
 
         Where its class says how a model is evaluated, the new one and the champion both are, on the same
@@ -52,7 +57,7 @@ class Judge:
             champion = self._evaluated_champion(run) if gate.champion_dir else None
         return Judgement(found, judged(self._accept(), found, champion))
 
-    def _evaluated_champion(self, run: Run) -> dict[str, float] | None:
+    def _evaluated_champion(self, run: Made) -> dict[str, float] | None:
         """Its metrics on the same data; one that this code cannot load any more is no obstacle."""
         try:
             return self._evaluated(run, Path(self._gate.champion_dir))
@@ -60,7 +65,7 @@ class Judge:
             say(f"the champion could not be evaluated, and is not compared with: {error!r}\n")
             return None
 
-    def _evaluated(self, run: Run, folder: Path) -> dict[str, float]:
+    def _evaluated(self, run: Made, folder: Path) -> dict[str, float]:
         instance = self._owner() if isinstance(self._owner, type) else self._owner
         if callable(load := getattr(instance, "load", None)):
             self._awaiter.settled(load(ModelFiles(folder)))
@@ -68,8 +73,6 @@ class Judge:
         told = self._awaiter.settled(self._judges.evaluate(instance, run))
         if not isinstance(told, Mapping) or not told:
             raise Fault("Runtime.BadMetrics", NOT_NUMBERS)
-        from lambent.runtimes.job import numbers
-
         return numbers(told)
 
     def _accept(self) -> Accept:

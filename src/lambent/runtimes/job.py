@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import threading
@@ -22,16 +21,15 @@ from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.checkpoints import Checkpoints, Yielded
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
+from lambent.runtimes.news import Metric, NewsDesk, numbers
 from lambent.runtimes.prepare import prepared
-from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
+from lambent.runtimes.saving import SAVED, SavedFiles
+from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult
 from lambent.wire.process import RevisionPlan
 
 if TYPE_CHECKING:
     from lambent.runtimes.gate import Judgement
 
-Metric = SupportsFloat
-
-NEWS_PER_S_MAX: Final = 10
 ARENA_DIR: Final = "arena"  # in the work folder, where the server gives no other: states last as long as that
 
 
@@ -69,22 +67,40 @@ class Run:
         self.id: Final = call.run
         self.params: Final = Params(call.params)
         self.model_dir: Final = work_dir / MODEL_DIR
-        self._news: Final = _NewsDesk(notify, clock)
+        self._news: Final = NewsDesk(notify, clock)
         self._reported: Final[dict[str, float]] = {}
         self._checkpoints: Final = Checkpoints(
-            Path(call.arena) if call.arena else work_dir / ARENA_DIR, clock, slice_s=call.slice_ms / 1e3
+            Path(call.arena) if call.arena else work_dir / ARENA_DIR,
+            clock,
+            slice_s=call.slice_ms / 1e3,
+            beside=self._news,
         )
+        self._saved: Final = SavedFiles(Path(call.artifacts_dir) if call.artifacts_dir else work_dir / SAVED)
 
     def log(
         self, step: int | None = None, *, progress: float | None = None, message: str = "", **metrics: Metric
     ) -> None:
-        """Say how far the run is. `progress` goes from 0 to 1; metrics that are not finite are left out.
+        """Say how far the run is. `progress` goes from 0 to 1; the metrics make curves over `step`.
 
-        May be called as often as you like: at most `NEWS_PER_S_MAX` times a second are sent, together with
-        what was said in between. Raises `TypeError` for a metric that is no number.
+        Without a `step` a metric counts its own. May be called as often as you like: at most a thousand
+        points of each curve are kept, and what is said in between is sent a few times a second. Values that
+        are not finite are counted and left out. Raises `TypeError` for a metric that is no number.
         """
         share = None if progress is None else min(1.0, max(0.0, float(progress)))
-        self._news.add(News(share, message, None if step is None else int(step), numbers(metrics)))
+        self._news.add(None if step is None else int(step), share, message, metrics)
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """What is written to this folder is kept with the run, within a bound, and can be downloaded."""
+        return self._saved.folder()
+
+    def save(self, path: str | os.PathLike[str], content: bytes | str | None = None) -> Path:
+        """Keep a file with the run: a copy of `path`, or `content` under that name. The answer is where.
+
+        A folder is copied with all that is in it. Raises `OSError`, and `ValueError` for a name that leads
+        out of `artifacts_dir`.
+        """
+        return self._saved.save(Path(path), content)
 
     def report(self, **metrics: Metric) -> None:
         """State final metrics: they are stored with the run and with the model that it makes."""
@@ -118,6 +134,7 @@ class Run:
     @property
     def due(self) -> bool:
         """Whether it is time for a checkpoint: often enough to lose little, and seldom enough to cost 1 %."""
+        self._news.flush()
         return self._checkpoints.is_due()
 
     @property
@@ -138,46 +155,6 @@ class Run:
         """The final metrics; what was not sent yet is sent, and nothing is sent after it."""
         self._news.close()
         return self._reported
-
-
-class _NewsDesk:
-    """Sends news at a bounded rate, and loses none: what comes too early goes along with the next."""
-
-    def __init__(self, notify: Callable[[bytes], None], clock: Clock) -> None:
-        self._notify: Final = notify
-        self._clock: Final = clock
-        self._lock: Final = threading.Lock()  # user code may log from a thread of its own
-        self._next_s = clock.now_s()
-        self._pending: News | None = None
-        self._closed = False
-
-    def add(self, news: News) -> None:
-        with self._lock:
-            self._pending = _merged(self._pending, news)
-            if self._clock.now_s() >= self._next_s:
-                self._send()
-
-    def close(self) -> None:
-        with self._lock:
-            self._send()
-            self._closed = True
-
-    def _send(self) -> None:
-        if self._pending is not None and not self._closed:
-            self._notify(msgspec.json.encode(self._pending))
-        self._pending = None
-        self._next_s = self._clock.now_s() + 1 / NEWS_PER_S_MAX
-
-
-def _merged(older: News | None, newer: News) -> News:
-    if older is None:
-        return newer
-    return News(
-        older.progress if newer.progress is None else newer.progress,
-        newer.message or older.message,
-        older.step if newer.step is None else newer.step,
-        {**older.metrics, **newer.metrics},
-    )
 
 
 class Job:
@@ -252,19 +229,6 @@ def load(plan: RevisionPlan, loading: Loading) -> Job:
     if not callable(work):
         raise Fault("Runtime.HandlerNotFound", f"Job '{plan.entrypoint}' is not callable")
     return Job(work, plan, loading.clock)
-
-
-def numbers(metrics: Mapping[str, Metric]) -> dict[str, float]:
-    """Metrics as plain numbers, without infinities and NaN, which JSON cannot say. Raises `TypeError`."""
-    found = {name: _number(name, value) for name, value in metrics.items()}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
-
-
-def _number(name: str, value: Metric) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"metric {name}={value!r} is not a number") from error
 
 
 def _returned(value: object) -> dict[str, float]:

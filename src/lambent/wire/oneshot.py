@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.gating import Verdict
+from lambent.core.series import Batch
 from lambent.core.spec import Setting
 from lambent.core.tensors import UNKNOWN, Signature
 from lambent.wire.api import Declaration
@@ -108,6 +109,7 @@ class JobCall(msgspec.Struct, frozen=True):
     `arena` is the folder of the shared memory that checkpoints go to, empty where there is none; `checkpoint`
     is a file to go on from where the arena holds nothing. The slice is asked to end after `slice_ms`, 0 for
     never; `slice` counts those before it. `env` is set before user code is called.
+    What is put into `artifacts_dir` is kept with the run.
     """
 
     run: str
@@ -122,13 +124,15 @@ class JobCall(msgspec.Struct, frozen=True):
     env: dict[str, str] = {}
     datasets: dict[str, DatasetRef] = {}
     gate: Gate | None = None
+    artifacts_dir: str = ""
 
 
 class JobResult(msgspec.Struct, frozen=True):
     """What a slice that ended by itself says.
 
     A finished job tells its last metrics, what it left in its model folder, now prepared, and what it
-    returned, as JSON, and the verdict of the gate where the call had one. One that `yielded` has committed its state and goes on in another slice.
+    returned, as JSON, and the verdict of the gate where the call had one. One that `yielded` has committed
+    its state and goes on in another slice.
     """
 
     metrics: dict[str, float] = {}
@@ -140,9 +144,10 @@ class JobResult(msgspec.Struct, frozen=True):
 
 
 class News(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of a `Progress` frame. `progress` is from 0 to 1."""
+    """The body of a `Progress` frame. `progress` is from 0 to 1, `metrics` the last value of each."""
 
     progress: float | None = None
     message: str = ""
     step: int | None = None
     metrics: dict[str, float] = {}
+    curves: dict[str, Batch] = {}

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from lambent.core.invocation import FunctionError, Status
-from lambent.runtimes.job import NEWS_PER_S_MAX, Params, Run, numbers
+from lambent.core.series import BATCH_POINTS_MAX, POINTS_MAX, STEP_MAX, Batch, Series
+from lambent.runtimes.job import Params, Run
+from lambent.runtimes.news import NEWS_AT_ONCE_MAX, NEWS_PER_S_MAX, numbers
 from lambent.wire.frames import Answer
 from lambent.wire.oneshot import JobCall, JobResult, News
 from lambent.wire.process import Runtime
@@ -56,7 +58,7 @@ def test_a_job_trains_reports_and_leaves_a_model(
     assert done.serving.served_file == ".lambent/trained.onnx.optimised.onnx"
     assert (tmp_path / "run" / "model" / "trained.onnx").exists()
     assert [msgspec.json.decode(news, type=News) for news in worker.news] == [
-        News(0.5, "epoch 3", 1, {"loss": 0.25})
+        News(0.5, "epoch 3", 1, {"loss": 0.25}, {"loss": Batch(0, 1, [1], [0.25], 1, 0.25)})
     ]
     assert environment.exit_of(worker).status == 0
 
@@ -140,7 +142,7 @@ def test_news_come_at_a_bounded_rate_and_none_is_lost(tmp_path: Path) -> None:
         desk.run.log(step, progress=step / (seconds * per_second), **{f"metric_{step % 3}": step})
         desk.clock.advance(1 / per_second)
     desk.run.close()
-    assert len(desk.news) <= seconds * NEWS_PER_S_MAX + 2
+    assert len(desk.news) <= seconds * NEWS_PER_S_MAX + NEWS_AT_ONCE_MAX + 1
     seen = {name: value for news in desk.news for name, value in news.metrics.items()}
     assert seen == {"metric_0": 4998.0, "metric_1": 4999.0, "metric_2": 4997.0}
     assert desk.news[-1].step == 4999
@@ -150,10 +152,125 @@ def test_a_rare_message_is_sent_at_once_and_the_last_one_at_the_end(tmp_path: Pa
     desk = Desk(tmp_path)
     desk.run.log(message="first")
     desk.run.log(message="soon after")
-    assert [news.message for news in desk.news] == ["first"]
+    assert [news.message for news in desk.news] == ["first", "soon after"]
+    for _ in range(100):
+        desk.run.log(message="far too often")
+    assert len(desk.news) == NEWS_AT_ONCE_MAX
+    desk.run.log(message="last")
     desk.run.close()
     desk.run.log(message="too late")
-    assert [news.message for news in desk.news] == ["first", "soon after"]
+    assert [news.message for news in desk.news[NEWS_AT_ONCE_MAX:]] == ["last"]
+
+
+def test_what_waits_is_sent_as_soon_as_the_run_asks_for_anything(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    for step in range(100):
+        desk.run.log(step, loss=1.0)
+    assert desk.news[-1].step == NEWS_AT_ONCE_MAX - 1
+    desk.clock.advance(1)
+    _ = desk.run.due
+    assert desk.news[-1].step == 99
+
+
+def test_a_million_points_are_a_few_messages_and_a_curve(tmp_path: Path) -> None:
+    desk, series, count = Desk(tmp_path), Series(), 100_000
+    for step in range(count):
+        desk.run.log(step, loss=step / count)
+        desk.clock.advance(1e-5)
+    desk.run.close()
+    for news in desk.news:
+        series.merge(news.curves, 0)
+    points = series.points()["loss"]
+    assert (points.steps[0], points.steps[-1]) == (0, count - 1)
+    assert POINTS_MAX / 4 < len(points.steps) <= POINTS_MAX
+    assert sum(len(msgspec.json.encode(news)) for news in desk.news) < 300_000
+
+
+def test_a_thousand_names_go_in_portions_and_all_arrive(tmp_path: Path) -> None:
+    desk, series = Desk(tmp_path), Series()
+    for step in range(30):
+        desk.run.log(step, **{f"m{name}": name * step for name in range(1000)})
+    desk.run.close()
+    for news in desk.news:
+        assert sum(len(batch.steps) for batch in news.curves.values()) <= BATCH_POINTS_MAX
+        series.merge(news.curves, 0)
+    assert {len(one.steps) for one in series.points().values()} == {30}
+    assert len(series.points()) == 1000
+
+
+def test_metrics_without_steps_go_on_where_their_checkpoint_was(tmp_path: Path) -> None:
+    desk, series = Desk(tmp_path), Series()
+    for number in range(50):
+        if number == 30:
+            desk.run.checkpoint({"epoch": 1}, step=1)
+        desk.run.log(loss=number)
+    desk.run.close()
+    again = Desk(tmp_path)
+    assert again.run.restore() == {"epoch": 1}
+    for number in range(30, 60):
+        again.run.log(loss=-number)
+    again.run.close()
+    for news in (*desk.news, *again.news):
+        series.merge(news.curves, 0)
+    points = series.points()["loss"]
+    assert points.steps == list(range(60))
+    assert points.values == [float(number) if number < 30 else -float(number) for number in range(60)]
+
+
+def test_values_that_are_not_finite_are_counted(tmp_path: Path) -> None:
+    desk, series = Desk(tmp_path), Series()
+    for value in (1.0, float("nan"), float("inf"), 10**400, 2.0):
+        desk.run.log(loss=value)
+    desk.run.close()
+    for news in desk.news:
+        series.merge(news.curves, 0)
+    points = series.points()["loss"]
+    assert (points.values, points.skipped) == ([1.0, 2.0], 3)
+
+
+def test_a_step_that_64_bits_do_not_hold_is_cut(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.run.log(10**30, loss=1.0)
+    assert desk.news[0].curves["loss"].steps == [STEP_MAX]
+
+
+def test_a_process_that_a_job_forks_says_nothing(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    child = os.fork()
+    if not child:
+        desk.run.log(message="from the child")
+        desk.run.close()
+        os._exit(len(desk.news))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_files_are_saved_by_their_names_or_with_their_content(tmp_path: Path) -> None:
+    run = Desk(tmp_path).run
+    (tmp_path / "plot.png").write_bytes(b"png")
+    (tmp_path / "many/below").mkdir(parents=True)
+    (tmp_path / "many/below/a.txt").write_text("a")
+    assert run.save(tmp_path / "plot.png") == run.artifacts_dir / "plot.png"
+    run.save("notes/today.txt", "ü")
+    run.save("raw", b"1")
+    run.save("raw", b"2")
+    run.save(tmp_path / "many")
+    saved = {str(one.relative_to(run.artifacts_dir)) for one in run.artifacts_dir.rglob("*") if one.is_file()}
+    assert saved == {"plot.png", "notes/today.txt", "raw", "many/below/a.txt"}
+    assert (run.artifacts_dir / "raw").read_bytes() == b"2"
+    assert (run.artifacts_dir / "notes/today.txt").read_text() == "ü"
+
+
+@pytest.mark.parametrize("name", ["../out", "/etc/out", "a/../../out", "."])
+def test_no_name_of_a_file_leads_out(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="leads out of"):
+        Desk(tmp_path).run.save(name, b"x")
+
+
+def test_a_file_that_is_not_there_cannot_be_saved(tmp_path: Path) -> None:
+    run = Desk(tmp_path).run
+    with pytest.raises(FileNotFoundError):
+        run.save("nowhere.png")
+    assert not list(run.artifacts_dir.iterdir())
 
 
 def test_progress_stays_between_0_and_1(tmp_path: Path) -> None:
