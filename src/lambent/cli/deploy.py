@@ -63,8 +63,7 @@ def deploy(
     """Deploy a file, a folder, a model or a SAM template.
 
     TARGET is file.py:object, a file.py with an App, a folder with lambent.toml or an executable bootstrap,
-    a model file, SageMaker's model.tar.gz, TorchServe's model.mar, or a SAM template (.yaml, .yml), whose
-    functions and layers are deployed.
+    a model file, SageMaker's model.tar.gz, TorchServe's model.mar, or a SAM template (.yaml, .yml).
 
     A file.py takes along the modules beside it that it imports; for data files use a folder.
 
@@ -78,12 +77,11 @@ def deploy(
     how warm       keep, keep_alive_s, template_keep_s, fork_unsafe
     how many       workers_min, workers_min_schedule, workers_max, concurrency,
                    parallel, queue_depth_max, max_batch, latency_target_ms
-    of jobs        slice_s, grace_s, priority
+    of jobs        slice_s, grace_s, priority, on_data
     for later      retries, retry_first_s, async_age_max_s, async_running_max,
                    result_keep_s, dead_keep_s, webhook, on_success, on_failure
     by the clock   schedule, as in --set "schedule=0 8 * * 1-5; Europe/Berlin"
-    when data come on_data, of a job: the name of a dataset
-    what serves    accept, as in --set "accept=accuracy >= 0.97 and better(accuracy)"
+    of models      accept, as in --set "accept=accuracy >= 0.97 and better(accuracy)"
 
     With --canary the new revision is tried: it goes back by itself when more than 5 % of its calls fail,
     unless --max-error-rate says otherwise, and the active one does not fail as often.

@@ -1,0 +1,1 @@
+"""Datasets as the code of a job sees them."""
