@@ -92,3 +92,22 @@ def test_a_signature_for_another_service(server: RunningServer) -> None:
             "InvalidSignatureException",
             "Credential should be scoped to correct service: 'lambda'. ",
         )
+
+
+def test_a_body_that_is_not_signed_is_refused_as_on_aws(server: RunningServer) -> None:
+    client = client_of(server)
+
+    def leave_unsigned(request: Any, **_: Any) -> None:
+        request.headers["X-Amz-Content-SHA256"] = "UNSIGNED-PAYLOAD"
+
+    client.meta.events.register("before-sign.lambda.Invoke", leave_unsigned)
+    if is_open(server):
+        assert said(client) == {"x": 1}
+    else:
+        assert refused(client.invoke, FunctionName="simple")[:2] == (403, "InvalidSignatureException")
+
+
+def test_slashes_too_many_before_the_path_do_not_count(server: RunningServer) -> None:
+    assert said(client_of(server, endpoint_url=server.url + "/")) == {"x": 1}
+    answer = server.request("GET", "//2015-03-31/functions/nobody/configuration")
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (404, "ResourceNotFoundException")

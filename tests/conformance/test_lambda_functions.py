@@ -137,7 +137,12 @@ def test_a_configuration_is_changed_where_it_is_said_and_nowhere_else(client: An
     found = client.get_function_configuration(FunctionName="configured")
     assert (found["Description"], found["TracingConfig"]) == ("", {"Mode": "Active"})
     assert found["EphemeralStorage"] == {"Size": 1024}
-    assert found["VpcConfig"]["SubnetIds"] == ["subnet-1"]
+    assert found["VpcConfig"] == {
+        "SubnetIds": ["subnet-1"],
+        "SecurityGroupIds": ["sg-1"],
+        "Ipv6AllowedForDualStack": False,
+        "VpcId": "vpc-00000000000000000",
+    }
     assert found["LoggingConfig"]["LogFormat"] == "JSON"
     assert run(client, "configured")["mark"] == ""
 

@@ -279,3 +279,26 @@ def test_the_end_of_an_asynchronous_invocation_is_told_to_a_queue(client: Any, q
         assert record["requestContext"]["condition"] == condition
         assert len(record["requestPayload"]["Records"]) == event
     client.delete_function_event_invoke_config(FunctionName="recorder")
+
+
+def test_a_mapping_has_tags_of_its_own(client: Any, queues: Any) -> None:
+    _, arn = queue(queues)
+    made = client.create_event_source_mapping(FunctionName="g", EventSourceArn=arn, Tags={"a": "1"})
+    key, named = made["UUID"], made["EventSourceMappingArn"]
+    assert client.list_tags(Resource=named)["Tags"] == {"a": "1"}
+    client.tag_resource(Resource=named, Tags={"b": "ü"})
+    client.update_event_source_mapping(UUID=key, BatchSize=3)
+    client.untag_resource(Resource=named, TagKeys=["a"])
+    assert client.list_tags(Resource=named)["Tags"] == {"b": "ü"}
+    many = {str(number): "" for number in range(51)}
+    assert refused(client.tag_resource, Resource=named, Tags=many)[1] == "InvalidParameterValueException"
+    client.delete_event_source_mapping(UUID=key)
+    found = refused(client.list_tags, Resource=named)
+    assert found == (404, "ResourceNotFoundException", "The resource you requested does not exist.")
+
+
+def test_a_mapping_has_as_many_tags_from_its_making_as_from_later(client: Any, queues: Any) -> None:
+    _, arn = queue(queues)
+    many = {str(number): "" for number in range(51)}
+    found = refused(client.create_event_source_mapping, FunctionName="g", EventSourceArn=arn, Tags=many)
+    assert found == (400, "InvalidParameterValueException", "Number of tags exceeds resource tag limit.")

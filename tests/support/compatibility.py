@@ -70,7 +70,7 @@ REMARKS: Final[Mapping[Operation, str]] = {
     ("lambda", "PutFunctionEventInvokeConfig"): (
         "functions of this server as destinations are invoked, its queues get a message, others are stored"
     ),
-    ("lambda", "TagResource"): "functions only",
+    ("lambda", "TagResource"): "functions and event source mappings",
     ("lambda", "GetFunctionCodeSigningConfig"): "no function has one",
     ("sagemaker-runtime", "InvokeEndpoint"): (
         "every function, model, archive and ASGI application is an endpoint of its name; `TargetModel`, "

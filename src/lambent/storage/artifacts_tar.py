@@ -12,7 +12,7 @@ import zlib
 from typing import BinaryIO, Final, Protocol
 
 from lambent.core.errors import CallerFault, PayloadTooLarge
-from lambent.storage.artifacts_tree import FILES_MAX, TreeWriter, checked_path
+from lambent.storage.artifacts_tree import FILES_MAX, TooManyFiles, TreeWriter, checked_path
 
 BLOCK_BYTES: Final = tarfile.BLOCKSIZE
 READ_BYTES: Final = 128 * BLOCK_BYTES
@@ -131,7 +131,7 @@ def _take_all(archive: tarfile.TarFile, source: _Metered, writer: TreeWriter) ->
     while (member := archive.next()) is not None:
         entries += 1
         if entries > ENTRIES_MAX:
-            raise PayloadTooLarge(f"the archive has more than {ENTRIES_MAX} entries")
+            raise TooManyFiles(f"the archive has more than {ENTRIES_MAX} entries")
         source.allow(max(0, member.size))
         _take(archive, member, writer)
         archive.members.clear()  # type: ignore[attr-defined]  # it would keep every entry to the end

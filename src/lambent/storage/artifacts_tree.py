@@ -66,6 +66,10 @@ def unpacked_bytes_max(packed_bytes: int, *, bytes_max: int) -> int:
     return min(bytes_max, max(UNPACKED_FREE_BYTES, UNPACKED_RATIO_MAX * packed_bytes))
 
 
+class TooManyFiles(PayloadTooLarge):
+    """It has more files than one artifact may have."""
+
+
 class TreeWriter:
     """Fills an empty folder with files from outside, which are not trusted."""
 
@@ -75,6 +79,14 @@ class TreeWriter:
         self._files_max: Final = files_max
         self._entries: Final[dict[str, Entry]] = {}
         self._size_bytes = 0
+
+    def expect(self, files: int, size_bytes: int) -> None:
+        """Raise `TooManyFiles` or `PayloadTooLarge` where so much more could not be added."""
+        if len(self._entries) + files > self._files_max:
+            raise TooManyFiles(f"it has {files} files, more than the {self._files_max} that may be")
+        limit = self._size_bytes_max
+        if limit is not None and self._size_bytes + size_bytes > limit:
+            raise PayloadTooLarge(f"with {size_bytes} bytes it is over the limit of {limit} bytes unpacked")
 
     def add(self, name: str, *, read: Read, size_bytes: int, mode: int) -> None:
         """Write one file of `size_bytes`, which `read` gives in pieces; of `mode` only "executable" stays.
@@ -128,7 +140,7 @@ class TreeWriter:
 
     def _check_room(self, path: str, size_bytes: int) -> None:
         if len(self._entries) >= self._files_max:
-            raise PayloadTooLarge(f"more than {self._files_max} files, {path!r} is one too many")
+            raise TooManyFiles(f"more than {self._files_max} files, {path!r} is one too many")
         limit = self._size_bytes_max
         if limit is not None and self._size_bytes + size_bytes > limit:
             raise PayloadTooLarge(

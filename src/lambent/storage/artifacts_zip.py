@@ -14,8 +14,8 @@ import zipfile
 import zlib
 from typing import BinaryIO, Final
 
-from lambent.core.errors import CallerFault, PayloadTooLarge
-from lambent.storage.artifacts_tree import FILES_MAX, TreeWriter, checked_path
+from lambent.core.errors import CallerFault
+from lambent.storage.artifacts_tree import FILES_MAX, TooManyFiles, TreeWriter, checked_path
 
 ENTRIES_MAX: Final = 2 * FILES_MAX
 # The format's list of entries (APPNOTE 6.3, sections 4.3.12, 4.3.14 and 4.3.15), and where it stands in what
@@ -48,6 +48,9 @@ def unpack_zip(stream: BinaryIO, writer: TreeWriter) -> None:
     try:
         _count_entries(stream)
         with zipfile.ZipFile(stream) as archive:
+            files = [entry for entry in archive.infolist() if not entry.is_dir()]
+            # By what it says of itself, before anything is written.
+            writer.expect(len(files), sum(entry.file_size for entry in files))
             for entry in archive.infolist():
                 _take(archive, entry, writer)
     except UNREADABLE as error:
@@ -55,7 +58,7 @@ def unpack_zip(stream: BinaryIO, writer: TreeWriter) -> None:
 
 
 def _count_entries(stream: BinaryIO) -> None:
-    """Before `zipfile` makes an object of each. Raises `PayloadTooLarge`."""
+    """Before `zipfile` makes an object of each. Raises `TooManyFiles`."""
     end = zipfile._EndRecData(stream)  # type: ignore[attr-defined]  # noqa: SLF001 - as `ZipFile` itself
     if not end:
         return
@@ -72,7 +75,7 @@ def _count_entries(stream: BinaryIO) -> None:
         stream.seek(sum(lengths), io.SEEK_CUR)
         left -= ENTRY.size + sum(lengths)
     if left > 0:
-        raise PayloadTooLarge(f"the archive has more than {ENTRIES_MAX} entries")
+        raise TooManyFiles(f"the archive has more than {ENTRIES_MAX} entries")
 
 
 def _take(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, writer: TreeWriter) -> None:

@@ -13,6 +13,7 @@ import pytest
 from lambent.core.errors import CallerFault, PayloadTooLarge
 from lambent.storage import artifacts_zip
 from lambent.storage.artifacts import FileArtifacts
+from lambent.storage.artifacts_tree import TooManyFiles
 from lambent.storage.artifacts_zip import ENTRIES_MAX
 
 
@@ -92,3 +93,18 @@ def test_the_list_of_a_large_archive_is_found(tmp_path: Path, monkeypatch: pytes
 def test_what_is_no_zip_or_empty_is_refused(tmp_path: Path, archive: bytes) -> None:
     with pytest.raises(CallerFault):
         ingest(tmp_path, archive)
+
+
+@pytest.mark.parametrize(("files", "wanted"), [(6, TooManyFiles), (5, None)])
+def test_an_archive_of_too_many_files_is_refused_before_any_is_written(
+    tmp_path: Path, files: int, wanted: type[Exception] | None
+) -> None:
+    folders = {f"folder{number}/": b"" for number in range(9)}
+    archive = io.BytesIO(zip_of({**folders, **{str(number): b"x" for number in range(files)}}))
+    artifacts = FileArtifacts.open(tmp_path, files_max=5)
+    if wanted is None:
+        artifacts.ingest_zip(archive, size_bytes_max=100)
+        return
+    with pytest.raises(wanted):
+        artifacts.ingest_zip(archive, size_bytes_max=100)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -14,6 +14,7 @@ from lambent.clock import Clock
 from lambent.control.aws.state import CodeBook
 from lambent.core.errors import CallerFault, NotFound, PayloadTooLarge
 from lambent.core.invocation import Principal, Role
+from lambent.storage.artifacts_tree import TooManyFiles
 from lambent.storage.base import ArtifactFacts, Artifacts
 from lambent.wire.aws.downloads import FILE, path_of
 from lambent.wire.aws.faults import Fault, bad_parameter
@@ -87,6 +88,8 @@ class CodeStore:
     def _ingest(self, content: bytes) -> ArtifactFacts:
         try:
             return self._artifacts.ingest_zip(io.BytesIO(content), size_bytes_max=UNZIPPED_BYTES_MAX)
+        except TooManyFiles as error:
+            raise bad_parameter(f"Could not unzip uploaded file: {error.message}") from error
         except PayloadTooLarge as error:
             text = f"Unzipped size must be smaller than {UNZIPPED_BYTES_MAX} bytes"
             raise bad_parameter(text) from error

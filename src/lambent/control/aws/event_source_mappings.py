@@ -13,6 +13,7 @@ from lambent.clock import Clock
 from lambent.control.aws.books import Books
 from lambent.control.aws.found import Finder
 from lambent.control.aws.state import Kind, MappingBook
+from lambent.control.aws.tags import check_tags
 from lambent.core.invocation import Role
 from lambent.core.sources import Report, Source
 from lambent.wire.aws.control import Answer, Call, ControlOperation
@@ -190,6 +191,7 @@ class MappingVerbs:
 
     def _check(self, call: Call, request: CreateMappingRequest) -> None:
         """What fits the model, and still cannot be. Raises `Fault`."""
+        check_tags(request.tags or {})
         if _service(request) != QUEUES:
             return
         arn = request.event_source_arn or ""

@@ -30,6 +30,7 @@ from lambent.wire.aws.functions import (
     LayerReference,
     RuntimeVersionConfig,
     SnapStartResponse,
+    vpc_answer,
 )
 from lambent.wire.aws.names import LATEST, FunctionName, Place
 from lambent.wire.aws.shapes import EphemeralStorage, LoggingConfig, TracingConfig
@@ -241,7 +242,7 @@ def described(
         logging_config=_logging(settings.logging_config, function.name),
         # Once variables were said, they are given back, though there be none.
         environment=EnvironmentResponse(variables=spec.env) if spec.env or settings.environment else None,
-        vpc_config=settings.vpc_config,
+        vpc_config=vpc_answer(settings.vpc_config),
         dead_letter_config=settings.dead_letter_config,
         kms_key_arn=settings.kms_key_arn or None,
         layers=[LayerReference(arn=one.arn, code_size=one.code_size) for one in book.layers] or None,

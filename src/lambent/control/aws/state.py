@@ -125,7 +125,7 @@ class PolicyBook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MappingBook(msgspec.Struct, frozen=True, kw_only=True):
-    """An event source mapping, as it was asked for and changed."""
+    """An event source mapping, as it was asked for and changed. Its tags are the request's."""
 
     request: CreateMappingRequest
     modified_unix_ms: int

@@ -19,6 +19,7 @@ import msgspec
 
 from lambent.wire.sigv4 import (
     STREAMING,
+    UNSIGNED_PAYLOAD,
     Flaw,
     Signature,
     SignatureRejected,
@@ -54,6 +55,19 @@ class Chunk(msgspec.Struct, frozen=True):
 def is_chunked(request: SignedRequest) -> bool:
     """Whether its body is in such chunks."""
     return claimed_hash(request).startswith(STREAMING)
+
+
+def check_signed(request: SignedRequest, service: str) -> None:
+    """Raise `SignatureRejected` where the signature leaves the body out.
+
+    AWS takes that for objects alone: "Lambda doesn't support unsigned payloads" (CloudFront Developer Guide,
+    origin access control for function URLs). Whoever is between client and server could change such a body.
+    """
+    kind = claimed_hash(request)
+    if kind in (UNSIGNED_PAYLOAD, UNSIGNED_CHUNKS):
+        raise SignatureRejected(
+            Flaw.MISMATCH, f"x-amz-content-sha256 is {kind}: the body of a request to {service} has to be signed"
+        )
 
 
 def decoded(request: SignedRequest, signature: Signature, key: bytes | None) -> bytes:

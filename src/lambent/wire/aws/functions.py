@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import field
 
@@ -18,7 +19,10 @@ from lambent.wire.aws.shapes import (
     Tags,
     TracingConfig,
     VpcConfig,
+    VpcConfigResponse,
 )
+
+NETWORK: Final = "vpc-00000000000000000"  # every function's is this machine's
 
 
 class EnvironmentResponse(Shape, frozen=True, kw_only=True):
@@ -77,7 +81,7 @@ class FunctionConfiguration(Shape, frozen=True, kw_only=True):
     logging_config: LoggingConfig
     runtime_version_config: RuntimeVersionConfig | None = None
     environment: EnvironmentResponse | None = None
-    vpc_config: VpcConfig | None = None
+    vpc_config: VpcConfigResponse | None = None
     dead_letter_config: DeadLetterConfig | None = None
     kms_key_arn: str | None = field(default=None, name="KMSKeyArn")
     layers: Sequence[LayerReference] | None = None
@@ -94,6 +98,19 @@ class Concurrency(Shape, frozen=True, kw_only=True):
     """How many calls are reserved for a function."""
 
     reserved_concurrent_executions: int | None = None
+
+
+def vpc_answer(said: VpcConfig | None) -> VpcConfigResponse | None:
+    """The network that was asked for, as it is given back."""
+    if said is None:
+        return None
+    subnets, groups = said.subnet_ids or [], said.security_group_ids or []
+    return VpcConfigResponse(
+        subnet_ids=subnets,
+        security_group_ids=groups,
+        ipv6_allowed_for_dual_stack=bool(said.ipv6_allowed_for_dual_stack),
+        vpc_id=NETWORK if subnets else "",
+    )
 
 
 class GetFunctionResponse(Shape, frozen=True, kw_only=True):

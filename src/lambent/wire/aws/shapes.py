@@ -119,6 +119,12 @@ class VpcConfig(Shape, frozen=True, kw_only=True):
     ipv6_allowed_for_dual_stack: bool | None = None
 
 
+class VpcConfigResponse(VpcConfig, frozen=True, kw_only=True):
+    """The same as it is given back. `vpc_id` is empty where no subnets were said."""
+
+    vpc_id: str
+
+
 class DeadLetterConfig(Shape, frozen=True, kw_only=True):
     """Where events go that failed for good: a queue. They are dead letters of the deployment as well."""
 

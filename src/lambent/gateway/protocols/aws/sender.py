@@ -83,6 +83,8 @@ class Senders:
         if signature.claim.service != service and self._auth is AwsAuth.VERIFY:
             text = f"Credential should be scoped to correct service: '{service}'. "
             raise Fault("InvalidSignatureException", 403, text, extra={})
+        if CONTENT_HASH in signature.claim.places:
+            chunked.check_signed(signed, service)
         body = signed.body
         if CONTENT_HASH in signature.claim.places and chunked.is_chunked(signed):
             body = await self._keys.unchunked(signed, signature)

@@ -14,7 +14,7 @@ from lambent.gateway.requests import Request
 from lambent.gateway.responses import JSON_HEADER, Reply
 from lambent.wire.aws.faults import Fault
 
-LAMBDA_PATH: Final = re.compile(r"/20\d\d-\d\d-\d\d/")
+LAMBDA_PATH: Final = re.compile(r"/{1,9}20\d\d-\d\d-\d\d/")
 LABEL: Final = re.compile(r"\{[^}]*\}")
 TARGET: Final = b"x-amz-target"
 JSON_1_1: Final = (b"content-type", b"application/x-amz-json-1.1")
