@@ -166,7 +166,7 @@ def test_a_function_that_is_not_there(client: Any) -> None:
     response = failure_of(client.invoke, FunctionName="nobody")
     assert response["Error"]["Code"] == "ResourceNotFoundException"
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 404
-    arn = "arn:aws:lambda:eu-central-1:000000000000:function:nobody"
+    arn = "arn:aws:lambda:eu-central-1:000000000000:function:nobody:$LATEST"
     assert response["Message"] == f"Function not found: {arn}"
     with pytest.raises(client.exceptions.ResourceNotFoundException):
         client.invoke(FunctionName="hello", Qualifier="7")

@@ -14,6 +14,7 @@ from tests.support.aws_clients import PREFIX, client_of, make, refused, settled
 from tests.support.server import RunningServer, wait_until
 
 QUEUE = "arn:aws:sqs:eu-central-1:000000000000:"
+TABLE = "arn:aws:dynamodb:eu-central-1:000000000000:table/t/stream/2026-01-01T00:00:00.000"
 STREAM = "arn:aws:kinesis:eu-central-1:000000000000:stream/s"
 
 
@@ -242,7 +243,10 @@ def test_mappings_are_listed_by_function_and_by_source(client: Any, queues: Any)
         ({"FunctionName": "nobody"}, 400, "InvalidParameterValueException"),
         ({"EventSourceArn": None}, 400, "InvalidParameterValueException"),
         ({"EventSourceArn": "x"}, 400, "ValidationException"),
-        ({"EventSourceArn": STREAM}, 400, "ValidationException"),
+        ({"EventSourceArn": STREAM}, 400, "InvalidParameterValueException"),
+        ({"EventSourceArn": STREAM, "StartingPosition": "x"}, 400, "ValidationException"),
+        ({"EventSourceArn": TABLE, "StartingPosition": "AT_TIMESTAMP"}, 400, "InvalidParameterValueException"),
+        ({"DestinationConfig": {"OnFailure": {}}}, 400, "InvalidParameterValueException"),
         ({"EventSourceArn": QUEUE + "x"}, 409, "ResourceConflictException"),
         ({"BatchSize": 0}, 400, "ValidationException"),
         ({"EventSourceArn": QUEUE + "nobody"}, 400, "InvalidParameterValueException"),

@@ -87,7 +87,7 @@ class AwsControl:
         yield from TagVerbs(finder=finder, maker=maker, books=books).operations()
         yield from PolicyVerbs(finder=finder, maker=maker, books=books).operations()
         yield from AnsweredVerbs(finder=finder, maker=maker, books=books).operations()
-        yield from AccountVerbs(finder=finder, concurrency=self._concurrency).operations()
+        yield from AccountVerbs(finder=finder, books=books, concurrency=self._concurrency).operations()
         yield from LayerVerbs(maker=maker, books=books, code=self._code, clock=self._clock).operations()
         yield from LayerPolicyVerbs(maker=maker, books=books).operations()
 

@@ -44,7 +44,8 @@ SAID: list[tuple[dict[str, Any], str, str]] = [
     ),
     (
         {"Tags": {"": "x"}}, "'{=x}' at 'tags'",
-        f"Map keys must satisfy constraint: [Member must have length greater than or equal to 1, {NULL}]",
+        ("Map keys must satisfy constraint: [Member must have length less than or equal to 128, "
+         "Member must have length greater than or equal to 1]"),
     ),
     (
         {"Tags": {"a": "x" * 257}}, f"'{{a={'x' * 257}}}' at 'tags'",

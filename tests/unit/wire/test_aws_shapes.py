@@ -85,7 +85,8 @@ def of_type(hint: Any, shape: Any, at: str) -> Iterator[str]:
     if metas and name not in CHECKED_LATER:
         yield from of_bounds(metas, shape, at)
     if get_origin(hint) is Literal:
-        if list(get_args(hint)) != list(shape.enum):
+        # AWS's answers name the words of some in another order than its model: theirs is ours.
+        if sorted(get_args(hint)) != sorted(shape.enum):
             yield f"{at} is one of {shape.enum}"
     elif isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         yield from differences(hint, shape, at)
@@ -103,8 +104,9 @@ def of_bounds(metas: Sequence[msgspec.Meta], shape: Any, at: str) -> Iterator[st
             yield f"{at} is at most {shape.metadata['max']}, not {high}"
         if low is not None and float(shape.metadata["min"]) != low:
             yield f"{at} is at least {shape.metadata['min']}, not {low}"
-        if meta.pattern is not None and meta.pattern[4:-3] != shape.metadata.get("pattern"):
-            yield f"{at} matches {shape.metadata.get('pattern')}, not {meta.pattern[4:-3]}"
+        pattern = shape.metadata.get("pattern")
+        if meta.pattern is not None and pattern not in (meta.pattern[4:-3], f"({meta.pattern[4:-3]})"):
+            yield f"{at} matches {pattern}, not {meta.pattern[4:-3]}"
 
 
 @pytest.mark.parametrize("name", REQUESTS)

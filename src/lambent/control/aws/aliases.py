@@ -18,7 +18,7 @@ from lambent.core.errors import NotFound
 from lambent.core.invocation import Role
 from lambent.storage.aliases import Aliases
 from lambent.wire.aws.control import Answer, Call, ControlOperation
-from lambent.wire.aws.faults import bad_parameter, conflict, gone, outdated
+from lambent.wire.aws.faults import bad_parameter, conflict, gone, outdated, refused_untyped
 from lambent.wire.aws.function_requests import (
     AliasConfiguration,
     CreateAliasRequest,
@@ -61,7 +61,8 @@ class AliasVerbs:
         name, project = named(call, Role.DEPLOY), call.principal.project
         request = read(call.body, CreateAliasRequest)
         async with self._maker.names.held(project, [name.name]):
-            function = await self._finder.function(project, call.place, FunctionName(name.name))
+            wanted = FunctionName(name.name, request.function_version)
+            function = await self._finder.function(project, call.place, wanted)
             if request.name in await self._finder.aliases(function):
                 arn = call.place.function_arn(name.name, request.name)
                 raise conflict(f"Alias already exists: {arn}")
@@ -144,7 +145,7 @@ def _check_weights(version: str, weights: Mapping[str, float]) -> None:
             "configuration."
         )
     if weights and version == LATEST:
-        raise bad_parameter("$LATEST is not supported for an alias pointing to more than 1 version")
+        raise refused_untyped("$LATEST is not supported for an alias pointing to more than 1 version")
 
 
 def _told(place: Place, name: str, alias: str, book: AliasBook) -> AliasConfiguration:

@@ -11,4 +11,4 @@ from lambent.wire.aws.reading import Query
 def named(call: Call, role: Role) -> FunctionName:
     """The function that the path names, with the query's qualifier. Raises `Forbidden`, `Fault`."""
     call.principal.require(role)
-    return read_name(call.labels[0], Query(call.query).text("Qualifier"))
+    return read_name(call.labels[0], Query(call.query).text("Qualifier"), place=call.place)

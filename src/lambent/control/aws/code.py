@@ -19,6 +19,7 @@ from lambent.storage.base import ArtifactFacts, Artifacts
 from lambent.wire.aws.downloads import FILE, path_of
 from lambent.wire.aws.faults import Fault, bad_parameter
 
+ZIPPED_BYTES_MAX: Final = 52_428_800
 UNZIPPED_BYTES_MAX: Final = 262_144_000
 # As the bucket: the key is then the path of a folder on the server's machine, which is copied.
 FOLDER_BUCKET: Final = "lambent-directory"
@@ -77,6 +78,9 @@ class CodeStore:
     async def _zip(self, content: bytes) -> CodeBook:
         if not content:
             raise bad_parameter("Uploaded file must be a non-empty zip")
+        if len(content) > ZIPPED_BYTES_MAX:
+            text = f"Zipped size must be smaller than {ZIPPED_BYTES_MAX} bytes"
+            raise Fault("RequestEntityTooLargeException", 413, text, extra={})
         return await asyncio.to_thread(self._kept, content)
 
     def _kept(self, content: bytes) -> CodeBook:

@@ -25,7 +25,7 @@ from lambent.wire.aws.beside_requests import (
     PutProvisionedRequest,
 )
 from lambent.wire.aws.control import Answer, Call, ControlOperation
-from lambent.wire.aws.faults import Fault, bad_parameter
+from lambent.wire.aws.faults import Fault, bad_parameter, conflict, refused_untyped
 from lambent.wire.aws.functions import Concurrency
 from lambent.wire.aws.names import LATEST, FunctionName
 from lambent.wire.aws.reading import Query, page, read
@@ -36,6 +36,7 @@ PROVISIONED: Final = "/2019-09-30/functions/{FunctionName}/provisioned-concurren
 # AWS's own limits for an account, which its clients know.
 CONCURRENT_MAX: Final = 1000
 UNRESERVED_MIN: Final = 100
+WORKERS_MAX: Final = int(BOUNDS["workers_min"][1])
 FUNCTIONS_ONLY: Final = (
     "This operation is permitted on Lambda functions only. Aliases and versions do not support this "
     "operation. Please specify either a function name or an unqualified function ARN."
@@ -92,9 +93,9 @@ class ConcurrencyVerbs:
         if name.qualifier:
             raise bad_parameter(FUNCTIONS_ONLY)
         async with self._maker.names.held(project, [name.name]):
-            function = await self._finder.function(project, call.place, name)
+            function = await self._finder.function(project, call.place, FunctionName(name.name, LATEST))
             if await self.unreserved(project, but=name.name) - wanted < UNRESERVED_MIN:
-                raise bad_parameter(
+                raise refused_untyped(
                     "Specified ReservedConcurrentExecutions for function decreases account's "
                     f"UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_MIN}]."
                 )
@@ -135,16 +136,39 @@ class ConcurrencyVerbs:
                     "Requested Provisioned Concurrency should not be greater than the "
                     "reservedConcurrentExecution for function"
                 )
-            most = min(await self.unreserved(project) - UNRESERVED_MIN, int(BOUNDS["workers_min"][1]))
-            if wanted > most:
-                raise bad_parameter(
-                    "Specified ConcurrentExecutions for function is greater than account's unreserved "
-                    f"concurrency [{most}]."
-                )
+            self._check_room(wanted, await self.unreserved(project))
+            await self._check_alone(latest, name)
             book = ProvisionedBook(requested=wanted, modified_unix_ms=self._clock.unix_ms())
             await self._books.put(project, Kind.PROVISIONED, name.name, book, key=name.qualifier)
             await self._keep_workers(version, wanted)
         return Answer(202, self._told(call, name, book, ready=0))
+
+    def _check_room(self, wanted: int, unreserved: int) -> None:
+        if wanted > unreserved:
+            raise refused_untyped(
+                "Specified ConcurrentExecutions for function is greater than account's unreserved "
+                f"concurrency [{unreserved}]."
+            )
+        if unreserved - wanted < UNRESERVED_MIN:
+            raise refused_untyped(
+                "Specified ConcurrentExecutions for function decreases account's "
+                f"UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_MIN}]."
+            )
+        if wanted > WORKERS_MAX:
+            raise bad_parameter(f"Not more than {WORKERS_MAX} workers of one version are kept here.")
+
+    async def _check_alone(self, latest: Function, name: FunctionName) -> None:
+        """Workers are kept for a version or for the aliases that stand for it, not for both."""
+        project = latest.deployment.project
+        provisioned = await self._books.all(ProvisionedBook, project, Kind.PROVISIONED, latest.name)
+        aliases = await self._finder.aliases(latest)
+        if (alias := aliases.get(name.qualifier)) is not None and alias.function_version in provisioned:
+            raise conflict(
+                "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned "
+                "version"
+            )
+        if any(aliases[one].function_version == name.qualifier for one in provisioned if one in aliases):
+            raise conflict("Version is pointed by a Provisioned Concurrency alias")
 
     async def _unprovision(self, call: Call) -> Answer:
         name, project = named(call, Role.DEPLOY), call.principal.project

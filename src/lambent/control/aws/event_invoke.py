@@ -10,6 +10,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.control.aws.books import Books
 from lambent.control.aws.calls import named
+from lambent.control.aws.event_destinations import check_destinations
 from lambent.control.aws.found import Finder, Function
 from lambent.control.aws.making import Maker
 from lambent.control.aws.standing import Standing
@@ -21,7 +22,7 @@ from lambent.core.spec import Kind as DeploymentKind
 from lambent.pool.handlings import Handlings
 from lambent.wire.aws.beside_requests import EventInvokeConfig, EventInvokeRequest, ListEventInvokeResponse
 from lambent.wire.aws.control import Answer, Call, ControlOperation
-from lambent.wire.aws.faults import bad_parameter, gone
+from lambent.wire.aws.faults import Fault, bad_parameter, gone
 from lambent.wire.aws.names import LATEST, FunctionName, read_name
 from lambent.wire.aws.reading import Query, page, read
 from lambent.wire.aws.shapes import Destination, DestinationConfig
@@ -75,6 +76,9 @@ class EventInvokeVerbs:
         request = _request(call)
         async with self._maker.names.held(call.principal.project, [name.name]):
             function = await self._function(call, name)
+            await check_destinations(
+                self._finder, call, name, request.destination_config or DestinationConfig()
+            )
             return await self._keep(
                 call, name, function, _merged(EventInvokeBook(modified_unix_ms=0), request)
             )
@@ -85,6 +89,9 @@ class EventInvokeVerbs:
         async with self._maker.names.held(call.principal.project, [name.name]):
             function = await self._function(call, name)
             before = await self._book(call, name)
+            await check_destinations(
+                self._finder, call, name, request.destination_config or DestinationConfig()
+            )
             return await self._keep(call, name, function, _merged(before, request))
 
     async def _get(self, call: Call) -> Answer:
@@ -112,10 +119,10 @@ class EventInvokeVerbs:
         return Answer(200, ListEventInvokeResponse(function_event_invoke_configs=listed, next_marker=marker))
 
     async def _function(self, call: Call, name: FunctionName) -> Function:
-        project = call.principal.project
-        if await self._finder.find(project, name.name) is None:
-            raise gone("The function doesn't exist.")
-        return await self._finder.version(project, call.place, name)
+        try:
+            return await self._finder.version(call.principal.project, call.place, name)
+        except Fault as error:
+            raise gone("The function doesn't exist.") from error
 
     async def _book(self, call: Call, name: FunctionName) -> EventInvokeBook:
         found = await self._books.find(

@@ -107,8 +107,7 @@ class MappingVerbs:
         if request.event_source_arn is None:
             raise bad_parameter("Unrecognized event source.")
         service = _service(request)
-        if service in STREAMS and request.starting_position is None:
-            raise violated("startingPosition", None, "Member must not be null.")
+        _check_kind(request, service)
         name = await self._function(call, request.function_name)
         self._check(call, request)
         for key, other in (await self._all(call)).items():
@@ -233,7 +232,7 @@ class MappingVerbs:
         same = {field: one for field, one in request.items() if field in Mapping.__struct_fields__}
         return Mapping(
             uuid=key,
-            function_arn=place.function_arn(name.name, name.qualifier.removeprefix(LATEST)),
+            function_arn=place.function_arn(name.name, name.qualifier),
             event_source_mapping_arn=(
                 f"arn:aws:lambda:{place.region}:{place.account}:event-source-mapping:{key}"
             ),
@@ -247,6 +246,17 @@ class MappingVerbs:
             else None,
             **same,
         )
+
+
+def _check_kind(request: CreateMappingRequest, service: str) -> None:
+    """What a kind of source cannot be asked for. Raises `Fault`."""
+    if service in STREAMS and request.starting_position is None:
+        text = violated("startingPosition", None, "Member must not be null.").message
+        raise bad_parameter(text)
+    if service == "dynamodb" and request.starting_position == "AT_TIMESTAMP":
+        raise bad_parameter(f"Unsupported starting position for arn type: {request.event_source_arn}")
+    if service == QUEUES and request.destination_config is not None:
+        raise bad_parameter("Unsupported DestinationConfig parameter for given event source mapping type.")
 
 
 def _with_defaults(request: CreateMappingRequest, service: str) -> CreateMappingRequest:

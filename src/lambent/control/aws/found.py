@@ -37,7 +37,6 @@ from lambent.wire.aws.shapes import EphemeralStorage, LoggingConfig, TracingConf
 
 ALIAS_NAME: Final = re.compile(r"[a-zA-Z0-9_-]+")
 ROLE: Final = "arn:aws:iam::{account}:role/lambent"
-BUILD: Final = hashlib.sha256(platform.python_version().encode()).hexdigest()
 OWN_RUNTIME: Final = "python" + ".".join(platform.python_version_tuple()[:2])
 
 
@@ -68,6 +67,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     state_reason_code: str | None = None
     last_update_status: str | None = "Successful"
     last_update_status_reason: str | None = None
+    last_update_status_reason_code: str | None = None
 
 
 UNTOLD: Final = Status(state=None, last_update_status=None)
@@ -81,6 +81,7 @@ PENDING: Final = Status(
 UPDATING: Final = Status(
     last_update_status="InProgress",
     last_update_status_reason="The function is being created.",
+    last_update_status_reason_code="Creating",
 )
 
 
@@ -124,9 +125,9 @@ class Finder:
         versions = await self.versions(found)
         if not wanted.isdecimal():
             aliases = await self.aliases(found)
-            if wanted not in aliases:
+            if wanted not in aliases and ALIAS_NAME.fullmatch(wanted):
                 raise cannot_find_alias(place.function_arn(name.name, wanted))
-            wanted = aliases[wanted].function_version
+            wanted = aliases[wanted].function_version if wanted in aliases else wanted
         if wanted == LATEST:
             return found
         if wanted not in versions:
@@ -233,12 +234,12 @@ def described(
         code_sha256=book.code.sha256,
         version=function.version,
         tracing_config=settings.tracing_config or TracingConfig(mode="PassThrough"),
-        revision_id=_state_id(book.revision_id, status),
+        revision_id=book.revision_id if function.version != LATEST else _state_id(book.revision_id, status),
         package_type="Zip",
         architectures=settings.architectures or ["x86_64"],
         ephemeral_storage=settings.ephemeral_storage or EphemeralStorage(size=512),
         snap_start=SnapStartResponse(apply_on=snap_start or "None", optimization_status="Off"),
-        runtime_version_config=_build(place) if status is not UNTOLD else None,
+        runtime_version_config=_build(place, book.runtime) if status is not UNTOLD else None,
         logging_config=_logging(settings.logging_config, function.name),
         # Once variables were said, they are given back, though there be none.
         environment=EnvironmentResponse(variables=spec.env) if spec.env or settings.environment else None,
@@ -284,8 +285,9 @@ def _seen(alias: Alias, versions: Mapping[str, str]) -> AliasBook:
     )
 
 
-def _build(place: Place) -> RuntimeVersionConfig:
-    return RuntimeVersionConfig(runtime_version_arn=f"arn:aws:lambda:{place.region}::runtime:{BUILD}")
+def _build(place: Place, runtime: str) -> RuntimeVersionConfig:
+    build = hashlib.sha256(f"{runtime} {platform.python_version()}".encode()).hexdigest()
+    return RuntimeVersionConfig(runtime_version_arn=f"arn:aws:lambda:{place.region}::runtime:{build}")
 
 
 def _logging(asked: LoggingConfig | None, name: str) -> LoggingConfig:

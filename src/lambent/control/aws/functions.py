@@ -11,7 +11,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.control.aws.calls import named
 from lambent.control.aws.code import CodeStore, check_no_image
-from lambent.control.aws.found import READY, UNTOLD, Finder, Function, described
+from lambent.control.aws.found import ALIAS_NAME, PENDING, READY, UNTOLD, Finder, Function, described
 from lambent.control.aws.layers_used import LayersUsed
 from lambent.control.aws.making import Maker, new_revision_id
 from lambent.control.aws.publishing import Publishing
@@ -37,7 +37,7 @@ from lambent.wire.aws.functions import (
     ListFunctionsResponse,
     Settings,
 )
-from lambent.wire.aws.names import LATEST, FunctionName, read_name
+from lambent.wire.aws.names import LATEST, FunctionName, read_new_name
 from lambent.wire.aws.reading import Query, page, read
 from lambent.wire.aws.shapes import CodeLocation, LoggingConfig
 
@@ -94,7 +94,7 @@ class FunctionVerbs:
     async def _create(self, call: Call) -> Answer:
         call.principal.require(Role.DEPLOY)
         request = read(call.body, CreateFunctionRequest)
-        name = read_name(request.function_name, "")
+        name = read_new_name(request.function_name, call.place)
         _check_promises(request)
         check_no_image(request.code.image_uri)
         if request.package_type == "Image":
@@ -103,7 +103,7 @@ class FunctionVerbs:
             raise bad_parameter(NO_ZIP_FIELDS)
         project, tags = call.principal.project, request.tags or {}
         check_tags(tags)
-        spec = changed(fresh(name.name), request)
+        spec = changed(fresh(name), request)
         layers = await self._layers.resolve(project, call.place, request.layers or ())
         book = FunctionBook(
             role=request.role,
@@ -116,14 +116,15 @@ class FunctionVerbs:
             layers=layers,
             tags=tags,
         )
-        if self._maker.names.busy(project, name.name):
-            raise conflict(f"Function already exist: {name.name}")
-        async with self._maker.names.held(project, [name.name]):
+        if self._maker.names.busy(project, name):
+            raise conflict(f"Function already exist: {name}")
+        async with self._maker.names.held(project, [name]):
             made = await self._maker.create(project, await self._grounded(spec, book), book)
-            status = self._maker.status(project, made.name)
+            told = self._told(call, made, "")  # first: what is loading now may be ready by then
             if request.publish:
-                made = await self._publishing.publish(made, description=None)
-        return Answer(201, described(made, call.place, status, qualifier=""))
+                version = await self._publishing.publish(made, description=None)
+                told = msgspec.structs.replace(told, version=version.version)
+        return Answer(201, told)
 
     async def _update_code(self, call: Call) -> Answer:
         name, project = named(call, Role.DEPLOY), call.principal.project
@@ -144,11 +145,13 @@ class FunctionVerbs:
             _, book = await change(before)
             return Answer(200, described(msgspec.structs.replace(before, book=book), call.place, READY))
         made = await self._maker.change(project, call.place, name, change, request.revision_id)
-        status = self._maker.status(project, made.name)
+        told = self._told(call, made, None)
         if request.publish:
             async with self._maker.names.held(project, [made.name]):
-                made = await self._publishing.publish(made, description=None)
-        return Answer(200, described(made, call.place, status))
+                version = await self._publishing.publish(made, description=None)
+            is_new = version.version != str(made.book.versions_made)
+            told = described(version, call.place, PENDING if is_new else READY)
+        return Answer(200, told)
 
     async def _update_configuration(self, call: Call) -> Answer:
         name, project = named(call, Role.DEPLOY), call.principal.project
@@ -171,7 +174,7 @@ class FunctionVerbs:
             return await self._grounded(spec, book), book
 
         made = await self._maker.change(project, call.place, name, change, request.revision_id)
-        return Answer(200, described(made, call.place, self._maker.status(project, made.name)))
+        return Answer(200, self._told(call, made, None))
 
     async def _get(self, call: Call) -> Answer:
         name = named(call, Role.READ)
@@ -217,7 +220,7 @@ class FunctionVerbs:
         project = call.principal.project
         if name.qualifier == LATEST:
             raise bad_parameter("$LATEST version cannot be deleted without deleting the function.")
-        if name.qualifier and not name.qualifier.isdecimal():
+        if ALIAS_NAME.fullmatch(name.qualifier) and not name.qualifier.isdecimal():
             raise bad_parameter("Deletion of aliases is not currently supported.")
         await self._finder.function(project, call.place, FunctionName(name.name))
         if name.qualifier:
@@ -233,8 +236,8 @@ class FunctionVerbs:
     async def _grounded(self, spec: DeploymentSpec, book: FunctionBook) -> DeploymentSpec:
         return await asyncio.to_thread(grounded, spec, self._code.folder(book.code), book.layers)
 
-    def _told(self, call: Call, function: Function, qualifier: str) -> FunctionConfiguration:
-        status = self._maker.status(call.principal.project, function.name)
+    def _told(self, call: Call, function: Function, qualifier: str | None) -> FunctionConfiguration:
+        status = self._maker.status(call.principal.project, function.name, function.version)
         return described(function, call.place, status, qualifier=qualifier)
 
 

@@ -41,6 +41,14 @@ def new_revision_id() -> str:
     return str(uuid.uuid4())
 
 
+class Preparing(msgspec.Struct, frozen=True, kw_only=True):
+    """A load under way, what is told meanwhile, and the version that was published of it, if one was."""
+
+    task: asyncio.Task[None]
+    status: Status
+    version: str = ""
+
+
 class Maker:
     """Makes functions and changes them, one change of a function at a time."""
 
@@ -63,12 +71,21 @@ class Maker:
         self._clock: Final = clock
         self._tasks: Final = tasks
         self._turns: Final = asyncio.Semaphore(LOADS_AT_ONCE_MAX)
-        self._preparing: Final[dict[tuple[str, str], tuple[asyncio.Task[None], Status]]] = {}
+        self._preparing: Final[dict[tuple[str, str], Preparing]] = {}
 
-    def status(self, project: str, name: str) -> Status:
-        """What is going on with a function."""
+    def status(self, project: str, name: str, version: str = LATEST) -> Status:
+        """What is going on with a function, or with one version of it."""
         found = self._preparing.get((project, name))
-        return found[1] if found else READY
+        if found is None:
+            return READY
+        if version == LATEST:
+            return found.status
+        return PENDING if version == found.version else READY
+
+    def published(self, project: str, name: str, version: str) -> None:
+        """Tell of a version that it is as ready as what it was made of."""
+        if (found := self._preparing.get((project, name))) is not None:
+            self._preparing[project, name] = msgspec.structs.replace(found, version=version)
 
     async def create(self, project: str, spec: DeploymentSpec, book: FunctionBook) -> Function:
         """Make a function. Whoever calls holds its name. Raises `Fault` where there is one."""
@@ -156,7 +173,7 @@ class Maker:
         """Nothing is prepared for a function that is gone."""
         found = self._preparing.pop((project, name), None)
         if found is not None:
-            found[0].cancel()
+            found.task.cancel()
 
     async def _commit(self, wanted: Revision, book: FunctionBook, *, app: str) -> Function:
         project, name = wanted.project, wanted.deployment
@@ -185,7 +202,7 @@ class Maker:
     def _prepare(self, function: Function, status: Status) -> None:
         key = (function.deployment.project, function.name)
         task = self._tasks.create_task(self._load(key, function.revision), name=f"prepare {function.name}")
-        self._preparing[key] = (task, status)
+        self._preparing[key] = Preparing(task=task, status=status)
 
     async def _load(self, key: tuple[str, str], revision: Revision) -> None:
         try:
@@ -197,7 +214,7 @@ class Maker:
             log.exception("prepare_crashed", extra={"deployment": revision.deployment})
         finally:
             found = self._preparing.get(key)
-            if found is not None and found[0] is asyncio.current_task():
+            if found is not None and found.task is asyncio.current_task():
                 del self._preparing[key]
 
 

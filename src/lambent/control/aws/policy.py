@@ -10,7 +10,7 @@ import msgspec
 
 from lambent.control.aws.books import Books
 from lambent.control.aws.calls import named
-from lambent.control.aws.found import Finder
+from lambent.control.aws.found import Finder, Function
 from lambent.control.aws.making import Maker, new_revision_id
 from lambent.control.aws.state import Kind, PolicyBook
 from lambent.core.invocation import Role
@@ -58,13 +58,18 @@ class PolicyVerbs:
         arn = call.place.function_arn(name.name, name.qualifier)
         statement = statement_of(request, arn, _conditions(request))
         async with self._maker.names.held(project, [name.name]):
-            await self._finder.version(project, call.place, name)
-            before = await self._book(project, name) or PolicyBook(revision_id=new_revision_id())
+            found = await self._finder.version(project, call.place, name)
+            before = await self._book(project, name) or PolicyBook(revision_id=await self._first(found, name))
             if request.revision_id is not None and request.revision_id != before.revision_id:
                 raise outdated(of="GetPolicy")
             made = with_statement(before, statement)
             await self._books.put(project, Kind.POLICY, name.name, made, key=name.qualifier)
         return Answer(201, StatementResponse(statement=msgspec.json.encode(statement).decode()))
+
+    async def _first(self, function: Function, name: FunctionName) -> str:
+        """What stands for a policy's revision while there is none: that of what it will be about."""
+        alias = (await self._finder.aliases(function)).get(name.qualifier)
+        return alias.revision_id if alias is not None else function.book.revision_id
 
     async def _get(self, call: Call) -> Answer:
         name, project = named(call, Role.READ), call.principal.project

@@ -64,9 +64,12 @@ class Publishing:
         project, name = latest.deployment.project, latest.name
         kept = VersionBook(function=version, revision=revision.id)
         await self._books.put(project, Kind.VERSION, name, kept, key=number)
-        counted = msgspec.structs.replace(book, versions_made=int(number), published=mark)
+        counted = msgspec.structs.replace(
+            book, versions_made=int(number), published=mark, revision_id=new_revision_id()
+        )
         await self._books.put(project, Kind.FUNCTION, name, counted)
         await self._maker.reroute(project, name)
+        self._maker.published(project, name, number)
         return Function(deployment=latest.deployment, revision=revision, book=version, version=number)
 
     async def delete(self, project: str, place: Place, name: FunctionName) -> None:

@@ -24,7 +24,12 @@ PYTHON: Final = re.compile(r"python3\.\d{1,2}")
 SUPPORTED: Final = (
     *(f"python3.{minor}" for minor in range(8, 16)), "provided", "provided.al2", "provided.al2023",
 )  # fmt: skip
-NAME_LENGTH_MAX: Final = 64
+# What AWS itself takes no more. It does not take `provided` either, which runs here as ever.
+RETIRED: Final = frozenset({
+    "dotnetcore1.0", "dotnetcore2.0", "dotnetcore2.1", "dotnetcore3.1", "go1.x", "java8", "nodejs",
+    "nodejs10.x", "nodejs12.x", "nodejs14.x", "nodejs4.3", "nodejs4.3-edge", "nodejs6.10", "nodejs8.10",
+    "python2.7", "python3.6", "python3.7", "ruby2.5", "ruby2.7",
+})  # fmt: skip
 TIMEOUT_S: Final = 3.0
 MEMORY_MB: Final = 128
 # AWS starts as many environments as there are calls. Memory, cores and the burst's length bound ours.
@@ -70,10 +75,6 @@ class Wanted(Protocol):
 
 def fresh(name: str) -> DeploymentSpec:
     """A function with AWS's defaults. Raises `Fault` for a name that cannot be ours."""
-    if len(name) > NAME_LENGTH_MAX:
-        said = f"Member must have length less than or equal to {NAME_LENGTH_MAX}"
-        what = f"Value '{name}' at 'functionName' failed to satisfy constraint: {said}"
-        raise bad_parameter(f"1 validation error detected: {what}")
     spec = DeploymentSpec(
         name=name,
         kind=Kind.FUNCTION,
@@ -137,6 +138,11 @@ def program_of(runtime: str) -> Program:
     """What runs code of one of AWS's runtimes. Raises `Fault` for what nothing here runs."""
     if runtime in SUPPORTED:
         return Program.NATIVE if PYTHON.fullmatch(runtime) else Program.PROVIDED
+    if runtime in RETIRED:
+        raise bad_parameter(
+            f"The runtime parameter of {runtime} is no longer supported for creating or updating AWS Lambda "
+            "functions. We recommend you use a supported runtime while creating or updating functions."
+        )
     raise bad_parameter(
         f"Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: "
         f"[{', '.join(SUPPORTED)}] or be a valid ARN"

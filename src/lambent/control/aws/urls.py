@@ -86,7 +86,9 @@ class UrlVerbs:
                 cors=request.cors,
             )
             await self._keep(project, name, book)
-        told = msgspec.structs.replace(_told(call, name, book), last_modified_time=None)
+        told = msgspec.structs.replace(
+            _told(call, name, book), last_modified_time=None, invoke_mode=request.invoke_mode
+        )
         return Answer(201, told)
 
     async def _get(self, call: Call) -> Answer:

@@ -10,7 +10,7 @@ from msgspec import Meta, field
 from lambent.wire.aws.shapes import Cors, DestinationConfig, Shape, StatementId, Tags
 
 AuthType = Literal["NONE", "AWS_IAM"]
-Loops = Literal["Allow", "Terminate"]
+Loops = Literal["Terminate", "Allow"]
 RuntimeUpdates = Literal["Auto", "Manual", "FunctionUpdate"]
 RuntimeVersionArn = Annotated[
     str,
@@ -58,7 +58,7 @@ class UrlConfig(Shape, frozen=True, kw_only=True):
     function_arn: str
     auth_type: str
     creation_time: str
-    invoke_mode: str
+    invoke_mode: str | None = None
     last_modified_time: str | None = None
     cors: Cors | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -42,10 +42,20 @@ class Fault(CallerFault):
         return msgspec.json.encode({**self.extra, self.key: self.message or None})
 
 
+def violation(member: str, value: str, constraint: str) -> str:
+    """What AWS says of one value that does not fit the service's model."""
+    return f"Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"
+
+
+def detected(violations: Sequence[str]) -> str:
+    """What it says of all of them."""
+    count = f"{len(violations)} validation error{'s' if len(violations) > 1 else ''} detected"
+    return f"{count}: {'; '.join(violations)}"
+
+
 def invalid(member: str, value: str, constraint: str) -> Fault:
     """One value that does not fit the service's model."""
-    what = f"Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"
-    return Fault("ValidationException", 400, f"1 validation error detected: {what}", extra={})
+    return Fault("ValidationException", 400, detected([violation(member, value, constraint)]), extra={})
 
 
 def not_found(arn: str) -> Fault:
@@ -99,6 +109,11 @@ def fault_of(error: LambentError) -> Fault:
 def bad_parameter(text: str) -> Fault:
     """What fits the model, and still cannot be."""
     return Fault("InvalidParameterValueException", 400, text)
+
+
+def refused_untyped(text: str) -> Fault:
+    """The same of those operations of which AWS does not say whose fault it is."""
+    return Fault("InvalidParameterValueException", 400, text, extra={})
 
 
 def conflict(text: str) -> Fault:

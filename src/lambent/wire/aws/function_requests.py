@@ -30,7 +30,6 @@ from lambent.wire.aws.shapes import (
 
 S3Bucket = Annotated[str, Meta(min_length=3, max_length=63, pattern=r"^(?:[0-9A-Za-z\.\-_]*(?<!\.))\Z")]
 S3Key = Annotated[str, Meta(min_length=1, max_length=1024)]
-FunctionName = Annotated[str, Meta(min_length=1, max_length=140)]
 Timeout = Annotated[int, Meta(ge=1, le=5400)]
 MemorySize = Annotated[int, Meta(ge=128, le=32_768)]
 AliasName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^(?:(?!^[0-9]+$)([a-zA-Z0-9-_]+))\Z")]
@@ -71,7 +70,7 @@ class FunctionSettings(Shape, frozen=True, kw_only=True):
 class CreateFunctionRequest(FunctionSettings, frozen=True, kw_only=True):
     """CreateFunction."""
 
-    function_name: FunctionName
+    function_name: str
     role: RoleArn
     code: FunctionCode
     publish: bool | None = None

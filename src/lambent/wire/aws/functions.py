@@ -92,6 +92,7 @@ class FunctionConfiguration(Shape, frozen=True, kw_only=True):
     state_reason_code: str | None = None
     last_update_status: str | None = None
     last_update_status_reason: str | None = None
+    last_update_status_reason_code: str | None = None
 
 
 class Concurrency(Shape, frozen=True, kw_only=True):

@@ -66,7 +66,7 @@ class CreateMappingRequest(MappingSettings, frozen=True, kw_only=True):
 
     function_name: Annotated[str, Meta(min_length=1, max_length=256)]
     event_source_arn: ServiceArn | None = None
-    starting_position: Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"] | None = None
+    starting_position: Literal["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"] | None = None
     starting_position_timestamp: float | None = None
     tags: Tags | None = None
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import inspect
 
 from lambent.wire.aws.faults import Fault
 from lambent.wire.typed import from_json
@@ -19,12 +20,18 @@ T = TypeVar("T")
 AT: Final = re.compile(r" - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`\Z")
 STEP: Final = re.compile(r"\.(?P<name>\w+)|\[(?P<place>\d+|\.\.\.)\]")
 NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
-# What msgspec says of a bound, and what AWS does.
+# What AWS says of bounds, by msgspec's names of them and in AWS's order, and what msgspec says.
+BOUND_NAMES: Final[Mapping[str, str]] = {
+    "max_length": "Member must have length less than or equal to {}",
+    "min_length": "Member must have length greater than or equal to {}",
+    "le": "Member must have value less than or equal to {}",
+    "ge": "Member must have value greater than or equal to {}",
+}
 BOUNDS: Final[Sequence[tuple[re.Pattern[str], str]]] = (
-    (re.compile(r"Expected `\w+` >= (.+)"), "Member must have value greater than or equal to {}"),
-    (re.compile(r"Expected `\w+` <= (.+)"), "Member must have value less than or equal to {}"),
-    (re.compile(r"Expected `\w+` of length >= (\d+)"), "Member must have length greater than or equal to {}"),
-    (re.compile(r"Expected `\w+` of length <= (\d+)"), "Member must have length less than or equal to {}"),
+    (re.compile(r"Expected `\w+` >= (.+)"), BOUND_NAMES["ge"]),
+    (re.compile(r"Expected `\w+` <= (.+)"), BOUND_NAMES["le"]),
+    (re.compile(r"Expected `\w+` of length >= (\d+)"), BOUND_NAMES["min_length"]),
+    (re.compile(r"Expected `\w+` of length <= (\d+)"), BOUND_NAMES["max_length"]),
 )
 PATTERN: Final = re.compile(r"Expected `str` matching regex (['\"])(?P<pattern>.*)\1", re.DOTALL)
 MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
@@ -120,30 +127,71 @@ def _misfit(said: str, body: bytes, kind: type) -> Fault:
     at = _member(steps)
     if missing := MISSING.match(what):
         return violated(_joined(at, missing[1]), None, "Member must not be null")
-    if constraint := _constraint(what, kind, steps):
+    of = _type_at(inspect.type_info(kind), steps, is_key=bool(found and found["key"]))
+    every = _constraints(of, _words(kind, steps))
+    if constraint := _constraint(what, every):
         if found and found["key"]:
-            return violated(at, _value(sent, steps), f"Map keys {_inner(constraint)}")
+            return violated(at, _value(sent, steps), f"Map keys {_listed(every)}")
         if steps and steps[-1]["place"]:
             whose = "Map value" if steps[-1]["place"] == "..." else "Member"
-            return violated(at, _value(sent, steps[:-1]), f"{whose} {_inner(constraint)}")
+            said = _listed([*every, "Member must not be null"])
+            return violated(at, _typed(_value(sent, steps[:-1]), of), f"{whose} {said}")
         return violated(at, _value(sent, steps), constraint)
     return unserialised(what.replace("`", "") + (f" at '{at}'" if at else ""))
 
 
-def _inner(constraint: str) -> str:
-    return f"must satisfy constraint: [{constraint}, Member must not be null]"
+def _listed(constraints: Sequence[str]) -> str:
+    """Of what lies in a list or a map AWS says all that it must be."""
+    return f"must satisfy constraint: [{', '.join(constraints)}]"
 
 
-def _constraint(what: str, kind: type, steps: Sequence[re.Match[str]]) -> str:
+def _constraint(what: str, every: Sequence[str]) -> str:
     for pattern, text in BOUNDS:
         if bound := pattern.fullmatch(what):
             return text.format(bound[1])
-    if wanted := PATTERN.fullmatch(what):
-        pattern_text = wanted["pattern"].encode().decode("unicode_escape")
-        return "Member must satisfy regular expression pattern: " + pattern_text[4:-3]
-    if what.startswith("Invalid enum value"):
-        return _one_of(_words(kind, steps))
+    if PATTERN.fullmatch(what) or what.startswith("Invalid enum value"):
+        return every[-1]
     return ""
+
+
+def _constraints(of: inspect.Type, words: Sequence[str]) -> list[str]:
+    """All that is asked of a value, in AWS's order. `words` are those of an enum."""
+    found: list[str] = []
+    for name, text in BOUND_NAMES.items():
+        if (bound := getattr(of, name, None)) is not None:
+            found.append(text.format(bound))
+    if (pattern := getattr(of, "pattern", None)) is not None:
+        found.append(f"Member must satisfy regular expression pattern: {pattern[4:-3]}")
+    if isinstance(of, inspect.LiteralType):
+        found.append(_one_of(words))
+    return found
+
+
+def _type_at(of: inspect.Type, steps: Sequence[re.Match[str]], *, is_key: bool) -> inspect.Type:
+    """The type of the value that a path leads to; of a key, that of the map's keys."""
+    if isinstance(of, inspect.UnionType):
+        return _type_at(
+            next(one for one in of.types if not isinstance(one, inspect.NoneType)), steps, is_key=is_key
+        )
+    if not steps:
+        return of.key_type if is_key and isinstance(of, inspect.DictType) else of
+    match of:
+        case inspect.StructType():
+            inner = next(one.type for one in of.fields if one.encode_name == steps[0]["name"])
+        case inspect.ListType():
+            inner = of.item_type
+        case inspect.DictType():
+            inner = of.value_type
+        case _:
+            return of
+    return _type_at(inner, steps[1:], is_key=is_key)
+
+
+def _typed(value: object, of: inspect.Type) -> object:
+    """A map of numbers as numbers of their own kind."""
+    if isinstance(of, inspect.FloatType) and isinstance(value, dict):
+        return {key: float(one) if isinstance(one, int) else one for key, one in value.items()}
+    return value
 
 
 def _words(kind: Any, steps: Sequence[re.Match[str]]) -> Sequence[str]:

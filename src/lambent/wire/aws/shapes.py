@@ -85,8 +85,8 @@ LayerArn = Annotated[
     Meta(
         min_length=1,
         max_length=2048,
-        pattern=r"^(?:((arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:"
-        r"\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+)))\Z",
+        pattern=r"^(?:(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:"
+        r"\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))\Z",
     ),
 ]
 StatementId = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^(?:([a-zA-Z0-9-_]+))\Z")]

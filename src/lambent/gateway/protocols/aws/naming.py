@@ -40,13 +40,13 @@ class Naming:
 
     def __init__(self, routes: Routes) -> None:
         self._routes: Final = routes
-        self._known: Final[dict[tuple[str, str, str, bytes], Named]] = {}
+        self._known: Final[dict[tuple[str, Place, str, bytes], Named]] = {}
         routes.subscribe(self._changed)
 
     def named(self, asked: Asked) -> Named:
         """The function that the path and the query name. Raises `Fault`, and `CallerFault` for a job."""
         query: bytes = asked.request.scope["query_string"]
-        key = (asked.principal.project, asked.place.region, asked.labels[0], query)
+        key = (asked.principal.project, asked.place, asked.labels[0], query)
         known = self._known.get(key)
         if known is not None:
             return known
@@ -58,7 +58,7 @@ class Naming:
         return found
 
     def _find(self, asked: Asked) -> Named:
-        function = read_name(asked.labels[0], asked.request.query.get("Qualifier", ""))
+        function = read_name(asked.labels[0], asked.request.query.get("Qualifier", ""), place=asked.place)
         project = asked.principal.project
         route = self._route(project, asked.place, function)
         alias = self._alias(project, function)
@@ -77,7 +77,7 @@ class Naming:
         """Of the numbered versions only the active one answers."""
         arn = place.function_arn(function.name, function.qualifier)
         if self._routes.get(project, function.name) is None:
-            raise not_found(arn)
+            raise not_found(place.function_arn(function.name, function.qualifier or LATEST))
         route = self._routes.invocable(project, function.name)
         # What AWS's operations made has versions that were published; anything else is known by its number.
         own = route.spec.version or str(route.plan.number)

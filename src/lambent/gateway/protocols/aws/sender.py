@@ -88,7 +88,7 @@ class Senders:
         body = signed.body
         if CONTENT_HASH in signature.claim.places and chunked.is_chunked(signed):
             body = await self._keys.unchunked(signed, signature)
-        return Sender(principal, Place(region=signature.claim.region), body)
+        return Sender(principal, Place(region=signature.claim.region, is_theirs=True), body)
 
     def _let_in(self, signed: SignedRequest, signature: Signature | None) -> Sender:
         if signature is None:
@@ -96,7 +96,7 @@ class Senders:
         body = signed.body
         if chunked.is_chunked(signed):
             body = chunked.decoded(signed, signature, None)
-        return Sender(self._anybody, Place(region=signature.claim.region), body)
+        return Sender(self._anybody, Place(region=signature.claim.region, is_theirs=True), body)
 
     async def _bearer(self, request: Request) -> Principal:
         if not (request.headers.get(b"authorization") or request.headers.get(b"x-api-key")):
