@@ -88,11 +88,13 @@ class Client:
         settings: Mapping[str, Setting] | None = None,
         canary: Canary | None = None,
         sent: Sent | None = None,
+        as_job: bool = False,
     ) -> DeployReply:
         """Deploy `file.py`, `file.py:object`, a folder with `lambent.toml` or `bootstrap`, or a model.
 
         `settings` apply to all that it declares; with a `command` among them, the target is the folder that
-        it runs in. With a `canary` it is tried beside what is active. Raises
+        it runs in. With a `canary` it is tried beside what is active; `as_job`: a function that nothing is
+        declared of is a job. Raises
         `BundleError` and `InvalidSpec` before anything is sent, `ApiError` where the code cannot be imported.
         """
         # A fifth of this module's load time, for deploys alone.
@@ -109,6 +111,7 @@ class Client:
             settings=dict(settings or {}),
             per_deployment=bundle.per_deployment,
             canary=canary,
+            as_job=as_job,
         )
         return self._post("/api/v1/deployments", request, DeployReply, timeout_s=DEPLOY_TIMEOUT_S)
 

@@ -73,7 +73,7 @@ def planned(description: Description, request: DeployRequest, *, jobs: frozenset
 
     `jobs` are those deployed already. Raises `InvalidSpec` that names what does not fit.
     """
-    declared = _renamed(description.declarations, request)
+    declared = [_as_asked(one, request) for one in _renamed(description.declarations, request)]
     names = [one.name for one in declared]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidSpec(f"{', '.join(twice)} is declared twice: give each its own name")
@@ -88,6 +88,11 @@ def planned(description: Description, request: DeployRequest, *, jobs: frozenset
             f"runtime={Program.PROVIDED} runs an executable {BOOTSTRAP!r}; {wrong[0]} is in {request.target}"
         )
     return plans
+
+
+def _as_asked(one: Declaration, request: DeployRequest) -> Declaration:
+    is_plain = one.kind is Kind.FUNCTION and not one.app and one.interface is Interface.EVENT
+    return msgspec.structs.replace(one, kind=Kind.JOB, schema="") if request.as_job and is_plain else one
 
 
 def planned_model(request: DeployRequest, *, adapter: str, skills: tuple[str, ...] = ()) -> Planned:

@@ -57,6 +57,7 @@ class DeployRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     with what it is told of its handler behind a colon.
     `name` overrides the name where the target declares one thing only. `settings` apply to every deployment
     declared; `per_deployment` to one by its name. With a `canary`, what changes is tried beside the rest.
+    With `as_job` a function that no decorator says anything of is a job.
     """
 
     artifact: str
@@ -65,6 +66,7 @@ class DeployRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settings: dict[str, Setting] = {}
     per_deployment: dict[str, dict[str, Setting]] = {}
     canary: Canary | None = None
+    as_job: bool = False
 
 
 class Declaration(msgspec.Struct, frozen=True):
