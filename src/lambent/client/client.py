@@ -20,7 +20,7 @@ from lambent.client.transport import Transport
 from lambent.core.errors import PlatformFault
 from lambent.core.invocation import JSON, Role
 from lambent.core.settings import check_settings
-from lambent.core.spec import Setting, Temperature
+from lambent.core.spec import Param, Setting, Temperature
 from lambent.wire.aliases import Canary
 from lambent.wire.api import (
     ArtifactReply,
@@ -318,9 +318,15 @@ class Client:
         """The registered models, of one deployment or of all."""
         return self._get(with_query("/api/v1/models", name=name), tuple[ModelView, ...])
 
-    def run(self, job: str, params: Mapping[str, Setting] | None = None) -> RunView:
-        """Start a job; the answer is its run, which may still be queued."""
-        return self._post("/api/v1/runs", RunRequest(job, dict(params or {})), RunView)
+    def run(
+        self, job: str, params: Mapping[str, Param] | None = None, *, max_cost_usd: float = 0.0
+    ) -> RunView:
+        """Start a job; the answer is its run, which may still be queued.
+
+        When it has cost `max_cost_usd`, it is asked to write a checkpoint and ends as `over_budget`.
+        """
+        request = RunRequest(job, dict(params or {}), max_cost_usd=max_cost_usd)
+        return self._post("/api/v1/runs", request, RunView)
 
     def runs(self, *, job: str = "", deployment: str = "") -> tuple[RunView, ...]:
         """The runs, of one job or for one deployment or all."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,7 +17,8 @@ from lambent.core.worded import shown
 MIB: Final = 1024 * 1024
 # As AWS Lambda names functions, but for a first '-', which commands would take for an option.
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
-Setting = str | int | float  # a value of a setting, or of a run's parameter
+Setting = str | int | float  # a value of a setting
+Param = Any  # a value of a run's parameter: whatever JSON can say
 
 
 class Kind(StrEnum):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, SupportsFloat
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.spec import Setting
+from lambent.core.spec import Param
 from lambent.runtimes import logs, payload, threads
 from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import Line, Loading, Reply, Request
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 ARENA_DIR: Final = "arena"  # in the work folder, where the server gives no other: states last as long as that
 
 
-class Params(Mapping[str, Setting]):
+class Params(Mapping[str, Param]):
     """What a run was started with: `params["epochs"]`, `params.epochs` or `params.get("epochs", 5)`."""
 
-    def __init__(self, values: Mapping[str, Setting]) -> None:
+    def __init__(self, values: Mapping[str, Param]) -> None:
         self._values: Final = dict(values)
 
-    def __getitem__(self, name: str) -> Setting:
+    def __getitem__(self, name: str) -> Param:
         return self._values[name]
 
-    def __getattr__(self, name: str) -> Setting:
+    def __getattr__(self, name: str) -> Param:
         if name.startswith("_") or name not in self._values:
             there = ", ".join(self._values) or "none"
             raise AttributeError(f"the run has no parameter {name!r}; it has {there}")

@@ -18,7 +18,7 @@ from lambent.core.errors import Conflict
 from lambent.core.invocation import Role
 from lambent.core.slicing import NO_CHECKPOINT
 from lambent.core.slicing import RunState as RunState  # a record's own word
-from lambent.core.spec import DeploymentSpec, Setting
+from lambent.core.spec import DeploymentSpec, Param
 
 REVISION_ID_CHARACTERS: Final = 16
 
@@ -102,7 +102,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     progress: float = 0.0
     message: str = ""
     metrics: dict[str, float] = {}
-    params: dict[str, Setting] = {}
+    params: dict[str, Param] = {}
     model_number: int | None = None
     created_unix_ms: int
     ended_unix_ms: int | None = None

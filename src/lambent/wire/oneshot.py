@@ -12,7 +12,7 @@ import msgspec
 
 from lambent.core.gating import Verdict
 from lambent.core.series import Batch
-from lambent.core.spec import Setting
+from lambent.core.spec import Param
 from lambent.core.tensors import UNKNOWN, Signature
 from lambent.wire.api import Declaration
 
@@ -113,7 +113,7 @@ class JobCall(msgspec.Struct, frozen=True):
     """
 
     run: str
-    params: dict[str, Setting] = {}
+    params: dict[str, Param] = {}
     work_dir: str = ""
     arena: str = ""
     checkpoint: str = ""

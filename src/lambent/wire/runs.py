@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from lambent.core.series import Points
-from lambent.core.spec import Setting
+from lambent.core.spec import Param
+
+Dollars = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Start a job."""
+    """Start a job. Its run is asked to end with a checkpoint when it has cost `max_cost_usd`; 0: never."""
 
     job: str
-    params: dict[str, Setting] = {}
+    params: dict[str, Param] = {}
+    max_cost_usd: Dollars = 0.0
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +37,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     progress: float
     message: str
     metrics: dict[str, float]
-    params: dict[str, Setting]
+    params: dict[str, Param]
     model_number: int | None
     created_unix_ms: int
     ended_unix_ms: int | None
