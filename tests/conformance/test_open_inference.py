@@ -126,6 +126,18 @@ def test_text_and_bfloat16_come_back(client: Triton) -> None:
     assert np.asarray(half, np.float32).tolist() == [1.0, -2.5]
 
 
+@pytest.mark.parametrize("name", ["echo", "sealed"])
+def test_over_http_bytes_that_are_no_text_are_told_to_be_asked_for_as_binary(
+    server: RunningServer, name: str
+) -> None:
+    with triton.connected(server, "http") as client:
+        given = [client.input("x", np.array([b"\xff\xfe"], object), "BYTES")]
+        wanted = [client.module.InferRequestedOutput("output_0", binary_data=False)]
+        message = refused("400", "", client, client.infer, name, given, outputs=wanted)
+        assert "binary_data" in message
+        assert client.infer(name, given).as_numpy("output_0").tolist() == [b"\xff\xfe"]
+
+
 def test_over_http_tensors_may_be_json(server: RunningServer) -> None:
     with triton.connected(server, "http") as client:
         wanted = [client.module.InferRequestedOutput("output_0", binary_data=False)]
@@ -170,7 +182,7 @@ def test_the_repository_lists_what_takes_tensors(client: Triton) -> None:
     told = client.get_model_repository_index(**({} if client.kind == "http" else {"as_json": True}))
     listed = told if client.kind == "http" else told["models"]
     assert {one["name"] for one in listed} == {
-        "broken", "declared", "digits", "echo", "hang", "plain", "shout", "words",
+        "broken", "declared", "digits", "echo", "hang", "plain", "sealed", "shout", "words",
     }  # fmt: skip
     assert {one["state"] for one in listed} == {"READY"}
     client.note("POST /v2/repository/index", "RepositoryIndex")

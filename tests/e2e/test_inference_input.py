@@ -135,7 +135,7 @@ def test_over_grpc_what_is_no_inference_is_refused(server: RunningServer) -> Non
             (asked(bytes(16), shape=[-1, 4]), code.INVALID_ARGUMENT),
             (MESSAGES["ModelInferRequest"](model_name="nobody"), code.NOT_FOUND),
             (asked(bytes(200_000), shape=[1, 50_000]), code.RESOURCE_EXHAUSTED),
-            (b"\xff\xff\xff", code.INTERNAL),  # gRPC's own word for what is no message
+            (b"\xff\xff\xff", code.INVALID_ARGUMENT),
             (MESSAGES["ModelInferRequest"](model_name="ä" * 20_000), code.NOT_FOUND),  # told in short
         ]:
             assert call(server, channel, request) is wanted

@@ -48,6 +48,10 @@ def plain(event, context):
     return {"doubled": [2 * one for one in event], "kind": custom.get("kind", "")}
 
 @app.function
+def sealed(event, context):
+    return b"\\xff\\xfe"
+
+@app.function
 def words(event, context):
     text = event["text_input"] if isinstance(event, dict) else event[0].decode()
     for word in text.split():

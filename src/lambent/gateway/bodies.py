@@ -44,7 +44,7 @@ class Bodies:
         """
         self.uncounted_bytes: Final = uncounted_bytes
         self._clock: Final = clock
-        self._bytes_max: Final = bytes_max
+        self.bytes_max: Final = bytes_max
         self._shares: Final[dict[str, _Share]] = {}
         self._refusals: Final = Refusals(clock)
         self._after_flood: Final = after_flood
@@ -64,7 +64,7 @@ class Bodies:
         share = self._shares.get(project)
         held_bytes = share.held_bytes if share else 0
         offered = offer_bytes(
-            size_bytes, held_bytes=held_bytes, all_bytes=self.held_bytes, bytes_max=self._bytes_max
+            size_bytes, held_bytes=held_bytes, all_bytes=self.held_bytes, bytes_max=self.bytes_max
         )
         if offered.verdict is Verdict.SHED:
             raise self._refusal(project, size_bytes, offered.bound)
@@ -94,21 +94,21 @@ class Bodies:
         return self._clock.now_s()
 
     def _refusal(self, project: str, size_bytes: int, bound: Bound | None) -> Exception:
-        if size_bytes > self._bytes_max:
+        if size_bytes > self.bytes_max:
             return PayloadTooLarge(
-                f"the body is over {self._bytes_max} bytes, which all bodies together may take "
+                f"the body is over {self.bytes_max} bytes, which all bodies together may take "
                 "(LAMBENT_BODIES_BYTES_MAX)"
             )
         if bound is Bound.SERVER:
             return ServerFull(
-                f"the bodies of all requests take {self.held_bytes} of {self._bytes_max} bytes "
+                f"the bodies of all requests take {self.held_bytes} of {self.bytes_max} bytes "
                 f"(LAMBENT_BODIES_BYTES_MAX); {size_bytes} more have no room",
                 retry_after_s=self._room_in_s(tuple(self._shares.values()), size_bytes),
             )
         share = self._shares[project]
         return BodiesFull(
             f"the bodies of this project's requests take {share.held_bytes} bytes, and a project may take as "
-            f"much as is free: {self._bytes_max - self.held_bytes} of {self._bytes_max} "
+            f"much as is free: {self.bytes_max - self.held_bytes} of {self.bytes_max} "
             "(LAMBENT_BODIES_BYTES_MAX)",
             retry_after_s=self._room_in_s((share,), size_bytes),
         )
@@ -131,6 +131,11 @@ class Hold:
         self._project = project
         self._bytes = 0
         self._since_s = 0.0
+
+    @property
+    def project(self) -> str:
+        """Whose it is."""
+        return self._project
 
     def grow_to(self, size_bytes: int) -> None:
         """Have room for so many bytes, unless it is there. Raises what `Bodies.take` raises."""

@@ -39,6 +39,7 @@ from lambent.gateway.protocols.aws.urls import UrlDoor
 from lambent.gateway.protocols.native import NativeDoor
 from lambent.gateway.readiness import Readiness
 from lambent.gateway.reserved import Reserved
+from lambent.gateway.trimming import Trimming
 from lambent.jobs.datasets import OnData
 from lambent.metering.statements import Statements
 from lambent.observe.exposition import asked_for
@@ -50,22 +51,36 @@ from lambent.wiring.queues import sqs
 from lambent.wiring.sagemaker import SageMaker
 
 
-def gateway(
-    parts: Parts, aws: AwsControl, sagemaker: SageMaker, offline: Offline, clock: SystemClock
-) -> Gateway:
-    """All that is answered on the server's port."""
-    acceptance = Acceptance(parts.queue, parts.routes)
-    bytes_max = parts.settings.bodies_bytes(memory_bytes())
-    bodies = Bodies(clock, bytes_max=bytes_max, uncounted_bytes=SMALL_BYTES)
-    senders = Senders(parts.keys, auth=parts.settings.aws_auth, project=PROJECT)
-    behind = Behind(
+def behind_doors(parts: Parts, clock: SystemClock) -> Behind:
+    """What is behind the doors of every port: what is sent to them counts against one room for bodies."""
+    settings = parts.settings
+    bodies = Bodies(
+        clock,
+        bytes_max=settings.bodies_bytes(memory_bytes()),
+        uncounted_bytes=SMALL_BYTES,
+        after_flood=Trimming().over,
+    )
+    return Behind(
         invoker=parts.dispatcher,
         routes=parts.routes,
         keys=parts.keys,
         clock=clock,
         bodies=bodies,
-        body_bytes_max=parts.settings.body_bytes_max,
+        body_bytes_max=settings.body_bytes_max,
     )
+
+
+def gateway(
+    parts: Parts,
+    behind: Behind,
+    aws: AwsControl,
+    sagemaker: SageMaker,
+    offline: Offline,
+    clock: SystemClock,
+) -> Gateway:
+    """All that is answered on the server's port."""
+    acceptance = Acceptance(parts.queue, parts.routes)
+    senders = Senders(parts.keys, auth=parts.settings.aws_auth, project=PROJECT)
     apps = AppsDoor(behind)
     reserved = Reserved(parts.dispatcher, parts.reservations)
     return Gateway(
@@ -76,7 +91,7 @@ def gateway(
             urls=parts.function_urls,
             routes=parts.routes,
             senders=senders,
-            bodies=bodies,
+            bodies=behind.bodies,
             clock=clock,
             limits=_limits(parts),
         ),
@@ -91,7 +106,7 @@ def gateway(
                     sqs(parts),
                 ],
                 senders=senders,
-                bodies=bodies,
+                bodies=behind.bodies,
             ),
             Downloads(parts.kept.artifacts, parts.kept.master, clock),
         ],

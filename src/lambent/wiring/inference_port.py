@@ -10,13 +10,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from lambent import __version__
-from lambent.clock import SystemClock
 from lambent.core.errors import InvalidSpec, PlatformFault
-from lambent.engines.machine import memory_bytes
-from lambent.gateway.bodies import SMALL_BYTES, Bodies
 from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.open_inference.port import GrpcPort, RpcServer, bind, is_installed
-from lambent.gateway.trimming import Trimming
 from lambent.settings import GRPC_NEXT, GRPC_OFF, Settings
 from lambent.wiring.ecosystems import inference_models
 from lambent.wiring.parts import Parts
@@ -50,25 +46,9 @@ def listening_for_grpc(settings: Settings, http: socket.socket) -> socket.socket
         return None
 
 
-def grpc_port(
-    listening: socket.socket, parts: Parts, clock: SystemClock, tasks: asyncio.TaskGroup
-) -> GrpcPort:
+def grpc_port(listening: socket.socket, parts: Parts, behind: Behind, tasks: asyncio.TaskGroup) -> GrpcPort:
     """The port, which imports gRPC when it is needed."""
     settings = parts.settings
-    bodies = Bodies(
-        clock,
-        bytes_max=settings.bodies_bytes(memory_bytes()),
-        uncounted_bytes=SMALL_BYTES,
-        after_flood=Trimming().over,
-    )
-    behind = Behind(
-        invoker=parts.dispatcher,
-        routes=parts.routes,
-        keys=parts.keys,
-        clock=clock,
-        bodies=bodies,
-        body_bytes_max=settings.body_bytes_max,
-    )
 
     async def start(addresses: Sequence[str]) -> RpcServer:
         rpc, server = await asyncio.to_thread(

@@ -21,7 +21,7 @@ from lambent.settings import Settings
 from lambent.storage.statedir import announce, withdrawn
 from lambent.wire.api import ServerFile
 from lambent.wiring.aws import AwsControl
-from lambent.wiring.doors import gateway
+from lambent.wiring.doors import behind_doors, gateway
 from lambent.wiring.inference_port import grpc_port
 from lambent.wiring.offline import Offline
 from lambent.wiring.parts import PROJECT, Parts
@@ -41,7 +41,10 @@ class Server:
         self._aws: Final = AwsControl(self._parts, clock)
         self._sagemaker: Final = SageMaker(self._parts, clock)
         self._offline: Final = Offline(self._parts, clock)
-        self._gateway: Final = gateway(self._parts, self._aws, self._sagemaker, self._offline, clock)
+        self._behind: Final = behind_doors(self._parts, clock)
+        self._gateway: Final = gateway(
+            self._parts, self._behind, self._aws, self._sagemaker, self._offline, clock
+        )
         self._parts.metrics.watch(self)
 
     async def run(
@@ -72,7 +75,7 @@ class Server:
             tasks.create_task(loop)
         listener = Listener(self._gateway, listening, parts.settings.tls, connections_max=claim_descriptors())
         serving = tasks.create_task(listener.run(), name="http")
-        grpc = grpc_port(for_grpc, parts, self._clock, tasks) if for_grpc else None
+        grpc = grpc_port(for_grpc, parts, self._behind, tasks) if for_grpc else None
         if grpc is not None:
             tasks.create_task(grpc.run(), name="grpc")
         about = await self._about(url_of(listening, parts.settings.tls), for_grpc)

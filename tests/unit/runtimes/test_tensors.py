@@ -193,6 +193,18 @@ def test_what_is_no_tensor_is_the_codes_fault(result: object) -> None:
     assert caught.value.status == 0
 
 
+@pytest.mark.parametrize("values", [arrays, lists], ids=["arrays", "lists"])
+def test_bytes_that_are_no_text_are_no_json_and_who_asked_is_told_what_to_ask_for(
+    values: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_values", lambda _: values)
+    result = {"a": [b"text", b"\xff"]}
+    with pytest.raises(Fault, match=r"'a': it holds bytes that are not UTF-8.*binary_data") as told:
+        exchange.write(call(form=Form.JSON), result)
+    assert told.value.status == 400
+    assert exchange.write(call(form=Form.RAW), result).body
+
+
 def test_big_endian_and_strided_arrays_leave_in_order() -> None:
     told = read_reply(
         exchange.write(call(), {"a": np.array([1, 2], ">i4"), "b": np.arange(6, dtype="i1")[::2]})

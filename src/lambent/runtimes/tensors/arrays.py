@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambent.core.tensors import BYTES, elements_of
-from lambent.runtimes.tensors.exchange import Written
+from lambent.runtimes.tensors.exchange import NoText, Written
 from lambent.wire.tensors import BadTensors, Form, elements_in, joined_elements
 
 Array = NDArray[Any]
@@ -119,7 +119,7 @@ def _written_texts(found: Array, form: Form) -> Written:
     try:
         texts = [one.decode() for one in elements]
     except UnicodeDecodeError as error:
-        raise ValueError("it has bytes that are no text: ask for binary data") from error
+        raise NoText from error
     return Written(BYTES, found.shape, msgspec.json.encode(texts))
 
 

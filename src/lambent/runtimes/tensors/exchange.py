@@ -51,6 +51,16 @@ class Written(msgspec.Struct, frozen=True):
     buffer: bytes | memoryview
 
 
+class NoText(ValueError):
+    """JSON is wanted of bytes that are no text: what to do about that is its caller's business."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "it holds bytes that are not UTF-8, which JSON cannot carry: ask for this output as binary data "
+            '("parameters": {"binary_data": true}, or "binary_data_output" for all of them)'
+        )
+
+
 class Values(Protocol):
     """How values are made and read: the modules `arrays` and `lists`."""
 
@@ -61,7 +71,10 @@ class Values(Protocol):
         """A value out of JSON. Raises `BadTensors`."""
 
     def write(self, value: object, datatype: str, form: Form) -> Written:
-        """A value as data, as of `datatype` where that is said. Raises `ValueError` where it is no tensor."""
+        """A value as data, as of `datatype` where that is said.
+
+        Raises `NoText`, and `ValueError` where it is no tensor.
+        """
 
 
 def is_tensors(content_type: str) -> bool:
@@ -116,6 +129,8 @@ def write(call: Call, result: object) -> Reply:
     for one in wanted:
         try:
             written = values.write(named[one.name], types.get(one.name, ""), one.form)
+        except NoText as error:
+            raise bad(f"output {one.name!r}: {error}") from error
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise Fault("Runtime.MarshalError", f"output {one.name!r} is no tensor: {error}") from error
         size_bytes = memoryview(written.buffer).nbytes

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from lambent.core.tensors import BYTES, DIMENSIONS_MAX, ELEMENT_BYTES, elements_of
-from lambent.runtimes.tensors.exchange import Written
+from lambent.runtimes.tensors.exchange import NoText, Written
 from lambent.wire.tensors import BadTensors, Form, elements_in, joined_elements
 
 # As `struct` names them. The upper half of a float32 has no name there.
@@ -63,7 +63,10 @@ def write(value: object, datatype: str, form: Form) -> Written:
         raise ValueError("its lists differ in length")
     name = datatype or _datatype(found)
     if form is Form.JSON:
-        texts = [one.decode() if isinstance(one, bytes) else one for one in found]
+        try:
+            texts = [one.decode() if isinstance(one, bytes) else one for one in found]
+        except UnicodeDecodeError as error:
+            raise NoText from error
         return Written(name, shape, msgspec.json.encode(texts))
     if name == BYTES:
         return Written(name, shape, joined_elements([_element(one) for one in found]))

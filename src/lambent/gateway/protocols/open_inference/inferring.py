@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from lambent.core.errors import LambentError
+from lambent.core.errors import CallerFault, LambentError
 from lambent.core.invocation import JSON, OCTETS, Invocation, Outcome, Principal, Status
 from lambent.core.tensors import check_given, check_wanted
 from lambent.core.tracing import Trace
@@ -16,7 +16,7 @@ from lambent.gateway.presence import Presence
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.protocols.open_inference.models import Found, check_takes_tensors
 from lambent.pool.routes import Routes
-from lambent.runtimes.tensors.exchange import ONLY_OUTPUT
+from lambent.runtimes.tensors.exchange import ONLY_OUTPUT, NoText
 from lambent.runtimes.tensors.lists import write
 from lambent.wire import frames, problem
 from lambent.wire.open_inference import Inference
@@ -130,13 +130,15 @@ def tensors_of(outcome: Outcome, inference: Inference) -> Tensors:
 
 
 def piece_of(content_type: str, body: bytes, form: Form) -> Tensors:
-    """A value that is no set of tensors as the only output."""
+    """A value that is no set of tensors as the only output. Raises `CallerFault` where JSON cannot say it."""
     if content_type.startswith(JSON):
         value = msgspec.json.decode(body)
     else:
         value = body.decode("utf-8", "replace") if content_type.startswith("text/") else body
     try:
         written = write(value, "", form)
+    except NoText as error:
+        raise CallerFault(f"output {ONLY_OUTPUT!r}: {error}") from error
     except (ValueError, TypeError):  # lists that differ in length: the text itself, then
         written = write(body.decode("utf-8", "replace"), "", form)
     buffer = memoryview(written.buffer)

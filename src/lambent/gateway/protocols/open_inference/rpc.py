@@ -1,15 +1,14 @@
 """The Open Inference Protocol over gRPC. Imported when the first client has come: gRPC takes 16 MiB.
 
 Methods that take one message are served as if they took a stream of them, which is the same on the wire: who
-calls is asked for a key, and finds room, before the message is read.
+calls is asked for a key, and finds room, before the message is read; it is counted before it is parsed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Final, cast
@@ -38,6 +37,7 @@ from lambent.gateway.flow import Flow
 from lambent.gateway.presence import ClientLeft, Presence
 from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.open_inference import messages
+from lambent.gateway.protocols.open_inference.arriving import Arriving, parsed
 from lambent.gateway.protocols.open_inference.inferring import (
     Asked,
     Failed,
@@ -46,7 +46,7 @@ from lambent.gateway.protocols.open_inference.inferring import (
     content_type_of,
     piece_of,
 )
-from lambent.gateway.protocols.open_inference.models import Models
+from lambent.gateway.protocols.open_inference.models import Found, Models
 from lambent.wire.inference_proto import MESSAGES, SERVICE
 from lambent.wire.tensors import Form
 
@@ -98,6 +98,9 @@ class Rpc:
     ) -> None:
         self._behind: Final = behind
         self._inferring: Final = Inferring(behind.invoker, behind.routes)
+        self._arriving: Final = Arriving(
+            bytes_max=behind.bodies.bytes_max, message_bytes_max=behind.body_bytes_max
+        )
         self._models: Final = models
         self._tasks: Final = tasks
         self._version: Final = version
@@ -105,42 +108,43 @@ class Rpc:
 
     def handler(self) -> Any:
         """All of them, as gRPC wants it."""
-        methods: dict[str, tuple[str, Method]] = {
-            "ServerLive": ("ServerLive", self._live),
-            "ServerReady": ("ServerReady", self._ready),
-            "ServerMetadata": ("ServerMetadata", self._reads(self._about)),
-            "ModelReady": ("ModelReady", self._reads(self._model_ready)),
-            "ModelMetadata": ("ModelMetadata", self._reads(self._metadata)),
-            "ModelConfig": ("ModelConfig", self._reads(self._config)),
-            "ModelStatistics": ("ModelStatistics", self._reads(self._statistics)),
-            "ModelInfer": ("ModelInfer", self._infer),
-            "RepositoryIndex": ("RepositoryIndex", self._reads(self._index)),
-            "RepositoryModelLoad": ("RepositoryModelLoad", self._changes("load")),
-            "RepositoryModelUnload": ("RepositoryModelUnload", self._changes("unload")),
+        reads: dict[str, Callable[[Principal, Any], Any]] = {
+            "ServerMetadata": self._about,
+            "ModelReady": self._model_ready,
+            "ModelMetadata": self._metadata,
+            "ModelConfig": self._config,
+            "ModelStatistics": self._statistics,
+            "RepositoryIndex": self._index,
+        }
+        methods: dict[str, Method] = {
+            "ServerLive": self._live,
+            "ServerReady": self._ready,
+            **{name: self._reads(name, tell) for name, tell in reads.items()},
+            "ModelInfer": self._infer,
+            "RepositoryModelLoad": self._changes("Load", self._models.load),
+            "RepositoryModelUnload": self._changes("Unload", self._models.unload),
         }
         handlers = {
             name: grpc.stream_unary_rpc_method_handler(
                 _guarded(method),
-                request_deserializer=MESSAGES[f"{message}Request"].FromString,
-                response_serializer=MESSAGES[f"{message}Response"].SerializeToString,
+                response_serializer=MESSAGES[f"{name}Response"].SerializeToString,
             )
-            for name, (message, method) in methods.items()
+            for name, method in methods.items()
         }
         handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
             _guarded(self._stream_infer),
-            request_deserializer=MESSAGES["ModelInferRequest"].FromString,
             response_serializer=MESSAGES["ModelStreamInferResponse"].SerializeToString,
         )
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     # Each method gets the messages of its call, and the call.
 
-    async def _live(self, sent: AsyncIterator[Any], _: Any) -> Any:
-        await _one(sent)
+    # Nothing of what has no key is read.
+
+    async def _live(self, _: AsyncIterator[bytes], __: Any) -> Any:
         return MESSAGES["ServerLiveResponse"](live=True)
 
-    async def _ready(self, sent: AsyncIterator[Any], _: Any) -> Any:
-        await _one(sent)
+    async def _ready(self, _: AsyncIterator[bytes], __: Any) -> Any:
         return MESSAGES["ServerReadyResponse"](ready=self._accepts())
 
     def _about(self, _: Principal, __: Any) -> Any:
@@ -169,21 +173,21 @@ class Rpc:
     def _index(self, principal: Principal, _: Any) -> Any:
         return MESSAGES["RepositoryIndexResponse"](models=self._models.index(principal.project))
 
-    async def _infer(self, sent: AsyncIterator[Any], call: Any) -> Any:
+    async def _infer(self, sent: AsyncIterator[bytes], call: Any) -> Any:
         principal = await self._behind.keys.authenticate(_headers(call))
         principal.require(Role.INVOKE)
-        request = await _one(sent)
         async with self._behind.bodies.hold(principal.project) as hold:
-            hold.grow_to(request.ByteSize())
+            request = await self._arriving.message(sent, "ModelInferRequest", hold)
             inferred = await self._inferred(request, principal, call)
         return self._response(request, inferred)
 
-    async def _stream_infer(self, sent: AsyncIterator[Any], call: Any) -> None:
+    async def _stream_infer(self, sent: AsyncIterator[bytes], call: Any) -> None:
         principal = await self._behind.keys.authenticate(_headers(call))
         principal.require(Role.INVOKE)
-        async for request in sent:
+        async for message in sent:
             async with self._behind.bodies.hold(principal.project) as hold:
-                hold.grow_to(request.ByteSize())
+                request = parsed(message, "ModelInferRequest", hold)
+                del message  # or it would lie beside what was made of it
                 await self._answer_in_stream(request, principal, call)
 
     async def _answer_in_stream(self, request: Any, principal: Principal, call: Any) -> None:
@@ -239,27 +243,32 @@ class Rpc:
             request.model_name, inferred.version, request.id, inferred.sheet, inferred.buffers
         )
 
-    def _reads(self, tell: Callable[[Principal, Any], Any]) -> Method:
-        async def method(sent: AsyncIterator[Any], call: Any) -> Any:
+    def _reads(self, name: str, tell: Callable[[Principal, Any], Any]) -> Method:
+        async def method(sent: AsyncIterator[bytes], call: Any) -> Any:
             principal = await self._behind.keys.authenticate(_headers(call))
             principal.require(Role.READ)
-            return tell(principal, await _one(sent))
+            async with self._behind.bodies.hold(principal.project) as hold:
+                return tell(principal, await self._arriving.message(sent, f"{name}Request", hold))
 
         return method
 
-    def _changes(self, verb: str) -> Method:
-        reply = MESSAGES[f"RepositoryModel{verb.capitalize()}Response"]
+    def _changes(self, verb: str, change: Callable[[Found], Awaitable[None]]) -> Method:
+        name = f"RepositoryModel{verb}"
+        done = f"is{verb}ed"
 
-        async def method(sent: AsyncIterator[Any], call: Any) -> Any:
+        async def method(sent: AsyncIterator[bytes], call: Any) -> Any:
             principal = await self._behind.keys.authenticate(_headers(call))
             principal.require(Role.DEPLOY)
-            asked = await _one(sent)
-            if beyond := {*asked.parameters} - {"unload_dependents"}:
-                raise CallerFault(f"the parameter {min(beyond)!r} is not known here: use `lambent deploy`")
-            # KServe's own definition has the name where Triton's has that of a repository.
-            found = self._models.find(principal.project, asked.model_name or asked.repository_name)
-            await (self._models.load(found) if verb == "load" else self._models.unload(found))
-            return reply(**{"model_name": found.route.name, _done(verb): True})
+            async with self._behind.bodies.hold(principal.project) as hold:
+                asked = await self._arriving.message(sent, f"{name}Request", hold)
+                if beyond := {*asked.parameters} - {"unload_dependents"}:
+                    raise CallerFault(
+                        f"the parameter {min(beyond)!r} is not known here: use `lambent deploy`"
+                    )
+                # KServe's own definition has the name where Triton's has that of a repository.
+                found = self._models.find(principal.project, asked.model_name or asked.repository_name)
+                await change(found)
+            return MESSAGES[f"{name}Response"](**{"model_name": found.route.name, done: True})
 
         return method
 
@@ -309,10 +318,6 @@ class _Pieces:
             raise
 
 
-def _done(verb: str) -> str:
-    return "isLoaded" if verb == "load" else "isUnloaded"
-
-
 async def _kept(work: Awaitable[Any]) -> Any:
     """How it ended: the group that it runs in must not end with it."""
     try:
@@ -322,17 +327,6 @@ async def _kept(work: Awaitable[Any]) -> Any:
     except Exception as error:
         log.exception("rpc_crashed")
         return error
-
-
-async def _one(sent: AsyncIterator[Any]) -> Any:
-    """The only message of a call. Raises `CallerFault` where there is none.
-
-    What has it is closed at once: it lies in a cycle, and megabytes would stay until cycles are looked for.
-    """
-    async with aclosing(cast(AsyncGenerator[Any, None], aiter(sent))) as messages_sent:
-        async for message in messages_sent:
-            return message
-    raise CallerFault("the call has no message")
 
 
 def _headers(call: Any) -> Mapping[bytes, bytes]:
