@@ -112,3 +112,4 @@ def test_a_function_is_shown_by_its_source_or_its_name() -> None:
     )
     assert described(raises) == "raises"
     assert setting("accuracy >= 0.5") == "accuracy >= 0.5"
+    assert setting("") == "code: any that can be evaluated"

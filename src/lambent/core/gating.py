@@ -17,6 +17,7 @@ from lambent.core.worded import shown
 Accept = Callable[..., Any]
 DESCRIPTION_CHARS_MAX: Final = 200
 IN_CODE: Final = "code: "  # what the setting begins with where the gate is a function of the user's
+ANY_EVALUATED: Final = "any that can be evaluated"  # where there is only evaluate=
 GATE: Final = "__lambent_gate__"  # the mark on a model class that has such functions
 
 COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = MappingProxyType(
@@ -115,8 +116,10 @@ class Judges(msgspec.Struct, frozen=True):
 
 
 def setting(accept: Accept | str) -> str:
-    """A gate as the setting `accept` says it. Raises `InvalidSpec`."""
-    return checked(accept) if isinstance(accept, str) else f"{IN_CODE}{described(accept)}"
+    """What a decorator said, as the setting `accept` has it. Raises `InvalidSpec`."""
+    if not isinstance(accept, str):
+        return f"{IN_CODE}{described(accept)}"
+    return checked(accept) or f"{IN_CODE}{ANY_EVALUATED}"
 
 
 def checked(text: str) -> str:

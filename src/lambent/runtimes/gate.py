@@ -77,17 +77,15 @@ class Judge:
 
     def _accept(self) -> Accept:
         text = self._gate.accept
-        if not text:
-            return _anything
         if not text.startswith(IN_CODE):
             return expression(text)
-        if self._judges.accept is None:
+        if self._judges.accept is None and self._judges.evaluate is None:
             raise Fault(
                 "Runtime.NoGate",
                 f"the job's code has no accept= at {self._gate.entrypoint}, and the deployed model has one: "
                 "deploy both together",
             )
-        return self._judges.accept
+        return self._judges.accept or _anything
 
 
 def _anything(_: object) -> bool:

@@ -44,7 +44,12 @@ CODE = """
         def predict(self, rows):
             return rows
 
-    @app.model(train="fit", accept="x > 0", evaluate=lambda model, run: None)
+    @app.model(train=fit, evaluate=lambda model, run: {"error": 0.5})
+    class Evaluated:
+        def predict(self, rows):
+            return rows
+
+    @app.model(train=fit, accept="x > 0", evaluate=lambda model, run: None)
     class Silent:
         def predict(self, rows):
             return rows
@@ -118,6 +123,14 @@ def test_without_an_evaluation_it_is_judged_by_what_the_job_reported(
     verdict = result(worker).verdict
     assert verdict is not None
     assert verdict.accepted is accepted
+
+
+def test_with_an_evaluation_alone_any_model_serves_that_can_be_evaluated(
+    serve: Serve, tmp_path: Path
+) -> None:
+    done = result(judged(serve, tmp_path, Gate("code: any", "app:Evaluated")))
+    assert done.verdict == Verdict(accepted=True)
+    assert done.metrics == {"accuracy": 0.0, "error": 0.5}
 
 
 def test_words_of_the_deployment_go_over_the_code(serve: Serve, tmp_path: Path) -> None:
