@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import math
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,6 +96,27 @@ def ask(server: RunningServer, path: str, body: Any = None, **headers: str) -> t
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error)
+
+
+@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_bodies_and_answers_may_be_compressed(server: RunningServer, coding: str, pack: Any) -> None:
+    rows = [float(number) for number in range(2000)]
+    packed = pack(json.dumps({"instances": rows}).encode())
+    path = "/v1/models/half:predict"
+    told = server.request("POST", path, packed, Content_Encoding=coding, Accept_Encoding=coding)
+    assert (told.status, told.headers["content-encoding"]) == (200, coding)
+    assert told.json() == {"predictions": [row / 2 for row in rows]}
+    plain = server.request("POST", path, packed, Content_Encoding=coding, Accept_Encoding="gzip, deflate")
+    assert "content-encoding" not in plain.headers  # a client on this machine gains nothing
+    assert plain.json() == told.json()
+    note("predict-v1", "POST /v1/models/{model}:predict (compressed)")
+
+
+def test_a_body_that_unpacks_to_too_much_is_refused(server: RunningServer) -> None:
+    bomb = gzip.compress(bytes(64 * 1024 * 1024), 1)
+    assert ask(server, "half:predict", bomb, Content_Encoding="gzip")[0] == 413
+    assert ask(server, "half:predict", b"{}", Content_Encoding="br")[0] == 415
+    assert ask(server, "half:predict", b"{}", Content_Encoding="gzip")[0] == 400
 
 
 @pytest.mark.parametrize(

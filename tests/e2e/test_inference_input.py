@@ -48,7 +48,7 @@ def said(server: RunningServer, body: bytes, **headers: str) -> tuple[int, str]:
         (json.dumps({"inputs": [{**GOOD["inputs"][0], "data": [1, 2, 3]}]}).encode(), {}, 400),
         (json.dumps(GOOD).encode(), {"Inference_Header_Content_Length": "9999"}, 400),
         (json.dumps(GOOD).encode(), {"Inference_Header_Content_Length": "-1"}, 400),
-        (json.dumps(GOOD).encode(), {"Content_Encoding": "br"}, 400),
+        (json.dumps(GOOD).encode(), {"Content_Encoding": "br"}, 415),
         (json.dumps(GOOD).encode(), {"Content_Encoding": "gzip"}, 400),
         (zlib.compress(json.dumps(GOOD).encode())[:-3], {"Content_Encoding": "deflate"}, 400),
         (zlib.compress(bytes(10_000_000)), {"Content_Encoding": "deflate"}, 413),

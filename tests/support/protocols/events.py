@@ -14,6 +14,7 @@ PREDICT: Final = Protocol(
         "POST /v1/models/{model}:predict (rows)": "classes, files and functions",
         "POST /v1/models/{model}:predict (columns)": "",
         "POST /v1/models/{model}:predict (b64, NaN)": "both ways, NaN and Infinity as TensorFlow has them",
+        "POST /v1/models/{model}:predict (compressed)": "gzip and deflate, both ways",
         "POST /v1/models/{model}:classify": "a class with `classify`; a file's scores, without labels",
         "POST /v1/models/{model}:regress": "a class with `regress`; a file with one output",
         "POST /v1/models/{model}:explain": "a class with `explain`",

@@ -19,6 +19,7 @@ OPENAI: Final = Protocol(
         "POST /v1/chat/completions": "a class with `chat`, or a GGUF file; unheard-of fields reach it",
         "POST /v1/chat/completions (stream)": "comments while a cold model wakes; usage for who asks",
         "POST /v1/chat/completions (tools)": "passed on; by llama.cpp where the file's template has tools",
+        "POST /v1/chat/completions (compressed)": "gzip and deflate, both ways, at all of these",
         "POST /v1/completions": "a class with `complete`, or a GGUF file; texts or ids of tokens",
         "POST /v1/completions (stream)": "",
         "POST /v1/embeddings": "a class with `embed`, or a GGUF file that is set to; float and base64",

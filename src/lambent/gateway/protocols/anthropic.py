@@ -8,6 +8,7 @@ import msgspec
 
 from lambent.core.errors import LambentError
 from lambent.core.invocation import Principal
+from lambent.gateway.coding import coded, plain_body
 from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.openai.door import retry_headers
 from lambent.gateway.protocols.speaking import Ask, Speaking, request_id, said_in
@@ -41,10 +42,11 @@ class AnthropicDoor:
         if request.method != "POST":
             raise Refused(f"{request.method} is not allowed on {request.path}: use POST", status=405)
         async with self._behind.bodies.hold(principal.project) as hold:
-            asked = read(await request.body(self._behind.body_bytes_max, hold), MessagesBody)
+            asked = read(await plain_body(request, self._behind.body_bytes_max, hold), MessagesBody)
             if request.path == COUNT:
                 return await self._count(request, principal, asked)
-            return await self._messages(request, principal, asked)
+            reply = await self._messages(request, principal, asked)
+        return None if reply is None else await coded(request, reply)
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """`{"type": "error", ...}`."""

@@ -16,6 +16,7 @@ from lambent.core.errors import CallerFault, LambentError, NotFound
 from lambent.core.invocation import JSON, Invocation, Outcome, Principal, Role, Status, new_id
 from lambent.core.routing import OWN, pinned
 from lambent.gateway.address import alias_of
+from lambent.gateway.coding import coded, plain_body
 from lambent.gateway.protocols import Behind, invocation_of
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.requests import Request
@@ -103,7 +104,7 @@ class PredictDoor:
             await self._behind.invoker.check_room(principal.project, called.model)
         async with self._behind.bodies.hold(principal.project) as hold:
             arrived_s = self._behind.clock.now_s()
-            body = await request.body(self._behind.body_bytes_max, hold)
+            body = await plain_body(request, self._behind.body_bytes_max, hold)
             try:
                 mode, body = _unwrapped(request, body)
                 invocation = self._invocation(request, principal, called, body, arrived_s=arrived_s)
@@ -115,8 +116,8 @@ class PredictDoor:
             return _failed(outcome, told)
         answer = outcome.body if _is_object(outcome) else b'{"predictions":' + _as_json(outcome) + b"}"
         if mode is None:
-            return Reply(200, [JSON_HEADER, *told], answer)
-        return self._event_reply(mode, called.model, answer, told)
+            return await coded(request, Reply(200, [JSON_HEADER, *told], answer))
+        return await coded(request, self._event_reply(mode, called.model, answer, told))
 
     def _invocation(
         self, request: Request, principal: Principal, called: Called, body: bytes, *, arrived_s: float

@@ -13,9 +13,9 @@ from lambent.core.invocation import JSON, OCTETS, Principal, Role, new_id
 from lambent.core.routing import OWN
 from lambent.gateway.address import alias_of, sticky_of
 from lambent.gateway.bodies import Hold
+from lambent.gateway.coding import CODING, compressed, decompressed, wanted_coding
 from lambent.gateway.deadline import deadline_of
 from lambent.gateway.protocols import Behind
-from lambent.gateway.protocols.open_inference.compression import compressed, decompressed, wanted_coding
 from lambent.gateway.protocols.open_inference.generating import Generating
 from lambent.gateway.protocols.open_inference.inferring import Asked, Failed, Inferring
 from lambent.gateway.protocols.open_inference.models import Found, Models
@@ -23,7 +23,6 @@ from lambent.gateway.requests import Request
 from lambent.gateway.responses import (
     CONTENT_TYPES,
     JSON_HEADER,
-    Header,
     Reply,
     headers_of,
     id_headers,
@@ -159,7 +158,9 @@ class OpenInferenceDoor:
         ]
         if json_bytes is not None:
             out.append((HEADER, b"%d" % json_bytes))
-        return await _coded(request, out, told)
+        # Tensors hardly get shorter: who names all that it can read is answered as they are.
+        coding, reply = wanted_coding(request.headers), Reply(200, out, told)
+        return await compressed(coding, reply) if coding else reply
 
     async def _generate(
         self, request: Request, principal: Principal, found: Found, hold: Hold, *, streams: bool
@@ -171,11 +172,10 @@ class OpenInferenceDoor:
 
     async def _pieces(self, request: Request, hold: Hold) -> list[bytes]:
         pieces = await request.parts(self._behind.body_bytes_max, hold)
-        if b"content-encoding" not in request.headers:
+        if CODING not in request.headers:
             return pieces
-        body = await decompressed(request.headers, b"".join(pieces), bytes_max=self._behind.body_bytes_max)
-        hold.grow_to(len(body))
-        return [body]
+        bytes_max = self._behind.body_bytes_max
+        return [await decompressed(request.headers, b"".join(pieces), hold, bytes_max=bytes_max)]
 
     def _asked(
         self, request: Request, principal: Principal, name: str, alias: str, *, arrived_s: float
@@ -239,10 +239,3 @@ def _only(request: Request, method: str) -> Reply | None:
         return None
     allow = (b"allow", ", ".join(allowed).encode())
     return Reply(405, [JSON_HEADER, allow], refusal(f"{request.method} {request.path}: use {method}"))
-
-
-async def _coded(request: Request, headers: list[Header], body: bytes) -> Reply:
-    if coding := wanted_coding(request.headers):
-        headers += ((b"content-encoding", coding), (b"vary", b"accept-encoding"))
-        body = await compressed(coding, body)
-    return Reply(200, headers, body)

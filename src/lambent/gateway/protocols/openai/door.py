@@ -7,6 +7,7 @@ from typing import Final
 
 from lambent.core.errors import LambentError
 from lambent.core.invocation import Principal
+from lambent.gateway.coding import coded, plain_body
 from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.openai.models import MODELS, Models
 from lambent.gateway.protocols.speaking import request_id
@@ -53,7 +54,9 @@ class OpenAIDoor:
                 f"Not allowed to {request.method} on {request.path}", status=405, code="method_not_allowed"
             )
         async with self._behind.bodies.hold(principal.project) as hold:
-            return await run(request, principal, await request.body(self._behind.body_bytes_max, hold))
+            body = await plain_body(request, self._behind.body_bytes_max, hold)
+            reply = await run(request, principal, body)
+        return None if reply is None else await coded(request, reply)
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """`{"error": ...}`, in Anthropic's shape for its clients."""

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Final
 
 from lambent.core.errors import Conflict, LambentError, NotFound
 from lambent.core.invocation import Principal, Role
+from lambent.gateway.coding import coded, plain_body
 from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.openai.door import PREFIX, retry_headers
 from lambent.gateway.protocols.speaking import request_id
@@ -84,7 +85,7 @@ class OfflineDoor:
             )
         principal.require(operation.role)
         async with self._behind.bodies.hold(principal.project) as hold:
-            body = b"" if method == "GET" else await request.body(self._behind.body_bytes_max, hold)
+            body = b"" if method == "GET" else await plain_body(request, self._behind.body_bytes_max, hold)
             try:
                 answer = await operation.run(Call(request, principal, object_id, body))
             except NotFound as error:
@@ -93,7 +94,7 @@ class OfflineDoor:
                 raise Refused(error.message) from error
         if isinstance(answer, Content):
             return await _send(request, answer.path)
-        return json_reply(200, answer, request_id(request))
+        return await coded(request, json_reply(200, answer, request_id(request)))
 
     def refuse(self, request: Request, error: LambentError) -> Reply:
         """`{"error": ...}`."""
