@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from lambent.control.planning import needs_model
+from lambent.core.costing import PLAN, forecast
 from lambent.core.spec import Kind, Temperature
 from lambent.engines.base import ProcessFacts
 from lambent.engines.proc import memory_of
@@ -140,6 +141,9 @@ def revision_view(revision: Revision, active: str) -> RevisionView:
 
 def run_view(run: Run) -> RunView:
     """A run."""
+    ahead = forecast(cost_usd=run.cost_usd, running_ms=run.running_ms, progress=run.progress)
+    if run.ended_unix_ms is not None:
+        ahead = None
     return RunView(
         run=run.id,
         job=run.job,
@@ -171,6 +175,9 @@ def run_view(run: Run) -> RunView:
         result=msgspec.Raw(run.result.encode()) if run.result else None,
         model_refused=run.model_refused,
         warning=run.warning,
+        price_plan=PLAN.name,
+        forecast_usd=ahead.cost_usd if ahead else None,
+        left_s=ahead.left_s if ahead else None,
     )
 
 

@@ -26,7 +26,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     `progress` is from 0 to 1 where the job says it; `metrics` the last value of each. `step` is that of the
     last checkpoint, -1 before the first; `attempts` are the failures since it last moved on. `exit` is one
     word for how it ended, `reason` a sentence; `result` what the job returned. While it is queued, `reason`
-    says what it waits for.
+    says what it waits for. `cost_usd` is by the prices of `price_plan`; `forecast_usd` and `left_s` say what
+    it will have cost at its end and how many seconds more it will run, where it tells its progress.
     """
 
     run: str
@@ -59,6 +60,9 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
     model_refused: str = ""
     warning: str = ""
+    price_plan: str = ""
+    forecast_usd: float | None = None
+    left_s: float | None = None
 
 
 class MetricsView(msgspec.Struct, frozen=True):
