@@ -83,8 +83,7 @@ def deploy(
     by the clock   schedule, as in --set "schedule=0 8 * * 1-5; Europe/Berlin"
     of models      accept, as in --set "accept=accuracy >= 0.97 and better(accuracy)"
 
-    With --canary the new revision is tried: it goes back by itself when more than 5 % of its calls fail,
-    unless --max-error-rate says otherwise, and the active one does not fail as often.
+    With --canary the new revision is tried: it goes back by itself when it fails more than --max-error-rate.
     """
     canary = _canary(percent, terms)
     target, settings = _aimed(target, settings, command)
