@@ -50,7 +50,7 @@ def _to_torch(torch: Any, state: tuple[Any, Any]) -> None:
 # Keras draws from a generator of its own where a layer or a call names none.
 def _keras(generators: Any) -> Any:
     there = _global_state().get_global_attribute(generators.GLOBAL_SEED_GENERATOR)
-    return None if there is None else _as_array(there.state)
+    return None if there is None else there.state.numpy()
 
 
 def _to_keras(generators: Any, state: Any) -> None:
@@ -59,10 +59,6 @@ def _to_keras(generators: Any, state: Any) -> None:
 
 def _global_state() -> Any:
     return importlib.import_module("keras.src.backend.common.global_state")
-
-
-def _as_array(variable: Any) -> Any:
-    return importlib.import_module("keras.src.ops.core").convert_to_numpy(variable)
 
 
 # TensorFlow's operations take their seeds from here. What a kernel in a data set has drawn, nobody can read.
