@@ -87,16 +87,26 @@ def show(name: str, *, wakes: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", default="")
+@click.option("--run", default="", help="Of this run of a job alone, over all its slices.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is printed from now on.")
 @click.option(
     "-n", "--tail", type=click.IntRange(min=0), default=100, show_default=True, help="Lines to begin with."
 )
 @json_option
-def logs(name: str, tail: int, *, follow: bool, as_json: bool) -> None:
-    """Print what a deployment wrote to its output and error."""
+def logs(name: str, run: str, tail: int, *, follow: bool, as_json: bool) -> None:
+    """Print what a deployment, or a run of a job, wrote to its output and error."""
+    if bool(name) == bool(run):
+        raise click.UsageError("name a deployment, or a run with --run")
     with connect() as client:
-        for line in client.follow_logs(name, tail=tail) if follow else client.logs(name, tail=tail):
+        if run:
+            from lambent.cli.runs import resolved
+
+            of, whose = client.records, resolved(client, run).run
+            lines = of.follow_logs(whose, tail=tail) if follow else of.logs(whose, tail=tail)
+        else:
+            lines = client.follow_logs(name, tail=tail) if follow else client.logs(name, tail=tail)
+        for line in lines:
             click.echo(msgspec.json.encode({"line": line}) if as_json else line)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
 import click
@@ -80,6 +81,16 @@ def bar(count: int, most: int) -> str:
 def duration(milliseconds: float) -> str:
     """Milliseconds, from a second on in seconds."""
     return f"{milliseconds:.1f} ms" if milliseconds < SECOND_MS else f"{milliseconds / SECOND_MS:.1f} s"
+
+
+def lasting(seconds: float) -> str:
+    """How long something takes, in its two largest units."""
+    whole = max(0, round(seconds))
+    for (unit, unit_s), (below, below_s) in pairwise(AGES):
+        if whole >= unit_s:
+            rest = whole % unit_s // below_s
+            return f"{whole // unit_s} {unit} {rest} {below}" if rest else f"{whole // unit_s} {unit}"
+    return f"{whole} s"
 
 
 def dollars(amount: float) -> str:
