@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.support.aws_clients import client_of
+from tests.support.aws_clients import client_of, refused
 from tests.support.server import RunningServer, wait_until
 
 TEMPLATE = """
@@ -51,11 +51,14 @@ Resources:
       Handler: index.handler
       Runtime: python3.11
       DeadLetterQueue: {Type: SQS, TargetArn: !GetAtt Dead.Arn}
-      EventInvokeConfig: {MaximumRetryAttempts: 0}
+      EventInvokeConfig:
+        MaximumRetryAttempts: 0
+        DestinationConfig: {OnFailure: {Type: SQS, Destination: !GetAtt Told.Arn}}
       InlineCode: |
         def handler(event, context):
             raise RuntimeError("no " + event["of"])
   Dead: {Type: AWS::SQS::Queue}
+  Told: {Type: AWS::SQS::Queue}
 """
 PLAIN = """
         Plain: {Type: ScheduleV2, Properties: {ScheduleExpression: at(%s)}}
@@ -154,24 +157,36 @@ def test_what_failed_for_good_goes_to_the_functions_dead_letter_queue(
         told = json.loads(server.deploy(template, "--json"))
         assert [one["changed"] for one in told["functions"]] == [changed]
     functions, queues = client_of(server), client_of(server, "sqs", region_name="us-east-1")
-    functions.put_function_event_invoke_config(FunctionName="Failing", MaximumRetryAttempts=0)
     arn = functions.get_function_configuration(FunctionName="Failing")["DeadLetterConfig"]["TargetArn"]
     assert arn.endswith(":Dead")
     sent = functions.invoke(FunctionName="Failing", InvocationType="Event", Payload=b'{"of": "luck"}')
-    url, found = queues.get_queue_url(QueueName="Dead")["QueueUrl"], []
 
-    def received() -> bool:
-        asked = queues.receive_message(QueueUrl=url, WaitTimeSeconds=5, MessageAttributeNames=["All"])
-        found.extend(asked.get("Messages", ()))
-        return bool(found)
+    def received(name: str) -> list[dict[str, Any]]:
+        url, found = queues.get_queue_url(QueueName=name)["QueueUrl"], []
 
-    wait_until(received, "the dead event")
+        def seen() -> bool:
+            asked = queues.receive_message(QueueUrl=url, WaitTimeSeconds=5, MessageAttributeNames=["All"])
+            found.extend(asked.get("Messages", ()))
+            return bool(found)
+
+        wait_until(seen, f"a message of {name}")
+        return found
+
+    found = received("Dead")
+    [told_of] = [json.loads(one["Body"]) for one in received("Told")]
+    assert told_of["requestContext"]["approximateInvokeCount"] == 1
+    assert told_of["requestPayload"] == {"of": "luck"}
     assert found[0]["Body"] == '{"of": "luck"}'
     assert found[0]["MessageAttributes"] == {
         "RequestID": {"DataType": "String", "StringValue": sent["ResponseMetadata"]["RequestId"]},
         "ErrorCode": {"DataType": "Number", "StringValue": "200"},
         "ErrorMessage": {"DataType": "String", "StringValue": "no luck"},
     }
+    plain = DEAD.replace("EventInvokeConfig:", "Metadata:")
+    template.write_text(plain)
+    server.deploy(template)
+    told = refused(functions.get_function_event_invoke_config, FunctionName="Failing")
+    assert told[:2] == (404, "ResourceNotFoundException")
 
 
 def test_anybodys_deployment_has_a_schedule_by_its_decorator(server: RunningServer, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import msgspec
 from lambent.client.errors import BundleError
 from lambent.client.folder import scan
 from lambent.client.sam.api import Api
+from lambent.client.sam.handling import put_handling
 from lambent.client.sam.queues import put_mappings, put_queues
 from lambent.client.sam.schedules import put_timers
 from lambent.client.sam.stack import Function, Layer, Stack
@@ -96,6 +97,7 @@ def _function(api: Api, function: Function, layers: list[str]) -> Deployed:
     _scaled(api, function, version)
     put_mappings(api, function)
     put_timers(api, function)
+    put_handling(api, function)
     return Deployed(function.name, version or str(now["Version"]), changed, _url(api, function))
 
 

@@ -9,8 +9,10 @@ Source: AWS CloudFormation User Guide, "Intrinsic function reference" and "Pseud
 from __future__ import annotations
 
 import base64
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import yaml
@@ -18,8 +20,12 @@ import yaml
 from lambent.client.errors import BundleError
 
 DEPTH_MAX: Final = 64
+VALUES_MAX: Final = 500_000  # YAML's references make a short text into more than any machine holds
 NO_VALUE: Final = "AWS::NoValue"
 CONDITIONAL: Final = frozenset({"Fn::And", "Fn::Equals", "Fn::Not", "Fn::Or", "Condition"})
+TEXT_TAG: Final = "tag:yaml.org,2002:str"
+PLAIN_TAGS: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "null"))
+ODD: Final = (AttributeError, TypeError, ValueError)  # what PyYAML makes of a value that its tag does not fit
 _PLACE: Final = re.compile(r"\$\{(!?)([^}]*)\}")
 
 
@@ -31,7 +37,7 @@ def load(text: str) -> dict[str, Any]:
     """A template as plain values. Raises `BundleError` for what is no YAML mapping."""
     try:
         read = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, *ODD) as error:
         raise BundleError(f"the template is not YAML: {error}") from error
     if not isinstance(read, dict):
         raise BundleError("the template is not a mapping with Resources")
@@ -39,7 +45,13 @@ def load(text: str) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the short forms of the intrinsic functions."""
+    """YAML with the short forms of the intrinsic functions. Keys are texts: `ON` may be a variable's name."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001,FBT002 - as it is called
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag in PLAIN_TAGS:
+                key.tag = TEXT_TAG
+        return super().construct_mapping(node, deep=deep)
 
 
 def _long_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
@@ -58,27 +70,46 @@ def _long_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
 
 
 _Loader.add_multi_constructor("!", _long_form)
+# A date is a text, as it was written.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in each if tag != "tag:yaml.org,2002:timestamp"]
+    for first, each in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def as_text(value: Any) -> Any:
+    """A number or a truth as CloudFormation writes it where a text is meant; anything else as it is."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+def unknown(name: str) -> str:
+    """A name that nothing has."""
+    raise Unresolved(f"!Ref {name}")
 
 
 class Resolver:
-    """Works out values of one template. `known` are the parameters, pseudo parameters and resources by name.
+    """Works out values of one template. `known` are the parameters and pseudo parameters by name.
 
-    `attributes` answers `Fn::GetAtt` of a resource, `Unresolved` where it cannot.
+    `references` answers `Ref` of a resource, `attributes` `Fn::GetAtt`: `Unresolved` where they cannot.
     """
 
     def __init__(
         self,
         *,
         known: Mapping[str, Any],
+        references: Callable[[str], str] = unknown,
         attributes: Callable[[str, str], str],
         mappings: Mapping[str, Any],
         conditions: Mapping[str, Any],
     ) -> None:
         self._known: Final = known
+        self._references: Final = references
         self._attributes: Final = attributes
         self._mappings: Final = mappings
         self._conditions: Final = conditions
-        self._depth = 0
+        self._depth = self._values = 0
         self._functions: Final[Mapping[str, Callable[[Any], Any]]] = {
             "Ref": self._ref,
             "Fn::Sub": self._sub,
@@ -93,24 +124,34 @@ class Resolver:
             "Fn::Not": lambda value: not self._true(self._sequence(value, 1)[0]),
             "Fn::And": lambda value: all(map(self._true, self._sequence(value))),
             "Fn::Or": lambda value: any(map(self._true, self._sequence(value))),
+            "Fn::Length": lambda value: len(self._sequence(self.resolve(value))),
+            "Fn::ToJsonString": lambda value: json.dumps(self.resolve(value), separators=(",", ":")),
             "Condition": lambda value: self.holds(str(value)),
         }
 
     def resolve(self, value: Any) -> Any:
         """`value` with every function in it worked out. Raises `Unresolved`."""
-        self._depth += 1
-        try:
-            if self._depth > DEPTH_MAX:
-                raise Unresolved(f"what is nested deeper than {DEPTH_MAX} levels or refers to itself")
+        with self._deeper():
             return self._resolve(value)
-        finally:
-            self._depth -= 1
 
     def holds(self, condition: str) -> bool:
         """Whether a named condition of the template is true. Raises `Unresolved`."""
         if condition not in self._conditions:
             raise Unresolved(f"the condition {condition}, which the template does not have")
         return self._true(self._conditions[condition])
+
+    @contextmanager
+    def _deeper(self) -> Iterator[None]:
+        self._depth += 1
+        self._values += 1
+        try:
+            if self._depth > DEPTH_MAX:
+                raise Unresolved(f"what is nested deeper than {DEPTH_MAX} levels or refers to itself")
+            if self._values > VALUES_MAX:
+                raise Unresolved(f"more than {VALUES_MAX} values")
+            yield
+        finally:
+            self._depth -= 1
 
     def _resolve(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -130,9 +171,10 @@ class Resolver:
     def _ref(self, name: Any) -> Any:
         if name == NO_VALUE:
             return None
-        if name not in self._known:
-            raise Unresolved(f"!Ref {name}")
-        return self._known[name]
+        if name in self._known:
+            return self._known[name]
+        with self._deeper():  # a name may refer to others, and to itself
+            return self._references(str(name))
 
     def _sub(self, value: Any) -> str:
         text, extra = value if isinstance(value, list) and len(value) == 2 else (value, {})
@@ -144,9 +186,11 @@ class Resolver:
             if literal:
                 return f"${{{name}}}"
             if name in extra:
-                return str(self.resolve(extra[name]))
+                return str(as_text(self.resolve(extra[name])))
             resource, dot, attribute = name.partition(".")
-            return self._attributes(resource, attribute) if dot else str(self._ref(name))
+            if dot and attribute != "Alias":
+                return self._attributes(resource, attribute)
+            return str(as_text(self._ref(name)))
 
         return _PLACE.sub(put, text)
 
@@ -173,12 +217,17 @@ class Resolver:
         return str(self.resolve(text)).split(str(between))
 
     def _find_in_map(self, value: Any) -> Any:
-        path = [str(self.resolve(one)) for one in self._sequence(value)[:3]]
+        path = [as_text(self.resolve(one)) for one in self._sequence(value)[:3]]
+        more = value[3] if len(value) == 4 else None
         found: Any = self._mappings
         for key in path:
-            if not isinstance(found, dict) or key not in found:
+            # YAML may have read a key as a number.
+            there = {as_text(one): each for one, each in found.items()} if isinstance(found, dict) else {}
+            if key not in there:
+                if isinstance(more, dict) and "DefaultValue" in more:
+                    return self.resolve(more["DefaultValue"])
                 raise Unresolved("!FindInMap " + ".".join(path))
-            found = found[key]
+            found = there[key]
         return self.resolve(found)
 
     def _if(self, value: Any) -> Any:

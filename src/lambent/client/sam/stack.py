@@ -44,6 +44,28 @@ class DeadLetters(msgspec.Struct, frozen=True, rename="pascal"):
     type: str = "SQS"
 
 
+class InvokeDestination(msgspec.Struct, frozen=True, rename="pascal"):
+    """Who is told of an end."""
+
+    type: str
+    destination: str = ""
+
+
+class InvokeDestinations(msgspec.Struct, frozen=True, rename="pascal"):
+    """Who is told of which end."""
+
+    on_success: InvokeDestination | None = None
+    on_failure: InvokeDestination | None = None
+
+
+class EventInvoke(msgspec.Struct, frozen=True, rename="pascal"):
+    """How asynchronous invocations are tried."""
+
+    maximum_retry_attempts: int | None = None
+    maximum_event_age_in_seconds: int | None = None
+    destination_config: InvokeDestinations | None = None
+
+
 class Event(msgspec.Struct, frozen=True, rename="pascal"):
     """What invokes a function. Its properties depend on its type."""
 
@@ -71,6 +93,7 @@ class Properties(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     auto_publish_alias: str = ""
     function_url_config: Url | None = None
     dead_letter_queue: DeadLetters | None = None
+    event_invoke_config: EventInvoke | None = None
     events: dict[str, Event] = {}
     package_type: str = "Zip"
 

@@ -5,14 +5,17 @@ Source: AWS Serverless Application Model, "SAM resource and property reference" 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from lambent.client.errors import BundleError
-from lambent.client.sam.intrinsics import Resolver, Unresolved, load
+from lambent.client.sam import handling
+from lambent.client.sam.intrinsics import Resolver, Unresolved, as_text, load
+from lambent.client.sam.parameters import values_of
 from lambent.client.sam.queues import attribute_texts
 from lambent.client.sam.schedules import SCHEDULES, left_out, timers_of
 from lambent.client.sam.stack import (
@@ -85,14 +88,13 @@ class _Reading:
         self._template: Final = template
         self._resources: Final = self._section("Resources")
         self._ignored: Final[list[Ignored]] = []
-        known = {**dict.fromkeys(self._resources), **PSEUDO, **self._parameters(parameters)}
         self._resolver: Final = Resolver(
-            known=known,
+            known={**PSEUDO, **values_of(self._section("Parameters"), parameters, file)},
+            references=self._reference,
             attributes=self._attribute,
             mappings=self._section("Mappings"),
             conditions=self._section("Conditions"),
         )
-        known.update((logical_id, self._reference(logical_id)) for logical_id in self._resources)
 
     def stack(self) -> Stack:
         functions: list[Function] = []
@@ -113,6 +115,7 @@ class _Reading:
                     self._ignored.append(Ignored(logical_id, why))
         if not functions:
             raise BundleError(f"{self._file} has no {FUNCTION} to deploy")
+        self._check_names(functions)
         for name in sorted(self._template.keys() - SECTIONS):
             self._ignored.append(
                 Ignored(name, WHY.get(name, "it is no part of a template that means something here"))
@@ -134,7 +137,14 @@ class _Reading:
             self._ignored.append(Ignored(f"{logical_id}.DeadLetterQueue", why))
         self._checked_timers(logical_id, properties)
         code = None if properties.inline_code else self._path(logical_id, properties.code_uri or ".")
-        return Function(logical_id, properties, code)
+        function = Function(logical_id, properties, code)
+        self._ignored.extend(handling.left_out(function))
+        return function
+
+    def _check_names(self, functions: Sequence[Function]) -> None:
+        names = Counter(function.name for function in functions)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise BundleError(f"{self._file}: more than one function is called {twice[0]!r}")
 
     def _checked_timers(self, logical_id: str, properties: Properties) -> None:
         try:
@@ -176,6 +186,8 @@ class _Reading:
         if not isinstance(resource, dict) or not isinstance(resource.get("Type"), str):
             raise BundleError(f"{self._file}: {logical_id} has no Type")
         condition = resource.get("Condition")
+        if condition is not None and not isinstance(condition, str):
+            raise BundleError(f"{self._file}: the Condition of {logical_id} is no name of a condition")
         if condition is not None and not self._resolved(f"{logical_id}.Condition", {"Condition": condition}):
             return None
         return str(resource["Type"])
@@ -197,7 +209,7 @@ class _Reading:
 
     def _as(self, kind: type[P], logical_id: str, told: Mapping[str, Any]) -> P:
         try:
-            return from_texts(told, kind)
+            return from_texts(_texts(told, kind), kind)
         except msgspec.ValidationError as error:
             raise BundleError(f"{self._file}: {logical_id} is not right: {error}") from error
 
@@ -216,7 +228,7 @@ class _Reading:
         return path
 
     def _properties(self, logical_id: str) -> dict[str, Any]:
-        properties = self._resources[logical_id].get("Properties", {})
+        properties = self._resources[logical_id].get("Properties") or {}
         if not isinstance(properties, dict):
             raise BundleError(f"{self._file}: the Properties of {logical_id} are no mapping")
         return properties
@@ -231,29 +243,33 @@ class _Reading:
             raise BundleError(f"{self._file}: {name} is no mapping")
         return section
 
-    def _parameters(self, given: Mapping[str, str]) -> dict[str, Any]:
-        declared = self._section("Parameters")
-        if unknown := sorted(given.keys() - declared.keys()):
-            raise BundleError(f"{self._file} has no parameter {unknown[0]}")
-        values: dict[str, Any] = dict(given)
-        for name, about in declared.items():
-            if name not in values and isinstance(about, dict) and "Default" in about:
-                default = about["Default"]
-                listed = str(about.get("Type", "")).startswith(("CommaDelimitedList", "List<"))
-                values[name] = [one.strip() for one in str(default).split(",")] if listed else default
-        return values
-
-    def _reference(self, logical_id: str) -> str:
-        """What `!Ref` makes of a resource."""
-        resource = self._resources[logical_id]
+    def _reference(self, name: str) -> str:
+        """What `!Ref` makes of a resource, or of a function's alias. Raises `Unresolved`."""
+        if name not in self._resources:
+            return self._alias(name)
+        logical_id, resource = name, self._resources[name]
         if isinstance(resource, dict) and resource.get("Type") == LAYER:
             return f"layer:{logical_id}"
         if isinstance(resource, dict) and resource.get("Type") == QUEUE:
             # As AWS writes it: the server goes by the last part of a queue's URL alone.
             host = f"sqs.{PSEUDO['AWS::Region']}.{PSEUDO['AWS::URLSuffix']}"
             return f"https://{host}/{PSEUDO['AWS::AccountId']}/{self._queue_name(logical_id)}"
-        name = self._properties(logical_id).get("FunctionName") if isinstance(resource, dict) else None
-        return str(self._resolved(f"{logical_id}.FunctionName", name)) if name else logical_id
+        named = self._properties(logical_id).get("FunctionName") if isinstance(resource, dict) else None
+        return as_text(self._resolver.resolve(named)) if named else logical_id
+
+    def _alias(self, name: str) -> str:
+        """`Function.Alias` or `FunctionAliasNAME`, which SAM makes of `AutoPublishAlias`."""
+        for logical_id, resource in self._resources.items():
+            if (
+                name.startswith(logical_id)
+                and isinstance(resource, dict)
+                and resource.get("Type") == FUNCTION
+            ):
+                told = _merged(self._globals("Function"), self._properties(logical_id))
+                alias = as_text(self._resolver.resolve(told.get("AutoPublishAlias")))
+                if alias and name in (f"{logical_id}.Alias", f"{logical_id}Alias{alias}"):
+                    return f"{self._attribute(logical_id, 'Arn')}:{alias}"
+        raise Unresolved(f"!Ref {name}")
 
     def _attribute(self, logical_id: str, attribute: str) -> str:
         resource = self._resources.get(logical_id)
@@ -270,6 +286,22 @@ class _Reading:
             if attribute in told:
                 return told[attribute]
         raise Unresolved(f"!GetAtt {logical_id}.{attribute}")
+
+
+def _texts(told: Mapping[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """What a template writes as a number or a truth where a text is meant, as CloudFormation takes it."""
+    texts = {field.encode_name for field in msgspec.structs.fields(kind) if field.type is str}
+    said = {name: as_text(value) if name in texts else value for name, value in told.items()}
+    if isinstance(said.get("Tags"), dict):
+        said["Tags"] = _text_values(said["Tags"])
+    environment = said.get("Environment")
+    if isinstance(environment, dict) and isinstance(environment.get("Variables"), dict):
+        said["Environment"] = {**environment, "Variables": _text_values(environment["Variables"])}
+    return said
+
+
+def _text_values(values: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {as_text(name): as_text(value) for name, value in values.items()}
 
 
 def _merged(above: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
