@@ -245,7 +245,11 @@ def test_mappings_are_listed_by_function_and_by_source(client: Any, queues: Any)
         ({"EventSourceArn": "x"}, 400, "ValidationException"),
         ({"EventSourceArn": STREAM}, 400, "InvalidParameterValueException"),
         ({"EventSourceArn": STREAM, "StartingPosition": "x"}, 400, "ValidationException"),
-        ({"EventSourceArn": TABLE, "StartingPosition": "AT_TIMESTAMP"}, 400, "InvalidParameterValueException"),
+        (
+            {"EventSourceArn": TABLE, "StartingPosition": "AT_TIMESTAMP"},
+            400,
+            "InvalidParameterValueException",
+        ),
         ({"DestinationConfig": {"OnFailure": {}}}, 400, "InvalidParameterValueException"),
         ({"EventSourceArn": QUEUE + "x"}, 409, "ResourceConflictException"),
         ({"BatchSize": 0}, 400, "ValidationException"),
@@ -298,7 +302,7 @@ def test_a_mapping_has_tags_of_its_own(client: Any, queues: Any) -> None:
     assert refused(client.tag_resource, Resource=named, Tags=many)[1] == "InvalidParameterValueException"
     client.delete_event_source_mapping(UUID=key)
     found = refused(client.list_tags, Resource=named)
-    assert found == (404, "ResourceNotFoundException", "The resource you requested does not exist.")
+    assert found == (404, "ResourceNotFoundException", f"Event source mapping not found: {named}")
 
 
 def test_a_mapping_has_as_many_tags_from_its_making_as_from_later(client: Any, queues: Any) -> None:

@@ -26,6 +26,7 @@ from lambent.wire.aws.layer_requests import (
     ListLayerVersionsResponse,
     PublishLayerRequest,
 )
+from lambent.wire.aws.layer_runtimes import ARCHITECTURES, LISTED, check_fits
 from lambent.wire.aws.names import Place
 from lambent.wire.aws.reading import Query, page, read, unserialised, violated
 
@@ -43,7 +44,6 @@ VERSION_ARN: Final = re.compile(
     r"(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:layer:"
     r"[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+)"
 )
-ARCHITECTURES: Final = ("x86_64", "arm64")
 
 
 class LayerVerbs:
@@ -76,6 +76,7 @@ class LayerVerbs:
         call.principal.require(Role.DEPLOY)
         name, project = layer_name(call), call.principal.project
         request = read(call.body, PublishLayerRequest)
+        check_fits(request.compatible_runtimes or (), request.compatible_architectures or ())
         code = await self._code.keep(request.content, call.principal)
         async with self._maker.names.held(project, [f"layer {name}"]):
             counter = await self._books.find(LayerBook, project, Kind.LAYER, name) or LayerBook()
@@ -119,10 +120,11 @@ class LayerVerbs:
             name = above.rpartition(":")[2]
             book = await self._book(call, name, int(number) if number.isdecimal() else 0)
             return Answer(200, self._with_content(call, name, int(number), book))
+        wanted = _wanted(query)
         found = await self._books.of_kind(LayerBook, call.principal.project, Kind.LAYER)
         newest: dict[str, tuple[int, LayerBook]] = {}
         for (name, key), book in found.items():
-            if key and _fits(book, query) and int(key) > newest.get(name, (0, book))[0]:
+            if key and _fits(book, *wanted) and int(key) > newest.get(name, (0, book))[0]:
                 newest[name] = (int(key), book)
         part, marker = page(sorted(newest), query, key=str, asked_most=50)
         layers = [
@@ -138,9 +140,10 @@ class LayerVerbs:
     async def _list_versions(self, call: Call) -> Answer:
         call.principal.require(Role.READ)
         name, query = layer_name(call), Query(call.query)
+        wanted = _wanted(query)
         books = await self._books.all(LayerBook, call.principal.project, Kind.LAYER, name)
         numbers = sorted(
-            (int(key) for key, book in books.items() if key and _fits(book, query)), reverse=True
+            (int(key) for key, book in books.items() if key and _fits(book, *wanted)), reverse=True
         )
         part, marker = page(numbers, query, key=lambda number: f"{10**9 - number}", asked_most=50)
         listed = [_listed(call.place, name, number, books[str(number)]) for number in part]
@@ -184,9 +187,12 @@ def layer_number(call: Call) -> int:
     return int(text)
 
 
-def _fits(book: LayerBook, query: Query) -> bool:
-    runtime = query.text("CompatibleRuntime")
-    architecture = query.word("CompatibleArchitecture", ARCHITECTURES)
+def _wanted(query: Query) -> tuple[str, str]:
+    """The runtime and the architecture that layers are asked for by. Raises `Fault` for what is neither."""
+    return query.word("CompatibleRuntime", LISTED), query.word("CompatibleArchitecture", ARCHITECTURES)
+
+
+def _fits(book: LayerBook, runtime: str, architecture: str) -> bool:
     return (not runtime or runtime in (book.runtimes or ())) and (
         not architecture or architecture in (book.architectures or ARCHITECTURES)
     )

@@ -10,7 +10,7 @@ import msgspec
 
 from lambent.control.aws.books import Books
 from lambent.control.aws.found import Finder
-from lambent.control.aws.making import Maker
+from lambent.control.aws.making import Maker, new_revision_id
 from lambent.control.aws.state import Kind, MappingBook
 from lambent.core.invocation import Role
 from lambent.wire.aws.beside_requests import ListTagsResponse, TagRequest
@@ -22,12 +22,12 @@ from lambent.wire.aws.shapes import Tags
 
 ONE: Final = "/2017-03-31/tags/{Resource}"
 TAGS_MAX: Final = 50
-NOTHING: Final = "The resource you requested does not exist."
 RESOURCE: Final = re.compile(
     r"arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:"
-    r"(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|"
+    r"(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|layer:([a-zA-Z0-9-_]+)|"
+    r"code-signing-config:csc-[a-z0-9]{17}|"
     r"event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|"
-    r"(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})"
+    r"capacity-provider:[a-zA-Z0-9-_]+)"
 )
 
 
@@ -48,6 +48,8 @@ class TagVerbs:
     async def _tag(self, call: Call) -> Answer:
         arn = _arn(call, Role.DEPLOY)
         added = read(call.body, TagRequest).tags
+        if not added:
+            raise bad_parameter("An error occurred and the request cannot be processed.")
         await self._change(call, arn, lambda tags: {**tags, **added})
         return Answer(204)
 
@@ -82,13 +84,14 @@ class TagVerbs:
         name = _named(arn)
         async with self._maker.names.held(project, [name.name]):
             function = await self._finder.function(project, call.place, name)
-            book = msgspec.structs.replace(function.book, tags=checked_tags(change(function.book.tags)))
+            tags = checked_tags(change(function.book.tags))
+            book = msgspec.structs.replace(function.book, tags=tags, revision_id=new_revision_id())
             await self._books.put(project, Kind.FUNCTION, function.name, book)
 
     async def _mapped(self, call: Call, key: str) -> MappingBook:
         book = await self._books.find(MappingBook, call.principal.project, Kind.MAPPING, key)
         if book is None:
-            raise gone(NOTHING)
+            raise gone(f"Event source mapping not found: {call.labels[0]}")
         return book
 
 
@@ -110,6 +113,8 @@ def _arn(call: Call, role: Role) -> str:
     if not RESOURCE.fullmatch(arn):
         said = f"Member must satisfy regular expression pattern: {RESOURCE.pattern}"
         raise violated("resource", arn, said)
+    if ":capacity-provider:" in arn:  # there are none
+        raise gone(f"Capacity provider not found: {arn}")
     if ":function:" not in arn and not _mapping(arn):
         raise bad_parameter(f"Only functions and event source mappings have tags here; {arn} is neither")
     return arn

@@ -66,7 +66,8 @@ def check_signed(request: SignedRequest, service: str) -> None:
     kind = claimed_hash(request)
     if kind in (UNSIGNED_PAYLOAD, UNSIGNED_CHUNKS):
         raise SignatureRejected(
-            Flaw.MISMATCH, f"x-amz-content-sha256 is {kind}: the body of a request to {service} has to be signed"
+            Flaw.MISMATCH,
+            f"x-amz-content-sha256 is {kind}: the body of a request to {service} has to be signed",
         )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from lambent.wire.aws.function_requests import S3Bucket, S3Key
-from lambent.wire.aws.shapes import Architecture, Description, RuntimeName, Shape, StatementId
+from lambent.wire.aws.shapes import Description, Shape, StatementId
 
 
 class LayerContent(Shape, frozen=True, kw_only=True):
@@ -25,8 +25,8 @@ class PublishLayerRequest(Shape, frozen=True, kw_only=True):
 
     content: LayerContent
     description: Description | None = None
-    compatible_architectures: Annotated[list[Architecture], Meta(max_length=2)] | None = None
-    compatible_runtimes: Annotated[list[RuntimeName], Meta(max_length=15)] | None = None
+    compatible_architectures: Annotated[list[str], Meta(max_length=2)] | None = None
+    compatible_runtimes: Annotated[list[str], Meta(max_length=15)] | None = None
     license_info: Annotated[str, Meta(max_length=512)] | None = None
 
 
