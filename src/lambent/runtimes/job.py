@@ -131,6 +131,10 @@ class Run:
         """The step of the last checkpoint; 0 where there is none."""
         return self._checkpoints.step
 
+    def checkpoint_due(self, every_s: float | None = None) -> bool:
+        """Whether `every_s` seconds have passed since the last checkpoint, or the slice is to end."""
+        return self._checkpoints.is_due(every_s)
+
     @property
     def due(self) -> bool:
         """Whether it is time for a checkpoint: often enough to lose little, and seldom enough to cost 1 %."""
