@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -297,3 +298,36 @@ def test_events_through_an_alias_are_handled_as_was_said_of_it(client: Any, logs
     assert found["RetriesExhausted"]["requestContext"]["approximateInvokeCount"] == 1
     assert found["RetriesExhausted"]["requestPayload"] == {"raise": True}
     assert found["Success"]["requestPayload"] == {"x": 1}
+
+
+SITE = """
+import os
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    tries = os.environ["TRIES"]
+    with open(tries, "a") as file:
+        file.write("x")
+    said = 503 if os.path.getsize(tries) < 3 else 200
+    await send({"type": "http.response.start", "status": said, "headers": []})
+    await send({"type": "http.response.body", "body": b"said %d" % said})
+"""
+
+
+def test_an_event_that_an_application_could_not_take_is_tried_again(
+    client: Any, server: RunningServer, tmp_path: Path
+) -> None:
+    """A function that returns the same as its result has done its work: on AWS, too, only errors count."""
+    tries = tmp_path / "tries"
+    (tmp_path / "busy.py").write_text(SITE)
+    words = ("--set", f"env.TRIES={tries}", "--set", "retry_first_s=0.1")
+    server.deploy(f"{tmp_path / 'busy.py'}:app", "--name", "site", *words)
+    sent = client.invoke(FunctionName="site", InvocationType="Event", Payload=b"{}")
+    path = f"/invocations/{sent['ResponseMetadata']['RequestId']}"
+    wait_until(lambda: server.request("GET", path).body == b"said 200", "the third try")
+    assert tries.read_text() == "xxx"
+    make(client, "says", "def handler(event, context):\n    return {'statusCode': 500}\n")
+    sent = client.invoke(FunctionName="says", InvocationType="Event", Payload=b"{}")
+    path = f"/invocations/{sent['ResponseMetadata']['RequestId']}"
+    wait_until(lambda: server.request("GET", path).body == b'{"statusCode":500}', "its result")

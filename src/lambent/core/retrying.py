@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from math import log
+from typing import Final
 
 import msgspec
 
@@ -29,6 +30,19 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.attempts_max < 1 or not 0 < self.first_s <= self.cap_s or self.factor < 1:
             raise ValueError(f"{self} makes no series of tries")
+
+
+# What an application says that could not do it now: 408 and 429 ask for a later try by their own meaning.
+LATER: Final = frozenset({408, 429})
+SERVER_ERROR: Final = 500
+
+
+def is_failure(status: int) -> bool:
+    """Whether an answer over HTTP says that it was not done and may be another time.
+
+    Any other 4xx is the application's word on that one request, which another try would not change.
+    """
+    return status >= SERVER_ERROR or status in LATER
 
 
 class DeadReason(StrEnum):

@@ -10,7 +10,7 @@ import msgspec
 from lambent.core.deferral import retry_policy
 from lambent.core.errors import LambentError
 from lambent.core.invocation import JSON, Outcome, Status
-from lambent.core.retrying import Dead, DeadReason, next_try
+from lambent.core.retrying import Dead, DeadReason, is_failure, next_try
 from lambent.core.spec import DeploymentSpec
 from lambent.storage.filed import filed_of
 from lambent.storage.tickets import Delivery, DeliveryState, Ticket, TicketState
@@ -57,13 +57,13 @@ def after_try(
 ) -> Ticket:
     """The ticket after one of its tries has ended. `jitter`: what share of the wait is waited, 0 to 1."""
     if isinstance(outcome, Outcome) and outcome.status is Status.OK:
-        said = outcome.head.status if ticket.face and outcome.head is not None else 0
-        if said in AT_CAPACITY:
+        said = outcome.head.status if outcome.head is not None else 0
+        if ticket.face and said in AT_CAPACITY:
             due = now_unix_ms + int((0.5 + jitter) * CAPACITY_S * 1e3)
             return replace(
                 ticket, state=TicketState.QUEUED, attempts=ticket.attempts - 1, error=FULL, due_unix_ms=due
             )
-        if said < CLIENT_ERROR:
+        if not (said >= CLIENT_ERROR if ticket.face else is_failure(said)):
             return _succeeded(spec, ticket, outcome, now_unix_ms=now_unix_ms)
     cause, body, kind = _failure(outcome)
     ticket = replace(ticket, attempts=ticket.attempts - _refused(outcome))

@@ -46,6 +46,16 @@ def test_what_fails_is_tried_again_unless_it_came_by_another_api() -> None:
     assert (again.state, final.state) == (TicketState.QUEUED, TicketState.DEAD)
 
 
+@pytest.mark.parametrize(("said", "state"), [
+    (200, TicketState.SUCCEEDED), (302, TicketState.SUCCEEDED), (404, TicketState.SUCCEEDED),
+    (408, TicketState.QUEUED), (429, TicketState.QUEUED), (500, TicketState.QUEUED), (503, TicketState.QUEUED),
+])  # fmt: skip
+def test_an_application_that_could_not_do_it_is_asked_again(said: int, state: TicketState) -> None:
+    after = tried(None, b"said", said=said)
+    assert (after.state, after.attempts) == (state, 1)
+    assert ("the status" in after.error) is (state is TicketState.QUEUED)
+
+
 @pytest.mark.parametrize("said", [409, 429, 503])
 def test_a_program_that_is_busy_is_asked_again_soon_and_that_was_no_try(said: int) -> None:
     after = tried(HTTP, b'{"detail": "At capacity"}', said=said)
