@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from email.message import EmailMessage
 from email.parser import BytesHeaderParser
 from typing import Final
@@ -11,6 +12,7 @@ import msgspec
 PARTS_MAX: Final = 100
 HEADERS_BYTES_MAX: Final = 16 * 1024
 BOUNDARY_CHARACTERS_MAX: Final = 70
+GAP: Final = b"\r\n\r\n"
 
 
 class BadForm(ValueError):
@@ -37,22 +39,35 @@ def fields_of(content_type: str, body: bytes) -> list[Field]:
         raise BadForm(f"a form with files has the type multipart/form-data, and this has {content_type!r}")
     if len(boundary) > BOUNDARY_CHARACTERS_MAX:
         raise BadForm("the boundary of the form is too long")
+    places = list(_places(body, b"\r\n--" + boundary.encode("latin-1", "replace")))
+    return [_field(reader, body, start, end) for start, end in places]
+
+
+def _places(body: bytes, mark: bytes) -> Iterator[tuple[int, int]]:
+    """Where each part begins and ends. Nothing is copied: a part may be nearly all of the body."""
     # The first has no line before it.
-    _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1", "replace"), PARTS_MAX + 2)
-    if len(parts) > PARTS_MAX + 1:  # the last is the end
-        raise BadForm(f"the form has more than {PARTS_MAX} parts")
-    if not parts or not parts[-1].startswith(b"--"):
-        raise BadForm("the form ends in the middle")
-    return [_field(reader, part) for part in parts[:-1]]
+    place = -2 if body.startswith(mark[2:]) else body.find(mark)
+    found = 0
+    while place != -1:
+        start = place + len(mark)
+        place = body.find(mark, start)
+        if place != -1:
+            found += 1
+            if found > PARTS_MAX:
+                raise BadForm(f"the form has more than {PARTS_MAX} parts")
+            yield start, place
+        elif body[start : start + 2] == b"--":
+            return
+    raise BadForm("the form ends in the middle")
 
 
-def _field(reader: BytesHeaderParser[EmailMessage], part: bytes) -> Field:
-    head, gap, content = part.partition(b"\r\n\r\n")
-    if not gap or len(head) > HEADERS_BYTES_MAX:
+def _field(reader: BytesHeaderParser[EmailMessage], body: bytes, start: int, end: int) -> Field:
+    gap = body.find(GAP, start, end)
+    if gap == -1 or gap - start > HEADERS_BYTES_MAX:
         raise BadForm("a part of the form has no end of its headers")
-    headers = reader.parsebytes(head.lstrip(b" \t\r\n") + b"\r\n\r\n")
+    headers = reader.parsebytes(body[start:gap].lstrip(b" \t\r\n") + GAP)
     name = headers.get_param("name", header="content-disposition")
     if not isinstance(name, str):
         raise BadForm("a part of the form has no name")
     kind = str(headers.get("content-type", ""))
-    return Field(name, content, headers.get_filename("") or "", kind)
+    return Field(name, body[gap + len(GAP) : end], headers.get_filename("") or "", kind)

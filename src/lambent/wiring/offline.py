@@ -1,4 +1,4 @@
-"""OpenAI's files and batches: what keeps them, what sees them through, and their door."""
+"""OpenAI's files, uploads and batches: what keeps them, what sees them through, and their door."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.openai.files import BatchOperations, FileOperations
 from lambent.gateway.protocols.openai.lines import BatchLines
 from lambent.gateway.protocols.openai.offline import OfflineDoor
+from lambent.gateway.protocols.openai.uploads import UploadOperations
 from lambent.gateway.protocols.speaking import Speaking
 from lambent.jobs.batches import Batches
 from lambent.storage.batches import BatchStore
 from lambent.storage.files import Files
+from lambent.storage.uploads import Uploads
 from lambent.wiring.parts import Parts
 
 
@@ -28,13 +30,16 @@ class Offline:
         lines = BatchLines(speaking, Acceptance(parts.queue, parts.routes), clock)
         store = BatchStore(records, self._files, folder / "batches")
         self._batches: Final = Batches(store, lines, parts.queue, clock, parts.tasks)
+        uploads = Uploads(records, self._files, folder / "uploads")
+        self._uploads: Final = UploadOperations(uploads, clock, parts.tasks)
 
     async def restore(self) -> None:
         """Take up what an earlier server left."""
         await self._batches.restore()
+        await self._uploads.restore()
 
     def door(self, behind: Behind) -> OfflineDoor:
         """Where all of it is asked for."""
         files = FileOperations(self._files, self._clock)
         batches = BatchOperations(files, self._batches)
-        return OfflineDoor(behind, [*files.operations(), *batches.operations()])
+        return OfflineDoor(behind, [*files.operations(), *self._uploads.operations(), *batches.operations()])

@@ -68,18 +68,23 @@ def read_upload(content_type: str, body: bytes) -> Upload:
                 f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name
             )
     purpose = fields["purpose"].content.decode("utf-8", "replace")
-    if purpose not in PURPOSES:
-        known = ", ".join(f"'{one}'" for one in PURPOSES)
-        raise Refused(
-            f"'{purpose[:40]}' is not one of [{known}] - 'purpose'", code="invalid_value", param="purpose"
-        )
+    check_purpose(purpose)
     seconds = fields.get("expires_after[seconds]")
     return Upload(
         purpose=purpose,
         name=(fields["file"].file_name or "file")[:FILE_NAME_CHARACTERS_MAX],
         content=fields["file"].content,
-        kept_s=None if seconds is None else _kept_s(seconds.content.decode("utf-8", "replace")),
+        kept_s=None if seconds is None else kept_s(seconds.content.decode("utf-8", "replace")),
     )
+
+
+def check_purpose(purpose: str) -> None:
+    """Raise `Refused` for one that is not known."""
+    if purpose not in PURPOSES:
+        known = ", ".join(f"'{one}'" for one in PURPOSES)
+        raise Refused(
+            f"'{purpose[:40]}' is not one of [{known}] - 'purpose'", code="invalid_value", param="purpose"
+        )
 
 
 def page(found: Sequence[Json], query: Mapping[str, str]) -> Json:
@@ -108,7 +113,8 @@ def _limit(text: str | None) -> int:
     return int(text)
 
 
-def _kept_s(text: str) -> int:
+def kept_s(text: str) -> int:
+    """For how long a file is wanted, as `expires_after` says it. Raises `Refused`."""
     if not (text.isascii() and text.isdigit() and len(text) < 10 and KEPT_S_MIN <= int(text) <= KEPT_S_MAX):
         raise Refused(
             f"'expires_after[seconds]' is a number from {KEPT_S_MIN} to {KEPT_S_MAX}",

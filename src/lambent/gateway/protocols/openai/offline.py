@@ -1,4 +1,4 @@
-"""OpenAI's files and batches, and what of them is told to whom: `/v1/files`, `/v1/batches`."""
+"""OpenAI's files, uploads and batches, and what of them is told to whom: `/v1/files` and so on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lambent.wire.openai.errors import error_body
 from lambent.wire.speech import Refused, trouble_of
 
 PIECE_BYTES: Final = 1 << 20
-ROOTS: Final = ("/v1/files", "/v1/batches", "/v1/fine_tuning/")
+ROOTS: Final = ("/v1/files", "/v1/uploads", "/v1/batches", "/v1/fine_tuning/")
 CLAIMED: Final = (*ROOTS, *(PREFIX + root for root in ROOTS))
 ID_CHARACTERS_MAX: Final = 100
 
@@ -48,12 +48,15 @@ Run = Callable[[Call], Awaitable[dict[str, Any] | Content]]
 class Operation:
     """What one path does with one method, for whom, and where its answer comes from."""
 
-    def __init__(self, method: str, path: str, role: Role, run: Run) -> None:
-        """`path` has `{id}` in place of an object's id."""
+    def __init__(
+        self, method: str, path: str, role: Role, run: Run, *, body_bytes_max: int | None = None
+    ) -> None:
+        """`path` has `{id}` in place of an object's id. The limit of its body, where it has its own."""
         self.method: Final = method
         self.path: Final = path
         self.role: Final = role
         self.run: Final = run
+        self.body_bytes_max: Final = body_bytes_max
 
 
 class OfflineDoor:
@@ -85,7 +88,8 @@ class OfflineDoor:
             )
         principal.require(operation.role)
         async with self._behind.bodies.hold(principal.project) as hold:
-            body = b"" if method == "GET" else await plain_body(request, self._behind.body_bytes_max, hold)
+            bytes_max = operation.body_bytes_max or self._behind.body_bytes_max
+            body = b"" if method == "GET" else await plain_body(request, bytes_max, hold)
             try:
                 answer = await operation.run(Call(request, principal, object_id, body))
             except NotFound as error:
