@@ -14,7 +14,7 @@ import msgspec
 from lambent.cli.curves import sparkline
 from lambent.cli.output import dollars, lasting, numbers, one_line
 from lambent.clock import SystemClock
-from lambent.core.errors import PlatformFault
+from lambent.core.errors import LambentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,9 @@ class Show(Protocol):
     def line(self, text: str) -> None:
         """It printed this. May be called from any thread."""
 
+    def note(self, text: str) -> None:
+        """We have this to say."""
+
     def standing(self, run: RunView, curves: Mapping[str, Points]) -> None:
         """It is so far."""
 
@@ -61,6 +64,9 @@ class PlainShow:
     def line(self, text: str) -> None:
         click.echo(text, err=self._is_quiet)
 
+    def note(self, text: str) -> None:
+        click.echo(f"{text} ...", err=True)
+
     def standing(self, run: RunView, curves: Mapping[str, Points]) -> None:
         told, now_s = summary(run), self._clock.now_s()
         if told != self._told and (run.state != self._state or now_s >= self._due_s):
@@ -80,7 +86,12 @@ class LiveShow:
 
         self._console: Final = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live: Final = Live(
-            console=self._console, transient=True, refresh_per_second=4, vertical_overflow="crop"
+            console=self._console,
+            transient=True,
+            refresh_per_second=4,
+            vertical_overflow="crop",
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._is_shared: Final = sys.stdout.isatty()  # else what is printed goes to a file
         self._live.start()
@@ -90,6 +101,9 @@ class LiveShow:
             self._console.print(text, soft_wrap=True)
         else:
             click.echo(text)
+
+    def note(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
 
     def standing(self, run: RunView, curves: Mapping[str, Points]) -> None:
         from rich.text import Text
@@ -114,10 +128,10 @@ def follow(client: Client, run: RunView, show: Show) -> RunView:
     refuses.
     """
     printing = threading.Thread(target=_print, args=(client, run.run, show), daemon=True)
-    printing.start()
     try:
+        printing.start()
         curves: Mapping[str, Points] = {}
-        patience, pause = _Patience(), threading.Event()
+        patience, pause = _Patience(show), threading.Event()
         show.standing(run, curves)
         while run.state not in FINAL:
             pause.wait(POLL_S)
@@ -125,7 +139,7 @@ def follow(client: Client, run: RunView, show: Show) -> RunView:
                 before, run = run, client.show_run(run.run)
                 if run.metrics != before.metrics or run.message != before.message:
                     curves = client.records.metrics(run.run)
-            except PlatformFault as error:
+            except LambentError as error:
                 patience.lose(error)
                 continue
             patience.renew()
@@ -174,16 +188,19 @@ def live_lines(run: RunView, curves: Mapping[str, Points]) -> list[str]:
 class _Patience:
     """How long the server has been silent."""
 
-    def __init__(self) -> None:
+    def __init__(self, show: Show) -> None:
+        self._show: Final = show
         self._clock: Final = SystemClock()
         self._since_s: float | None = None
 
-    def lose(self, error: PlatformFault) -> None:
-        """It is silent. Raises `error` where it has been for too long."""
+    def lose(self, error: LambentError) -> None:
+        """It is silent. Raises `error` where it has been for too long, or will say the same again."""
+        if not error.retryable:
+            raise error
         now_s = self._clock.now_s()
         if self._since_s is None:
             self._since_s = now_s
-            click.echo(f"{error.message}: waiting for it ...", err=True)
+            self._show.note(f"{error.message}: waiting for it")
         if now_s - self._since_s > SILENCE_S_MAX:
             raise error
 
@@ -202,10 +219,12 @@ def _print(client: Client, run: str, show: Show) -> None:
                 show.line(_text(line))
             if client.show_run(run).state in FINAL:
                 return
-        except PlatformFault:
-            pass  # who asks how the run stands hears of it as well, and tells
+        except LambentError as error:
+            if not error.retryable:
+                show.note(f"what it prints cannot be shown: {error.message}")
+                return  # else who asks how the run stands hears of it as well
         except Exception as error:  # noqa: BLE001 - a thread of its own: nobody else would hear of it
-            show.line(f"what it prints cannot be shown: {error}")
+            show.note(f"what it prints cannot be shown: {error}")
             return
         pause.wait(POLL_S)
 
