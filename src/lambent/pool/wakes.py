@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from lambent.core.naming import counted_as
 from lambent.core.spec import Temperature
 from lambent.core.waking import Durations, Part, with_rest
 from lambent.pool.routes import Route, Routes
@@ -96,7 +97,10 @@ class Wakes:
         self._logs.setdefault((plan.project, plan.deployment), WakeLog()).add(kept)
         if self._witness:
             self._witness.wake(
-                plan.deployment, wake.temperature.value, total_ms=wake.total_ms, parts_ms=kept.parts_ms
+                counted_as(plan.project, plan.deployment),
+                wake.temperature.value,
+                total_ms=wake.total_ms,
+                parts_ms=kept.parts_ms,
             )
         return kept
 
@@ -108,13 +112,13 @@ class Wakes:
         parts_ms = {Part.QUEUE.value: queue_ms, Part.FIRST_RUN.value: first_run_ms}
         log.complete(wake, parts_ms)
         if self._witness:
-            self._witness.first_call(plan.deployment, parts_ms=parts_ms)
+            self._witness.first_call(counted_as(plan.project, plan.deployment), parts_ms=parts_ms)
 
     def _rerouted(self, before: Route | None, after: Route | None) -> None:
         if before is None or before.beside or after is not None:
             return
         if self._logs.pop((before.project, before.name), None) and self._witness:
-            self._witness.forget(before.name)
+            self._witness.forget(counted_as(before.project, before.name))
 
 
 def _spread(durations: Durations) -> WakeSpread:

@@ -24,10 +24,11 @@ from lambent.control.aws.publishing import Publishing
 from lambent.control.aws.standing import Standing
 from lambent.control.aws.tags import TagVerbs
 from lambent.control.aws.urls import UrlVerbs
+from lambent.core.naming import PROJECT
 from lambent.pool.handlings import LATEST
 from lambent.pool.routes import Route
 from lambent.wire.aws.control import ControlOperation
-from lambent.wiring.parts import PROJECT, Parts
+from lambent.wiring.parts import Parts
 
 
 class AwsControl:

@@ -20,6 +20,7 @@ from lambent.control.verbs.temperature import TemperatureVerbs
 from lambent.control.verbs.timers import TimerVerbs
 from lambent.control.verbs.webhooks import WebhookVerbs
 from lambent.control.views import Views
+from lambent.core.naming import PROJECT
 from lambent.engines.machine import memory_bytes
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.app import Gateway
@@ -46,7 +47,7 @@ from lambent.observe.exposition import asked_for
 from lambent.wiring import ecosystems
 from lambent.wiring.aws import AwsControl
 from lambent.wiring.offline import Offline
-from lambent.wiring.parts import PROJECT, Parts
+from lambent.wiring.parts import Parts
 from lambent.wiring.queues import sqs
 from lambent.wiring.sagemaker import SageMaker
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lambent import __version__
 from lambent.core.invocation import Status
+from lambent.core.naming import counted_as
 from lambent.gateway.protocols import Behind, ClaimingDoor
 from lambent.gateway.protocols.apps import AppsDoor
 from lambent.gateway.protocols.mcp import McpDoor
@@ -37,8 +38,8 @@ def protocols(parts: Parts, behind: Behind, apps: AppsDoor) -> Sequence[Claiming
 def inference_models(parts: Parts) -> Models:
     """What the Open Inference Protocol knows of models."""
 
-    def runs(deployment: str) -> Runs:
-        ended = [*parts.metrics.ended(deployment)]
+    def runs(project: str, name: str) -> Runs:
+        ended = [*parts.metrics.ended(counted_as(project, name))]
         good = [one for one in ended if one[0] == Status.OK]
         bad = [one for one in ended if one[0] != Status.OK]
         return Runs(*_summed(good), *_summed(bad))

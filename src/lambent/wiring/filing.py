@@ -7,6 +7,7 @@ from typing import Any
 
 from lambent.core.invocation import Status
 from lambent.core.lifecycle import State
+from lambent.core.naming import counted_as
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.protocols import Behind, ClaimingDoor
 from lambent.gateway.protocols.filing import Filing
@@ -38,7 +39,7 @@ def _health(parts: Parts, route: Route) -> dict[str, Any]:
     """How a deployment stands, in RunPod's words. What ended is counted since the server started."""
     crew = parts.pool.crew(route.plan.revision)
     states = [member.state for member in crew.members] if crew else []
-    ended = [*parts.metrics.ended(route.name)]
+    ended = [*parts.metrics.ended(counted_as(route.project, route.name))]
     good = sum(count for status, count, _ in ended if status == Status.OK)
     running = states.count(State.BUSY)
     return {

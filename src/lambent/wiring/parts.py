@@ -7,7 +7,6 @@ import os
 import socket
 import uuid
 from collections.abc import Mapping
-from typing import Final
 
 from lambent import __version__
 from lambent import settings as settings_of
@@ -23,6 +22,7 @@ from lambent.control.drafting import Drafting
 from lambent.control.holding import Names
 from lambent.control.oneshots import OneShots
 from lambent.control.registry import Registry
+from lambent.core.naming import counted_as
 from lambent.core.spans import Value
 from lambent.core.telemetry import read_telemetry
 from lambent.engines.local import LocalEngine
@@ -59,8 +59,6 @@ from lambent.triggers.sources import Sources
 from lambent.triggers.timers import KIND as TIMERS
 from lambent.triggers.timers import Timers
 from lambent.wire.otlp import Encoder
-
-PROJECT: Final = "default"
 
 
 class Parts:
@@ -207,7 +205,7 @@ class Parts:
     def _meter(self, record: UsageRecord) -> None:
         self.kept.journal.append(record)
         self.metrics.invocation(
-            record.deployment,
+            counted_as(record.project, record.deployment),
             record.status,
             record.temperature,
             run_s=record.run_us / 1e6,

@@ -12,6 +12,7 @@ from lambent.control.aws.sagemaker.models import ModelVerbs
 from lambent.control.aws.sagemaker.raising import Raising
 from lambent.control.aws.sagemaker.shelf import Shelf
 from lambent.control.aws.sagemaker.tags import TagVerbs
+from lambent.core.naming import PROJECT
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.protocols.aws.control import served_by_name
 from lambent.gateway.protocols.aws.endpoints import PATH, Endpoints, Limits
@@ -19,7 +20,7 @@ from lambent.gateway.protocols.aws.endpoints_later import EndpointsLater
 from lambent.gateway.protocols.aws.services import InItsWords, RestService, Service, TargetService
 from lambent.wire.aws import sagemaker, sagemaker_control
 from lambent.wire.aws.control import ControlOperation
-from lambent.wiring.parts import PROJECT, Parts
+from lambent.wiring.parts import Parts
 
 SCOPE: Final = "sagemaker"  # both services sign for it
 TARGET: Final = "SageMaker"

@@ -13,6 +13,7 @@ from typing import Final
 
 from lambent.clock import SystemClock
 from lambent.core.errors import StorageFull
+from lambent.core.naming import PROJECT, counted_as
 from lambent.gateway.listener import Listener, claim_descriptors, url_of
 from lambent.gateway.protocols.open_inference.port import local_address_of
 from lambent.kept import Kept
@@ -24,7 +25,7 @@ from lambent.wiring.aws import AwsControl
 from lambent.wiring.doors import behind_doors, gateway
 from lambent.wiring.inference_port import grpc_port
 from lambent.wiring.offline import Offline
-from lambent.wiring.parts import PROJECT, Parts
+from lambent.wiring.parts import Parts
 from lambent.wiring.sagemaker import SageMaker
 
 ANNOUNCE_AGAIN_S: Final = 1.0
@@ -146,16 +147,18 @@ class Server:
 
     def workers(self) -> Iterator[tuple[str, int]]:
         """For the metrics: each deployment and its workers."""
-        workers = dict.fromkeys((route.name for route in self._parts.routes.all()), 0)
+        routes = self._parts.routes.all()
+        workers = dict.fromkeys((counted_as(route.project, route.name) for route in routes), 0)
         for route in self._parts.routes.live():
             crew = self._parts.pool.crew(route.plan.revision)
-            workers[route.name] += len(crew.members) if crew else 0
+            workers[counted_as(route.project, route.name)] += len(crew.members) if crew else 0
         yield from workers.items()
 
     def queued(self) -> Iterator[tuple[str, int]]:
         """For the metrics: each deployment and its waiting invocations."""
         for route in self._parts.routes.all():
-            yield route.name, self._parts.dispatcher.queued(route.project, route.name)
+            queued = self._parts.dispatcher.queued(route.project, route.name)
+            yield counted_as(route.project, route.name), queued
 
     def memory(self) -> MemoryLevel:
         """For the metrics: how the memory stands."""

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.errors import LambentError
-from lambent.core.invocation import Principal
+from lambent.core.invocation import Principal, Role
 from lambent.gateway.coding import coded, plain_body
 from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.openai.door import retry_headers
@@ -41,6 +41,7 @@ class AnthropicDoor:
         principal = await self._behind.keys.authenticate(request.headers)
         if request.method != "POST":
             raise Refused(f"{request.method} is not allowed on {request.path}: use POST", status=405)
+        principal.require(Role.INVOKE)
         async with self._behind.bodies.hold(principal.project) as hold:
             asked = read(await plain_body(request, self._behind.body_bytes_max, hold), MessagesBody)
             if request.path == COUNT:

@@ -43,7 +43,8 @@ class Filing:
         self._kind: Final = kind
 
     async def read(self, request: Request, principal: Principal, kind: type[Any]) -> Any:
-        """The body as `kind`. Raises `CallerFault` where it is none, and what reading it raises."""
+        """The body as `kind`. Raises `Forbidden`, `CallerFault` where it is none, and as reading does."""
+        principal.require(Role.INVOKE)
         async with self._behind.bodies.hold(principal.project) as hold:
             body = await request.body(self._behind.body_bytes_max, hold)
             try:
@@ -53,7 +54,6 @@ class Filing:
 
     async def accept(self, request: Request, principal: Principal, wish: Wish) -> Filed:
         """On disk once this returns. Raises what `Acceptance.accept` raises."""
-        principal.require(Role.INVOKE)
         plan = wish.route.plan
         wraps = plan.runtime in SPEAKS_HTTP
         headers, scope = request.headers, request.scope

@@ -41,9 +41,9 @@ class Runs(msgspec.Struct, frozen=True):
 
 
 class Models:
-    """Finds and describes what takes tensors. `runs` tells of a deployment since the server's start."""
+    """Finds and describes what takes tensors. `runs` tells of one since the server's start."""
 
-    def __init__(self, routes: Routes, pool: Pool, runs: Callable[[str], Runs]) -> None:
+    def __init__(self, routes: Routes, pool: Pool, runs: Callable[[str, str], Runs]) -> None:
         self._routes: Final = routes
         self._pool: Final = pool
         self._runs: Final = runs
@@ -90,7 +90,7 @@ class Models:
 
     def statistics(self, found: Found) -> Mapping[str, object]:
         """Counts and times of a deployment, at every door, in nanoseconds. What is not known is left out."""
-        runs = self._runs(found.route.name)
+        runs = self._runs(found.route.project, found.route.name)
         succeeded = _times(runs.succeeded, runs.succeeded_s)
         return {
             "name": found.route.name,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from lambent.core.errors import LambentError
-from lambent.core.invocation import Principal
+from lambent.core.invocation import Principal, Role
 from lambent.gateway.coding import coded, plain_body
 from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.openai.models import MODELS, Models
@@ -53,6 +53,7 @@ class OpenAIDoor:
             raise Refused(
                 f"Not allowed to {request.method} on {request.path}", status=405, code="method_not_allowed"
             )
+        principal.require(Role.INVOKE)
         async with self._behind.bodies.hold(principal.project) as hold:
             body = await plain_body(request, self._behind.body_bytes_max, hold)
             reply = await run(request, principal, body)
