@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import yaml
 
@@ -45,7 +45,15 @@ def load(text: str) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the short forms of the intrinsic functions. Keys are texts: `ON` may be a variable's name."""
+    """YAML with the short forms of the intrinsic functions.
+
+    Keys are texts, for `ON` may be a variable's name, and so are dates.
+    """
+
+    yaml_implicit_resolvers: ClassVar[Any] = {  # type: ignore[misc]  # PyYAML reads it from the class
+        first: [(tag, pattern) for tag, pattern in each if tag != "tag:yaml.org,2002:timestamp"]
+        for first, each in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001,FBT002 - as it is called
         for key, _ in node.value:
@@ -70,11 +78,6 @@ def _long_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
 
 
 _Loader.add_multi_constructor("!", _long_form)
-# A date is a text, as it was written.
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in each if tag != "tag:yaml.org,2002:timestamp"]
-    for first, each in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def as_text(value: Any) -> Any:
