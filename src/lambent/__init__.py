@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lambent.runtimes.calling import trace as trace
     from lambent.runtimes.job import Run as Run
     from lambent.runtimes.model import ModelFiles as ModelFiles
+    from lambent.wire.rows import BadData as BadData
     from lambent.wire.skills import Chat as Chat
     from lambent.wire.skills import Completion as Completion
     from lambent.wire.skills import Embedding as Embedding
@@ -42,6 +43,7 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "ApiError": "lambent.client.errors",
         "App": "lambent.client.app",
+        "BadData": "lambent.wire.rows",
         "CallFailed": "lambent.core.errors",
         "Cancelled": "lambent.core.errors",
         "Client": "lambent.client.client",
@@ -69,6 +71,7 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
 __all__ = [
     "ApiError",
     "App",
+    "BadData",
     "CallFailed",
     "Cancelled",
     "Chat",

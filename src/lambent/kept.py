@@ -41,6 +41,7 @@ class Kept:
         closing.callback(self.store.close)
         self.artifacts = FileArtifacts.open(folder)
         self.dataset_files = FileArtifacts.open(folder / "datasets", files_max=DATASET_FILES_MAX)
+        self.transforms = folder / "transforms"
         self.logs = DeploymentLogs(folder / "logs", clock)
         closing.callback(self.logs.close)
         self.journal = Journal.open(folder / "usage")

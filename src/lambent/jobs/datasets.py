@@ -53,9 +53,17 @@ class Paths(Protocol):
 class HeldDatasets:
     """What runs are given. Methods block."""
 
-    def __init__(self, datasets: Datasets, files: Paths) -> None:
+    def __init__(self, datasets: Datasets, files: Paths, transforms: Path) -> None:
+        """`transforms` is the folder in which each project's transformed data is kept."""
         self._datasets: Final = datasets
         self._files: Final = files
+        self._transforms: Final = transforms
+
+    def transforms_dir(self, project: str) -> Path:
+        """Where a project's runs keep transformed data; it is made where there is none."""
+        folder = self._transforms / project
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def newest(self, project: str) -> dict[str, int]:
         """What a run that is created now is held to: the newest version of each dataset."""

@@ -66,7 +66,13 @@ class Slices:
         refs = await asyncio.to_thread(self._datasets.refs, run.project, run.datasets)
         worker = await self._engine.start(plan)
         body = msgspec.json.encode(
-            JobCall(run=run.id, params=run.params, work_dir=str(work_dir), datasets=refs)
+            JobCall(
+                run=run.id,
+                params=run.params,
+                work_dir=str(work_dir),
+                datasets=refs,
+                transforms_dir=str(self._datasets.transforms_dir(run.project)),
+            )
         )
         call = Call(1, run.id, route.spec.timeout_s * 1e3)
         started_s, status = self._clock.now_s(), Status.EXITED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ from lambent.runtimes import logs, payload, threads
 from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import Line, Loading, Reply, Request
 from lambent.runtimes.checkpoints import Checkpoints, Yielded
+from lambent.runtimes.datasets.of_run import DataOfRun
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.news import Metric, NewsDesk, numbers
@@ -28,7 +29,9 @@ from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult
 from lambent.wire.process import RevisionPlan
 
 if TYPE_CHECKING:
+    from lambent.runtimes.datasets.dataset import Dataset
     from lambent.runtimes.gate import Judgement
+    from lambent.wire.transforms import Chain
 
 ARENA_DIR: Final = "arena"  # in the work folder, where the server gives no other: states last as long as that
 
@@ -75,6 +78,7 @@ class Run:
             slice_s=call.slice_ms / 1e3,
             beside=self._news,
         )
+        self._data: Final = DataOfRun(call, work_dir, clock)
         self._saved: Final = SavedFiles(Path(call.artifacts_dir) if call.artifacts_dir else work_dir / SAVED)
 
     def log(
@@ -88,6 +92,39 @@ class Run:
         """
         share = None if progress is None else min(1.0, max(0.0, float(progress)))
         self._news.add(None if step is None else int(step), share, message, metrics)
+
+    def data(self, name: str) -> Dataset:
+        """A dataset, in the version that was the newest when this run was started. `NAME@N` makes sure of it.
+
+        Raises `lambent.BadData` where it is not there, or a file of it is missing or was changed.
+        """
+        return self._data.open(name)
+
+    def transform(
+        self,
+        what: str | Callable[..., Any] | Chain,
+        dataset: Dataset,
+        *,
+        inputs: Sequence[str] = (),
+        into: str = "",
+        serve: bool = True,
+        **options: Any,
+    ) -> Dataset:
+        """The dataset transformed, as arrays: computed once for the same data, code and options, then kept.
+
+        `what` is `"standardise"` (`per`), `"resize"` (`size`, `mode`), `"tokenise"` (`level`, `length`,
+        `vocabulary`), a function from a dict of arrays to another, or the `transform` of a dataset that was
+        transformed before, whose means and words are then used again. `inputs` are what it is applied to;
+        with `into` they become one array of that name. It goes with the model, whose inputs are then
+        transformed alike before it predicts, unless `serve` is False. Raises `ValueError`, `BadData`.
+        """
+        return self._data.transform(
+            what, dataset, inputs=tuple(inputs), into=into, serve=serve, options=options
+        )
+
+    def leave_transform(self) -> None:
+        """Let what was learnt of the data go with the model, where there is one."""
+        self._data.leave_for(self.model_dir)
 
     @property
     def artifacts_dir(self) -> Path:
@@ -177,6 +214,7 @@ class Job:
         try:
             with _sigterm_ends_slice(run):
                 returned = Awaiter().settled(self._work(run))
+            run.leave_transform()
             ready = prepared(run.model_dir)
             judgement = self._judged(call, run, _returned(returned)) if call.gate and ready.files else None
         except Yielded:

@@ -51,9 +51,21 @@ class ModelFiles:
         shown = ", ".join(there[:FILES_SHOWN_MAX]) or "no file"
         raise FileNotFoundError(f"the model has no file {name!r}; it has {shown}")
 
+    def transform(self, inputs: object) -> object:
+        """Raw inputs as the model learnt from them, by what `run.transform` has left; else as they are.
+
+        `load` does it by itself: this is for code that reads its files in a way of its own. Raises
+        `ValueError` for inputs that do not fit.
+        """
+        from lambent.runtimes.transforms.applying import chain_of, for_model
+
+        chain = chain_of(self.path)
+        return inputs if chain is None else for_model(chain, ())(inputs)
+
     def load(self, name: str = "") -> Predictor:
         """The model itself: arrays in, arrays out (see `Predictor`), in the fastest form that may be forked.
 
+        Where the data that it learnt from was transformed, its inputs are transformed alike.
         `name` is needed where there is more than one. Raises `BadModel` where there is none or it cannot be
         read.
         """

@@ -109,7 +109,8 @@ class JobCall(msgspec.Struct, frozen=True):
     `arena` is the folder of the shared memory that checkpoints go to, empty where there is none; `checkpoint`
     is a file to go on from where the arena holds nothing. The slice is asked to end after `slice_ms`, 0 for
     never; `slice` counts those before it. `env` is set before user code is called.
-    What is put into `artifacts_dir` is kept with the run.
+    What is put into `artifacts_dir` is kept with the run; transformed data is kept for other runs in
+    `transforms_dir`.
     """
 
     run: str
@@ -125,6 +126,7 @@ class JobCall(msgspec.Struct, frozen=True):
     datasets: dict[str, DatasetRef] = {}
     gate: Gate | None = None
     artifacts_dir: str = ""
+    transforms_dir: str = ""
 
 
 class JobResult(msgspec.Struct, frozen=True):

@@ -95,7 +95,7 @@ class Parts:
             runs_dir=kept.work_dir,
             promote=self.deployments.promote_model,
             meter=self._meter,
-            datasets=HeldDatasets(kept.store.datasets, kept.dataset_files),
+            datasets=HeldDatasets(kept.store.datasets, kept.dataset_files, kept.transforms),
         )  # fmt: skip
         self.training = Training(self.runner, tasks)
         self.dispatcher = Dispatcher(

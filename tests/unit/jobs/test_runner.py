@@ -70,7 +70,9 @@ class House:
                     engine, self._routes(timeout_s), SystemClock(), tasks,
                     runs=self.store.runs, models=self.store.models, artifacts=FileArtifacts.open(self.folder),
                     runs_dir=self.folder / "runs", promote=self.promote, meter=self.usage.append,
-                    datasets=HeldDatasets(self.store.datasets, FileArtifacts.open(self.folder)),
+                    datasets=HeldDatasets(
+                        self.store.datasets, FileArtifacts.open(self.folder), self.folder / "transforms"
+                    ),
                 )  # fmt: skip
                 if invoke is not None:
                     runner.listen(Asking(invoke, SystemClock(), tasks))

@@ -66,8 +66,7 @@ def _random(spec: TensorSpec, batch: int, free: int, random: np.random.Generator
 
 
 def _run(predictor: Predictor, inputs: Sequence[Array]) -> list[Array]:
-    names = [spec.name for spec in predictor.inputs]
-    outputs: Outputs = predictor(dict(zip(names, inputs, strict=True)))
+    outputs: Outputs = predictor.run(inputs)
     return [*outputs.values()] if isinstance(outputs, dict) else [outputs]
 
 

@@ -12,8 +12,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from lambent.core.tensors import UNKNOWN
 from lambent.runtimes.adapters.predictor import BadModel, Predictor
 from lambent.wire.oneshot import SERVING_FILE, Serving
+from lambent.wire.transforms import TRANSFORM_FILE
 from lambent.wire.typed import from_json
 
 
@@ -86,7 +88,21 @@ def open_model(folder: Path, file: str = "") -> Predictor:
             "model.load_into(network)"
         )
     opener: Open = _module(serving.served_by).open_file
-    return opener(folder / serving.served_file)
+    return _behind_transform(opener(folder / serving.served_file), folder)
+
+
+def _behind_transform(predictor: Predictor, folder: Path) -> Predictor:
+    """Asked for predictions from raw inputs where it learnt from transformed ones. Raises `BadModel`."""
+    if not (folder / TRANSFORM_FILE).exists():
+        return predictor
+    from lambent.runtimes.transforms.applying import chain_of, for_model
+
+    try:
+        chain = chain_of(folder)
+    except ValueError as error:
+        raise BadModel(str(error)) from error
+    names = [spec.name for spec in predictor.inputs]
+    return predictor if chain is None else predictor.behind(for_model(chain, names))
 
 
 def open_talker(folder: Path, *, slots: int) -> Any:
@@ -119,6 +135,9 @@ def prepare(folder: Path, file: str = "") -> Serving | None:
     first, *others = sorted((_prepared(folder, each) for each in files), key=lambda each: each.needs_code)
     imports = sorted({name for each in (first, *others) for name in ADAPTERS[each.served_by].imports})
     serving = msgspec.structs.replace(first, others=tuple(others), imports=tuple(imports))
+    if (folder / TRANSFORM_FILE).exists():
+        # What it is asked for is not what its file says: nobody is to be refused by that.
+        serving = msgspec.structs.replace(serving, signature=UNKNOWN)
     home = folder / SERVING_FILE
     home.parent.mkdir(exist_ok=True)
     home.write_bytes(msgspec.json.format(msgspec.json.encode(serving)))

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from lambent.core.tensors import BYTES, Signature, Tensor
+from lambent.core.tensors import BYTES, UNKNOWN, Signature, Tensor
 from lambent.runtimes.tensors.arrays import DATATYPES
 
 Array = NDArray[Any]
@@ -50,8 +50,8 @@ class Predictor:
     single instance may come without it; the answer has it. Returns the only output as an array, several as
     a dict by name. Raises `ValueError` that names the shape and type expected.
 
-    `forkable_after_run` says that a process which has run it may still be forked. `gives` is what is known of
-    the outputs, if it is known of all.
+    `before` makes of what is given what the model takes. `forkable_after_run` says that a process which has
+    run it may still be forked. `gives` is what is known of the outputs, if it is known of all.
     """
 
     def __init__(
@@ -62,8 +62,10 @@ class Predictor:
         outputs: Sequence[str],
         forkable_after_run: bool = False,
         gives: Sequence[TensorSpec] = (),
+        before: Callable[[object], object] | None = None,
     ) -> None:
         self._run: Final = run
+        self._before: Final = before
         self.inputs: Final = tuple(inputs)
         self.outputs: Final = tuple(outputs)
         self._forkable_after_run: Final = forkable_after_run
@@ -72,6 +74,8 @@ class Predictor:
     @property
     def signature(self) -> Signature:
         """What it takes and gives, as far as that is known."""
+        if self._before is not None:
+            return UNKNOWN
         return Signature(_told(self.inputs), _told(self._gives))
 
     def __call__(self, inputs: object) -> Outputs:
@@ -80,7 +84,7 @@ class Predictor:
 
     def arrays(self, inputs: object) -> list[Array]:
         """The arrays that a value stands for, in the order of the model's inputs. Raises `ValueError`."""
-        values = self._by_position(inputs)
+        values = self._by_position(inputs if self._before is None else self._before(inputs))
         return [fitted(value, spec) for value, spec in zip(values, self.inputs, strict=True)]
 
     def run(self, arrays: Sequence[Array]) -> Outputs:
@@ -91,9 +95,20 @@ class Predictor:
     def zeros(self) -> dict[str, Array] | None:
         """The least that may be given in a template: None where it is not known, or a fork would mind."""
         shapes = {spec: spec.least_shape for spec in self.inputs}
-        if not self._forkable_after_run or None in shapes.values():
+        if not self._forkable_after_run or self._before is not None or None in shapes.values():
             return None
         return {spec.name: np.zeros(shape or (), spec.dtype) for spec, shape in shapes.items()}
+
+    def behind(self, before: Callable[[object], object]) -> Predictor:
+        """The same model, given what `before` makes of its inputs. What that takes, nobody knows here."""
+        return Predictor(
+            self._run,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            forkable_after_run=self._forkable_after_run,
+            gives=self._gives,
+            before=before,
+        )
 
     def _by_position(self, inputs: object) -> Sequence[object]:
         names = [spec.name for spec in self.inputs]

@@ -18,6 +18,7 @@ from lambent.runtimes.datasets.sources import Batch, Source, rows_of, source_of
 from lambent.wire.datasets import DatasetFile
 from lambent.wire.oneshot import DatasetRef
 from lambent.wire.rows import BadData
+from lambent.wire.transforms import Chain
 
 SUM_SLACK: Final = 1e-9  # shares such as 0.7, 0.2 and 0.1 come to a little more than 1
 PIECE_ITEMS: Final = 1024
@@ -48,8 +49,8 @@ class Ranks(msgspec.Struct, frozen=True):
 class Dataset:
     """A version of a dataset, or a part of one. Nothing is read before it is asked for.
 
-    Where a file is missing or is not what it should be, `lambent.BadData` is raised, with one line that says
-    which and what to do.
+    `transform` is what was done to it by `run.transform`. Where a file is missing or is not what it should
+    be, `lambent.BadData` is raised, with one line that says which and what to do.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class Dataset:
         *,
         source: Source | None = None,
         ranks: Ranks | None = None,
+        transform: Chain | None = None,
     ) -> None:
+        self.transform: Final = transform or Chain()
         self.name: Final = ref.name
         self.version: Final = ref.number
         self.digest: Final = ref.digest
@@ -122,9 +125,14 @@ class Dataset:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Each item as a dict of its values by name."""
+        for piece in self.pieces(PIECE_ITEMS):
+            yield from rows_of(piece)
+
+    def pieces(self, size: int) -> Iterator[Batch]:
+        """All items once, so many at a time, in the order of `rows`."""
         items = self._items()
-        for start in range(0, len(items), PIECE_ITEMS):
-            yield from rows_of(self._opened.take(items[start : start + PIECE_ITEMS], self.names))
+        for start in range(0, len(items), size):
+            yield self._opened.take(items[start : start + size], self.names)
 
     def images(self) -> Iterator[tuple[Any, str]]:
         """Each image as Pillow has it, with its label: the folder that it lies in."""
@@ -254,4 +262,6 @@ class Dataset:
     def _with(self, part: Part, said: str, files: Sequence[DatasetFile] | None = None) -> Dataset:
         told = msgspec.structs.replace(part, said=(*part.said, said))
         source = self._source if files is None else None
-        return Dataset(self._ref, files or self._files, told, source=source, ranks=self._ranks)
+        return Dataset(
+            self._ref, files or self._files, told, source=source, ranks=self._ranks, transform=self.transform
+        )
