@@ -9,20 +9,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from lambent.clock import SystemClock
 from lambent.core.errors import PlatformFault
-from lambent.jobs.runner import STOPPED
 from lambent.metering.journal import Journal
 from lambent.metering.ledger import Ledger
 from lambent.settings import Settings
 from lambent.storage.artifacts import FileArtifacts
-from lambent.storage.base import RunState
 from lambent.storage.inspection import damage
 from lambent.storage.logs import DeploymentLogs
 from lambent.storage.sql import SqlStore
-from lambent.storage.sql_records import SqlRuns
 from lambent.storage.statedir import load_master, owned
 
 # A folder of pictures has many small files.
@@ -36,7 +31,8 @@ class Kept:
 
     def __init__(self, settings: Settings, clock: SystemClock, closing: ExitStack) -> None:
         folder = closing.enter_context(owned(settings.state_dir))
-        self.work_dir = _emptied(folder / "runs")
+        self.work_dir = _emptied(folder / "work")
+        self.runs_dir = folder / "runs"
         self.store = SqlStore.open(folder / "lambent.db", clock)
         closing.callback(self.store.close)
         self.artifacts = FileArtifacts.open(folder)
@@ -48,7 +44,6 @@ class Kept:
         closing.callback(self.journal.close)
         self.ledger = Ledger(self.store.database, folder / "usage")
         self.master = load_master(folder / "master.key")
-        interrupt_unfinished(self.store.runs, clock)
         # What came without its version being stored, and what only runs that have ended were held to.
         self.dataset_files.remove_others(self.store.datasets.digests())
 
@@ -76,17 +71,6 @@ class Kept:
 
     def _logs_trouble(self) -> str:
         return f"the disk had no room for {self.logs.lost_lines} lines" if self.logs.lost_lines else ""
-
-
-def interrupt_unfinished(runs: SqlRuns, clock: SystemClock) -> None:
-    """What was queued or running is over."""
-    for run in runs.unfinished():
-        runs.put(
-            msgspec.structs.replace(
-                run, state=RunState.INTERRUPTED, reason=STOPPED, ended_unix_ms=clock.unix_ms()
-            )
-        )
-        log.warning("run_interrupted", extra={"run": run.id, "job": run.job})
 
 
 def opened(settings: Settings, clock: SystemClock, closing: ExitStack) -> Kept:

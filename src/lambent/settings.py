@@ -30,7 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `memory_budget_bytes` is what templates and workers may take together, 0 for a share of this machine's
     memory (`BUDGET_SHARE`). `keep_policy` says what stays ready within it. `bodies_bytes_max` is what the
     bodies of all requests may take in the server's own memory, 0 for a share of this machine's
-    (`BODIES_SHARE`); `project_queue_depth_max` how many invocations of a project may wait.
+    (`BODIES_SHARE`); `runs_running_max` how many runs of jobs go on at once, 0 for twice as many as there are
+    cores, and four at least; `project_queue_depth_max` how many invocations of a project may wait.
 
     `aws_auth` says whether AWS's clients must prove who they are. Of their payloads, `aws_request_bytes_max`
     bounds what is sent, `aws_response_bytes_max` what is answered, `aws_event_bytes_max` what is sent for
@@ -57,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 30.0
     scaling_tick_s: float = 0.25
     async_running_max: int = 16
+    runs_running_max: int = 0
     aws_auth: AwsAuth = AwsAuth.VERIFY
     aws_request_bytes_max: int = 6_291_456
     aws_response_bytes_max: int = 6_291_556

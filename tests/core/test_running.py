@@ -103,10 +103,10 @@ def nodes(draw: st.DrawFn) -> tuple[list[Waiting], list[Going], Room]:
     for number in numbers:
         known = {name: draw(values) for name, values in fields.items()}
         if draw(st.booleans()):
-            waiting.append(Waiting(run=f"r{number}", order=number, **known))  # type: ignore[arg-type]
+            waiting.append(Waiting(run=f"r{number}", order=number, **known))  # type: ignore[arg-type]  # by name
         else:
             leaves = draw(st.booleans())
-            going.append(Going(run=f"r{number}", order=number, is_leaving=leaves, **known))  # type: ignore[arg-type]
+            going.append(Going(run=f"r{number}", order=number, is_leaving=leaves, **known))  # type: ignore[arg-type]  # by name
     room = Room(draw(st.integers(1, 8)), draw(st.integers(1, 500)))
     return sorted(waiting, key=rank), going, room
 

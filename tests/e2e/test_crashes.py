@@ -116,10 +116,16 @@ def test_without_a_model_one_run_makes_it_for_everybody_who_waits(
     assert server.request("GET", "/api/v1/models").json()[0]["metrics"]["loss"] == 0.05
 
 
-def test_killed_during_training_the_run_says_why_it_ended_and_the_next_request_trains_again(
+def test_killed_during_training_the_run_goes_on_and_serves_the_next_request(
     server: RunningServer, tmp_path: Path
 ) -> None:
-    server.deploy(app(tmp_path, TRAINED.replace("0.05))", "5))")))
+    gate = tmp_path / "go"
+    waits = TRAINED.replace(
+        "def fit(run):",
+        f"def fit(run):\n    import pathlib\n    run.log(progress=0.01)\n"
+        f"    while not pathlib.Path({str(gate)!r}).exists():\n        time.sleep(0.01)",
+    )
+    server.deploy(app(tmp_path, waits))
     with ThreadPoolExecutor(1) as pool:
         torn = pool.submit(server.invoke, "tiny", {"x": 1})
         wait_until(
@@ -130,12 +136,11 @@ def test_killed_during_training_the_run_says_why_it_ended_and_the_next_request_t
         with pytest.raises(Exception):  # noqa: B017,PT011  (the connection breaks in one of several ways)
             torn.result()
     server.start()
-    run = server.request("GET", "/api/v1/runs").json()[0]
-    assert run["state"] == "interrupted"
-    assert "server" in run["reason"]
     assert server.deployment("tiny")["needs_model"] is True
-    server.deploy(app(tmp_path, TRAINED))
+    gate.touch()
     assert server.invoke("tiny", {"x": 2}).json() == {"y": 6}
+    [run] = server.request("GET", "/api/v1/runs").json()
+    assert (run["state"], run["exit"], run["slices"], run["attempts"]) == ("succeeded", "finished", 2, 0)
 
 
 def test_a_job_that_fails_tells_those_who_wait(server: RunningServer, tmp_path: Path) -> None:

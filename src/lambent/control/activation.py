@@ -160,6 +160,13 @@ class Activation:
             created_unix_ms=revision.created_unix_ms,
         )
 
+    def pinned(self, revision: str) -> Route:
+        """A revision that may not be active any more, as a route that nothing comes to. Blocks.
+
+        Raises `NotFound`, also where its files are lost.
+        """
+        return self._route(self._store.revision(revision))
+
     def _beside(self, revision: str) -> Route | None:
         """One whose files are lost is logged: the others must not go with it."""
         try:

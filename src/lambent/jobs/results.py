@@ -11,10 +11,8 @@ import msgspec
 
 from lambent.core.errors import TrainingFailed, UserFault
 from lambent.core.gating import Verdict
-from lambent.core.invocation import Status
 from lambent.jobs.diary import bounded
 from lambent.storage.base import Artifacts, Model, Models, Run
-from lambent.wire.frames import Answer, read_error
 from lambent.wire.oneshot import JobResult
 from lambent.wire.typed import from_json
 
@@ -67,11 +65,8 @@ def _refusal(accept: str, verdict: Verdict | None) -> str:
     return "" if verdict.accepted else verdict.why[:REFUSAL_CHARS_MAX] or "its gate did not accept it"
 
 
-def result_of(answer: Answer, result: bytes) -> JobResult:
+def result_of(result: bytes) -> JobResult:
     """What the job's worker answered. Raises `TrainingFailed`."""
-    if answer.status is not Status.OK:
-        error = read_error(result)
-        raise TrainingFailed(f"the job failed: {error.error_type}: {error.error_message}")
     try:
         said = from_json(result, JobResult)
     except msgspec.DecodeError as error:

@@ -1,31 +1,69 @@
-"""Runs of jobs: one worker each, its news stored, its model registered."""
+"""Runs of jobs: each waits for its turn, runs in slices, and ends once, whatever dies meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from lambent.clock import Clock
-from lambent.core.errors import CallerFault, LambentError, NotFound
-from lambent.core.invocation import new_id
-from lambent.core.spec import Kind, Setting
+from lambent.core.errors import CallerFault, Conflict, NotFound, QueueFull
+from lambent.core.invocation import id_from, new_id
+from lambent.core.running import Room
+from lambent.core.slicing import (
+    FINAL,
+    NO_CHECKPOINT,
+    TRANSITIONS,
+    Event,
+    ExitWord,
+    RunState,
+    moved,
+)
+from lambent.core.spec import Kind, Param
 from lambent.engines.base import Engine
+from lambent.jobs.book import Book
 from lambent.jobs.datasets import HeldDatasets
-from lambent.jobs.diary import Diary
+from lambent.jobs.folders import Folders
+from lambent.jobs.judging import Judging
+from lambent.jobs.leaving import Arenas
 from lambent.jobs.results import Promote, Results
+from lambent.jobs.runs import OnEnd
 from lambent.jobs.slices import Asking, Slices
+from lambent.jobs.turns import Turns
 from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route, Routes
-from lambent.storage.base import Artifacts, Models, Run, Runs, RunState
-from lambent.wire.oneshot import MODEL_DIR
+from lambent.storage.base import Artifacts, Models, Run, Runs
 
-STOPPED: Final = "the server stopped while it ran"
+LIVE_MAX: Final = 10_000
+AFTER_MAX: Final = 100
+RETRY_AFTER_S: Final = 30.0
 
 log = logging.getLogger(__name__)
+
+
+class RunTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run is wanted, beside its parameters.
+
+    It starts once the runs `after` have succeeded. `priority` is its job's where None. `datasets` are
+    versions that it is to have in place of the newest. With a `key` it is one run, asked for once or often.
+    """
+
+    for_deployment: str = ""
+    after: tuple[str, ...] = ()
+    priority: int | None = None
+    max_cost_usd: float = 0.0
+    datasets: dict[str, int] = {}
+    parent: str = ""
+    index: int = 0
+    key: str = ""
+
+
+PLAIN: Final = RunTerms()
 
 
 class Runner:
@@ -45,34 +83,146 @@ class Runner:
         promote: Promote,
         meter: Callable[[UsageRecord], None],
         datasets: HeldDatasets,
+        arenas: Arenas,
+        pinned: Callable[[str], Route],
+        room: Room,
     ) -> None:
-        self._routes = routes
-        self._clock = clock
-        self._tasks = tasks
-        self._runs = runs
-        self._runs_dir = runs_dir
-        self._datasets = datasets
-        self._slices = Slices(engine, clock, meter, datasets)
-        self._results = Results(models, artifacts, promote)
+        """`pinned` finds the route of a revision that may not be active any more, and blocks."""
+        self._routes: Final = routes
+        self._clock: Final = clock
+        self._runs: Final = runs
+        self._datasets: Final = datasets
+        self._book: Final = Book(runs, tasks)
+        judging = Judging(routes, models)
+        self._slices: Final = Slices(engine, clock, meter, datasets, arenas, judging)
+        self._turns: Final = Turns(
+            clock, tasks,
+            runs=runs, book=self._book, routes=routes, pinned=pinned, room=room, slices=self._slices,
+            folders=Folders(runs_dir, arenas), results=Results(models, artifacts, promote),
+            judging=judging,
+        )  # fmt: skip
 
     def listen(self, asking: Asking) -> None:
         """Let runs call other deployments by this way; until then they are told that they may not."""
         self._slices.listen(asking)
 
+    # What is asked for.
+
     async def start(
         self,
         project: str,
         job: str,
-        params: Mapping[str, Setting],
+        params: Mapping[str, Param],
         *,
-        for_deployment: str = "",
-        on_end: Callable[[Run], None] | None = None,
+        terms: RunTerms = PLAIN,
+        on_end: OnEnd | None = None,
     ) -> Run:
-        """Start a run and return it; it goes on by itself.
+        """Store a run and return it; it goes on by itself, once its turn comes.
 
-        Its model goes to `for_deployment`, or to the deployment that trains with this job.
-        Raises `NotFound` where there is no such job, `CallerFault` where it is not a job.
+        Its model goes to `terms.for_deployment`, or to the deployment that trains with this job. Raises
+        `NotFound` where there is no such job, or run to start after, `CallerFault` where it is not a job,
+        `QueueFull`.
         """
+        route = self._job(project, job)
+        if len(self._turns.live) >= LIVE_MAX:
+            raise QueueFull(f"{LIVE_MAX} runs are not over, the maximum", retry_after_s=RETRY_AFTER_S)
+        identity = _id_of(project, job, terms.key) if terms.key else new_id()
+        if terms.key and (before := await asyncio.to_thread(self._runs.find, identity)):
+            return before
+        known = await self._known(project, terms.after)
+        datasets = await asyncio.to_thread(self._datasets.chosen, project, terms.datasets)
+        run = Run(
+            id=identity,
+            project=project,
+            job=job,
+            for_deployment=terms.for_deployment or self._trained_by(project, job),
+            revision=route.plan.revision,
+            state=RunState.QUEUED,
+            params=dict(params),
+            after=terms.after,
+            priority=route.spec.priority if terms.priority is None else terms.priority,
+            max_cost_usd=terms.max_cost_usd,
+            parent=terms.parent,
+            index=terms.index,
+            created_unix_ms=self._clock.unix_ms(),
+            datasets=datasets,
+        )
+        return await self._accepted(run, known, [on_end] if on_end else [])
+
+    async def cancel(self, project: str, run: str) -> Run:
+        """Let it end now: what waits never starts, what runs is asked to leave and soon killed.
+
+        Raises `NotFound`, and `Conflict` where it is over. That it is wanted is on disk when this returns.
+        """
+        live = self._turns.live.find(run)
+        if live is None or live.run.project != project:
+            found = await self._found(project, run)
+            if found.state in FINAL - {RunState.CANCELLED}:
+                raise Conflict(
+                    f"run {run!r} is {found.state.value}: only one that is not over can be cancelled"
+                )
+            return found
+        await self._turns.cancel(live)
+        return live.run
+
+    async def retry(self, project: str, run: str) -> Run:
+        """Let one that has failed or was cancelled go on from its last checkpoint, by its job's newest code.
+
+        What ended because it waited for it waits again. Raises `NotFound`, `Conflict`.
+        """
+        found = self.now(await self._found(project, run))
+        if Event.RETRY not in TRANSITIONS[found.state]:
+            raise Conflict(f"run {run!r} is {found.state.value}: only one that has failed can be tried again")
+        route = self._job(project, found.job)
+        known = await self._known(project, found.after)
+        for other, state in known.items():
+            if state in FINAL - {RunState.SUCCEEDED}:
+                raise Conflict(
+                    f"run {run!r} starts after run {other!r}, which is {state.value}: retry that one"
+                )
+        again = await self._accepted(_anew(found, route.plan.revision), known)
+        revived = [run]
+        for one in revived:
+            for waiting in await asyncio.to_thread(self._runs.waiting_for, one):
+                if waiting.exit == ExitWord.DEPENDENCY_FAILED and self._turns.live.find(waiting.id) is None:
+                    await self._accepted(_anew(waiting, waiting.revision), {})
+                    revived.append(waiting.id)
+        return again
+
+    def now(self, run: Run) -> Run:
+        """A run as it stands at this moment; while it is queued, its `reason` says what it waits for."""
+        live = self._turns.live.find(run.id)
+        if live is None or live.run.state in FINAL:  # an end is one once it is on disk
+            return run
+        if live.run.state is RunState.QUEUED:
+            return msgspec.structs.replace(live.run, reason=self._turns.live.why_it_waits(live))
+        return live.run
+
+    def attend(self, project: str, deployment: str, on_end: OnEnd) -> bool:
+        """Whether a run is under way that trains a deployment; `on_end` is called when it is over."""
+        for live in self._turns.live:
+            if live.run.project == project and live.run.for_deployment == deployment:
+                live.on_end.append(on_end)
+                return True
+        return False
+
+    # Its life.
+
+    async def restore(self) -> None:
+        """Take up what an earlier server left, before anything is started."""
+        await self._turns.restore()
+
+    def pause(self) -> None:
+        """Start nothing more, and let what runs commit its state and leave. For good: the server stops."""
+        self._turns.pause()
+
+    async def settle(self, within_s: float) -> None:
+        """Wait until all have left, but not longer. Who has not, goes on from its last checkpoint."""
+        await self._turns.settle(within_s)
+
+    # How runs enter.
+
+    def _job(self, project: str, job: str) -> Route:
         route = self._routes.get(project, job)
         if route is None:
             raise NotFound(f"there is no job {job!r}; `lambent ls` lists what there is")
@@ -80,46 +230,56 @@ class Runner:
             raise CallerFault(
                 f"{job!r} is a {route.spec.kind.value}, not a job: call it with `lambent invoke {job}`"
             )
-        run = Run(
-            id=new_id(),
-            project=project,
-            job=job,
-            for_deployment=for_deployment or self._trained_by(project, job),
-            state=RunState.RUNNING,
-            params=dict(params),
-            created_unix_ms=self._clock.unix_ms(),
-            datasets=await asyncio.to_thread(self._datasets.newest, project),
-        )
-        await asyncio.to_thread(self._runs.put, run)
-        self._tasks.create_task(self._see_through(route, run, on_end), name=f"run {job}")
-        return run
+        return route
 
     def _trained_by(self, project: str, job: str) -> str:
         users = [r.name for r in self._routes.all() if r.project == project and r.spec.train == job]
         return users[0] if len(users) == 1 else ""
 
-    async def _see_through(self, route: Route, run: Run, on_end: Callable[[Run], None] | None) -> None:
-        """Where the server stops in the middle, the next one marks the run as interrupted."""
-        diary = Diary(self._runs, self._clock, self._tasks, run)
-        work_dir = self._runs_dir / run.id
-        try:
-            await asyncio.to_thread(work_dir.mkdir, parents=True, exist_ok=True)
-            result = await self._slices.work(route, diary, work_dir)
-            model = await self._results.register(run, result, work_dir / MODEL_DIR)
-            diary.end(RunState.SUCCEEDED, metrics=result.metrics, model=model)
-        except LambentError as error:
-            diary.end(RunState.FAILED, reason=error.message)
-        except Exception as error:
-            log.exception("run_crashed", extra={"run": run.id})
-            diary.end(RunState.FAILED, reason=f"the platform failed: {error}")
-        finally:
-            await asyncio.to_thread(shutil.rmtree, work_dir, ignore_errors=True)
-        end = diary.run
-        log.info(
-            "run_ended", extra={"run": run.id, "job": run.job, "state": end.state.value, "reason": end.reason}
-        )
-        is_stored = await diary.store()
-        if on_end:
-            on_end(end)
-        while not is_stored:
-            is_stored = await diary.store()
+    async def _known(self, project: str, after: Sequence[str]) -> dict[str, RunState]:
+        """The runs to start after, and what is stored of them. Raises `NotFound`."""
+        if len(after) > AFTER_MAX:
+            raise CallerFault(f"a run starts after {AFTER_MAX} others at most, not after {len(after)}")
+        return {one: (await self._found(project, one)).state for one in after}
+
+    async def _found(self, project: str, run: str) -> Run:
+        found = await asyncio.to_thread(self._runs.find, run)
+        if found is None or found.project != project:
+            raise NotFound(f"there is no run {run!r}; `lambent runs` lists what there is")
+        return found
+
+    async def _accepted(self, run: Run, known: Mapping[str, RunState], on_end: Sequence[OnEnd] = ()) -> Run:
+        """Store it, then let it wait for its turn; also where the caller leaves meanwhile."""
+
+        def enter(made: asyncio.Future[None]) -> None:
+            if not made.cancelled() and made.exception() is None:
+                self._turns.enter(run, known, on_end)
+
+        made = self._book.ask(run)
+        made.add_done_callback(enter)
+        await asyncio.shield(made)
+        return run
+
+
+def _anew(run: Run, revision: str) -> Run:
+    """A run that is over, as it waits once more: with all its time, and from its last checkpoint."""
+    return msgspec.structs.replace(
+        run,
+        state=moved(run.state, Event.RETRY),
+        revision=revision,
+        exit="",
+        reason="",
+        end_asked="",
+        warning="",
+        ended_unix_ms=None,
+        due_unix_ms=0,
+        slices=0,
+        running_ms=0,
+        attempts=0,
+        failed_step=NO_CHECKPOINT,
+        failed_by="",
+    )
+
+
+def _id_of(project: str, job: str, key: str) -> str:
+    return id_from(hashlib.sha256(f"{project}\n{job}\n{key}".encode()).digest())

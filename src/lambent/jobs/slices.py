@@ -1,29 +1,40 @@
-"""One piece of a run: a worker that is called, heard, billed and ended."""
+"""One piece of a run: a worker that is called, heard, asked to leave, billed and ended."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
 from lambent.clock import Clock
-from lambent.core.errors import TrainingFailed
+from lambent.core.checkpointing import between_failures_s
+from lambent.core.costing import Rate
+from lambent.core.errors import Draining, LambentError, PlatformFault, TrainingFailed
 from lambent.core.invocation import Invocation, Status
 from lambent.core.pricing import OWN_METER
-from lambent.core.spec import Kind, Temperature
-from lambent.engines.base import Engine, Exit, Worker, WorkerGone
-from lambent.engines.endings import ended
+from lambent.core.slicing import Asked, ExitWord, How, Limits, SliceEnd, SliceTerms, grace_s, limits
+from lambent.core.spec import DeploymentSpec, Kind, Temperature
+from lambent.engines.base import Engine, Exit, Hears, Worker, WorkerGone
+from lambent.engines.endings import KilledLoading, ended
+from lambent.jobs.arenas import Flushed
 from lambent.jobs.datasets import HeldDatasets
 from lambent.jobs.diary import Diary
+from lambent.jobs.flushing import flush_along
+from lambent.jobs.judging import Judging
+from lambent.jobs.leaving import Arena, Arenas, Leave, Watch
 from lambent.jobs.results import result_of
 from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route
 from lambent.storage.base import Run
-from lambent.wire.frames import Ask, Call, Drop, FromCall, Told, unheard
+from lambent.wire.arena import Commit
+from lambent.wire.frames import Answer, Ask, Call, Drop, FromCall, Told, read_error, unheard
 from lambent.wire.oneshot import JobCall, JobResult
+
+UNFLUSHED: Final = "its last checkpoint is not on disk: "
+NO_MEMORY: Final = frozenset({"MemoryError", "Runtime.OutOfMemory"})
 
 
 class Asks(Protocol):
@@ -43,65 +54,73 @@ class Asking(Protocol):
         """What one call asks for, within its project, its time and its trace."""
 
 
+class Over(msgspec.Struct, frozen=True):
+    """A slice that is over. `result` is what the job said where its work is done; `used` what it took."""
+
+    end: SliceEnd
+    result: JobResult | None = None
+    used: Exit | None = None
+
+
 class Slices:
     """Runs slices on the engine."""
 
     def __init__(
-        self, engine: Engine, clock: Clock, meter: Callable[[UsageRecord], None], datasets: HeldDatasets
+        self,
+        engine: Engine,
+        clock: Clock,
+        meter: Callable[[UsageRecord], None],
+        datasets: HeldDatasets,
+        arenas: Arenas,
+        judging: Judging,
     ) -> None:
         self._engine: Final = engine
         self._datasets: Final = datasets
         self._clock: Final = clock
         self._meter: Final = meter
+        self._arenas: Final = arenas
+        self._judging: Final = judging
         self._asking: Asking | None = None
 
     def listen(self, asking: Asking) -> None:
         """Let runs call other deployments by this way; until then they are told that they may not."""
         self._asking = asking
 
-    async def work(self, route: Route, diary: Diary, work_dir: Path) -> JobResult:
-        """See one slice to its end. Raises `TrainingFailed`."""
+    async def work(self, route: Route, diary: Diary, work_dir: Path, leave: Leave) -> Over:
+        """See one slice to its end, however that comes."""
         run = diary.run
-        plan = msgspec.structs.replace(route.plan, work_dir=str(work_dir))
-        refs = await asyncio.to_thread(self._datasets.refs, run.project, run.datasets)
-        worker = await self._engine.start(plan)
-        body = msgspec.json.encode(
-            JobCall(
-                run=run.id,
-                params=run.params,
-                work_dir=str(work_dir),
-                datasets=refs,
-                transforms_dir=str(self._datasets.transforms_dir(run.project)),
-            )
-        )
-        call = Call(1, run.id, route.spec.timeout_s * 1e3)
-        started_s, status = self._clock.now_s(), Status.EXITED
-        asks = self._asks(route, run, worker)
-
-        def hears(said: FromCall, news: bytes) -> None:
-            if asks is not None and isinstance(said, Ask | Drop):
-                asks.hear(said, news)
-            elif isinstance(said, Ask):
-                worker.tell(*unheard(said))
-            else:
-                diary.hear(said, news)
-
         try:
-            async with asyncio.timeout(route.spec.timeout_s):
-                answer, result = await worker.call(call, body, hears)
-            status = answer.status
-        except TimeoutError:
-            status = Status.TIMED_OUT
-            raise TrainingFailed(f"the job ran over its timeout_s={route.spec.timeout_s:g}") from None
-        except WorkerGone as gone:
-            raise TrainingFailed(f"the job's process {ended(gone.exit, worker.printed())}") from None
-        finally:
-            if asks is not None:
-                asks.end()
-            wall_s = self._clock.now_s() - started_s
-            worker.kill()
-            self._bill(route, run, status, await worker.exited(), wall_s=wall_s)
-        return result_of(answer, result)
+            call, arena = await asyncio.to_thread(self._prepared, route, run, work_dir)
+            worker = await self._engine.start(msgspec.structs.replace(route.plan, work_dir=str(work_dir)))
+        except LambentError as error:
+            return Over(_not_begun(error))
+        one = _Slice(route, diary, worker, arena, leave, self._clock, flush=self._flush)
+        over = await one.run(call, self._asks(route, run, worker), self._meter)
+        if over.end.how is not How.FINISHED and arena.committed() is not None:
+            try:
+                await self._flush(run.id)
+            except PlatformFault as error:  # it goes on from memory
+                diary.change(warning=UNFLUSHED + error.message)
+        return over
+
+    async def _flush(self, run: str) -> Flushed | None:
+        return await asyncio.to_thread(self._arenas.flush, run)
+
+    def _prepared(self, route: Route, run: Run, work_dir: Path) -> tuple[JobCall, Arena]:
+        """What the worker is told. Blocks."""
+        work_dir.mkdir(parents=True, exist_ok=True)
+        arena = self._arenas.restore(run.id)
+        call = JobCall(
+            run=run.id,
+            params=run.params,
+            work_dir=str(work_dir),
+            arena=str(arena.folder),
+            slice=run.slices - 1,
+            datasets=self._datasets.refs(run.project, run.datasets),
+            transforms_dir=str(self._datasets.transforms_dir(run.project)),
+            gate=self._judging.gate_of(run, route),
+        )
+        return call, arena
 
     def _asks(self, route: Route, run: Run, worker: Worker) -> Asks | None:
         """What the run asks for is asked for by an invocation of its job, which has as much time."""
@@ -116,26 +135,166 @@ class Slices:
         )
         return self._asking.by((caller,), worker.tell)
 
-    def _bill(self, route: Route, run: Run, status: Status, end: Exit, *, wall_s: float) -> None:
+
+class _Slice:
+    """A slice that has a worker."""
+
+    def __init__(
+        self,
+        route: Route,
+        diary: Diary,
+        worker: Worker,
+        arena: Arena,
+        leave: Leave,
+        clock: Clock,
+        *,
+        flush: Callable[[str], Awaitable[Flushed | None]],
+    ) -> None:
+        self._route: Final = route
+        self._diary: Final = diary
+        self._worker: Final = worker
+        self._leave: Final = leave
+        self._terms: Final = terms_of(route.spec)
+        self._rate: Final = Rate(memory_bytes=route.spec.memory_bytes)
+        self._before_ms: Final = diary.run.running_ms
+        self._killed = False
+        self._flush: Final = flush
+        self._committed: Final = asyncio.Event()
+        self._watch: Final = Watch(
+            arena, leave, clock, limits=self._limits, grace_s=self._grace_s, look=self._look
+        )
+
+    async def run(self, job: JobCall, asks: Asks | None, meter: Callable[[UsageRecord], None]) -> Over:
+        """Call the worker and wait for its end."""
+        run, worker = self._diary.run, self._worker
+
+        def hears(said: FromCall, news: bytes) -> None:
+            if asks is not None and isinstance(said, Ask | Drop):
+                asks.hear(said, news)
+            elif isinstance(said, Ask):
+                worker.tell(*unheard(said))
+            else:
+                self._diary.hear(said, news)
+
+        async with asyncio.TaskGroup() as tasks:
+            beside = [tasks.create_task(self._watch.run(self._kill)), tasks.create_task(self._flush_along())]
+            try:
+                over, status = await self._called(job, hears)
+            finally:
+                for task in beside:
+                    task.cancel()
+                if asks is not None:
+                    asks.end()
+                lasted_s = self._watch.lasted_s
+                worker.kill()
+                used = await worker.exited()
+                self._watch.look()
+        meter(self._bill(run, status, used, wall_s=lasted_s))
+        return msgspec.structs.replace(over, used=used)
+
+    async def _called(self, job: JobCall, hears: Hears) -> tuple[Over, Status]:
+        left_ms = max(0.0, self._terms.timeout_s * 1e3 - self._before_ms)
+        try:
+            answer, result = await self._worker.call(
+                Call(1, job.run, left_ms), msgspec.json.encode(job), hears
+            )
+        except WorkerGone as gone:
+            is_late = self._killed and self._leave.why is Asked.TIME
+            end = self._gone(f"the job's process {ended(gone.exit, self._worker.printed())}")
+            return Over(end), Status.TIMED_OUT if is_late else Status.EXITED
+        return _answered(answer, result, self._leave.why), answer.status
+
+    async def _flush_along(self) -> None:
+        """From its first commit on."""
+        await self._committed.wait()
+        run = self._diary.run.id
+        await flush_along(
+            lambda: self._flush(run),
+            between_failures_s=lambda: between_failures_s(
+                self._diary.run.running_ms / 1e3, self._diary.run.attempts
+            ),
+            trouble=lambda said: self._diary.change(warning=UNFLUSHED + said if said else ""),
+        )
+
+    def _kill(self) -> None:
+        self._killed = True
+        self._worker.kill()
+
+    def _limits(self) -> Limits:
+        return limits(self._terms, run_s=self._before_ms / 1e3, step=self._diary.run.step)
+
+    def _grace_s(self, why: Asked) -> float:
+        return grace_s(self._terms, why)
+
+    def _look(self, commit: Commit | None, lasted_s: float) -> None:
+        """Keep what it has come to, and end it where it has cost what it may."""
+        running_ms = self._before_ms + int(lasted_s * 1e3)
+        run = self._diary.run
+        cost_usd = self._rate.cost_usd(running_ms=running_ms, slices=run.slices)
+        self._diary.tick(running_ms=running_ms, cost_usd=cost_usd)
+        if commit is not None and commit.unix_ms != run.checkpoint_unix_ms:
+            self._diary.change(step=commit.step, checkpoint_unix_ms=commit.unix_ms)
+            self._committed.set()
+        if 0 < run.max_cost_usd <= cost_usd and not run.end_asked:
+            self._diary.change(end_asked=ExitWord.OVER_BUDGET.value)
+            self._leave.ask(Asked.END)
+
+    def _gone(self, said: str) -> SliceEnd:
+        """It is gone without an answer."""
+        if not self._killed:
+            return SliceEnd(How.GONE, self._leave.why, said)
+        kept_s = f"{self._terms.grace_s:g} s after it was asked to checkpoint and leave"
+        return SliceEnd(How.OVERRAN, self._leave.why, f"the job's process was killed: it was there {kept_s}")
+
+    def _bill(self, run: Run, status: Status, end: Exit, *, wall_s: float) -> UsageRecord:
         """However it ended: what was used is used."""
         run_us = int(wall_s * 1e6)
-        self._meter(
-            UsageRecord(
-                invocation=run.id,
-                project=run.project,
-                deployment=run.job,
-                revision=route.plan.revision,
-                kind=Kind.JOB,
-                status=status,
-                started_unix_ms=run.created_unix_ms,
-                run_us=run_us,
-                billed_ms=OWN_METER.read(run_us=run_us),
-                billed_init_ms=0,
-                memory_bytes=route.spec.memory_bytes,
-                memory_used_bytes=end.rss_bytes_max,
-                cpu_us=end.cpu_us,
-                temperature=Temperature.COLD,
-                request_bytes=0,
-                response_bytes=0,
-            )
+        return UsageRecord(
+            invocation=run.id,
+            project=run.project,
+            deployment=run.job,
+            revision=self._route.plan.revision,
+            kind=Kind.JOB,
+            status=status,
+            started_unix_ms=run.started_unix_ms or run.created_unix_ms,
+            run_us=run_us,
+            billed_ms=OWN_METER.read(run_us=run_us),
+            billed_init_ms=0,
+            memory_bytes=self._route.spec.memory_bytes,
+            memory_used_bytes=end.rss_bytes_max,
+            cpu_us=end.cpu_us,
+            temperature=Temperature.COLD,
+            request_bytes=0,
+            response_bytes=0,
         )
+
+
+def terms_of(spec: DeploymentSpec) -> SliceTerms:
+    """What the owner of a job says of its runs."""
+    return SliceTerms(
+        slice_s=spec.slice_s,
+        grace_s=spec.grace_s,
+        timeout_s=spec.timeout_s,
+        retries=spec.retries,
+        retry_first_s=spec.retry_first_s,
+    )
+
+
+def _not_begun(error: LambentError) -> SliceEnd:
+    """There is no worker."""
+    if isinstance(error, Draining):
+        return SliceEnd(How.YIELDED, Asked.STOP)
+    how = How.GONE if isinstance(error, KilledLoading | PlatformFault) else How.REFUSED
+    return SliceEnd(how, error=error.message)
+
+
+def _answered(answer: Answer, result: bytes, why: Asked) -> Over:
+    if answer.status is not Status.OK:
+        error = read_error(result)
+        how = How.NO_MEMORY if error.error_type in NO_MEMORY else How.RAISED
+        return Over(SliceEnd(how, why, f"the job failed: {error.error_type}: {error.error_message}"))
+    try:
+        said = result_of(result)
+    except TrainingFailed as error:
+        return Over(SliceEnd(How.REFUSED, why, error.message))
+    return Over(SliceEnd(How.YIELDED if said.yielded else How.FINISHED, why), said)

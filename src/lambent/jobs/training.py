@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from lambent.core.errors import LambentError, TrainingFailed
-from lambent.jobs.runner import Runner
+from lambent.jobs.runner import Runner, RunTerms
 from lambent.pool.routes import Route
 from lambent.storage.base import Run, RunState
 
@@ -48,10 +48,12 @@ class Training:
                 ),
             )
             return
+        on_end = self._ended(route)
+        if self._runner.attend(route.project, route.name, on_end):  # started by an earlier server, or by hand
+            return
         try:
-            await self._runner.start(
-                route.project, route.spec.train, {}, for_deployment=route.name, on_end=self._ended(route)
-            )
+            terms = RunTerms(for_deployment=route.name)
+            await self._runner.start(route.project, route.spec.train, {}, terms=terms, on_end=on_end)
         except LambentError as error:
             self._end(route, error)
 

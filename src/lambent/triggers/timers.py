@@ -1,4 +1,4 @@
-"""Invokes deployments by the clock, through the durable queue. What is due is decided in `core.timers`.
+"""Invokes deployments by the clock, through the durable queue, and starts jobs: `core.timers` says when.
 
 A tick is accepted under a key of its own, and is then marked as passed: who is killed in between meets the
 key at the next start, so no tick is run twice. One that passed while no server ran is made good once.
@@ -40,6 +40,12 @@ class Accept(Protocol):
     def __call__(self, invocation: Invocation, /, *, key: str) -> Awaitable[object]: ...
 
 
+class Start(Protocol):
+    """Starts a run of a job, one for each `key`."""
+
+    def __call__(self, project: str, job: str, key: str, /) -> Awaitable[object]: ...
+
+
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """A timer as it lies in the store: since when, the tick up to which it is done, and the last that ran."""
 
@@ -69,12 +75,14 @@ class Timers:
         records: Records,
         *,
         accept: Accept,
+        start: Start,
         routes: Routes,
         clock: Clock,
         disk: Disk = asyncio.to_thread,
     ) -> None:
         self._records: Final = records
         self._accept: Final = accept
+        self._start: Final = start
         self._clock: Final = clock
         self._routes: Final = routes
         self._standing: Final[dict[tuple[str, str], dict[str, Standing]]] = {}
@@ -186,6 +194,22 @@ class Timers:
         if tick is None:
             return
         key = f"timer\n{timer.name}\n{kept.began_unix_ms}\n{tick}"
+        try:
+            await self._told(project, deployment, timer, key, tick)
+        except LambentError as error:
+            if error.retryable:
+                raise
+            # Nobody answers under its alias, say: that is not mended by asking again.
+            log.warning("tick_lost", extra={"deployment": deployment, "reason": error.message})
+        done = msgspec.structs.replace(kept, after_unix_ms=tick, last_unix_ms=tick)
+        await self._keep(project, deployment, done)
+
+    async def _told(self, project: str, deployment: str, timer: Timer, key: str, tick: int) -> None:
+        """A run of a job starts, anything else is invoked: once for each tick."""
+        route = self._routes.get(project, deployment)
+        if route is not None and not route.invocable:
+            await self._start(project, deployment, key)
+            return
         told = id_from(hashlib.sha256(f"{project}\n{deployment}\n{key}".encode()).digest())
         invocation = Invocation(
             id=told,
@@ -195,15 +219,7 @@ class Timers:
             alias=timer.alias,
             called=Called(Place().function_arn(deployment, timer.alias), "" if timer.alias else LATEST),
         )
-        try:
-            await self._accept(invocation, key=key)
-        except LambentError as error:
-            if error.retryable:
-                raise
-            # Nobody answers under its alias, say: that is not mended by asking again.
-            log.warning("tick_lost", extra={"deployment": deployment, "reason": error.message})
-        done = msgspec.structs.replace(kept, after_unix_ms=tick, last_unix_ms=tick)
-        await self._keep(project, deployment, done)
+        await self._accept(invocation, key=key)
 
     async def _keep(self, project: str, deployment: str, kept: Kept) -> None:
         name = kept.timer.name

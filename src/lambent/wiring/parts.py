@@ -7,6 +7,7 @@ import os
 import socket
 import uuid
 from collections.abc import Mapping
+from typing import Final
 
 from lambent import __version__
 from lambent import settings as settings_of
@@ -23,6 +24,7 @@ from lambent.control.holding import Names
 from lambent.control.oneshots import OneShots
 from lambent.control.registry import Registry
 from lambent.core.naming import counted_as
+from lambent.core.running import Room
 from lambent.core.spans import Value
 from lambent.core.telemetry import read_telemetry
 from lambent.engines.local import LocalEngine
@@ -35,9 +37,10 @@ from lambent.gateway.dispatcher import Dispatcher
 from lambent.gateway.exporting import Exporter
 from lambent.gateway.reports import Reports
 from lambent.gateway.witness import Both, Witness
+from lambent.jobs.arenas import Arenas
 from lambent.jobs.datasets import HeldDatasets
 from lambent.jobs.queue import AsyncQueue
-from lambent.jobs.runner import Runner
+from lambent.jobs.runner import Runner, RunTerms
 from lambent.jobs.training import Training
 from lambent.jobs.webhooks import Webhooks
 from lambent.kept import Kept
@@ -59,6 +62,10 @@ from lambent.triggers.sources import Sources
 from lambent.triggers.timers import KIND as TIMERS
 from lambent.triggers.timers import Timers
 from lambent.wire.otlp import Encoder
+
+# Of the machine, for runs of jobs: what they were seen to use is kept free for them.
+RUNS_SHARE: Final = 0.8
+PLACES_MIN: Final = 4  # runs at once, on a machine of one core
 
 
 class Parts:
@@ -87,16 +94,7 @@ class Parts:
             store=kept.store.deployments, aliases=kept.store.aliases, activation=self.activation,
             routes=self.routes, trials=self.trials, names=names, clock=clock, tasks=tasks,
         )  # fmt: skip
-        self.runner = Runner(
-            self.engine, self.routes, clock, tasks,
-            runs=kept.store.runs,
-            models=kept.store.models,
-            artifacts=kept.artifacts,
-            runs_dir=kept.work_dir,
-            promote=self.deployments.promote_model,
-            meter=self._meter,
-            datasets=HeldDatasets(kept.store.datasets, kept.dataset_files, kept.transforms),
-        )  # fmt: skip
+        self.runner = self._runner(clock)
         self.training = Training(self.runner, tasks)
         self.dispatcher = Dispatcher(
             self.pool, self.routes, clock,
@@ -119,7 +117,7 @@ class Parts:
         )  # fmt: skip
         self.timers = Timers(
             kept.store.records, accept=Acceptance(self.queue, self.routes).accept, routes=self.routes,
-            clock=clock,
+            clock=clock, start=self._start_by_the_clock,
         )  # fmt: skip
         self.keys = Keys(kept.store.keys, kept.master, clock)
 
@@ -202,6 +200,25 @@ class Parts:
         self.kept.logs.remove(project, name)
         self.kept.store.records.forget(project, name, (*OF_FUNCTIONS, TIMERS))
 
+    def _runner(self, clock: SystemClock) -> Runner:
+        settings, kept = self.settings, self.kept
+        return Runner(
+            self.engine, self.routes, clock, self.tasks,
+            runs=kept.store.runs,
+            models=kept.store.models,
+            artifacts=kept.artifacts,
+            runs_dir=kept.runs_dir,
+            promote=self.deployments.promote_model,
+            meter=self._meter,
+            datasets=HeldDatasets(kept.store.datasets, kept.dataset_files, kept.transforms),
+            arenas=Arenas(settings.state_dir, kept.runs_dir, clock),
+            pinned=self.activation.pinned,
+            room=_room(settings),
+        )  # fmt: skip
+
+    async def _start_by_the_clock(self, project: str, job: str, key: str) -> None:
+        await self.runner.start(project, job, {}, terms=RunTerms(key=key))
+
     def _meter(self, record: UsageRecord) -> None:
         self.kept.journal.append(record)
         self.metrics.invocation(
@@ -211,6 +228,12 @@ class Parts:
             run_s=record.run_us / 1e6,
             billed_ms=record.billed_ms,
         )
+
+
+def _room(settings: Settings) -> Room:
+    """What runs of jobs may have of this machine."""
+    places = settings.runs_running_max or max(PLACES_MIN, 2 * len(os.sched_getaffinity(0)))
+    return Room(places, int(RUNS_SHARE * memory_bytes()))
 
 
 def _for_user_code(environ: Mapping[str, str]) -> dict[str, str]:

@@ -4,93 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from lambent.clock import SystemClock
-from lambent.core.errors import LoadFailed
 from lambent.core.invocation import Invocation, Outcome, Status
-from lambent.core.spec import DeploymentSpec, Kind
-from lambent.engines.memory import Latencies, MemoryEngine
+from lambent.core.spec import Kind
 from lambent.engines.memory_worker import Dies, Program, Scene
-from lambent.gateway.asking import Asking, Invoke
 from lambent.gateway.presence import ClientLeft, Presence
-from lambent.jobs.datasets import HeldDatasets
-from lambent.jobs.runner import Runner
-from lambent.metering.journal import UsageRecord
-from lambent.pool.routes import Route, Routes
-from lambent.storage.artifacts import FileArtifacts
-from lambent.storage.base import Model, Run, RunState
+from lambent.jobs.runner import RunTerms
+from lambent.storage.base import RunState
 from lambent.storage.sql import SqlStore
 from lambent.storage.sql_database import Database
-from lambent.wire.frames import Progress
 from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult, News
-from lambent.wire.process import RevisionPlan, Runtime
 from tests.support.asking import asks, error_of
 from tests.support.patience import PATIENT_S
 from tests.unit.jobs.durable import outcome
+from tests.unit.jobs.running import House, job, says
 
-AT_ONCE = Latencies(exec_s=0, import_s=0, load_s=0, fork_s=0, restore_s=0, exit_s=0)
-Job = Callable[[JobCall, Scene], JobResult]
-
-
-class House:
-    """A runner over the engine without processes, a real store and real artifacts."""
-
-    def __init__(self, folder: Path) -> None:
-        self.store = SqlStore.open(folder / "lambent.db", SystemClock())
-        self.folder = folder
-        self.usage: list[UsageRecord] = []
-        self.promoted: list[Model] = []
-        self.promotion_fails = False
-
-    async def promote(self, _: str, __: str, model: Model) -> None:
-        if self.promotion_fails:
-            raise LoadFailed("the model does not load")
-        self.promoted.append(model)
-
-    def run(
-        self,
-        job: Program,
-        *,
-        for_deployment: str = "",
-        timeout_s: float = 60.0,
-        invoke: Invoke | None = None,
-    ) -> Run:
-        """One run, seen to its end."""
-
-        async def story() -> Run:
-            ended: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
-            async with asyncio.TaskGroup() as tasks:
-                engine = MemoryEngine(lambda _: job, clock=SystemClock(), latencies=AT_ONCE)
-                runner = Runner(
-                    engine, self._routes(timeout_s), SystemClock(), tasks,
-                    runs=self.store.runs, models=self.store.models, artifacts=FileArtifacts.open(self.folder),
-                    runs_dir=self.folder / "runs", promote=self.promote, meter=self.usage.append,
-                    datasets=HeldDatasets(
-                        self.store.datasets, FileArtifacts.open(self.folder), self.folder / "transforms"
-                    ),
-                )  # fmt: skip
-                if invoke is not None:
-                    runner.listen(Asking(invoke, SystemClock(), tasks))
-                await runner.start(
-                    "default", "fit", {}, for_deployment=for_deployment, on_end=ended.set_result
-                )
-                end = await ended
-                await engine.close()
-            return end
-
-        return asyncio.run(story())
-
-    def _routes(self, timeout_s: float) -> Routes:
-        routes = Routes()
-        spec = DeploymentSpec(name="fit", kind=Kind.JOB, timeout_s=timeout_s)
-        plan = RevisionPlan(revision="r", deployment="fit", project="default", number=1, runtime=Runtime.JOB)
-        routes.put(Route(project="default", name="fit", spec=spec, plan=plan))
-        return routes
+FOR_DIGITS = RunTerms(for_deployment="digits")
 
 
 @pytest.fixture
@@ -98,16 +33,6 @@ def house(tmp_path: Path) -> Iterator[House]:
     made = House(tmp_path)
     yield made
     made.store.close()
-
-
-def job(work: Job) -> Program:
-    return Program(
-        run=lambda body, scene: msgspec.json.encode(work(msgspec.json.decode(body, type=JobCall), scene))
-    )
-
-
-def says(scene: Scene, news: News) -> None:
-    scene.say(Progress(scene.call.call_id), msgspec.json.encode(news))
 
 
 def leaves_a_model(call: JobCall, scene: Scene) -> JobResult:
@@ -119,7 +44,7 @@ def leaves_a_model(call: JobCall, scene: Scene) -> JobResult:
 
 
 def test_a_run_registers_what_it_left_and_says_what_it_measured(house: House) -> None:
-    end = house.run(job(leaves_a_model), for_deployment="digits")
+    end = house.run(job(leaves_a_model), terms=FOR_DIGITS)
     assert (end.state, end.progress, end.message) == (RunState.SUCCEEDED, 1.0, "half way")
     assert end.metrics == {"loss": 0.2, "accuracy": 0.9}
     assert [model.run for model in house.promoted] == [end.id]
@@ -140,13 +65,13 @@ def test_of_a_job_that_says_too_much_a_bounded_part_is_kept_and_its_result_first
 def test_a_run_without_a_model_fails_where_one_was_wanted_and_not_elsewhere(house: House) -> None:
     nothing = job(lambda *_: JobResult())
     assert house.run(nothing).state is RunState.SUCCEEDED
-    end = house.run(nothing, for_deployment="digits")
+    end = house.run(nothing, terms=FOR_DIGITS)
     assert (end.state, "left no file" in end.reason) == (RunState.FAILED, True)
 
 
 def test_a_model_that_does_not_load_fails_its_run(house: House) -> None:
     house.promotion_fails = True
-    end = house.run(job(leaves_a_model), for_deployment="digits")
+    end = house.run(job(leaves_a_model), terms=FOR_DIGITS)
     assert (end.state, end.reason) == (RunState.FAILED, "the model does not load")
 
 
@@ -185,7 +110,7 @@ async def hangs(_: bytes, __: Scene) -> bytes:
 def test_a_run_that_fails_says_why_and_is_metered_all_the_same(
     house: House, program: Program, timeout_s: float, status: Status, reason: str
 ) -> None:
-    end = house.run(program, timeout_s=timeout_s)
+    end = house.run(program, timeout_s=timeout_s, retries=0)
     assert (end.state, end.reason) == (RunState.FAILED, reason)
     [record] = house.usage
     assert (record.invocation, record.status, record.kind) == (end.id, status, Kind.JOB)

@@ -11,12 +11,15 @@ import pytest
 
 from lambent.core.errors import InvalidSpec, NotFound
 from lambent.core.invocation import Invocation, Outcome
+from lambent.core.spec import DeploymentSpec, Kind
 from lambent.core.timers import Source, Timer
 from lambent.gateway.acceptance import Acceptance
 from lambent.jobs.lanes import QueueFull
+from lambent.pool.routes import Route
 from lambent.storage.sql import SqlStore
 from lambent.triggers.timers import KIND, Accept, Timers
 from lambent.wire.aws.scheduled_events import event_of
+from lambent.wire.process import RevisionPlan, Runtime
 from tests.support.virtual_time import run
 from tests.unit.jobs.durable import PROJECT, House, here, outcome, working
 
@@ -36,14 +39,28 @@ class Recorder:
         return outcome()
 
 
-def timers_of(house: House, accept: Accept | None = None) -> Timers:
-    accept = accept or Acceptance(house.queue, house.routes).accept
-    return Timers(house.store.records, accept=accept, routes=house.routes, clock=house.clock, disk=here)
+class Starts:
+    """Starts no run, and remembers which were asked for."""
+
+    def __init__(self) -> None:
+        self.keys: list[tuple[str, str]] = []
+
+    async def __call__(self, project: str, job: str, key: str) -> None:
+        self.keys.append((job, key))
+
+
+def timers_of(house: House, accept: Accept | None = None, start: Starts | None = None) -> Timers:
+    accept, start = accept or Acceptance(house.queue, house.routes).accept, start or Starts()
+    return Timers(
+        house.store.records, accept=accept, start=start, routes=house.routes, clock=house.clock, disk=here
+    )
 
 
 @asynccontextmanager
-async def ticking(house: House, accept: Accept | None = None) -> AsyncIterator[Timers]:
-    timers = timers_of(house, accept)
+async def ticking(
+    house: House, accept: Accept | None = None, start: Starts | None = None
+) -> AsyncIterator[Timers]:
+    timers = timers_of(house, accept, start)
     await timers.restore(PROJECT)
     loop = asyncio.create_task(timers.run())
     try:
@@ -78,6 +95,30 @@ def test_each_tick_is_run_once_and_tells_its_time(store: SqlStore) -> None:
         }.items()
     )
     assert len({one["id"] for one in runs.events}) == 3
+
+
+def test_a_tick_of_a_jobs_schedule_starts_a_run_once(store: SqlStore) -> None:
+    starts = Starts()
+
+    async def story() -> None:
+        async with working(store, Recorder()) as house:
+            spec = DeploymentSpec(name="fit", kind=Kind.JOB, schedule="30 * * * *; Europe/Berlin")
+            plan = RevisionPlan(
+                revision="r-fit", deployment="fit", project=PROJECT, number=1, runtime=Runtime.JOB
+            )
+            async with ticking(house, start=starts):
+                house.routes.put(Route(project=PROJECT, name="fit", spec=spec, plan=plan))
+                await asyncio.sleep(60)
+                before = store.records.all(PROJECT, KIND)
+                await asyncio.sleep(2 * 3600)
+            store.records.put(*before)  # as if no tick had been marked
+            async with ticking(house, start=starts):
+                await asyncio.sleep(60)
+
+    run(story())
+    assert [job for job, _ in starts.keys] == ["fit"] * 3
+    assert starts.keys[2] == starts.keys[1]  # the runner has a run for this key
+    assert starts.keys[0] != starts.keys[1]
 
 
 def test_what_was_missed_while_no_server_ran_is_made_good_once(store: SqlStore) -> None:
