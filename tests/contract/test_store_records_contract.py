@@ -81,6 +81,21 @@ def test_runs_are_found_by_what_they_wait_for(store: SqlStore) -> None:
     assert store.runs.waiting_for("run-_") == []
 
 
+def test_runs_that_ended_long_ago_are_found_and_forgotten(store: SqlStore) -> None:
+    ended = [
+        run_of(number, state=state, ended_unix_ms=number * 1000)
+        for number, state in enumerate([RunState.FAILED, RunState.SUCCEEDED, RunState.CANCELLED])
+    ]
+    waiting = run_of(3, state=RunState.QUEUED, ended_unix_ms=0)  # tried again
+    store.runs.put_all([*ended, waiting, run_of(4)])
+    assert store.runs.ended_before(2000, limit=10) == ended[:2]
+    assert store.runs.ended_before(2000, limit=1) == ended[:1]
+    for _ in range(2):
+        store.runs.remove("run-0")
+    assert store.runs.find("run-0") is None
+    assert store.runs.ended_before(2000, limit=10) == ended[1:2]
+
+
 def test_many_runs_are_stored_together_or_not_at_all(store: SqlStore) -> None:
     store.runs.put_all([run_of(number) for number in range(500)])
     changed = run_of(7, state=RunState.SUCCEEDED, result='{"answer":7}', step=12, after=("a", "b"))

@@ -65,6 +65,16 @@ class SqlRuns:
         named = cast(RUNS.c.after, Text).contains(f'"{run}"', autoescape=True)
         return self._read(_fields(RUNS).where(named).order_by(RUNS.c.sequence))
 
+    def ended_before(self, unix_ms: int, *, limit: int) -> Sequence[Run]:
+        """Runs that ended before then, those that came first at the head."""
+        ended = RUNS.c.ended_unix_ms < unix_ms, RUNS.c.state.not_in(UNFINISHED)
+        return self._read(_fields(RUNS).where(*ended).order_by(RUNS.c.sequence).limit(limit))
+
+    def remove(self, run: str) -> None:
+        """Forget a run. Harmless where there is none of that id."""
+        with self._database.writing() as connection:
+            connection.execute(delete(RUNS).where(RUNS.c.id == run))
+
     def _read(self, query: Select[Any]) -> Sequence[Run]:
         with self._database.reading() as connection:
             return [one(row, Run) for row in connection.execute(query).mappings()]
