@@ -304,6 +304,9 @@ def test_the_metadata_of_a_model_is_its_signature(server: RunningServer) -> None
         ),
         pytest.param("half:cook", {"instances": [1]}, 400, "Malformed request: POST", id="verb"),
         pytest.param("half:predict", None, 400, "Malformed request: GET", id="method"),
+        pytest.param("half/versions/y", None, 400, "Malformed request: GET", id="version of letters"),
+        pytest.param("half/versions/y:predict", {}, 400, "Malformed request: POST", id="its verb"),
+        pytest.param("half/versions/" + "9" * 20, None, 400, "Malformed request", id="a huge version"),
         pytest.param(
             "columns:explain", {"instances": [1]}, 400, "has no method explain", id="no explanation"
         ),

@@ -23,6 +23,8 @@ PATH: Final = re.compile(
     r"(?P<rest>:[A-Za-z]+|/metadata)?",
     re.IGNORECASE,
 )
+# What its clients send that is no path of it, such as a version that is no number.
+MEANT: Final = re.compile(r"/v1/models/[^/:]+/(?:versions|labels|metadata)(?:[/:].*)?", re.IGNORECASE)
 MARK: Final = f"{JSON}; v1="
 TYPE: Final = re.compile(re.escape(MARK) + r"([a-z]+); key=([a-z]+); signature=([^\x00-\x1f\x7f]*)")
 SIGNATURE_DEFAULT: Final = "serving_default"

@@ -30,7 +30,7 @@ from lambent.gateway.responses import (
     outcome_headers,
 )
 from lambent.pool.routes import Route
-from lambent.wire import cloudevents, predict_v1, problem
+from lambent.wire import cloudevents, predict_v1, problem, replicate
 from lambent.wire.cloudevents import BadEvent, Event, Mode
 from lambent.wire.predict_v1 import BadRequest, ModelStatus, Verb, VersionStatus
 from lambent.wire.process import Runtime
@@ -61,7 +61,10 @@ class PredictDoor:
         if request.path[: len(predict_v1.PREFIX)].lower() != predict_v1.PREFIX:
             return False
         match = predict_v1.PATH.fullmatch(request.path)
-        if match is None or not (match["version"] or match["label"] or match["rest"]):
+        if match is None:  # it may be meant for this protocol all the same
+            meant = predict_v1.MEANT.fullmatch(request.path) is not None
+            return meant and replicate.PATH.fullmatch(request.path) is None
+        if not (match["version"] or match["label"] or match["rest"]):
             return False
         # The models of others have colons in their names.
         return (
@@ -70,10 +73,10 @@ class PredictDoor:
 
     async def answer(self, request: Request) -> Reply | None:
         """Predict, or tell of a version. Raises what the dispatcher raises."""
+        principal = await self._behind.keys.authenticate(request.headers)
         match = predict_v1.PATH.fullmatch(request.path)
         if match is None:
-            raise NotFound(f"Malformed request: {request.method} {request.path}")
-        principal = await self._behind.keys.authenticate(request.headers)
+            return _malformed(request)
         wanted = (match["rest"] or "").lower()
         verb = wanted.removeprefix(":")
         posts = wanted.startswith(":")

@@ -36,7 +36,7 @@ class OpenAIDoor:
             return False
         if path.startswith(PREFIX + "/v1/") or path in self._operations:
             return True
-        if request.method not in ("GET", "HEAD") or not path.startswith(MODELS):
+        if not path.startswith(MODELS):
             return False
         return path == MODELS or (path[len(MODELS)] == "/" and "/" not in path[len(MODELS) + 1 :])
 
