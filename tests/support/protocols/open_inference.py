@@ -6,7 +6,9 @@ from typing import Final
 
 from tests.support.protocols.base import Protocol
 
-STAYS_READY: Final = "cools it down; a cold model stays ready, as its next inference wakes it"
+STAYS_READY: Final = (
+    "cools it down, one in use after its calls; a cold model stays ready, as its next inference wakes it"
+)
 NOT_SHARED: Final = "tensors come with the request: no memory is shared with clients"
 NOT_TOLD: Final = "tracing follows the request's own `traceparent`; logging is the server's own setting"
 

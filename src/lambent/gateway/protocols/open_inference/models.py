@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -22,6 +23,7 @@ PYTHON: Final = "python"
 TAKING_TENSORS: Final = frozenset({Runtime.HANDLER, Runtime.MODEL})
 READY: Final = "READY"
 NS: Final = 1_000_000_000
+UNLOAD_S: Final = 2.0  # how long idle workers have to end
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -116,9 +118,13 @@ class Models:
         await self._pool.engine.prime(route.plan)
 
     async def unload(self, found: Found) -> None:
-        """Let it cool down, once its calls have ended. Raises `Conflict` where they do not."""
+        """Let it cool down. One in use is not waited for, as by Triton: its workers end with their calls."""
         revision = found.route.plan.revision
-        await self._pool.empty(revision)
+        try:
+            async with asyncio.timeout(UNLOAD_S):
+                await self._pool.empty(revision)
+        except TimeoutError:
+            return
         await self._pool.chill(revision, Temperature.COLD)
 
     def metadata(self, found: Found) -> Mapping[str, object]:
