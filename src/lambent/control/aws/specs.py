@@ -16,6 +16,7 @@ from lambent.core.settings import with_settings
 from lambent.core.spec import MIB, DeploymentSpec, Kind, Program, checked
 from lambent.runtimes.bundle_imports import installed_imports
 from lambent.wire.aws.faults import bad_parameter
+from lambent.wire.aws.layer_runtimes import PUBLISHED, RUNTIMES
 from lambent.wire.aws.names import LATEST
 from lambent.wire.aws.shapes import DeadLetterConfig, Environment
 from lambent.wire.aws.sqs_attributes import name_of_arn
@@ -143,9 +144,11 @@ def program_of(runtime: str) -> Program:
             f"The runtime parameter of {runtime} is no longer supported for creating or updating AWS Lambda "
             "functions. We recommend you use a supported runtime while creating or updating functions."
         )
+    # Of a word that is no runtime AWS names its own; of one that is, and does not run here, we name ours.
+    words = SUPPORTED if runtime in RUNTIMES else PUBLISHED
     raise bad_parameter(
         f"Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: "
-        f"[{', '.join(SUPPORTED)}] or be a valid ARN"
+        f"[{', '.join(words)}] or be a valid ARN"
     )
 
 

@@ -109,7 +109,7 @@ class UrlVerbs:
                 modified_unix_ms=self._clock.unix_ms(),
             )
             await self._keep(project, name, book)
-        return Answer(200, _told(call, name, book))
+        return Answer(200, msgspec.structs.replace(_told(call, name, book), invoke_mode=request.invoke_mode))
 
     async def _delete(self, call: Call) -> Answer:
         name, project = _named(call, Role.DEPLOY), call.principal.project
