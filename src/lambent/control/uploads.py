@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from lambent.core.errors import PayloadTooLarge, StorageFull
-from lambent.storage.artifacts_tree import unpacked_bytes_max
+from lambent.storage.artifacts_tree import TooManyFiles, unpacked_bytes_max
 from lambent.storage.base import ArtifactFacts, Artifacts
 
 # Written in pieces of this size: a hop to a thread for each network read would cost more than the write.
@@ -71,7 +71,7 @@ class Uploads:
         try:
             return ingest(file, size_bytes_max=bytes_max)
         except PayloadTooLarge as error:
-            if bytes_max == self._size_bytes_max:
+            if bytes_max == self._size_bytes_max or isinstance(error, TooManyFiles):
                 raise
             raise PayloadTooLarge(
                 f"{error.message}: an archive of {packed_bytes} bytes that holds so much could be meant to "

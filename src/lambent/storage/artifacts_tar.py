@@ -18,10 +18,10 @@ BLOCK_BYTES: Final = tarfile.BLOCKSIZE
 READ_BYTES: Final = 128 * BLOCK_BYTES
 # All that may stand between two files: a header, its long names and its pax records.
 HEADER_BYTES_MAX: Final = 1 << 20
-# All of an archive that is not content. `tarfile` remembers some of it to the end.
+# All of an archive that is not content, where it may have no more than `FILES_MAX` files; else as much more.
 HEADERS_BYTES_MAX: Final = 64 << 20
 # A folder or so for every file, and some that are empty.
-ENTRIES_MAX: Final = 2 * FILES_MAX
+ENTRIES_PER_FILE_MAX: Final = 2
 GZIP_MAGIC: Final = b"\x1f\x8b"
 # What reading a damaged archive may end in: `tarfile` trusts the numbers in a header, and calls itself for
 # each header that announces another.
@@ -50,7 +50,8 @@ def unpack(stream: BinaryIO, writer: TreeWriter) -> None:
     Raises `CallerFault` that names the entry or says what is wrong with the archive, `PayloadTooLarge`.
     """
     try:
-        source = _Metered(_plain(stream))
+        headers_bytes_max = HEADERS_BYTES_MAX * max(1, writer.files_max // FILES_MAX)
+        source = _Metered(_plain(stream), headers_bytes_max)
         with tarfile.open(
             fileobj=source,  # type: ignore[call-overload]  # a stream is only ever read
             mode="r|",
@@ -70,8 +71,9 @@ class _Readable(Protocol):
 class _Metered:
     """What `tarfile` reads through: it gets no more than was allowed for the step that it is at."""
 
-    def __init__(self, stream: _Readable) -> None:
+    def __init__(self, stream: _Readable, headers_bytes_max: int) -> None:
         self._stream: Final = stream
+        self._headers_bytes_max: Final = headers_bytes_max
         self._last = b""
         self._position = 0
         self._content_bytes = 0
@@ -84,9 +86,9 @@ class _Metered:
 
     def read(self, size: int) -> bytes:
         """Exactly `size` bytes, fewer only at the end."""
-        if self._allowed <= 0 or self._position - self._content_bytes > HEADERS_BYTES_MAX:
+        if self._allowed <= 0 or self._position - self._content_bytes > self._headers_bytes_max:
             raise PayloadTooLarge(
-                f"over {HEADER_BYTES_MAX} bytes between two files of it, or {HEADERS_BYTES_MAX} in sum"
+                f"over {HEADER_BYTES_MAX} bytes between two files of it, or {self._headers_bytes_max} in sum"
             )
         pieces = []
         missing = size
@@ -127,11 +129,11 @@ def _plain(stream: BinaryIO) -> _Readable:
 
 
 def _take_all(archive: tarfile.TarFile, source: _Metered, writer: TreeWriter) -> None:
-    entries = 0
+    entries, entries_max = 0, ENTRIES_PER_FILE_MAX * writer.files_max
     while (member := archive.next()) is not None:
         entries += 1
-        if entries > ENTRIES_MAX:
-            raise TooManyFiles(f"the archive has more than {ENTRIES_MAX} entries")
+        if entries > entries_max:
+            raise TooManyFiles(f"the archive has more than {entries_max} entries")
         source.allow(max(0, member.size))
         _take(archive, member, writer)
         archive.members.clear()  # type: ignore[attr-defined]  # it would keep every entry to the end

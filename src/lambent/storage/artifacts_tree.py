@@ -76,14 +76,14 @@ class TreeWriter:
     def __init__(self, folder: Path, *, size_bytes_max: int | None, files_max: int = FILES_MAX) -> None:
         self._folder: Final = folder
         self._size_bytes_max: Final = size_bytes_max
-        self._files_max: Final = files_max
+        self.files_max: Final = files_max
         self._entries: Final[dict[str, Entry]] = {}
         self._size_bytes = 0
 
     def expect(self, files: int, size_bytes: int) -> None:
         """Raise `TooManyFiles` or `PayloadTooLarge` where so much more could not be added."""
-        if len(self._entries) + files > self._files_max:
-            raise TooManyFiles(f"it has {files} files, more than the {self._files_max} that may be")
+        if len(self._entries) + files > self.files_max:
+            raise TooManyFiles(f"it has {files} files, more than the {self.files_max} that may be")
         limit = self._size_bytes_max
         if limit is not None and self._size_bytes + size_bytes > limit:
             raise PayloadTooLarge(f"with {size_bytes} bytes it is over the limit of {limit} bytes unpacked")
@@ -139,8 +139,8 @@ class TreeWriter:
         return manifest_of(self._entries.values())
 
     def _check_room(self, path: str, size_bytes: int) -> None:
-        if len(self._entries) >= self._files_max:
-            raise TooManyFiles(f"more than {self._files_max} files, {path!r} is one too many")
+        if len(self._entries) >= self.files_max:
+            raise TooManyFiles(f"more than {self.files_max} files, {path!r} is one too many")
         limit = self._size_bytes_max
         if limit is not None and self._size_bytes + size_bytes > limit:
             raise PayloadTooLarge(

@@ -319,3 +319,27 @@ def test_only_what_an_ingest_left_is_removed_at_open(folder: Path) -> None:
     (folder / "tmp" / "of-a-job").mkdir(parents=True)
     FileArtifacts.open(folder)
     assert (folder / "tmp" / "of-a-job").is_dir()
+
+
+def test_many_small_files_are_kept_as_few_are(artifacts: FileArtifacts, folder: Path) -> None:
+    files = {f"{number % 7}/{number}": str(number).encode() for number in range(200)}
+    facts = ingest(artifacts, tar_of(files))
+    assert facts.files == 200
+    assert artifacts.verify(facts.digest) == ()
+    assert FileArtifacts.open(folder).ingest_archive(BytesIO(tar_of(files)), size_bytes_max=MIB) == facts
+
+
+def test_what_nobody_needs_is_removed_and_the_rest_stays_whole(
+    artifacts: FileArtifacts, folder: Path
+) -> None:
+    needed, other = ingest(artifacts, tar_of(FILES)), ingest(artifacts, tar_of({"a/b/c": b"x"}))
+    assert [entry.path for entry in artifacts.entries(other.digest)] == ["a/b/c"]
+    assert artifacts.remove_others(frozenset({needed.digest, "no digest at all"})) == 1
+    assert artifacts.verify(needed.digest) == ()
+    with pytest.raises(NotFound):
+        artifacts.path(other.digest)
+    assert len(list((folder / "artifacts").iterdir())) == 2
+    assert not list((folder / "tmp").iterdir())
+    assert ingest(artifacts, tar_of({"a/b/c": b"x"})) == other
+    assert artifacts.remove_others(frozenset()) == 2
+    assert nothing_is_left_of_it(folder)

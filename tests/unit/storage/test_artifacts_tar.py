@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from lambent.core.errors import CallerFault, PayloadTooLarge
-from lambent.storage import artifacts_tree
 from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.artifacts_tar import HEADER_BYTES_MAX
 from lambent.storage.artifacts_tree import checked_path
@@ -111,10 +110,8 @@ def test_more_bytes_than_allowed_are_refused_before_they_are_unpacked(
     assert ingest(artifacts, bomb, size_bytes_max=8 * MIB).size_bytes == 8 * MIB
 
 
-def test_too_many_files_are_refused(
-    artifacts: FileArtifacts, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(artifacts_tree, "FILES_MAX", 10)
+def test_too_many_files_are_refused(folder: Path) -> None:
+    artifacts = FileArtifacts.open(folder, files_max=10)
     assert ingest(artifacts, tar_of({str(number): b"" for number in range(10)})).files == 10
     with pytest.raises(PayloadTooLarge, match="more than 10 files, '10' is one too many"):
         ingest(artifacts, tar_of({str(number): b"" for number in range(11)}))
