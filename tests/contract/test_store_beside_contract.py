@@ -71,3 +71,9 @@ def test_a_revision_is_kept_under_an_alias_without_being_active(store: SqlStore)
         store.aliases.keep(
             wanted, Alias(project="p", deployment="g", name="1", revision="kept", changed_unix_ms=7)
         )
+
+
+def test_it_is_known_whose_records_there_are(store: SqlStore) -> None:
+    assert list(store.records.projects()) == []
+    store.records.put(record("a", project="q"), record("a"), record("b"))
+    assert list(store.records.projects()) == ["p", "q"]

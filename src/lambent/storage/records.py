@@ -72,6 +72,9 @@ class Records(Protocol):
     def all(self, project: str, kind: str, name: str | None = None) -> Sequence[Record]:
         """Those of a kind, or of one name alone, by name and key."""
 
+    def projects(self) -> Sequence[str]:
+        """Whose records there are, by name."""
+
     def remove(self, project: str, kind: str, name: str, key: str = "") -> bool:
         """Forget one. Whether it was there."""
 

@@ -45,6 +45,12 @@ class SqlBeside:
             rows = connection.execute(query.order_by(RECORDS.c.name, RECORDS.c.key)).mappings()
             return [one(row, Record) for row in rows]
 
+    def projects(self) -> Sequence[str]:
+        """Whose records there are, by name."""
+        query = select(RECORDS.c.project).distinct().order_by(RECORDS.c.project)
+        with self._database.reading() as connection:
+            return list(connection.execute(query).scalars())
+
     def remove(self, project: str, kind: str, name: str, key: str = "") -> bool:
         """Forget one. Whether it was there."""
         with self._database.writing() as connection:

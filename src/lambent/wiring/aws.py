@@ -24,7 +24,6 @@ from lambent.control.aws.publishing import Publishing
 from lambent.control.aws.standing import Standing
 from lambent.control.aws.tags import TagVerbs
 from lambent.control.aws.urls import UrlVerbs
-from lambent.core.naming import PROJECT
 from lambent.pool.handlings import LATEST
 from lambent.pool.routes import Route
 from lambent.wire.aws.control import ControlOperation
@@ -67,12 +66,12 @@ class AwsControl:
         )  # fmt: skip
         parts.routes.subscribe(self._forget)
 
-    async def restore(self) -> None:
-        """At start: what is kept takes effect."""
-        await self._urls.restore(PROJECT)
-        await self._concurrency.restore(PROJECT)
-        await self._events.restore(PROJECT)
-        await self._mappings.restore(PROJECT)
+    async def restore(self, project: str) -> None:
+        """At start: what is kept of a project takes effect."""
+        await self._urls.restore(project)
+        await self._concurrency.restore(project)
+        await self._events.restore(project)
+        await self._mappings.restore(project)
 
     def operations(self) -> Iterator[ControlOperation]:
         """All of them."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lambent import __version__
@@ -120,6 +120,11 @@ class Parts:
             clock=clock, start=self._start_by_the_clock,
         )  # fmt: skip
         self.keys = Keys(kept.store.keys, kept.master, clock)
+
+    def projects(self) -> Sequence[str]:
+        """Every project of which something is kept beside deployments. Blocks."""
+        found = self.kept.store.records.projects()
+        return [project for project in found if project]  # some records are of none
 
     def _queues(self, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:
         """Queues of messages, and who calls functions for them."""

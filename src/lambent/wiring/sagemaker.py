@@ -12,7 +12,6 @@ from lambent.control.aws.sagemaker.models import ModelVerbs
 from lambent.control.aws.sagemaker.raising import Raising
 from lambent.control.aws.sagemaker.shelf import Shelf
 from lambent.control.aws.sagemaker.tags import TagVerbs
-from lambent.core.naming import PROJECT
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.protocols.aws.control import served_by_name
 from lambent.gateway.protocols.aws.endpoints import PATH, Endpoints, Limits
@@ -41,9 +40,9 @@ class SageMaker:
             tasks=parts.tasks,
         )
 
-    async def restore(self) -> None:
-        """At start: go on with what was under way."""
-        await self._raising.restore(PROJECT)
+    async def restore(self, project: str) -> None:
+        """At start: go on with what was under way in a project."""
+        await self._raising.restore(project)
 
     def services(self, acceptance: Acceptance) -> Iterator[Service]:
         """As the door asks them."""

@@ -114,12 +114,15 @@ class Server:
         await parts.deployments.restore()
         await parts.queues.restore()
         await parts.moves.restore()
-        await self._aws.restore()
-        await self._sagemaker.restore()
+        projects = await asyncio.to_thread(parts.projects)
+        for project in projects:
+            await self._aws.restore(project)
+            await self._sagemaker.restore(project)
         await parts.webhooks.restore()
         await parts.queue.restore()
         await parts.runner.restore()
-        await parts.timers.restore(PROJECT)
+        for project in projects:
+            await parts.timers.restore(project)
         await self._offline.restore()
         await asyncio.to_thread(parts.notebook.load)
 
