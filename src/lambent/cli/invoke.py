@@ -1,4 +1,4 @@
-"""`invoke`, `result` and `cancel`: an event in, its result out."""
+"""`invoke` and `result`: an event in, its result out."""
 
 from __future__ import annotations
 
@@ -98,19 +98,6 @@ def result(invocation_id: str, *, wait: bool, as_json: bool) -> None:
     if isinstance(found, Reply):
         _print(found, as_json=as_json)
     elif as_json:
-        emit_json(found)
-    else:
-        click.echo(found.state)
-
-
-@click.command()
-@click.argument("invocation_id", metavar="ID")
-@json_option
-def cancel(invocation_id: str, *, as_json: bool) -> None:
-    """Cancel an asynchronous invocation that has not ended, whether it waits or runs."""
-    with connect() as client, Progress("cancelling"):
-        found = client.cancel(invocation_id)
-    if as_json:
         emit_json(found)
     else:
         click.echo(found.state)

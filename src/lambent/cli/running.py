@@ -14,6 +14,7 @@ from lambent.cli.following import FINAL, POLL_S, follow, shown, summary
 from lambent.cli.options import connect, json_option, pairs
 from lambent.cli.output import dollars, emit_json, numbers, shortened, size
 from lambent.cli.progress import Progress
+from lambent.cli.runs import resolved
 from lambent.core.spec import Kind
 
 if TYPE_CHECKING:
@@ -44,11 +45,15 @@ CODE_SUFFIX: Final = ".py"
     metavar="USD",
     help="End it with a checkpoint when it has cost this much.",
 )
+@click.option("--after", multiple=True, metavar="RUN", help="Start once this run has succeeded; repeatable.")
+@click.option("--priority", type=int, help="Who has the higher one goes first; the job's unless said.")
 @json_option
 def run(
     target: str,
     params: dict[str, str],
     max_cost_usd: float | None,
+    after: tuple[str, ...],
+    priority: int | None,
     *,
     is_followed: bool,
     detach: bool,
@@ -64,7 +69,10 @@ def run(
     with connect() as client:
         job = _deployed(client, target) if _is_file(target) else target
         given = {key: value_of(text) for key, text in params.items()}
-        found = client.run(job, given, max_cost_usd=max_cost_usd or 0.0)
+        found = client.run(
+            job, given, max_cost_usd=max_cost_usd or 0.0, priority=priority,
+            after=tuple(resolved(client, one).run for one in after),
+        )  # fmt: skip
         if not detach:
             found = _watched(client, found, is_followed=is_followed, as_json=as_json)
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 from urllib.parse import quote
 
 import msgspec
@@ -37,7 +37,7 @@ from lambent.wire.api import (
     UsageView,
 )
 from lambent.wire.keys import KeyReply, KeyRequest, KeyView
-from lambent.wire.runs import RunRequest, RunView
+from lambent.wire.runs import RunRequest, RunsWanted, RunTerms, RunView
 
 if TYPE_CHECKING:
     from lambent.client.datasets import Datasets
@@ -318,19 +318,21 @@ class Client:
         """The registered models, of one deployment or of all."""
         return self._get(with_query("/api/v1/models", name=name), tuple[ModelView, ...])
 
-    def run(
-        self, job: str, params: Mapping[str, Param] | None = None, *, max_cost_usd: float = 0.0
-    ) -> RunView:
-        """Start a job; the answer is its run, which may still be queued.
+    def run(self, job: str, params: Mapping[str, Param] | None = None, **terms: Unpack[RunTerms]) -> RunView:
+        """Start a job; the answer is its run, which may still be queued. `terms` as in `RunRequest`."""
+        return self._post("/api/v1/runs", RunRequest(job, dict(params or {}), **terms), RunView)
 
-        When it has cost `max_cost_usd`, it is asked to write a checkpoint and ends as `over_budget`.
-        """
-        request = RunRequest(job, dict(params or {}), max_cost_usd=max_cost_usd)
-        return self._post("/api/v1/runs", request, RunView)
+    def runs(self, **wanted: Unpack[RunsWanted]) -> tuple[RunView, ...]:
+        """The runs, newest first: those of which all that is `wanted` is true, the newest 100 of them."""
+        return self._get(with_query("/api/v1/runs", **wanted), tuple[RunView, ...])
 
-    def runs(self, *, job: str = "", deployment: str = "") -> tuple[RunView, ...]:
-        """The runs, of one job or for one deployment or all."""
-        return self._get(with_query("/api/v1/runs", job=job, deployment=deployment), tuple[RunView, ...])
+    def cancel_run(self, run: str) -> RunView:
+        """Let it end now: it is asked to leave, and soon killed. Raises `ApiError` where it has ended."""
+        return self._post(f"/api/v1/runs/{segment(run)}/cancel", None, RunView)
+
+    def retry_run(self, run: str) -> RunView:
+        """Let one that has failed go on from its last checkpoint, and with it what waited for it."""
+        return self._post(f"/api/v1/runs/{segment(run)}/retry", None, RunView)
 
     def show_run(self, run: str) -> RunView:
         """One run as it stands now."""

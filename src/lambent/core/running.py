@@ -17,6 +17,26 @@ Job = tuple[str, str]  # project and name
 MEMORY_MARGIN: Final = 1.2  # over what runs of the job were seen to use
 
 
+class RunTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run is wanted, beside its parameters.
+
+    It starts once the runs `after` have succeeded. `priority` is its job's where None. `datasets` are
+    versions that it is to have in place of the newest. With a `key` it is one run, asked for once or often.
+    """
+
+    for_deployment: str = ""
+    after: tuple[str, ...] = ()
+    priority: int | None = None
+    max_cost_usd: float = 0.0
+    datasets: dict[str, int] = {}
+    parent: str = ""
+    index: int = 0
+    key: str = ""
+
+
+PLAIN: Final = RunTerms()
+
+
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """A run that could start: what it waited for is there. `order` is its age, the lowest came first."""
 

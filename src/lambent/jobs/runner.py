@@ -14,7 +14,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.errors import CallerFault, Conflict, NotFound, QueueFull
 from lambent.core.invocation import id_from, new_id
-from lambent.core.running import Room
+from lambent.core.running import PLAIN, Room, RunTerms
 from lambent.core.slicing import (
     FINAL,
     NO_CHECKPOINT,
@@ -44,26 +44,6 @@ AFTER_MAX: Final = 100
 RETRY_AFTER_S: Final = 30.0
 
 log = logging.getLogger(__name__)
-
-
-class RunTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run is wanted, beside its parameters.
-
-    It starts once the runs `after` have succeeded. `priority` is its job's where None. `datasets` are
-    versions that it is to have in place of the newest. With a `key` it is one run, asked for once or often.
-    """
-
-    for_deployment: str = ""
-    after: tuple[str, ...] = ()
-    priority: int | None = None
-    max_cost_usd: float = 0.0
-    datasets: dict[str, int] = {}
-    parent: str = ""
-    index: int = 0
-    key: str = ""
-
-
-PLAIN: Final = RunTerms()
 
 
 class Runner:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from lambent.core.errors import LambentError, TrainingFailed
-from lambent.jobs.runner import Runner, RunTerms
+from lambent.core.running import RunTerms
+from lambent.jobs.runner import Runner
 from lambent.pool.routes import Route
 from lambent.storage.base import Run, RunState
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 
@@ -10,14 +10,46 @@ from lambent.core.series import Points
 from lambent.core.spec import Param
 
 Dollars = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Priority = Annotated[int, msgspec.Meta(ge=-1000, le=1000)]
 
 
 class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Start a job. Its run is asked to end with a checkpoint when it has cost `max_cost_usd`; 0: never."""
+    """Start a job.
+
+    Its run starts once the runs `after` have succeeded; who has the higher `priority` goes first, null for
+    that of the job. It has these versions of `datasets`, by name, and the newest of the others. It is asked
+    to end with a checkpoint when it has cost `max_cost_usd`; 0: never. However often the same `key` is sent
+    for a job, it is one run.
+    """
 
     job: str
     params: dict[str, Param] = {}
     max_cost_usd: Dollars = 0.0
+    after: tuple[str, ...] = ()
+    priority: Priority | None = None
+    datasets: dict[str, int] = {}
+    key: str = ""
+
+
+class RunTerms(TypedDict, total=False):
+    """What a `RunRequest` may say beside the job and its parameters."""
+
+    after: tuple[str, ...]
+    priority: int | None
+    max_cost_usd: float
+    datasets: dict[str, int]
+    key: str
+
+
+class RunsWanted(TypedDict, total=False):
+    """Which runs to list. `before` is the last run of the page before; `limit` how many, up to 1,000."""
+
+    job: str
+    deployment: str
+    state: str
+    parent: str
+    before: str
+    limit: int
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):

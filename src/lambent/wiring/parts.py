@@ -24,7 +24,7 @@ from lambent.control.holding import Names
 from lambent.control.oneshots import OneShots
 from lambent.control.registry import Registry
 from lambent.core.naming import counted_as
-from lambent.core.running import Room
+from lambent.core.running import Room, RunTerms
 from lambent.core.spans import Value
 from lambent.core.telemetry import read_telemetry
 from lambent.engines.local import LocalEngine
@@ -40,7 +40,7 @@ from lambent.gateway.witness import Both, Witness
 from lambent.jobs.arenas import Arenas
 from lambent.jobs.datasets import HeldDatasets
 from lambent.jobs.queue import AsyncQueue
-from lambent.jobs.runner import Runner, RunTerms
+from lambent.jobs.runner import Runner
 from lambent.jobs.training import Training
 from lambent.jobs.webhooks import Webhooks
 from lambent.kept import Kept

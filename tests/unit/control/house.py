@@ -27,7 +27,8 @@ from lambent.control.verbs.runs import RunVerbs
 from lambent.control.views import Views
 from lambent.core.invocation import Principal, Role
 from lambent.core.policies.base import PolicyName
-from lambent.core.spec import MIB, Kind
+from lambent.core.running import PLAIN, RunTerms
+from lambent.core.spec import MIB, Kind, Param
 from lambent.engines.memory import Latencies, MemoryEngine
 from lambent.engines.memory_worker import Dies, Program, Scene
 from lambent.gateway.auth import Keys
@@ -126,10 +127,27 @@ class Runner:
     """Starts nothing, and remembers what it was asked to."""
 
     def __init__(self) -> None:
-        self.started: list[tuple[str, Mapping[str, str | int | float]]] = []
+        self.started: list[tuple[str, Mapping[str, Param], RunTerms]] = []
+        self.asked: list[tuple[str, str]] = []
 
-    async def start(self, project: str, job: str, params: Mapping[str, str | int | float]) -> Run:
-        self.started.append((job, params))
+    async def start(
+        self, project: str, job: str, params: Mapping[str, Param], *, terms: RunTerms = PLAIN
+    ) -> Run:
+        self.started.append((job, params, terms))
+        return self._run(project, job)
+
+    async def cancel(self, project: str, run: str) -> Run:
+        self.asked.append(("cancel", run))
+        return self._run(project, "fit")
+
+    async def retry(self, project: str, run: str) -> Run:
+        self.asked.append(("retry", run))
+        return self._run(project, "fit")
+
+    def now(self, run: Run) -> Run:
+        return run
+
+    def _run(self, project: str, job: str) -> Run:
         return Run(
             id="r1", project=project, job=job, for_deployment="", state=RunState.RUNNING, created_unix_ms=5
         )

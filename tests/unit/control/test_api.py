@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from lambent.core.invocation import Role
+from lambent.core.running import RunTerms
 from lambent.core.spec import Kind
 from lambent.storage.base import Run, RunState
 from lambent.wire.api import DeployRequest
@@ -111,7 +112,11 @@ def test_runs_and_models(tmp_path: Path) -> None:
 
         started = await house.call("POST", "/runs", {"job": "fit", "params": {"epochs": 2}})
         assert (started.status, started.json()["run"], started.json()["state"]) == (201, "r1", "running")
-        assert house.runner.started == [("fit", {"epochs": 2})]
+        chosen = {"after": ["r0"], "priority": 3, "max_cost_usd": 0.5, "datasets": {"digits": 2}, "key": "k"}
+        await house.call("POST", "/runs", {"job": "fit", **chosen})
+        terms = RunTerms(after=("r0",), priority=3, max_cost_usd=0.5, datasets={"digits": 2}, key="k")
+        assert house.runner.started == [("fit", {"epochs": 2}, RunTerms()), ("fit", {}, terms)]
+        assert refused(await house.call("POST", "/runs", {"job": "fit", "priority": 10**9}))[0] == 422
 
         for project, identity in ((PROJECT, "r1"), ("other", "r2")):
             run = Run(
@@ -124,6 +129,14 @@ def test_runs_and_models(tmp_path: Path) -> None:
         assert len((await house.call("GET", "/runs?job=fit&deployment=digits")).json()) == 1
         assert (await house.call("GET", "/runs/r1")).json()["state"] == "failed"
         assert refused(await house.call("GET", "/runs/r2")) == (404, "not_found")
+        assert len((await house.call("GET", "/runs?state=failed&limit=1")).json()) == 1
+        assert (await house.call("GET", "/runs?state=queued")).json() == []
+        assert (await house.call("GET", "/runs?before=r1")).json() == []
+        for wrong in ("state=lost", "limit=0", "limit=many"):
+            assert refused(await house.call("GET", f"/runs?{wrong}"))[0] == 400
+        for verb in ("cancel", "retry"):
+            assert (await house.call("POST", f"/runs/r1/{verb}")).json()["run"] == "r1"
+        assert house.runner.asked == [("cancel", "r1"), ("retry", "r1")]
 
     play(tmp_path, story)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from lambent.clock import SystemClock
 from lambent.core.errors import LoadFailed, NotFound
-from lambent.core.running import Room
+from lambent.core.running import PLAIN, Room, RunTerms
 from lambent.core.slicing import FINAL
 from lambent.core.spec import Kind, new_spec
 from lambent.engines.memory import Latencies, MemoryEngine
@@ -20,7 +20,7 @@ from lambent.engines.memory_worker import Program, Scene
 from lambent.gateway.asking import Asking, Invoke
 from lambent.jobs.arenas import Arenas
 from lambent.jobs.datasets import HeldDatasets
-from lambent.jobs.runner import PLAIN, Runner, RunTerms
+from lambent.jobs.runner import Runner
 from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route, Routes
 from lambent.runtimes.checkpoints import Checkpoints, Yielded

@@ -9,19 +9,35 @@ from typing import Final, Protocol
 from lambent.control.operations import Asked, Operation, Parameter
 from lambent.control.registry import Registry
 from lambent.control.views import run_view
-from lambent.core.errors import NotFound
+from lambent.core.errors import CallerFault, NotFound
 from lambent.core.invocation import Role
-from lambent.core.spec import Setting
+from lambent.core.running import PLAIN, RunTerms
+from lambent.core.slicing import RunState
+from lambent.core.spec import Param
+from lambent.core.worded import shown
 from lambent.storage.base import Run, Runs, RunsWanted
 from lambent.wire.api import ModelView
 from lambent.wire.runs import RunRequest, RunView
+
+RUNS_MAX: Final = 1000  # that one answer lists
 
 
 class Runner(Protocol):
     """Who starts jobs."""
 
-    async def start(self, project: str, job: str, params: Mapping[str, Setting]) -> Run:
-        """Start a run and return it. Raises `NotFound`, `CallerFault` for what is no job."""
+    async def start(
+        self, project: str, job: str, params: Mapping[str, Param], *, terms: RunTerms = PLAIN
+    ) -> Run:
+        """Start a run and return it. Raises `NotFound`, `CallerFault` for what is no job, `QueueFull`."""
+
+    async def cancel(self, project: str, run: str) -> Run:
+        """Let it end now. Raises `NotFound`, `Conflict`."""
+
+    async def retry(self, project: str, run: str) -> Run:
+        """Let one that has failed go on. Raises `NotFound`, `Conflict`."""
+
+    def now(self, run: Run) -> Run:
+        """A stored run as it stands at this moment."""
 
 
 class RunVerbs:
@@ -55,6 +71,10 @@ class RunVerbs:
                 query=(
                     Parameter("job", "only those of this job"),
                     Parameter("deployment", "only those that train this deployment"),
+                    Parameter("state", "only those in this state"),
+                    Parameter("parent", "only those that this run started"),
+                    Parameter("before", "only those that are older than this run: the next page"),
+                    Parameter("limit", f"how many, up to {RUNS_MAX}; 100 unless said"),
                 ),
                 reply=tuple[RunView, ...],
             ),
@@ -78,21 +98,64 @@ class RunVerbs:
                 run=self._show,
                 reply=RunView,
             ),
+            Operation(
+                name="cancelRun",
+                method="POST",
+                path="/runs/{run}/cancel",
+                role=Role.DEPLOY,
+                summary="End a run: it is asked to leave, and killed where it does not",
+                run=self._cancel,
+                reply=RunView,
+            ),
+            Operation(
+                name="retryRun",
+                method="POST",
+                path="/runs/{run}/retry",
+                role=Role.DEPLOY,
+                summary="Let a failed run go on from its last checkpoint, and with it what waited for it",
+                run=self._retry,
+                reply=RunView,
+            ),
         )
 
     async def _models(self, asked: Asked) -> tuple[ModelView, ...]:
         return tuple(await self._registry.all(asked.project, asked.text("name")))
 
     async def _list(self, asked: Asked) -> tuple[RunView, ...]:
-        wanted = RunsWanted(job=asked.text("job"), for_deployment=asked.text("deployment"))
+        state = asked.text("state")
+        if state and state not in tuple(RunState):
+            raise CallerFault(f"state={shown(state)} is none of {', '.join(RunState)}")
+        wanted = RunsWanted(
+            job=asked.text("job"),
+            for_deployment=asked.text("deployment"),
+            state=state,
+            parent=asked.text("parent"),
+            before=asked.text("before"),
+            limit=asked.number("limit", 100, low=1, high=RUNS_MAX),
+        )
         runs = await asyncio.to_thread(self._runs.all, asked.project, wanted)
-        return tuple(run_view(run) for run in runs)
+        return tuple(run_view(self._runner.now(run)) for run in runs)
 
     async def _start(self, asked: Asked) -> RunView:
-        return run_view(await self._runner.start(asked.project, asked.body.job, asked.body.params))
+        body: RunRequest = asked.body
+        terms = RunTerms(
+            after=body.after,
+            priority=body.priority,
+            max_cost_usd=body.max_cost_usd,
+            datasets=body.datasets,
+            key=body.key,
+        )
+        run = await self._runner.start(asked.project, body.job, body.params, terms=terms)
+        return run_view(self._runner.now(run))
+
+    async def _cancel(self, asked: Asked) -> RunView:
+        return run_view(await self._runner.cancel(asked.project, asked.path["run"]))
+
+    async def _retry(self, asked: Asked) -> RunView:
+        return run_view(self._runner.now(await self._runner.retry(asked.project, asked.path["run"])))
 
     async def _show(self, asked: Asked) -> RunView:
         run = await asyncio.to_thread(self._runs.find, asked.path["run"])
         if run is None or run.project != asked.project:
             raise NotFound(f"there is no run {asked.path['run']!r}; `lambent runs` lists what there is")
-        return run_view(run)
+        return run_view(self._runner.now(run))
