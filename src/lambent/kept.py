@@ -19,6 +19,7 @@ from lambent.storage.inspection import damage
 from lambent.storage.logs import DeploymentLogs
 from lambent.storage.sql import SqlStore
 from lambent.storage.statedir import load_master, owned
+from lambent.storage.transforms import TransformCache
 
 # A folder of pictures has many small files.
 DATASET_FILES_MAX: Final = 250_000
@@ -37,7 +38,8 @@ class Kept:
         closing.callback(self.store.close)
         self.artifacts = FileArtifacts.open(folder)
         self.dataset_files = FileArtifacts.open(folder / "datasets", files_max=DATASET_FILES_MAX)
-        self.transforms = folder / "transforms"
+        self.transforms = TransformCache(folder / "transforms", bytes_max=settings.transforms_bytes_max)
+        self.transforms.open()
         self.logs = DeploymentLogs(folder / "logs", clock)
         closing.callback(self.logs.close)
         self.journal = Journal.open(folder / "usage")

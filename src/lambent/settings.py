@@ -33,6 +33,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     (`BODIES_SHARE`); `runs_running_max` how many runs of jobs go on at once, 0 for twice as many as there are
     cores, and four at least; `project_queue_depth_max` how many invocations of a project may wait.
 
+    `dataset_bytes_max` bounds a version of a dataset, `transforms_bytes_max` all data that jobs have
+    transformed together.
+
     `aws_auth` says whether AWS's clients must prove who they are. Of their payloads, `aws_request_bytes_max`
     bounds what is sent, `aws_response_bytes_max` what is answered, `aws_event_bytes_max` what is sent for
     later, `aws_stream_bytes_max` what streams; unless told these are AWS's own limits.
@@ -53,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     project_queue_depth_max: int = 5000
     artifact_bytes_max: int = 4096 * MIB
     dataset_bytes_max: int = 65536 * MIB
+    transforms_bytes_max: int = 20480 * MIB
     load_timeout_s: float = 300.0
     training_hold_s: float = 900.0
     drain_s: float = 30.0

@@ -12,6 +12,7 @@ from lambent.core.spec import Setting
 from lambent.pool.routes import Routes
 from lambent.storage.base import Run
 from lambent.storage.datasets import Datasets
+from lambent.storage.transforms import TransformCache
 from lambent.wire.oneshot import DatasetRef
 
 log = logging.getLogger(__name__)
@@ -53,17 +54,15 @@ class Paths(Protocol):
 class HeldDatasets:
     """What runs are given. Methods block."""
 
-    def __init__(self, datasets: Datasets, files: Paths, transforms: Path) -> None:
-        """`transforms` is the folder in which each project's transformed data is kept."""
+    def __init__(self, datasets: Datasets, files: Paths, transforms: TransformCache) -> None:
         self._datasets: Final = datasets
         self._files: Final = files
         self._transforms: Final = transforms
 
     def transforms_dir(self, project: str) -> Path:
-        """Where a project's runs keep transformed data; it is made where there is none."""
-        folder = self._transforms / project
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        """Where a project's runs keep transformed data. What is too much is removed first."""
+        self._transforms.prune()
+        return self._transforms.of(project)
 
     def newest(self, project: str) -> dict[str, int]:
         """What a run that is created now is held to: the newest version of each dataset."""

@@ -27,6 +27,7 @@ from lambent.runtimes.checkpoints import Checkpoints, Yielded
 from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.base import Model, Run
 from lambent.storage.sql import SqlStore
+from lambent.storage.transforms import TransformCache
 from lambent.wire.frames import Progress
 from lambent.wire.oneshot import JobCall, JobResult, News
 from lambent.wire.process import RevisionPlan, Runtime
@@ -92,7 +93,10 @@ class House:
                     engine, self.routes, clock, tasks,
                     runs=self.store.runs, models=self.store.models, artifacts=artifacts,
                     runs_dir=self.folder / "runs", promote=self.promote, meter=self.usage.append,
-                    datasets=HeldDatasets(self.store.datasets, artifacts, self.folder / "transforms"),
+                    datasets=HeldDatasets(
+                        self.store.datasets, artifacts,
+                        TransformCache(self.folder / "transforms", bytes_max=1 << 30),
+                    ),
                     arenas=Arenas(self.folder, self.folder / "runs", clock, memory=self.folder),
                     pinned=pin, room=self.room,
                 )  # fmt: skip
