@@ -279,6 +279,28 @@ def test_an_asynchronous_call_that_fails_says_why(server: RunningServer, client:
     assert fetch(server, accepted["OutputLocation"]).status == 404
 
 
+@pytest.mark.parametrize(("words", "said"), [
+    ({"InferenceId": "x" * 65}, "'inferenceId' failed to satisfy constraint: Member must have length"),
+    ({"RequestTTLSeconds": 59}, "'requestTTLSeconds' failed to satisfy constraint: Member must have value"),
+    ({"InvocationTimeoutSeconds": 3601}, "'invocationTimeoutSeconds' failed to satisfy constraint: Member"),
+])  # fmt: skip
+def test_an_asynchronous_call_out_of_its_bounds_is_refused(
+    client: Any, words: dict[str, Any], said: str
+) -> None:
+    found = refused(client.invoke_endpoint_async, EndpointName="program", Body=b"1", **words)
+    assert found[:2] == (400, "ValidationError")
+    assert said in found[2]
+
+
+def test_an_output_that_there_is_not_is_missing_as_from_a_bucket(server: RunningServer, client: Any) -> None:
+    accepted = client.invoke_endpoint_async(EndpointName="doubler", Body=b"1,2", ContentType="text/csv")
+    elsewhere = accepted["OutputLocation"].replace("/doubler/", "/program/")
+    for path in (elsewhere, "/endpoints/doubler/async-outputs/" + "x" * 5000):
+        answer = fetch(server, path)
+        assert (answer.status, answer.headers["x-amzn-errortype"]) == (404, "NoSuchKey")
+        assert len(answer.body) < 300
+
+
 def test_a_bucket_cannot_be_read_and_that_is_said(client: Any) -> None:
     call = client.invoke_endpoint_async
     status, kind, text = refused(call, EndpointName="program", InputLocation="s3://bucket/key")

@@ -5,6 +5,7 @@ The texts are AWS's where programs match on them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -13,10 +14,12 @@ import msgspec
 from lambent.core.invocation import PATH_BESIDE, FunctionError, Status
 from lambent.wire.aws.faults import Fault
 from lambent.wire.aws.names import Place
+from lambent.wire.aws.reading import violated
 
 Headers = Mapping[bytes, bytes]
 
 PREFIX: Final = b"x-amzn-sagemaker-"
+DIGITS: Final = re.compile(r"[0-9]{1,9}")
 ACCEPT: Final = b"accept"
 ACCEPT_LATER: Final = PREFIX + b"accept"
 TYPE_LATER: Final = PREFIX + b"content-type"
@@ -31,6 +34,14 @@ UNSUPPORTED: Final[Mapping[bytes, str]] = {
     PREFIX + b"target-container-hostname": "TargetContainerHostname is only for multi-container endpoints",
     PREFIX + b"inference-component": "InferenceComponentName is only for endpoints with inference components",
     PREFIX + b"session-id": "SessionId is only for endpoints with stateful sessions",
+}
+
+# Headers whose values have bounds. The numbers are read by nobody here: see `async_age_max_s`, `timeout_s`.
+INFERENCE_ID: Final = PREFIX + b"inference-id"
+INFERENCE_ID_CHARACTERS_MAX: Final = 64
+NUMBERS: Final[Mapping[bytes, tuple[str, int, int]]] = {
+    PREFIX + b"requestttlseconds": ("requestTTLSeconds", 60, 21_600),
+    PREFIX + b"invocationtimeoutseconds": ("invocationTimeoutSeconds", 1, 3_600),
 }
 
 MESSAGE_CHARACTERS_MAX: Final = 1024
@@ -61,6 +72,22 @@ class ModelError(msgspec.Struct, frozen=True, rename="pascal"):
 def invalid(message: str) -> Fault:
     """A request that cannot be done as it is."""
     return Fault("ValidationError", 400, message, key="Message", extra={})
+
+
+def check_bounds(headers: Headers) -> None:
+    """Raise `Fault` for a header whose value the service model does not allow."""
+    inference_id = headers.get(INFERENCE_ID, b"").decode("latin-1")
+    if len(inference_id) > INFERENCE_ID_CHARACTERS_MAX:
+        said = f"Member must have length less than or equal to {INFERENCE_ID_CHARACTERS_MAX}"
+        raise violated("inferenceId", inference_id, said)
+    for name, (member, low, high) in NUMBERS.items():
+        text = headers.get(name, b"").decode("latin-1")
+        if not text:
+            continue
+        if not DIGITS.fullmatch(text) or int(text) < low:
+            raise violated(member, text, f"Member must have value greater than or equal to {low}")
+        if int(text) > high:
+            raise violated(member, text, f"Member must have value less than or equal to {high}")
 
 
 def no_endpoint(name: str, place: Place) -> Fault:

@@ -25,7 +25,7 @@ from lambent.wire.aws import sagemaker
 from lambent.wire.aws.faults import Fault
 
 INPUT: Final = sagemaker.PREFIX + b"inputlocation"
-INFERENCE_ID: Final = sagemaker.PREFIX + b"inference-id"
+KEY_CHARACTERS_MAX: Final = 100
 OUTPUTS: Final = "async-outputs"
 FAILURES: Final = "async-failures"
 
@@ -49,6 +49,7 @@ class EndpointsLater:
     async def _accept(self, asked: Asked) -> Reply:
         route = endpoint_of(self._routes, asked)
         headers = asked.request.headers
+        sagemaker.check_bounds(headers)
         if location := asked.header(INPUT):
             raise sagemaker.invalid(
                 f"InputLocation {location} cannot be read: no object store is connected to this server. "
@@ -66,7 +67,7 @@ class EndpointsLater:
         )
         ticket = await self._acceptance.accept(invocation, key=asked.header(b"amz-sdk-invocation-id"))
         asked.request.invocation_id = ticket.id
-        reply = json_of(asked, {"InferenceId": asked.header(INFERENCE_ID) or ticket.id}, status=202)
+        reply = json_of(asked, {"InferenceId": asked.header(sagemaker.INFERENCE_ID) or ticket.id}, status=202)
         for header, folder in ((b"outputlocation", OUTPUTS), (b"failurelocation", FAILURES)):
             location = f"{_url(asked.request)}/endpoints/{route.name}/{folder}/{ticket.id}"
             reply.headers.append((sagemaker.PREFIX + header, location.encode()))
@@ -86,22 +87,29 @@ class EndpointsLater:
         body, kind = ticket.result, ticket.result_type
         if not body:
             said = ticket.error or f"it is {ticket.state}"
-            body, kind = msgspec.json.encode(FunctionError(said, "Lambent.NotRun", ticket.id)), JSON
+            what = "Lambent.ResultNotKept" if ticket.state is TicketState.SUCCEEDED else "Lambent.NotRun"
+            body, kind = msgspec.json.encode(FunctionError(said, what, ticket.id)), JSON
         return Reply(200, [type_header(kind), *request_id(asked.request.invocation_id)], body)
 
     async def _ticket(self, asked: Asked) -> Ticket:
         asked.principal.require(Role.READ)
         name, ticket_id = asked.labels
-        ticket = await self._acceptance.find(asked.principal.project, ticket_id)
-        if ticket.deployment != name:
-            raise NotFound(f"there is no asynchronous invocation {ticket_id!r} of {name!r}")
+        try:
+            ticket = await self._acceptance.find(asked.principal.project, ticket_id)
+        except NotFound:
+            ticket = None
+        if ticket is None or ticket.deployment != name:
+            raise _no_key(f"there is no asynchronous invocation {ticket_id[:KEY_CHARACTERS_MAX]!r} of it")
         return ticket
 
 
 def _nothing_there(ticket: Ticket) -> Fault:
+    return _no_key(f"the invocation is {ticket.state}")
+
+
+def _no_key(why: str) -> Fault:
     """In the words of the bucket that AWS would have written to."""
-    text = f"The specified key does not exist: the invocation is {ticket.state}."
-    return Fault("NoSuchKey", 404, text, key="Message", extra={})
+    return Fault("NoSuchKey", 404, f"The specified key does not exist: {why}.", key="Message", extra={})
 
 
 def _url(request: Request) -> str:
