@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +56,9 @@ def withdrawn(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (folder / SERVER_FILE).unlink(missing_ok=True)
+        # On a disk that has failed meanwhile the file stays: it names a process that is gone.
+        with suppress(OSError):
+            (folder / SERVER_FILE).unlink(missing_ok=True)
 
 
 def load_master(path: Path) -> bytes:

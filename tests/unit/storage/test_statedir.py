@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lambent.core.errors import StorageBroken
-from lambent.storage.statedir import load_master
+from lambent.storage.statedir import load_master, withdrawn
 
 
 def test_the_master_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
@@ -28,3 +28,9 @@ def test_a_damaged_master_key_is_not_replaced_in_silence(tmp_path: Path) -> None
     (tmp_path / "master.key").write_bytes(b"torn")
     with pytest.raises(StorageBroken, match="4 bytes"):
         load_master(tmp_path / "master.key")
+
+
+def test_a_server_on_a_disk_that_has_failed_ends_as_any(tmp_path: Path) -> None:
+    (tmp_path / "server.json").mkdir()  # what cannot be removed
+    with withdrawn(tmp_path):
+        pass
