@@ -1,4 +1,4 @@
-"""What a run of a job costs: so far, at its end as far as anybody can tell, and how long a bound lasts.
+"""What a run of a job costs: so far, and at its end as far as anybody can tell.
 
 A run is priced as its usage is: each slice is one invocation that held the job's memory for as long as it
 ran, times as many workers as it has. Checkpoints are not priced: no plan has a price for files that are kept
@@ -9,7 +9,6 @@ run's.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from typing import Final
 
 import msgspec
@@ -20,7 +19,6 @@ from lambent.core.pricing import PLANS, PricePlan, UsageClass, price, without_fr
 PLAN: Final = PLANS["aws-lambda"]
 # Below this share of the work a forecast would be a guess.
 PROGRESS_MIN: Final = 0.01
-LONGEST_MS: Final = 10 * 365 * 86_400_000  # no bound is looked for beyond it
 
 
 class Forecast(msgspec.Struct, frozen=True):
@@ -51,14 +49,6 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
             billed_ms={meter: billed_ms * self.workers},
         )
         return float(price(without_free_allowance(self.plan), [usage]).total_usd)
-
-    def lasts_s(self, budget_usd: float, *, running_ms: int, slices: int) -> float:
-        """How many seconds one more slice may run before the run has cost `budget_usd`; 0 where it has."""
-
-        def costs_usd(ms: int) -> float:
-            return self.cost_usd(running_ms=running_ms + ms, slices=slices + 1)
-
-        return max(0, bisect_right(range(LONGEST_MS), budget_usd, key=costs_usd) - 1) / 1000
 
 
 def forecast(*, cost_usd: float, running_ms: int, progress: float) -> Forecast | None:
