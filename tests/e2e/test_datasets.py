@@ -222,6 +222,20 @@ def test_adds_of_one_name_at_once_are_versions_of_it(server: RunningServer, tmp_
     assert sorted({*numbers}) == [1, 2, 3, 4]
 
 
+def test_a_run_may_be_started_with_an_older_version(
+    server: RunningServer, write: Write, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.csv"
+    for number in (7, 8):
+        rows.write_text(f"x\n{number}\n")
+        data(server, "add", "older", str(rows))
+    deploy_sums(server, write, "older", "older")
+    runs = [server.cli("run", "older-total", *words, "--json") for words in ((), ("--data", "older@1"))]
+    assert [json.loads(run.stdout)["metrics"]["total"] for run in runs] == [8, 7]
+    for wrong, says in (("older@3", "there is no dataset 'older@3'"), ("older", "NAME@N")):
+        assert says in server.cli("run", "older-total", "--data", wrong).stderr
+
+
 @pytest.mark.parametrize(
     ("files", "says"),
     [

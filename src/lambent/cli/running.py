@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,8 @@ from lambent.cli.options import connect, json_option, pairs
 from lambent.cli.output import dollars, emit_json, numbers, shortened, size
 from lambent.cli.progress import Progress
 from lambent.cli.runs import resolved
+from lambent.core.datasets import name_and_number
+from lambent.core.errors import InvalidSpec
 from lambent.core.spec import Kind
 
 if TYPE_CHECKING:
@@ -22,6 +25,20 @@ if TYPE_CHECKING:
     from lambent.wire.runs import RunView
 
 CODE_SUFFIX: Final = ".py"
+
+
+def _versions(_: click.Context, parameter: click.Parameter, texts: Iterable[str]) -> dict[str, int]:
+    """Values like `NAME@N` as a dict. Raises `BadParameter` for one without a number."""
+    found: dict[str, int] = {}
+    for text in texts:
+        try:
+            name, number = name_and_number(text)
+        except InvalidSpec as error:
+            raise click.BadParameter(error.message, param=parameter) from error
+        if number is None:
+            raise click.BadParameter(f"{text!r} is not of the form NAME@N", param=parameter)
+        found[name] = number
+    return found
 
 
 @click.command()
@@ -47,10 +64,19 @@ CODE_SUFFIX: Final = ".py"
 )
 @click.option("--after", multiple=True, metavar="RUN", help="Start once this run has succeeded; repeatable.")
 @click.option("--priority", type=int, help="Who has the higher one goes first; the job's unless said.")
+@click.option(
+    "--data",
+    "datasets",
+    multiple=True,
+    metavar="NAME@N",
+    callback=_versions,
+    help="A version of a dataset, in place of the newest; repeatable.",
+)
 @json_option
 def run(
     target: str,
     params: dict[str, str],
+    datasets: dict[str, int],
     max_cost_usd: float | None,
     after: tuple[str, ...],
     priority: int | None,
@@ -70,7 +96,7 @@ def run(
         job = _deployed(client, target) if _is_file(target) else target
         given = {key: value_of(text) for key, text in params.items()}
         found = client.run(
-            job, given, max_cost_usd=max_cost_usd or 0.0, priority=priority,
+            job, given, max_cost_usd=max_cost_usd or 0.0, priority=priority, datasets=datasets,
             after=tuple(resolved(client, one).run for one in after),
         )  # fmt: skip
         if not detach:

@@ -55,7 +55,7 @@ class DataOfRun:
         ref = self._refs[name]
         if number not in (None, ref.number):
             raise BadData(
-                f"this run is held to {name}@{ref.number}, not to {text}: start one with that version"
+                f"this run is held to {name}@{ref.number}, not to {text}: start one with --data {text}"
             )
         return Dataset(ref, ranks=self._ranks)
 
