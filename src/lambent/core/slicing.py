@@ -102,6 +102,7 @@ class How(StrEnum):
     RAISED = "raised"  # user code raised
     NO_MEMORY = "no_memory"  # user code raised MemoryError
     REFUSED = "refused"  # it cannot run at all: its code does not load, its result is no use
+    REMOVED = "removed"  # its job is no more
 
 
 class SliceEnd(msgspec.Struct, frozen=True):
@@ -161,6 +162,7 @@ EXITS: Final[Mapping[How, ExitWord]] = {
     How.RAISED: ExitWord.FAILED,
     How.NO_MEMORY: ExitWord.OUT_OF_MEMORY,
     How.REFUSED: ExitWord.FAILED,
+    How.REMOVED: ExitWord.REMOVED,
 }
 
 
@@ -213,7 +215,7 @@ def _after_failure(facts: Facts, end: SliceEnd, terms: SliceTerms, *, jitter: fl
     again = not has_moved and facts.failed_by == end.how
     if end.how is How.OVERRAN and facts.step == NO_CHECKPOINT and again:
         return End(RunState.FAILED, ExitWord.NO_CHECKPOINT, _no_checkpoint(terms))
-    is_hopeless = end.how is How.REFUSED or (
+    is_hopeless = end.how in (How.REFUSED, How.REMOVED) or (
         # What raises before it has come anywhere raises again, and who wrote it waits to hear of it.
         end.how in (How.RAISED, How.NO_MEMORY) and (facts.step == NO_CHECKPOINT or again)
     )

@@ -238,7 +238,7 @@ class Turns:
             live.route = live.route or await self._route_of(live.run)
             return await self._slices.work(live.route, live.diary, self._folders.of(live.run.id), leave)
         except NotFound as error:
-            return Over(SliceEnd(How.REFUSED, error=f"its job is no more: {error.message}"))
+            return Over(SliceEnd(How.REMOVED, error=f"its job is no more: {error.message}"))
         except Exception as error:
             log.exception("run_crashed", extra={"run": live.run.id})
             return Over(SliceEnd(How.REFUSED, error=f"the platform failed: {error}"))
@@ -283,7 +283,8 @@ class Turns:
         run = live.run
         about = {"run": run.id, "job": run.job, "state": run.state.value, "reason": run.reason}
         log.info("run_ended", extra=about)
-        await asyncio.to_thread(self._folders.clear, run, frozenset(self.live.ids()))
+        others = frozenset(self.live.ids()) - {run.id}
+        await asyncio.to_thread(self._folders.clear, run, others)
         is_stored = await live.diary.store()
         for on_end in live.on_end:
             on_end(run)

@@ -52,12 +52,18 @@ class House:
         self.usage: list[UsageRecord] = []
         self.promoted: list[Model] = []
         self.promotion_fails = False
+        self.load_fails: LoadFailed | None = None
         self.ended: dict[str, asyncio.Future[Run]] = {}
 
     async def promote(self, _: str, __: str, model: Model) -> None:
         if self.promotion_fails:
             raise LoadFailed("the model does not load")
         self.promoted.append(model)
+
+    def _program(self, plan: RevisionPlan) -> Program:
+        if self.load_fails:
+            raise self.load_fails
+        return self.programs[plan.revision]
 
     def deploy(self, name: str, program: Program, revision: str = "", **settings: object) -> Route:
         """A job of this name, which runs the program."""
@@ -86,9 +92,7 @@ class House:
         clock, artifacts = SystemClock(), FileArtifacts.open(self.folder)
         try:
             async with asyncio.TaskGroup() as tasks:
-                engine = MemoryEngine(
-                    lambda plan: self.programs[plan.revision], clock=clock, latencies=AT_ONCE
-                )
+                engine = MemoryEngine(self._program, clock=clock, latencies=AT_ONCE)
                 runner = Runner(
                     engine, self.routes, clock, tasks,
                     runs=self.store.runs, models=self.store.models, artifacts=artifacts,
