@@ -17,6 +17,7 @@ from lambent.settings import Settings
 from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.inspection import damage
 from lambent.storage.logs import DeploymentLogs
+from lambent.storage.run_records import RunRecords
 from lambent.storage.sql import SqlStore
 from lambent.storage.statedir import load_master, owned
 from lambent.storage.transforms import TransformCache
@@ -42,6 +43,7 @@ class Kept:
         self.transforms.open()
         self.logs = DeploymentLogs(folder / "logs", clock)
         closing.callback(self.logs.close)
+        self.run_records = RunRecords(folder / "records")
         self.journal = Journal.open(folder / "usage")
         closing.callback(self.journal.close)
         self.ledger = Ledger(self.store.database, folder / "usage")

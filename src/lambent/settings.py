@@ -31,7 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     memory (`BUDGET_SHARE`). `keep_policy` says what stays ready within it. `bodies_bytes_max` is what the
     bodies of all requests may take in the server's own memory, 0 for a share of this machine's
     (`BODIES_SHARE`); `runs_running_max` how many runs of jobs go on at once, 0 for twice as many as there are
-    cores, and four at least; `project_queue_depth_max` how many invocations of a project may wait.
+    cores, and four at least; `project_queue_depth_max` how many invocations of a project may wait. A run is
+    kept for `run_keep_s` after its end, 0 for ever, and of the files that it saves `run_saved_bytes_max`.
 
     `dataset_bytes_max` bounds a version of a dataset, `transforms_bytes_max` all data that jobs have
     transformed together.
@@ -63,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     scaling_tick_s: float = 0.25
     async_running_max: int = 16
     runs_running_max: int = 0
+    run_keep_s: float = 30 * 86_400.0
+    run_saved_bytes_max: int = 1024 * MIB
     aws_auth: AwsAuth = AwsAuth.VERIFY
     aws_request_bytes_max: int = 6_291_456
     aws_response_bytes_max: int = 6_291_556

@@ -141,7 +141,8 @@ def revision_view(revision: Revision, active: str) -> RevisionView:
 
 def run_view(run: Run) -> RunView:
     """A run."""
-    ahead = forecast(cost_usd=run.cost_usd, running_ms=run.running_ms, progress=run.progress)
+    ran_ms = run.earlier_ms + run.running_ms
+    ahead = forecast(cost_usd=run.cost_usd, running_ms=ran_ms, progress=run.progress)
     if run.ended_unix_ms is not None:
         ahead = None
     return RunView(
@@ -160,7 +161,7 @@ def run_view(run: Run) -> RunView:
         started_unix_ms=run.started_unix_ms,
         due_unix_ms=run.due_unix_ms,
         slices=run.slices,
-        running_ms=run.running_ms,
+        running_ms=ran_ms,
         step=run.step,
         checkpoint_unix_ms=run.checkpoint_unix_ms,
         attempts=run.attempts,

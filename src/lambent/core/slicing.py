@@ -89,7 +89,8 @@ class Asked(StrEnum):
     PREEMPTED = "preempted"  # something of higher priority needs its place
     STOP = "stop"  # the server stops
     TIME = "time"  # the run's time is over
-    END = "end"  # the run is to end: cancelled, or over its budget
+    BUDGET = "budget"  # the run has cost what it may
+    END = "end"  # nobody wants the run any more
 
 
 class How(StrEnum):
@@ -193,13 +194,10 @@ def grace_s(terms: SliceTerms, why: Asked) -> float:
 
 def next_step(facts: Facts, end: SliceEnd, terms: SliceTerms, *, jitter: float) -> Again | End:
     """What comes after a slice. `jitter`, 0 to 1, is the share of the longest wait that is waited."""
-    if facts.end_asked == ExitWord.CANCELLED:
-        return End(RunState.CANCELLED, ExitWord.CANCELLED, "it was cancelled")
+    if facts.end_asked and (end.how is not How.FINISHED or facts.end_asked == ExitWord.CANCELLED):
+        return ended_as(facts.end_asked)
     if end.how is How.FINISHED:
         return End(RunState.SUCCEEDED, ExitWord.FINISHED)
-    if facts.end_asked:
-        exit_word = ExitWord(facts.end_asked)
-        return End(RunState.FAILED, exit_word, f"it was ended as {exit_word}")
     left_as_asked = end.how in (How.YIELDED, How.OVERRAN)
     if end.asked is Asked.TIME and left_as_asked:
         said = f"the job ran over its timeout_s={terms.timeout_s:g}"
@@ -207,6 +205,14 @@ def next_step(facts: Facts, end: SliceEnd, terms: SliceTerms, *, jitter: float) 
     if end.how is How.YIELDED or (end.how is How.OVERRAN and end.asked is not Asked.SLICE):
         return Again(0.0, facts)
     return _after_failure(facts, end, terms, jitter=jitter)
+
+
+def ended_as(asked: str) -> End:
+    """The end of a run that was asked to come to it: cancelled, or over its budget."""
+    if asked == ExitWord.OVER_BUDGET:
+        said = "it has cost what it may; `lambent retry RUN --max-cost USD` lets it go on from its checkpoint"
+        return End(RunState.FAILED, ExitWord.OVER_BUDGET, said)
+    return End(RunState.CANCELLED, ExitWord.CANCELLED, "it was cancelled")
 
 
 def _after_failure(facts: Facts, end: SliceEnd, terms: SliceTerms, *, jitter: float) -> Again | End:

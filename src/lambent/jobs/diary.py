@@ -12,6 +12,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.slicing import End
 from lambent.jobs.book import Book
+from lambent.jobs.recorder import Recorder
 from lambent.jobs.storing import stored
 from lambent.storage.base import Model, Run, RunState
 from lambent.wire.frames import FromCall
@@ -30,8 +31,11 @@ RESULT_BYTES_MAX: Final = 256 << 10
 class Diary:
     """A run as it changes; stored at most every `NEWS_EVERY_S`, by one writer at a time."""
 
-    def __init__(self, book: Book, clock: Clock, tasks: asyncio.TaskGroup, run: Run) -> None:
+    def __init__(
+        self, book: Book, clock: Clock, tasks: asyncio.TaskGroup, run: Run, recorder: Recorder
+    ) -> None:
         self._book: Final = book
+        self._recorder: Final = recorder
         self._clock: Final = clock
         self._tasks: Final = tasks
         self._stored_s = clock.now_s()
@@ -44,6 +48,8 @@ class Diary:
             news = from_json(news_json, News)
         except msgspec.DecodeError:
             return  # the worker is the untrusted side: what is not news is not kept
+        if news.curves:
+            self._recorder.hear(self.run, news.curves)
         progress = self.run.progress if news.progress is None else min(1.0, max(0.0, news.progress))
         self.change(
             progress=progress,

@@ -16,7 +16,9 @@ from lambent.wire.arena import Commit
 LOOK_S: Final = 0.25  # how soon a new checkpoint is seen
 
 # Who asks for more outranks who asked before.
-WEIGHT: Final = (Asked.NOT, Asked.SLICE, Asked.PREEMPTED, Asked.TIME, Asked.STOP, Asked.END)
+WEIGHT: Final = (
+    Asked.NOT, Asked.SLICE, Asked.PREEMPTED, Asked.TIME, Asked.BUDGET, Asked.STOP, Asked.END
+)  # fmt: skip
 
 
 class Arena(Protocol):

@@ -31,6 +31,7 @@ from lambent.jobs.datasets import HeldDatasets
 from lambent.jobs.folders import Folders
 from lambent.jobs.judging import Judging
 from lambent.jobs.leaving import Arenas
+from lambent.jobs.recorder import Recorder
 from lambent.jobs.results import Promote, Results
 from lambent.jobs.runs import OnEnd
 from lambent.jobs.slices import Asking, Slices
@@ -65,6 +66,7 @@ class Runner:
         datasets: HeldDatasets,
         arenas: Arenas,
         pinned: Callable[[str], Route],
+        recorder: Recorder,
         room: Room,
     ) -> None:
         """`pinned` finds the route of a revision that may not be active any more, and blocks."""
@@ -74,12 +76,12 @@ class Runner:
         self._datasets: Final = datasets
         self._book: Final = Book(runs, tasks)
         judging = Judging(routes, models)
-        self._slices: Final = Slices(engine, clock, meter, datasets, arenas, judging)
+        self._slices: Final = Slices(engine, clock, meter, datasets, arenas, judging, recorder)
         self._turns: Final = Turns(
             clock, tasks,
             runs=runs, book=self._book, routes=routes, pinned=pinned, room=room, slices=self._slices,
             folders=Folders(runs_dir, arenas), results=Results(models, artifacts, promote),
-            judging=judging,
+            judging=judging, recorder=recorder,
         )  # fmt: skip
 
     def listen(self, asking: Asking) -> None:
@@ -254,6 +256,7 @@ def _anew(run: Run, revision: str) -> Run:
         ended_unix_ms=None,
         due_unix_ms=0,
         slices=0,
+        earlier_ms=run.earlier_ms + run.running_ms,
         running_ms=0,
         attempts=0,
         failed_step=NO_CHECKPOINT,

@@ -25,6 +25,7 @@ from lambent.jobs.diary import Diary
 from lambent.jobs.flushing import flush_along
 from lambent.jobs.judging import Judging
 from lambent.jobs.leaving import Arena, Arenas, Leave, Watch
+from lambent.jobs.recorder import Recorder
 from lambent.jobs.results import result_of
 from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route
@@ -73,6 +74,7 @@ class Slices:
         datasets: HeldDatasets,
         arenas: Arenas,
         judging: Judging,
+        recorder: Recorder,
     ) -> None:
         self._engine: Final = engine
         self._datasets: Final = datasets
@@ -80,6 +82,7 @@ class Slices:
         self._meter: Final = meter
         self._arenas: Final = arenas
         self._judging: Final = judging
+        self._recorder: Final = recorder
         self._asking: Asking | None = None
 
     def listen(self, asking: Asking) -> None:
@@ -89,9 +92,19 @@ class Slices:
     async def work(self, route: Route, diary: Diary, work_dir: Path, leave: Leave) -> Over:
         """See one slice to its end, however that comes."""
         run = diary.run
+        saved_dir = await self._recorder.begin(run)
         try:
-            call, arena = await asyncio.to_thread(self._prepared, route, run, work_dir)
-            worker = await self._engine.start(msgspec.structs.replace(route.plan, work_dir=str(work_dir)))
+            return await self._worked(route, diary, work_dir, leave, saved_dir)
+        finally:
+            if warning := await self._recorder.rest(run):
+                diary.change(warning=warning)
+
+    async def _worked(self, route: Route, diary: Diary, work_dir: Path, leave: Leave, saved_dir: str) -> Over:
+        run = diary.run
+        plan = msgspec.structs.replace(route.plan, work_dir=str(work_dir), run=run.id)
+        try:
+            call, arena = await asyncio.to_thread(self._prepared, route, run, work_dir, saved_dir)
+            worker = await self._engine.start(plan)
         except LambentError as error:
             return Over(_not_begun(error))
         one = _Slice(route, diary, worker, arena, leave, self._clock, flush=self._flush)
@@ -106,7 +119,7 @@ class Slices:
     async def _flush(self, run: str) -> Flushed | None:
         return await asyncio.to_thread(self._arenas.flush, run)
 
-    def _prepared(self, route: Route, run: Run, work_dir: Path) -> tuple[JobCall, Arena]:
+    def _prepared(self, route: Route, run: Run, work_dir: Path, saved_dir: str) -> tuple[JobCall, Arena]:
         """What the worker is told. Blocks."""
         work_dir.mkdir(parents=True, exist_ok=True)
         arena = self._arenas.restore(run.id)
@@ -119,6 +132,7 @@ class Slices:
             datasets=self._datasets.refs(run.project, run.datasets),
             transforms_dir=str(self._datasets.transforms_dir(run.project)),
             gate=self._judging.gate_of(run, route),
+            artifacts_dir=saved_dir,
         )
         return call, arena
 
@@ -157,6 +171,7 @@ class _Slice:
         self._terms: Final = terms_of(route.spec)
         self._rate: Final = Rate(memory_bytes=route.spec.memory_bytes)
         self._before_ms: Final = diary.run.running_ms
+        self._before_usd: Final = diary.run.cost_usd
         self._killed = False
         self._flush: Final = flush
         self._committed: Final = asyncio.Event()
@@ -230,14 +245,14 @@ class _Slice:
         """Keep what it has come to, and end it where it has cost what it may."""
         running_ms = self._before_ms + int(lasted_s * 1e3)
         run = self._diary.run
-        cost_usd = self._rate.cost_usd(running_ms=running_ms, slices=run.slices)
+        cost_usd = self._before_usd + self._rate.cost_usd(running_ms=int(lasted_s * 1e3), slices=1)
         self._diary.tick(running_ms=running_ms, cost_usd=cost_usd)
         if commit is not None and commit.unix_ms != run.checkpoint_unix_ms:
             self._diary.change(step=commit.step, checkpoint_unix_ms=commit.unix_ms)
             self._committed.set()
         if 0 < run.max_cost_usd <= cost_usd and not run.end_asked:
             self._diary.change(end_asked=ExitWord.OVER_BUDGET.value)
-            self._leave.ask(Asked.END)
+            self._leave.ask(Asked.BUDGET)
 
     def _gone(self, said: str) -> SliceEnd:
         """It is gone without an answer."""

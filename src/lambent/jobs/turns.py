@@ -25,6 +25,7 @@ from lambent.core.slicing import (
     How,
     RunState,
     SliceEnd,
+    ended_as,
     moved,
     next_step,
 )
@@ -34,6 +35,7 @@ from lambent.jobs.diary import Diary
 from lambent.jobs.folders import Folders
 from lambent.jobs.judging import Judging
 from lambent.jobs.leaving import Leave
+from lambent.jobs.recorder import Recorder
 from lambent.jobs.results import Results
 from lambent.jobs.runs import Live, LiveRuns, OnEnd
 from lambent.jobs.slices import Over, Slices, terms_of
@@ -42,9 +44,6 @@ from lambent.storage.base import Model, Run, Runs
 from lambent.wire.oneshot import MODEL_DIR, JobResult
 
 log = logging.getLogger(__name__)
-
-
-CANCELLED: Final = End(RunState.CANCELLED, ExitWord.CANCELLED, "it was cancelled")
 
 
 class Turns:
@@ -63,6 +62,7 @@ class Turns:
         slices: Slices,
         results: Results,
         judging: Judging,
+        recorder: Recorder,
         room: Room,
     ) -> None:
         self._clock: Final = clock
@@ -75,6 +75,7 @@ class Turns:
         self._slices: Final = slices
         self._results: Final = results
         self._judging: Final = judging
+        self._recorder: Final = recorder
         self.live: Final = LiveRuns(room, self._spec_of)
         self._working: Final[set[asyncio.Task[None]]] = set()
         self._is_stirred = self._is_paused = False
@@ -119,12 +120,13 @@ class Turns:
         if live.leave is not None:
             live.leave.ask(Asked.END)
         elif live.run.state is RunState.QUEUED:
-            await self._end(live, CANCELLED)
+            await self._end(live, ended_as(ExitWord.CANCELLED))
 
     # What it waits for.
 
     def _diary(self, run: Run) -> Diary:
-        return Diary(self._book, self._clock, self._tasks, run)
+        self._recorder.enter(run)
+        return Diary(self._book, self._clock, self._tasks, run, self._recorder)
 
     def _look_at_waits(self, live: Live, known: Mapping[str, RunState]) -> None:
         """Let it start after those that have succeeded; `known` is what was stored of those that are over."""
@@ -150,8 +152,8 @@ class Turns:
 
     def _wait_for_turn(self, live: Live) -> None:
         """It waits for nothing else, but perhaps for a while after a failure."""
-        if live.run.end_asked:  # by somebody who was told yes, just before the server died
-            self._spawn(self._end(live, CANCELLED), f"end {live.run.job}")
+        if live.run.end_asked:  # just before the server died; who cancelled it was told yes
+            self._spawn(self._end(live, ended_as(live.run.end_asked)), f"end {live.run.job}")
             return
         after_s = (live.run.due_unix_ms - self._clock.unix_ms()) / 1e3
         if after_s > 0:
@@ -286,6 +288,7 @@ class Turns:
         others = frozenset(self.live.ids()) - {run.id}
         await asyncio.to_thread(self._folders.clear, run, others)
         is_stored = await live.diary.store()
+        self._recorder.leave(run)
         for on_end in live.on_end:
             on_end(run)
         while not is_stored:

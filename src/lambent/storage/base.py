@@ -83,14 +83,14 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One execution of a job; `for_deployment` is the model deployment that it trains, empty where none.
 
-    Its code is `revision`'s. It runs in `slices`, counted as they start, for `running_ms` in all. `step` is
-    its last checkpoint's, -1 before the first. `attempts` are the failures since it last moved on, the last
-    of them at `failed_step` in the way of `failed_by`; it does not start again before `due_unix_ms`.
-    `priority` is higher for what goes first; it starts once the runs of `after` have succeeded. `parent` is
-    the run that started it, as number `index`. `datasets` are the version numbers that it is held to. `exit`
-    is one word for how it ended, `reason` a sentence; `end_asked` is the exit that it has been asked to come
-    to. `result` is what the job returned, as JSON. `model_refused` says why its model does not serve,
-    `warning` what is amiss meanwhile.
+    Its code is `revision`'s. It runs in `slices`, counted as they start, for `running_ms`; before it was
+    retried it had run for `earlier_ms`. `step` is its last checkpoint's, -1 before the first. `attempts` are
+    the failures since it last moved on, the last of them at `failed_step` in the way of `failed_by`; it does
+    not start again before `due_unix_ms`. `priority` is higher for what goes first; it starts once the runs of
+    `after` have succeeded. `parent` is the run that started it, as number `index`. `datasets` are the version
+    numbers that it is held to. `exit` is one word for how it ended, `reason` a sentence; `end_asked` is the
+    exit that it has been asked to come to. `result` is what the job returned, as JSON. `model_refused` says
+    why its model does not serve, `warning` what is amiss meanwhile.
     """
 
     id: str
@@ -111,6 +111,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     due_unix_ms: int = 0
     slices: int = 0
     running_ms: int = 0
+    earlier_ms: int = 0
     step: int = NO_CHECKPOINT
     checkpoint_unix_ms: int | None = None
     attempts: int = 0

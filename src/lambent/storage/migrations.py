@@ -185,6 +185,7 @@ SLICES: Final = Migration(
         "ALTER TABLE runs ADD COLUMN due_unix_ms BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE runs ADD COLUMN slices BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE runs ADD COLUMN running_ms BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN earlier_ms BIGINT NOT NULL DEFAULT 0",
         "ALTER TABLE runs ADD COLUMN step BIGINT NOT NULL DEFAULT -1",
         "ALTER TABLE runs ADD COLUMN checkpoint_unix_ms BIGINT",
         "ALTER TABLE runs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0",

@@ -141,6 +141,7 @@ RUNS: Final = Table(
     Column("due_unix_ms", BigInteger, nullable=False, server_default=text("0")),
     Column("slices", BigInteger, nullable=False, server_default=text("0")),
     Column("running_ms", BigInteger, nullable=False, server_default=text("0")),
+    Column("earlier_ms", BigInteger, nullable=False, server_default=text("0")),
     Column("step", BigInteger, nullable=False, server_default=text("-1")),
     Column("checkpoint_unix_ms", BigInteger),
     Column("attempts", Integer, nullable=False, server_default=text("0")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import Mapping, Sequence
@@ -38,8 +39,11 @@ from lambent.gateway.exporting import Exporter
 from lambent.gateway.reports import Reports
 from lambent.gateway.witness import Both, Witness
 from lambent.jobs.arenas import Arenas
+from lambent.jobs.curves import Curves
 from lambent.jobs.datasets import HeldDatasets
+from lambent.jobs.forgetting import Forgetting
 from lambent.jobs.queue import AsyncQueue
+from lambent.jobs.recorder import Recorder
 from lambent.jobs.runner import Runner
 from lambent.jobs.training import Training
 from lambent.jobs.webhooks import Webhooks
@@ -207,6 +211,17 @@ class Parts:
 
     def _runner(self, clock: SystemClock) -> Runner:
         settings, kept = self.settings, self.kept
+        self.curves = Curves(kept.run_records, clock, self.tasks)
+        self.forgetting = Forgetting(
+            kept.store.runs,
+            [
+                lambda run: kept.run_records.remove(run.id),
+                lambda run: kept.logs.remove_run(run.project, run.id),
+                lambda run: shutil.rmtree(kept.runs_dir / run.id, ignore_errors=True),
+            ],
+            clock,
+            keep_s=settings.run_keep_s,
+        )
         return Runner(
             self.engine, self.routes, clock, self.tasks,
             runs=kept.store.runs,
@@ -218,6 +233,9 @@ class Parts:
             datasets=HeldDatasets(kept.store.datasets, kept.dataset_files, kept.transforms),
             arenas=Arenas(settings.state_dir, kept.runs_dir, clock),
             pinned=self.activation.pinned,
+            recorder=Recorder(
+                self.curves, kept.run_records, kept.logs, saved_bytes_max=settings.run_saved_bytes_max
+            ),
             room=_room(settings),
         )  # fmt: skip
 

@@ -68,6 +68,7 @@ class Server:
             parts.webhooks.run(),
             parts.queues.run(),
             parts.timers.run(),
+            parts.forgetting.run(),
             parts.kept.ledger.run(),
         )
         if parts.exporter is not None:

@@ -19,13 +19,17 @@ from lambent.engines.memory import Latencies, MemoryEngine
 from lambent.engines.memory_worker import Program, Scene
 from lambent.gateway.asking import Asking, Invoke
 from lambent.jobs.arenas import Arenas
+from lambent.jobs.curves import Curves
 from lambent.jobs.datasets import HeldDatasets
+from lambent.jobs.recorder import Recorder
 from lambent.jobs.runner import Runner
 from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route, Routes
 from lambent.runtimes.checkpoints import Checkpoints, Yielded
 from lambent.storage.artifacts import FileArtifacts
 from lambent.storage.base import Model, Run
+from lambent.storage.logs import DeploymentLogs
+from lambent.storage.run_records import RunRecords
 from lambent.storage.sql import SqlStore
 from lambent.storage.transforms import TransformCache
 from lambent.wire.frames import Progress
@@ -47,6 +51,8 @@ class House:
         self.folder = folder
         self.room = Room(places, 1 << 30)
         self.routes = Routes()
+        self.records = RunRecords(folder / "records")
+        self.logs = DeploymentLogs(folder / "logs", SystemClock())
         self.programs: dict[str, Program] = {}
         self.pinned: dict[str, Route] = {}
         self.usage: list[UsageRecord] = []
@@ -92,6 +98,7 @@ class House:
         clock, artifacts = SystemClock(), FileArtifacts.open(self.folder)
         try:
             async with asyncio.TaskGroup() as tasks:
+                self.curves = Curves(self.records, clock, tasks)
                 engine = MemoryEngine(self._program, clock=clock, latencies=AT_ONCE)
                 runner = Runner(
                     engine, self.routes, clock, tasks,
@@ -103,6 +110,7 @@ class House:
                     ),
                     arenas=Arenas(self.folder, self.folder / "runs", clock, memory=self.folder),
                     pinned=pin, room=self.room,
+                    recorder=Recorder(self.curves, self.records, self.logs, saved_bytes_max=1 << 20),
                 )  # fmt: skip
                 if invoke is not None:
                     runner.listen(Asking(invoke, clock, tasks))
