@@ -60,6 +60,7 @@ class Shelf:
         self._added: Final = added
         self._turn: Final = asyncio.Lock()
         self._arriving = 0
+        self._is_due = False
 
     async def add(self, project: str, name: str, stream: AsyncIterable[bytes]) -> DatasetReply:
         """Take in an archive as the next version of a dataset.
@@ -81,6 +82,8 @@ class Shelf:
                 created_unix_ms=self._clock.unix_ms(),
             )
             version, is_new = await asyncio.to_thread(self._datasets.add, wanted)
+        if self._is_due:
+            await self.sweep()
         runs = await self._added(project, name) if is_new else ()
         return DatasetReply(dataset=view(version), changed=is_new, runs=tuple(runs))
 
@@ -115,9 +118,10 @@ class Shelf:
         return [view(version) for version in removed]
 
     async def sweep(self) -> None:
-        """Remove the files that nobody needs, unless some arrive: the next who removes does it then."""
+        """Remove the files that nobody needs. While some arrive it has to wait: the last of them does it."""
         async with self._turn:
-            if not self._arriving:
+            self._is_due = self._arriving > 0
+            if not self._is_due:
                 needed = await asyncio.to_thread(self._needed)
                 await asyncio.to_thread(self._files.remove_others, needed)
 

@@ -30,7 +30,6 @@ from lambent.storage.artifacts_tree import (
     CHUNK_BYTES,
     EXECUTABLE,
     FILES_MAX,
-    SEALED_NS,
     Entry,
     Manifest,
     TreeWriter,
@@ -41,6 +40,7 @@ from lambent.storage.artifacts_tree import (
 from lambent.storage.artifacts_walk import OpenFile, files_in
 from lambent.storage.artifacts_zip import unpack_zip
 from lambent.storage.base import ArtifactFacts
+from lambent.wire.datasets import SEALED_NS
 from lambent.wire.typed import from_json
 
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")

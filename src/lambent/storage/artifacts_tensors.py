@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from lambent.storage.artifacts_tree import SEALED_NS, Entry
+from lambent.storage.artifacts_tree import Entry
+from lambent.wire.datasets import SEALED_NS
 
 # No other kind of file: a model's fine-tunes have most of their tensors in common and little else, and the
 # package `onnx` refuses to read external data that has several hard links.

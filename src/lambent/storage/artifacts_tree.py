@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.errors import CallerFault, PayloadTooLarge
+from lambent.wire.datasets import SEALED_NS
 
 FILES_MAX: Final = 20_000
 PATH_BYTES_MAX: Final = 1024
@@ -24,9 +25,6 @@ CHUNK_BYTES: Final = 1 << 20
 UNPACKED_FREE_BYTES: Final = 256 * 1024 * 1024
 UNPACKED_RATIO_MAX: Final = 100
 EXECUTABLE: Final = stat.S_IXUSR
-# The time of change of every file that is kept: 1980, as in archives that are built to be equal. Whatever
-# writes to one later gives it another.
-SEALED_NS: Final = 315_532_800 * 10**9
 
 Read = Callable[[int], bytes]
 

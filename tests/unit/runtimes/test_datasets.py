@@ -166,6 +166,8 @@ def test_what_is_missing_or_changed_is_said_in_one_line(tmp_path: Path) -> None:
     changed.write_bytes(TABLE.replace(b"1", b"9"))
     with pytest.raises(BadData, match=r"b\.csv is not as it was added"):
         whole.verify()
+    with pytest.raises(BadData, match=r"rows@1: b\.csv missing or changed"):
+        Dataset(ref)
     changed.unlink()
     with pytest.raises(BadData, match=r"rows@1: b\.csv missing or changed.*add the dataset again"):
         Dataset(ref)

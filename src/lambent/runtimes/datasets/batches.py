@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from lambent.core.permuting import Order, Pace, Place
 from lambent.runtimes.datasets.ordering import items_at
 from lambent.runtimes.datasets.sources import Batch
+
+BLOCK_ITEMS: Final = 8192
+
+
+class _Block(msgspec.Struct, frozen=True):
+    """Items that come next."""
+
+    epoch: int
+    positions: range
+    items: Sequence[int]
+
+    def holds(self, positions: range) -> bool:
+        return positions.start in self.positions and positions[-1] in self.positions
 
 
 class Batches(Iterator[Batch]):
@@ -20,6 +35,7 @@ class Batches(Iterator[Batch]):
         self._take: Final = take
         self._of: Final = of
         self._place = Place()
+        self._block: _Block | None = None
 
     def __iter__(self) -> Batches:
         return self
@@ -34,7 +50,7 @@ class Batches(Iterator[Batch]):
             positions = range(0) if place is None else self._pace.positions(place, self._order.count)
         if place is None or not positions:
             raise StopIteration
-        batch = self._take(items_at(self._order, positions, place.epoch))
+        batch = self._take(self._items(positions, place.epoch))
         self._place = self._pace.after(place, self._order.count)
         return batch
 
@@ -47,6 +63,17 @@ class Batches(Iterator[Batch]):
         """The epoch of the next batch, from 0; after the last, how many there were."""
         place = self._pace.settled(self._place, self._order.count)
         return self._pace.epochs if place is None else place.epoch
+
+    def _items(self, positions: range, epoch: int) -> Sequence[int]:
+        """Thousands are permuted at once: for each batch by itself that takes longer than to copy it."""
+        block = self._block
+        if block is None or block.epoch != epoch or not block.holds(positions):
+            ahead = max(len(positions), BLOCK_ITEMS)
+            end = min(self._order.count, positions.start + ahead * positions.step)
+            whole = range(positions.start, end, positions.step)
+            block = self._block = _Block(epoch, whole, items_at(self._order, whole, epoch))
+        first = (positions.start - block.positions.start) // positions.step
+        return block.items[first : first + len(positions)]
 
     def state(self) -> dict[str, object]:
         """Where it is: behind the batch that was last given. Plain values, for a checkpoint."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from lambent.wire.datasets import LIST_SUFFIX, DatasetFile, FileList
+from lambent.wire.datasets import LIST_SUFFIX, SEALED_NS, DatasetFile, FileList
 from lambent.wire.oneshot import DatasetRef
 from lambent.wire.rows import BadData
 from lambent.wire.typed import from_json
@@ -25,7 +25,7 @@ class MissingPackage(ImportError):
 def opened(ref: DatasetRef) -> tuple[DatasetFile, ...]:
     """The files, by their paths. Raises `BadData` that names those which are missing or were changed.
 
-    Sizes are looked at, which takes microseconds a file; `verified` reads the bytes.
+    Sizes and times are looked at, which takes microseconds a file; `verified` reads the bytes.
     """
     what = f"{ref.name}@{ref.number}"
     if not ref.path:
@@ -38,7 +38,7 @@ def opened(ref: DatasetRef) -> tuple[DatasetFile, ...]:
             f"the list of {what}'s files cannot be read ({error}): add the dataset again"
         ) from error
     folder = Path(ref.path)
-    wrong = [one.path for one in files if _size(folder / one.path) != one.size_bytes]
+    wrong = [one.path for one in files if not _is_as_kept(folder / one.path, one.size_bytes)]
     if wrong:
         more = f" and {len(wrong) - SHOWN_MAX} more" if len(wrong) > SHOWN_MAX else ""
         raise BadData(
@@ -68,8 +68,9 @@ def package(name: str, what: str, install: str) -> ModuleType:
         raise MissingPackage(f"{what} needs {install}: pip install {install}") from None
 
 
-def _size(path: Path) -> int:
+def _is_as_kept(path: Path, size_bytes: int) -> bool:
     try:
-        return path.stat().st_size
+        now = path.stat()
     except OSError:
-        return -1
+        return False
+    return (now.st_size, now.st_mtime_ns) == (size_bytes, SEALED_NS)

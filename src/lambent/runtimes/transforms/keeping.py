@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from lambent.runtimes.datasets.opening import opened
-from lambent.wire.datasets import LIST_SUFFIX, DatasetFile, FileList
+from lambent.wire.datasets import LIST_SUFFIX, SEALED_NS, DatasetFile, FileList
 from lambent.wire.oneshot import DatasetRef
 from lambent.wire.rows import BadData
 from lambent.wire.transforms import Chain
@@ -63,6 +63,8 @@ class Kept:
             tree = scratch / "tree"
             tree.mkdir()
             _write(tree, batches, count)
+            for path in tree.iterdir():
+                os.utime(path, ns=(SEALED_NS, SEALED_NS))
             files = tuple(DatasetFile(path.name, path.stat().st_size) for path in sorted(tree.iterdir()))
             _put(scratch / "list", FileList(files), self._folder / (key + LIST_SUFFIX))
             _put(scratch / "learnt", chain, self._folder / (key + LEARNT))
