@@ -1,10 +1,13 @@
 """Usage records for tests: one invocation with what a test does not care about filled in."""
 
+from pathlib import Path
+
 import msgspec
 
 from lambent.core.invocation import Status
 from lambent.core.spec import Kind, Temperature
 from lambent.metering.journal import UsageRecord
+from lambent.metering.segment import frames, segments_in
 
 HOUR_MS = 3_600_000
 NOON_UNIX_MS = 472_222 * HOUR_MS
@@ -33,3 +36,13 @@ TYPICAL = UsageRecord(
 def used(**fields: object) -> UsageRecord:
     """A typical record with these fields changed."""
     return msgspec.structs.replace(TYPICAL, **fields)
+
+
+def records_of(state_dir: Path) -> list[UsageRecord]:
+    """All records in the journal of a server, in their order."""
+    contents = [segment.read_bytes() for segment in segments_in(state_dir / "usage")]
+    return [
+        msgspec.msgpack.decode(frame.payload, type=UsageRecord)
+        for content in contents
+        for frame in frames(content, 0)
+    ]

@@ -79,6 +79,8 @@ class Queues:
     def too_long(self, lane: Lane, turn: Turn) -> LambentError:
         """What is said to one who waited as long as its deployment holds, or until its own deadline."""
         what, retry_after_s = f"no worker of {lane.route.name!r} was free", self.retry_after_s(lane)
+        if lane.route.needs_model:
+            what = f"the model of {lane.route.name!r} was not trained"
         if turn.hold_s is None:
             said = f"{what} before the caller's deadline: nothing ran"
             return DeadlinePassed(said, retry_after_s=retry_after_s)
