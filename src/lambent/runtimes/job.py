@@ -23,9 +23,10 @@ from lambent.runtimes.datasets.of_run import DataOfRun
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.news import Metric, NewsDesk, numbers
+from lambent.runtimes.outputs import say
 from lambent.runtimes.prepare import prepared
 from lambent.runtimes.saving import SAVED, SavedFiles
-from lambent.wire.oneshot import MODEL_DIR, JobCall, JobResult
+from lambent.wire.oneshot import MODEL_DIR, NOTHING, JobCall, JobResult
 from lambent.wire.process import RevisionPlan
 
 if TYPE_CHECKING:
@@ -221,7 +222,9 @@ class Job:
             return Reply(msgspec.json.encode(JobResult(run.close(), yielded=True)))
         finally:
             metrics = run.close()
-        result = JobResult({**metrics, **_returned(returned)}, ready.files, ready.serving)
+        result = JobResult(
+            {**metrics, **_returned(returned)}, ready.files, ready.serving, value=_as_json(returned)
+        )
         if judgement is not None:
             result = msgspec.structs.replace(
                 result, metrics={**result.metrics, **judgement.metrics}, verdict=judgement.verdict
@@ -238,6 +241,19 @@ class Job:
         if work_dir := call.work_dir or self._plan.work_dir:
             return Path(work_dir)
         raise Fault("Runtime.InvalidPlan", "the job has no folder to work in: give a work_dir")
+
+
+def _as_json(returned: object) -> msgspec.Raw:
+    """What the job returned; nothing where JSON cannot say it: the work is done and must not be lost."""
+    if returned is None:
+        return NOTHING
+    try:
+        value = payload.encode(returned).body
+        msgspec.json.decode(value)
+    except (Fault, msgspec.DecodeError) as error:
+        say(f"What the job returned is not kept, as JSON cannot say it: {error}\n")
+        return NOTHING
+    return msgspec.Raw(value)
 
 
 @contextmanager

@@ -292,3 +292,20 @@ def test_parameters_are_read_by_name_or_as_attributes() -> None:
     assert (params.epochs, params["rate"], params.get("more", 7), len(params)) == (3, 0.1, 7, 2)
     with pytest.raises(AttributeError, match="the run has no parameter 'epoch'; it has epochs, rate"):
         _ = params.epoch
+
+
+@pytest.mark.parametrize(
+    ("returned", "kept"),
+    [
+        ("{'answer': [1, 'two'], 'loss': 0.5}", b'{"answer":[1,"two"],"loss":0.5}'),
+        ("None", b"null"),
+        ("7", b"7"),
+        ("b'bytes'", b"null"),
+        ("object()", b"null"),
+        ("{'loss': float('nan')}", b'{"loss":null}'),
+    ],
+)
+def test_what_a_job_returns_is_kept_where_json_can_say_it(
+    serve: Serve, tmp_path: Path, returned: str, kept: bytes
+) -> None:
+    assert bytes(result(start(serve, tmp_path, f"def fit(run): return {returned}")).value) == kept
