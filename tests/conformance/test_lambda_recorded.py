@@ -24,12 +24,17 @@ PARAMETER = (400, "InvalidParameterValueException")
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running = RunningServer(tmp_path_factory.mktemp("recorded") / "state").start()
     try:
-        yield client_of(running)
+        yield running
     finally:
         running.stop()
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Any:
+    return client_of(server)
 
 
 def test_all_that_is_wrong_with_a_name_is_told_at_once(client: Any) -> None:
@@ -160,6 +165,69 @@ def test_workers_are_kept_for_a_version_or_for_its_aliases(client: Any) -> None:
         assert found[2].endswith(f"{said}.")
     found = refused(put, FunctionName="kept", Qualifier="1", ProvisionedConcurrentExecutions=900)
     assert found == (*PARAMETER, "Not more than 256 workers of one version are kept here.")
+
+
+def test_what_is_kept_of_what_is_reserved_is_for_its_version_and_says_that_it_was_kept(client: Any) -> None:
+    code = (
+        "import os\n\ndef handler(event, context):\n    return os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']\n"
+    )
+    make(client, "reserved", code, Publish=True)
+    client.create_alias(FunctionName="reserved", Name="live", FunctionVersion="1")
+
+    def ran(qualifier: str) -> Any:
+        return json.loads(client.invoke(FunctionName="reserved", Qualifier=qualifier)["Payload"].read())
+
+    assert ran("1") == "on-demand"
+    put = client.put_provisioned_concurrency_config
+    put(FunctionName="reserved", Qualifier="1", ProvisionedConcurrentExecutions=2)
+    reserve = client.put_function_concurrency
+    said = "should not be lower than function's total provisioned concurrency [2]."
+    found = refused(reserve, FunctionName="reserved", ReservedConcurrentExecutions=1)
+    assert found == (*PARAMETER, f" ReservedConcurrentExecutions  1 {said}")
+    reserve(FunctionName="reserved", ReservedConcurrentExecutions=2)
+    status, kind, _ = refused(client.invoke, FunctionName="reserved")
+    assert (status, kind) == (429, "TooManyRequestsException")
+    assert ran("1") == ran("live") == "provisioned-concurrency"
+    found = refused(put, FunctionName="reserved", Qualifier="1", ProvisionedConcurrentExecutions=3)
+    said = "should not be greater than the reservedConcurrentExecution for function"
+    assert found == (*PARAMETER, f"Requested Provisioned Concurrency {said}")
+    client.delete_provisioned_concurrency_config(FunctionName="reserved", Qualifier="1")
+    assert ran("$LATEST") == ran("live") == "on-demand"
+
+
+def test_an_event_for_which_nothing_is_reserved_is_told_of_and_never_tried(
+    client: Any, server: RunningServer
+) -> None:
+    make(client, "stopped")
+    sqs = client_of(server, "sqs")
+    url = sqs.create_queue(QueueName="ends")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    client.put_function_event_invoke_config(
+        FunctionName="stopped", DestinationConfig={"OnFailure": {"Destination": arn}}
+    )
+    client.put_function_concurrency(FunctionName="stopped", ReservedConcurrentExecutions=0)
+    answer = client.invoke(FunctionName="stopped", InvocationType="Event")
+    assert (answer["StatusCode"], "ExecutedVersion" in answer) == (202, False)
+    messages: list[Any] = []
+    while not messages:
+        found = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20, AttributeNames=["All"])
+        messages = found.get("Messages", [])
+    assert "MessageGroupId" not in messages[0]["Attributes"]
+    told = json.loads(messages[0]["Body"])
+    assert told.keys() == {"version", "timestamp", "requestContext", "requestPayload"}
+    context = told["requestContext"]
+    assert (context["condition"], context["approximateInvokeCount"]) == ("ZeroReservedConcurrency", 0)
+    assert told["requestPayload"] == {}
+
+
+def test_a_function_that_ends_while_it_is_loaded_is_told_as_one_that_ended(client: Any) -> None:
+    make(client, "ending", "import sys\n\nsys.exit(3)\n")
+    answer = client.invoke(FunctionName="ending")
+    said = json.loads(answer["Payload"].read())
+    told = answer["ResponseMetadata"]["RequestId"]
+    assert (answer["FunctionError"], said.keys()) == ("Unhandled", {"errorType", "errorMessage"})
+    assert said["errorType"] == "Runtime.ExitError"
+    assert said["errorMessage"].startswith(f"RequestId: {told} Error: Runtime exited")
 
 
 def test_the_first_statement_of_an_alias_is_made_on_the_aliass_own_state(client: Any) -> None:

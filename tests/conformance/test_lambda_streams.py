@@ -131,7 +131,7 @@ def test_the_limits_of_payloads_are_settings(client: Any) -> None:
 
 def test_a_stream_of_nobody(client: Any) -> None:
     answer = refused(client.invoke_with_response_stream, FunctionName="nobody", Payload=b"{}")
-    assert answer == (404, "ResourceNotFoundException", f"Function not found: {PREFIX}nobody")
+    assert answer == (404, "ResourceNotFoundException", f"Function not found: {PREFIX}nobody:$LATEST")
 
 
 ENDS = """

@@ -35,6 +35,8 @@ from lambent.wire.oneshot import SERVING_FILE, Description, Serving
 from lambent.wire.process import RevisionPlan, Runtime
 from lambent.wire.typed import from_json
 
+# What workers are told that are kept, and do not start for a call: they count no cold start.
+PROVISIONED: Final = {"AWS_LAMBDA_INITIALIZATION_TYPE": "provisioned-concurrency"}
 RUNTIMES: Final[Mapping[Kind, Runtime]] = {
     Kind.FUNCTION: Runtime.HANDLER,
     Kind.MODEL: Runtime.MODEL,
@@ -201,7 +203,7 @@ def plan_of(revision: Revision, artifacts: Artifacts) -> RevisionPlan:
         version=spec.version,
         model_dir=model_dir,
         imports=_imports(spec, serving),
-        env=spec.env,
+        env={**PROVISIONED, **spec.env} if spec.workers_min else spec.env,
         memory_bytes=spec.memory_bytes,
         mapped_bytes=sum(each.mapped_bytes for each in serving),
         signature=_signature(spec, serving),

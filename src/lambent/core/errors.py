@@ -135,6 +135,12 @@ class QueueFull(PlatformFault):
     status = 429
 
 
+class NothingReserved(QueueFull):
+    """Nothing of the deployment may run: none of its calls are reserved. Waiting does not help."""
+
+    code = "nothing_reserved"
+
+
 class ProjectQueueFull(QueueFull):
     """The deployments of a project have as many invocations waiting as a project may have."""
 

@@ -50,6 +50,7 @@ class DeadReason(StrEnum):
 
     ATTEMPTS = "no attempts left"
     AGE = "too old to be tried again"
+    NOTHING_RESERVED = "no calls are reserved"
 
 
 class Retry(msgspec.Struct, frozen=True):

@@ -22,11 +22,11 @@ class Reserved:
         self, invocation: Invocation, *, client: Presence | None = None, streams: Streams | None = None
     ) -> Outcome:
         """How it ended. Raises `QueueFull` where as many run as may."""
-        self._reservations.enter(invocation.project, invocation.deployment)
+        self._reservations.enter(invocation.project, invocation.deployment, invocation.alias)
         try:
             return await self._invoker.invoke(invocation, client=client, streams=streams)
         finally:
-            self._reservations.leave(invocation.project, invocation.deployment)
+            self._reservations.leave(invocation.project, invocation.deployment, invocation.alias)
 
     async def check_room(self, project: str, name: str) -> None:
         """Raise `QueueFull` where an invocation of a deployment would be refused now."""

@@ -20,12 +20,17 @@ from lambent.core.spec import DeploymentSpec
 from lambent.storage.queues import Letter
 from lambent.storage.tickets import Ticket, TicketState
 from lambent.wire.aws.names import LATEST, Place
-from lambent.wire.aws.sqs_attributes import name_of_arn
+from lambent.wire.aws.sqs_attributes import FIFO, name_of_arn
 from lambent.wire.typed import from_json
 
 RECORD_BYTES_MAX: Final = 1 << 20  # of a larger one the payloads are left out: what is not told ends no chain
 RAN: Final = "200"  # of the invocation, which is not how the function fared
 ERROR_BYTES_MAX: Final = 1024
+# Why nothing more is tried, as AWS says it.
+CONDITIONS: Final = {
+    DeadReason.AGE: "EventAgeExceeded",
+    DeadReason.NOTHING_RESERVED: "ZeroReservedConcurrency",
+}
 NULL: Final = msgspec.Raw(b"null")
 
 _raw: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -54,15 +59,15 @@ class ResponseContext(msgspec.Struct, frozen=True, kw_only=True, rename="camel",
     function_error: str = ""
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The event that a destination gets."""
+class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The event that a destination gets. Nothing is said of the response where there was no try."""
 
-    version: str = "1.0"
+    version: str
     timestamp: str
     request_context: RequestContext
     request_payload: msgspec.Raw
-    response_context: ResponseContext | None
-    response_payload: msgspec.Raw
+    response_context: ResponseContext | None = None
+    response_payload: msgspec.Raw | None = None
 
 
 def follow_of(spec: DeploymentSpec, before: Ticket, after: Ticket, *, now_unix_ms: int) -> Ticket | None:
@@ -100,8 +105,8 @@ def letter_of(spec: DeploymentSpec, before: Ticket, after: Ticket, *, now_unix_m
         return None
     body = msgspec.json.encode(record_of(before, after, now_unix_ms=now_unix_ms))
     told = id_from(hashlib.sha256(f"{after.id}\n{wanted}".encode()).digest())
-    # Where the queue keeps an order, it is that of the deployment's ends.
-    message = Message(id=told, body=body.decode(), size_bytes=len(body), group=after.deployment, dedup=told)
+    group = _group(queue, after)
+    message = Message(id=told, body=body.decode(), size_bytes=len(body), group=group, dedup=told)
     return Letter(project=after.project, queue=queue, message=message, now_unix_ms=now_unix_ms)
 
 
@@ -125,10 +130,15 @@ def dead_letter_of(spec: DeploymentSpec, before: Ticket, after: Ticket, *, now_u
         body=body,
         attributes=attributes,
         size_bytes=len(body.encode()) + size_bytes,
-        group=after.deployment,
+        group=_group(queue, after),
         dedup=id_,
     )
     return Letter(project=after.project, queue=queue, message=message, now_unix_ms=now_unix_ms)
+
+
+def _group(queue: str, after: Ticket) -> str:
+    """Where the queue keeps an order, it is that of the deployment's ends."""
+    return after.deployment if queue.endswith(FIFO) else ""
 
 
 def letters_of(
@@ -161,6 +171,7 @@ def record_of(before: Ticket, after: Ticket, *, now_unix_ms: int) -> Record:
     ran = after.attempts > 0
     large = len(before.body) + len(after.result) > RECORD_BYTES_MAX
     return Record(
+        version="1.0",
         timestamp=datetime.fromtimestamp(now_unix_ms / 1e3, UTC)
         .isoformat(timespec="milliseconds")
         .replace("+00:00", "Z"),
@@ -170,20 +181,23 @@ def record_of(before: Ticket, after: Ticket, *, now_unix_ms: int) -> Record:
             condition=_condition(after),
             approximate_invoke_count=after.attempts,
         ),
-        request_payload=NULL if large else _payload(before.body, before.content_type),
+        request_payload=NULL if large else _payload(before.body or b"{}", before.content_type or JSON),
         response_context=ResponseContext(
             status_code=200, executed_version=version, function_error="Unhandled" if failed else ""
         )
         if ran
         else None,
-        response_payload=NULL if large else _payload(after.result, after.result_type),
+        response_payload=(NULL if large else _payload(after.result, after.result_type)) if ran else None,
     )
 
 
 def _condition(ticket: Ticket) -> str:
     if ticket.state is TicketState.SUCCEEDED:
         return "Success"
-    return "EventAgeExceeded" if ticket.error.endswith(f"({DeadReason.AGE})") else "RetriesExhausted"
+    for reason, condition in CONDITIONS.items():
+        if ticket.error.endswith(f"({reason})"):
+            return condition
+    return "RetriesExhausted"
 
 
 def _payload(body: bytes, content_type: str) -> msgspec.Raw:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.deferral import retry_policy
-from lambent.core.errors import LambentError
+from lambent.core.errors import LambentError, NothingReserved
 from lambent.core.invocation import JSON, Outcome, Status
 from lambent.core.retrying import Dead, DeadReason, is_failure, next_try
 from lambent.core.spec import DeploymentSpec
@@ -71,6 +71,8 @@ def after_try(
     policy = retry_policy(spec)
     if ticket.face:
         policy = replace(policy, attempts_max=1)
+    if isinstance(outcome, NothingReserved):
+        return dead(spec, ticket, f"{cause} ({DeadReason.NOTHING_RESERVED})", now_unix_ms=now_unix_ms)
     verdict = next_try(policy, ticket.attempts, age_s=age_s, jitter=jitter)
     if isinstance(verdict, Dead):
         fits = len(body) <= RESULT_BYTES_MAX

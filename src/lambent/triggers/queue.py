@@ -238,7 +238,7 @@ class Poller:
             called=Called(source.called_arn, source.version),
         )
         try:
-            self._reservations.enter(source.project, source.deployment)
+            self._reservations.enter(source.project, source.deployment, invocation.alias)
         except LambentError as error:
             return error
         try:
@@ -246,7 +246,7 @@ class Poller:
         except LambentError as error:
             return error
         finally:
-            self._reservations.leave(source.project, source.deployment)
+            self._reservations.leave(source.project, source.deployment, invocation.alias)
 
     def _alias(self) -> str:
         """A version that is the active revision itself is known by no alias."""

@@ -18,6 +18,7 @@ from lambent.control.aws.functions import FunctionVerbs
 from lambent.control.aws.layer_policy import LayerPolicyVerbs
 from lambent.control.aws.layers import LayerVerbs
 from lambent.control.aws.layers_used import LayersUsed
+from lambent.control.aws.limits import Limits
 from lambent.control.aws.making import Maker
 from lambent.control.aws.policy import PolicyVerbs
 from lambent.control.aws.publishing import Publishing
@@ -52,9 +53,10 @@ class AwsControl:
         self._code = CodeStore(kept.artifacts, kept.work_dir, kept.master, clock)
         self._standing = Standing(finder=finder, maker=maker, books=books, aliases=aliases)
         self._urls = UrlVerbs(finder=finder, maker=maker, books=books, urls=parts.function_urls, clock=clock)
+        self._limits = Limits(books, parts.reservations)
         self._concurrency = ConcurrencyVerbs(
             finder=finder, maker=maker, books=books, standing=self._standing,
-            reservations=parts.reservations, pool=parts.pool, clock=clock,
+            limits=self._limits, pool=parts.pool, clock=clock,
         )  # fmt: skip
         self._mappings = MappingVerbs(
             finder=finder, books=books, clock=clock, sources=parts.sources,
@@ -79,7 +81,7 @@ class AwsControl:
         aliases = self._parts.kept.store.aliases
         yield from self._functions()
         yield from AliasVerbs(
-            finder=finder, maker=maker, books=books, aliases=aliases, standing=standing
+            finder=finder, maker=maker, books=books, aliases=aliases, standing=standing, limits=self._limits
         ).operations()
         yield from self._urls.operations()
         yield from self._concurrency.operations()
@@ -95,7 +97,9 @@ class AwsControl:
 
     def _functions(self) -> Iterator[ControlOperation]:
         parts, finder, maker, books = self._parts, self.finder, self.maker, self.books
-        publishing = Publishing(finder=finder, maker=maker, books=books, aliases=parts.kept.store.aliases)
+        publishing = Publishing(
+            finder=finder, maker=maker, books=books, aliases=parts.kept.store.aliases, limits=self._limits
+        )
         yield from publishing.operations()
         yield from FunctionVerbs(
             finder=finder,

@@ -37,6 +37,7 @@ from lambent.gateway.deferred import Deferred
 from lambent.gateway.dispatcher import Dispatcher
 from lambent.gateway.exporting import Exporter
 from lambent.gateway.reports import Reports
+from lambent.gateway.reserved import Reserved
 from lambent.gateway.witness import Both, Witness
 from lambent.jobs.arenas import Arenas
 from lambent.jobs.curves import Curves
@@ -113,8 +114,9 @@ class Parts:
             kept.store.deliveries, kept.store.rotations, clock, tasks, master=kept.master
         )
         self._queues(clock, tasks)
+        reserved = Reserved(self.dispatcher, self.reservations)
         self.queue = AsyncQueue(
-            kept.store.tickets, kept.store.dead_letters, Deferred(self.dispatcher.invoke), self.routes,
+            kept.store.tickets, kept.store.dead_letters, Deferred(reserved.invoke), self.routes,
             clock, tasks,
             running_max=settings.async_running_max, outbox=self.webhooks, handlings=self.handlings,
             arrived=self.queues.arrived,

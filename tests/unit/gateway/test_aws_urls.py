@@ -13,6 +13,7 @@ from lambent.core.errors import LoadFailed
 from lambent.core.invocation import FunctionError, Status
 from lambent.gateway.protocols.aws import sender
 from lambent.pool.function_urls import FunctionUrl
+from lambent.pool.reservations import Reservation
 from lambent.wire.aws.shapes import Cors
 from tests.unit.gateway.asgi import House, Response, outcome, request
 from tests.unit.gateway.test_sigv4 import signed, signed_at_ms
@@ -130,7 +131,7 @@ def test_browsers_of_other_origins(house: House) -> None:
 
 def test_one_call_too_many_is_throttled(house: House) -> None:
     open_url(house)
-    house.reservations.limit("default", "hello", 0)
+    house.reservations.limit("default", "hello", Reservation(calls_max=0))
     answer = call(house, "GET", URL)
     assert (answer.status, answer.headers["x-amzn-errortype"]) == (429, "TooManyRequestsException")
 

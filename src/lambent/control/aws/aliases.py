@@ -11,6 +11,7 @@ import msgspec
 from lambent.control.aws.books import Books
 from lambent.control.aws.calls import named
 from lambent.control.aws.found import Finder, Function, cannot_find_alias
+from lambent.control.aws.limits import Limits
 from lambent.control.aws.making import Maker, new_revision_id
 from lambent.control.aws.standing import Standing
 from lambent.control.aws.state import AliasBook, Kind
@@ -38,8 +39,16 @@ class AliasVerbs:
     """Create, get, update, delete and list."""
 
     def __init__(
-        self, *, finder: Finder, maker: Maker, books: Books, aliases: Aliases, standing: Standing
+        self,
+        *,
+        finder: Finder,
+        maker: Maker,
+        books: Books,
+        aliases: Aliases,
+        standing: Standing,
+        limits: Limits,
     ) -> None:
+        self._limits: Final = limits
         self._finder: Final = finder
         self._maker: Final = maker
         self._books: Final = books
@@ -112,6 +121,7 @@ class AliasVerbs:
                 except NotFound:
                     return Answer(204)
                 await self._maker.reroute(project, name.name)
+                await self._limits.apply(project, name.name)
         return Answer(204)
 
     async def _list(self, call: Call) -> Answer:
@@ -134,6 +144,7 @@ class AliasVerbs:
     async def _keep(self, place: Place, function: Function, alias: str, book: AliasBook) -> None:
         _check_weights(book.function_version, book.routing.additional_version_weights or {})
         await self._standing.point(place, function, alias, book)
+        await self._limits.apply(function.deployment.project, function.name)
 
 
 def _check_weights(version: str, weights: Mapping[str, float]) -> None:

@@ -11,13 +11,13 @@ from lambent.clock import Clock
 from lambent.control.aws.books import Books
 from lambent.control.aws.calls import named
 from lambent.control.aws.found import Finder, Function, aws_time
+from lambent.control.aws.limits import Limits
 from lambent.control.aws.making import Maker
 from lambent.control.aws.standing import Standing
 from lambent.control.aws.state import FunctionBook, Kind, ProvisionedBook
 from lambent.core.invocation import Role
 from lambent.core.settings import BOUNDS
 from lambent.pool.pool import Pool
-from lambent.pool.reservations import Reservations
 from lambent.wire.aws.beside_requests import (
     ListProvisionedResponse,
     ProvisionedConfig,
@@ -53,7 +53,7 @@ class ConcurrencyVerbs:
         maker: Maker,
         books: Books,
         standing: Standing,
-        reservations: Reservations,
+        limits: Limits,
         pool: Pool,
         clock: Clock,
     ) -> None:
@@ -61,7 +61,7 @@ class ConcurrencyVerbs:
         self._maker: Final = maker
         self._books: Final = books
         self._standing: Final = standing
-        self._reservations: Final = reservations
+        self._limits: Final = limits
         self._pool: Final = pool
         self._clock: Final = clock
 
@@ -79,8 +79,8 @@ class ConcurrencyVerbs:
 
     async def restore(self, project: str) -> None:
         """At start: let the limits hold."""
-        for (name, _), book in (await self._books.of_kind(FunctionBook, project, Kind.FUNCTION)).items():
-            self._reservations.limit(project, name, book.reserved)
+        for name, _ in await self._books.of_kind(FunctionBook, project, Kind.FUNCTION):
+            await self._limits.apply(project, name)
 
     async def unreserved(self, project: str, but: str = "") -> int:
         """How many calls at once nobody has reserved, not counting one function."""
@@ -99,6 +99,12 @@ class ConcurrencyVerbs:
                     "Specified ReservedConcurrentExecutions for function decreases account's "
                     f"UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_MIN}]."
                 )
+            kept = await self._kept(project, name.name)
+            if wanted < kept:
+                raise refused_untyped(
+                    f" ReservedConcurrentExecutions  {wanted} should not be lower than function's total "
+                    f"provisioned concurrency [{kept}]."
+                )
             await self._keep_reserved(function, wanted)
         return Answer(200, Concurrency(reserved_concurrent_executions=wanted))
 
@@ -115,11 +121,16 @@ class ConcurrencyVerbs:
             await self._keep_reserved(await self._finder.function(project, call.place, name), None)
         return Answer(204)
 
+    async def _kept(self, project: str, name: str, but: str = "") -> int:
+        """How many workers are kept for versions and aliases of a function, not counting one of them."""
+        books = await self._books.all(ProvisionedBook, project, Kind.PROVISIONED, name)
+        return sum(book.requested for qualifier, book in books.items() if qualifier != but)
+
     async def _keep_reserved(self, function: Function, wanted: int | None) -> None:
         project, name = function.deployment.project, function.name
         book = msgspec.structs.replace(function.book, reserved=wanted)
         await self._books.put(project, Kind.FUNCTION, name, book)
-        self._reservations.limit(project, name, wanted)
+        await self._limits.apply(project, name)
 
     async def _provision(self, call: Call) -> Answer:
         name, project = named(call, Role.DEPLOY), call.principal.project
@@ -131,7 +142,8 @@ class ConcurrencyVerbs:
         async with self._maker.names.held(project, [name.name]):
             version = await self._finder.version(project, call.place, name)
             latest = await self._finder.function(project, call.place, name)
-            if latest.book.reserved is not None and wanted > latest.book.reserved:
+            kept = await self._kept(project, name.name, but=name.qualifier)
+            if latest.book.reserved is not None and kept + wanted > latest.book.reserved:
                 raise bad_parameter(
                     "Requested Provisioned Concurrency should not be greater than the "
                     "reservedConcurrentExecution for function"
@@ -140,6 +152,7 @@ class ConcurrencyVerbs:
             await self._check_alone(latest, name)
             book = ProvisionedBook(requested=wanted, modified_unix_ms=self._clock.unix_ms())
             await self._books.put(project, Kind.PROVISIONED, name.name, book, key=name.qualifier)
+            await self._limits.apply(project, name.name)
             await self._keep_workers(version, wanted)
         return Answer(202, self._told(call, name, book, ready=0))
 
@@ -176,6 +189,7 @@ class ConcurrencyVerbs:
         async with self._maker.names.held(project, [name.name]):
             version = await self._finder.version(project, call.place, name)
             if await self._books.remove(project, Kind.PROVISIONED, name.name, name.qualifier):
+                await self._limits.apply(project, name.name)
                 await self._keep_workers(version, 0)
         return Answer(204)
 

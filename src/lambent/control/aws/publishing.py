@@ -12,6 +12,7 @@ import msgspec
 from lambent.control.aws.books import Books
 from lambent.control.aws.calls import named
 from lambent.control.aws.found import READY, UNTOLD, Finder, Function, described
+from lambent.control.aws.limits import Limits
 from lambent.control.aws.making import Maker, new_revision_id
 from lambent.control.aws.state import AliasBook, FunctionBook, Kind, VersionBook
 from lambent.core.errors import NotFound
@@ -34,7 +35,10 @@ PLAIN: Final = DeploymentSpec(name="-", kind=DeploymentKind.FUNCTION)
 class Publishing:
     """Publishes versions and lists them."""
 
-    def __init__(self, *, finder: Finder, maker: Maker, books: Books, aliases: Aliases) -> None:
+    def __init__(
+        self, *, finder: Finder, maker: Maker, books: Books, aliases: Aliases, limits: Limits
+    ) -> None:
+        self._limits: Final = limits
         self._finder: Final = finder
         self._maker: Final = maker
         self._books: Final = books
@@ -92,6 +96,7 @@ class Publishing:
             except NotFound:
                 return
             await self._maker.reroute(project, name.name)
+            await self._limits.apply(project, name.name)
 
     async def _publish(self, call: Call) -> Answer:
         name, project = named(call, Role.DEPLOY), call.principal.project

@@ -22,7 +22,7 @@ RuntimeVersionArn = Annotated[
         r"\d{12}:runtime/[A-Za-z0-9_.-]{1,128}/version/[A-Za-z0-9_.-]{1,128})))\Z",
     ),
 ]
-InvokeMode = Literal["BUFFERED", "RESPONSE_STREAM"]
+InvokeMode = Literal["RESPONSE_STREAM", "BUFFERED"]
 Retries = Annotated[int, Meta(ge=0, le=2)]
 EventAge = Annotated[int, Meta(ge=60, le=21_600)]
 ServiceArn = Annotated[

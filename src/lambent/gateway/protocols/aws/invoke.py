@@ -38,6 +38,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stream_bytes_max: int = 200 * 1024 * 1024
 
 
+# How a program ends that ends while it is loaded, which names the request in its message.
+EXITS: Final = frozenset({"Runtime.ExitError"})
+
+
 class Invoke:
     """Invoke, in its three types, and its ancestor."""
 
@@ -76,8 +80,7 @@ class Invoke:
                 return await self._run(asked, named)
             case b"Event":
                 ticket = await self._accept(asked, named)
-                version = (named.function.qualifier or LATEST).encode()
-                return Reply(202, [*request_id(ticket.id), (b"x-amz-executed-version", version)])
+                return Reply(202, [*request_id(ticket.id)])
             case b"DryRun":
                 return Reply(204, [*request_id(asked.request.invocation_id)])
             case other:
@@ -136,4 +139,5 @@ def _not_loaded(invocation: Invocation, named: Named, error: FunctionError) -> R
     if invocation.print_tail is PrintTail.KEPT:
         log = invoking.log_of_failed_load(told, version, error)
         headers.append((b"x-amz-log-result", log.encode()))
-    return Reply(200, headers, msgspec.json.encode(error))
+    status = Status.EXITED if error.error_type in EXITS else Status.FAILED
+    return Reply(200, headers, invoking.error_payload(told, status, error))
