@@ -27,6 +27,11 @@ class Folders:
         """The folder of a run, which may not be there yet."""
         return self._root / run
 
+    def begin(self, live: Collection[str]) -> None:
+        """Remove what an earlier server left of runs that are over. Before any is started."""
+        self._arenas.sweep(live)
+        self.sweep(live)
+
     def clear(self, run: Run, live: Collection[str]) -> None:
         """It is over: what nobody will ask for any more goes, and with it the oldest of what is kept."""
         self._arenas.close(run.id)

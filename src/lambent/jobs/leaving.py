@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
@@ -46,6 +46,9 @@ class Arenas(Protocol):
 
     def close(self, run: str) -> None:
         """Give the memory back. What was flushed stays."""
+
+    def sweep(self, live: Collection[str]) -> object:
+        """Give back the memory of all runs but these, whoever began them."""
 
 
 class Leave:

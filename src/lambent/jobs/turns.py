@@ -83,7 +83,7 @@ class Turns:
     async def restore(self) -> None:
         """Take up what an earlier server left, before anything is started."""
         unfinished = await asyncio.to_thread(self._runs.unfinished)
-        await asyncio.to_thread(self._folders.sweep, {run.id for run in unfinished})
+        await asyncio.to_thread(self._folders.begin, {run.id for run in unfinished})
         for run in unfinished:
             queued = msgspec.structs.replace(run, state=RunState.QUEUED)
             self.live.enter(self._diary(queued), waits=run.after)
