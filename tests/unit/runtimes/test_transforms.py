@@ -80,9 +80,9 @@ def test_columns_are_standardised_into_one_array_and_kept(
     assert (x.shape, x.dtype, found.names) == ((200, 3), np.float32, ("kind", "x"))
     assert np.allclose(x.mean(axis=0), 0, atol=1e-5)
     assert np.allclose(x.std(axis=0), 1, atol=1e-5)
-    assert "computed in" in capsys.readouterr().out
+    assert "computed in" in capsys.readouterr().err
     again = made(house.run()[0], "standardise", rows, into="x")
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert ("kept from before" in said, "computed" in said) == (True, False)
     assert np.array_equal(again.arrays()["x"], x)
     assert again.transform == found.transform
@@ -97,12 +97,12 @@ def test_other_options_other_data_and_damage_are_computed_anew(
     train, _ = rows.split(train=0.5, test=0.5)
     for dataset, into in ((rows, "y"), (train, "x"), (house.dataset({"a.csv": table(50)}), "x")):
         made(house.run()[0], "standardise", dataset, into=into)
-        assert "computed" in capsys.readouterr().out
+        assert "computed" in capsys.readouterr().err
     kept = made(house.run()[0], "standardise", rows, into="x")
     kept.path.joinpath("x.npy").write_bytes(b"damaged")
     capsys.readouterr()
     assert made(house.run()[0], "standardise", rows, into="x").arrays()["x"].shape == (200, 3)
-    assert "computed" in capsys.readouterr().out
+    assert "computed" in capsys.readouterr().err
 
 
 def test_what_was_learnt_of_some_is_applied_to_others(house: House) -> None:
@@ -218,7 +218,7 @@ def test_a_function_of_ones_own_is_computed_again_when_what_it_does_changes(
         (folder / "weights").write_bytes(b"x")
         data.leave_for(folder)
         assert np.array_equal(ModelFiles(folder).transform(rows.arrays()["a"]), found.arrays()["x"])
-        return "computed" in capsys.readouterr().out, float(found.arrays()["x"][0])
+        return "computed" in capsys.readouterr().err, float(found.arrays()["x"][0])
 
     is_new, first = said(CODE)
     assert is_new

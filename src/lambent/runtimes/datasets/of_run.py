@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +13,7 @@ from lambent.core.datasets import name_and_number
 from lambent.core.errors import InvalidSpec
 from lambent.runtimes.datasets.dataset import Dataset, Ranks
 from lambent.runtimes.datasets.sources import Batch
+from lambent.runtimes.outputs import say
 from lambent.wire.oneshot import JobCall
 from lambent.wire.rows import BadData
 from lambent.wire.transforms import TRANSFORM_FILE, Chain, Step
@@ -112,13 +111,13 @@ class DataOfRun:
         chain = kept.find(key)
         what = f"transform {step.code or step.name} of {dataset.name}@{dataset.version}"
         if chain is not None:
-            _say(f"{what}: kept from before as {key[:KEY_CHARS]}")
+            say(f"{what}: kept from before as {key[:KEY_CHARS]}\n")
         else:
             full = complete(step, dataset)
             chain = Chain((*dataset.transform.steps, full), f"{dataset.name}@{dataset.version}")
             kept.keep(key, _applied(dataset, full), len(dataset), chain)
             took_s = self._clock.now_s() - began_s
-            _say(f"{what}: computed in {took_s:.2f} s, kept as {key[:KEY_CHARS]}")
+            say(f"{what}: computed in {took_s:.2f} s, kept as {key[:KEY_CHARS]}\n")
         ref = kept.ref(key, name=dataset.name, number=dataset.version)
         return Dataset(ref, ranks=self._ranks, transform=chain)
 
@@ -169,7 +168,3 @@ def _applied(dataset: Dataset, *steps: Step) -> Iterator[Batch]:
 
 def _told(chain: Chain) -> str:
     return ", ".join(step.code or step.name for step in chain.steps)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}{os.linesep}")
