@@ -33,6 +33,7 @@ from lambent.gateway.protocols.aws import logs
 from lambent.gateway.protocols.aws.control import served
 from lambent.gateway.protocols.aws.door import AwsDoor
 from lambent.gateway.protocols.aws.downloads import Downloads
+from lambent.gateway.protocols.aws.elsewhere import Elsewhere
 from lambent.gateway.protocols.aws.invoke import Invoke, Limits
 from lambent.gateway.protocols.aws.sender import Senders
 from lambent.gateway.protocols.aws.services import LAMBDA_PATH, RestService, TargetService
@@ -106,6 +107,7 @@ def gateway(
                     _aws_logs(parts),
                     *sagemaker.services(acceptance),
                     sqs(parts),
+                    Elsewhere(),
                 ],
                 senders=senders,
                 bodies=behind.bodies,
