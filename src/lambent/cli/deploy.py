@@ -77,7 +77,7 @@ def deploy(
     how warm       keep, keep_alive_s, template_keep_s, fork_unsafe
     how many       workers_min, workers_min_schedule, workers_max, concurrency,
                    parallel, queue_depth_max, max_batch, latency_target_ms
-    of jobs        slice_s, grace_s, priority, on_data
+    of jobs        slice_s, grace_s, priority, on_data, max_cost
     for later      retries, retry_first_s, async_age_max_s, async_running_max,
                    result_keep_s, dead_keep_s, webhook, on_success, on_failure
     by the clock   schedule, as in --set "schedule=0 8 * * 1-5; Europe/Berlin"

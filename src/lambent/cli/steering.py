@@ -39,8 +39,15 @@ def cancel(identity: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("run")
+@click.option(
+    "--max-cost",
+    "max_cost_usd",
+    type=click.FloatRange(min=0),
+    metavar="USD",
+    help="What it may have cost at its end, with all that it has; 0: anything.",
+)
 @json_option
-def retry(run: str, *, as_json: bool) -> None:
+def retry(run: str, max_cost_usd: float | None, *, as_json: bool) -> None:
     """Let a run that has failed or was cancelled go on from its last checkpoint.
 
     It has the code that its job has now, and all its time once more. Runs that failed because they were to
@@ -49,7 +56,7 @@ def retry(run: str, *, as_json: bool) -> None:
     from lambent.cli.runs import resolved
 
     with connect() as client, Progress("asking the server"):
-        found = client.retry_run(resolved(client, run).run)
+        found = client.retry_run(resolved(client, run).run, max_cost_usd=max_cost_usd)
     if as_json:
         emit_json(found)
     else:

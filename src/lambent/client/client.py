@@ -37,7 +37,7 @@ from lambent.wire.api import (
     UsageView,
 )
 from lambent.wire.keys import KeyReply, KeyRequest, KeyView
-from lambent.wire.runs import RunRequest, RunsWanted, RunTerms, RunView
+from lambent.wire.runs import RetryRequest, RunRequest, RunsWanted, RunTerms, RunView
 
 if TYPE_CHECKING:
     from lambent.client.datasets import Datasets
@@ -330,9 +330,10 @@ class Client:
         """Let it end now: it is asked to leave, and soon killed. Raises `ApiError` where it has ended."""
         return self._post(f"/api/v1/runs/{segment(run)}/cancel", None, RunView)
 
-    def retry_run(self, run: str) -> RunView:
+    def retry_run(self, run: str, *, max_cost_usd: float | None = None) -> RunView:
         """Let one that has failed go on from its last checkpoint, and with it what waited for it."""
-        return self._post(f"/api/v1/runs/{segment(run)}/retry", None, RunView)
+        request = RetryRequest(max_cost_usd)
+        return self._post(f"/api/v1/runs/{segment(run)}/retry", request, RunView)
 
     def show_run(self, run: str) -> RunView:
         """One run as it stands now."""

@@ -61,6 +61,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "slice_s": (0.0, 7 * 86_400),
     "grace_s": (0.0, 3600),
     "priority": (-1000, 1000),
+    "max_cost_usd": (0.0, 1e9),
 }
 INTEGERS: Final = frozenset(
     {
@@ -86,7 +87,10 @@ TEXTS: Final = (
     "schedule", "schema", "accept", "on_data",
 )  # fmt: skip
 
-SETTINGS: Final = tuple(sorted([*TEXTS, "memory", "env.NAME", *WORDS, *BOUNDS.keys() - {"memory_bytes"}]))
+IN_OTHER_WORDS: Final = frozenset({"memory_bytes", "max_cost_usd"})
+SETTINGS: Final = tuple(
+    sorted([*TEXTS, "memory", "max_cost", "env.NAME", *WORDS, *BOUNDS.keys() - IN_OTHER_WORDS])
+)
 
 
 def parse_size(text: str | int) -> int:
@@ -104,8 +108,8 @@ def parse_size(text: str | int) -> int:
 def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> DeploymentSpec:
     """`spec` with user settings applied and checked.
 
-    Keys are `memory` (a size), the words of `WORDS`, the numbers of `BOUNDS`, `webhook` (a URL),
-    `on_success` and `on_failure` (deployments, or ARNs of queues), `description`, `env.NAME`.
+    Keys are `memory` (a size), `max_cost` (dollars), the words of `WORDS`, the numbers of `BOUNDS`, `webhook`
+    (a URL), `on_success` and `on_failure` (deployments, or ARNs of queues), `description`, `env.NAME`.
     Raises `InvalidSpec` that names the key, the value and the range.
     """
     changes: dict[str, object] = {}
@@ -113,6 +117,8 @@ def with_settings(spec: DeploymentSpec, settings: Mapping[str, object]) -> Deplo
     for key, value in settings.items():
         if key == "memory":
             changes["memory_bytes"] = _memory_bytes(value)
+        elif key == "max_cost":
+            changes["max_cost_usd"] = _bounded("max_cost_usd", _number(key, value))
         elif key.startswith("env.") and len(key) > len("env."):
             env[env_name(key)] = plain(key, value)
         elif key in WORDS:

@@ -125,6 +125,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     does so in slices of `slice_s`, 0 for 10 minutes once it has a checkpoint; one that was asked to leave has
     `grace_s` to write its checkpoint. `retries` are the failures that it is forgiven without getting further.
     `priority` says who goes first, the highest; who is lower makes place. A tick of `schedule` starts a run.
+    A run that has cost `max_cost_usd` ends with a checkpoint; 0: none does.
     """
 
     name: str
@@ -169,6 +170,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     slice_s: float = 0.0
     grace_s: float = 30.0
     priority: int = 0
+    max_cost_usd: float = 0.0
     webhook: str = ""
     on_success: str = ""
     on_failure: str = ""

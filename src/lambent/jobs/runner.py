@@ -123,7 +123,7 @@ class Runner:
             params=dict(params),
             after=terms.after,
             priority=route.spec.priority if terms.priority is None else terms.priority,
-            max_cost_usd=terms.max_cost_usd,
+            max_cost_usd=terms.max_cost_usd or route.spec.max_cost_usd,
             parent=terms.parent,
             index=terms.index,
             created_unix_ms=self._clock.unix_ms(),
@@ -147,14 +147,20 @@ class Runner:
         await self._turns.cancel(live)
         return live.run
 
-    async def retry(self, project: str, run: str) -> Run:
+    async def retry(self, project: str, run: str, *, max_cost_usd: float | None = None) -> Run:
         """Let one that has failed or was cancelled go on from its last checkpoint, by its job's newest code.
 
-        What ended because it waited for it waits again. Raises `NotFound`, `Conflict`.
+        What ended because it waited for it waits again. All that it has cost counts for `max_cost_usd`, its
+        bound from now on, where None is the one that it had. Raises `NotFound`, `Conflict`.
         """
         found = self.now(await self._found(project, run))
         if Event.RETRY not in TRANSITIONS[found.state]:
             raise Conflict(f"run {run!r} is {found.state.value}: only one that has failed can be tried again")
+        if max_cost_usd is not None:
+            found = msgspec.structs.replace(found, max_cost_usd=max_cost_usd)
+        if 0 < found.max_cost_usd <= found.cost_usd:
+            spent = f"${found.cost_usd:.6g} of the ${found.max_cost_usd:.6g} that it may"
+            raise Conflict(f"run {run!r} has cost {spent}: a larger --max-cost lets it go on")
         route = self._job(project, found.job)
         known = await self._known(project, found.after)
         for other, state in known.items():

@@ -18,8 +18,8 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Its run starts once the runs `after` have succeeded; who has the higher `priority` goes first, null for
     that of the job. It has these versions of `datasets`, by name, and the newest of the others. It is asked
-    to end with a checkpoint when it has cost `max_cost_usd`; 0: never. However often the same `key` is sent
-    for a job, it is one run.
+    to end with a checkpoint when it has cost `max_cost_usd`; 0: what the job says, which may be never.
+    However often the same `key` is sent for a job, it is one run.
     """
 
     job: str
@@ -29,6 +29,12 @@ class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     priority: Priority | None = None
     datasets: dict[str, int] = {}
     key: str = ""
+
+
+class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Let a run go on. All that it has cost counts for `max_cost_usd`; null for the bound that it had."""
+
+    max_cost_usd: Dollars | None = None
 
 
 class RunTerms(TypedDict, total=False):

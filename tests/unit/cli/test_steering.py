@@ -36,6 +36,9 @@ def test_a_failed_run_is_retried(control: FakeControl, lambent: Lambent) -> None
     control.tell("GET", "/api/v1/runs", json_told(LISTED))
     control.tell("POST", "/api/v1/runs/run-20/retry", json_told(run_view("queued", run="run-20")))
     assert lambent("retry", "run-2").out == "run-20  queued\n"
+    assert control.asked[-1].body == b'{"max_cost_usd":null}'
+    assert lambent("retry", "run-2", "--max-cost", "2.5").code == 0
+    assert control.asked[-1].body == b'{"max_cost_usd":2.5}'
 
 
 def test_a_run_may_start_after_others(control: FakeControl, lambent: Lambent) -> None:

@@ -140,7 +140,7 @@ class Runner:
         self.asked.append(("cancel", run))
         return self._run(project, "fit")
 
-    async def retry(self, project: str, run: str) -> Run:
+    async def retry(self, project: str, run: str, *, max_cost_usd: float | None = None) -> Run:
         self.asked.append(("retry", run))
         return self._run(project, "fit")
 

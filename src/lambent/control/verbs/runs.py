@@ -17,7 +17,7 @@ from lambent.core.spec import Param
 from lambent.core.worded import shown
 from lambent.storage.base import Run, Runs, RunsWanted
 from lambent.wire.api import ModelView
-from lambent.wire.runs import RunRequest, RunView
+from lambent.wire.runs import RetryRequest, RunRequest, RunView
 
 RUNS_MAX: Final = 1000  # that one answer lists
 
@@ -33,7 +33,7 @@ class Runner(Protocol):
     async def cancel(self, project: str, run: str) -> Run:
         """Let it end now. Raises `NotFound`, `Conflict`."""
 
-    async def retry(self, project: str, run: str) -> Run:
+    async def retry(self, project: str, run: str, *, max_cost_usd: float | None = None) -> Run:
         """Let one that has failed go on. Raises `NotFound`, `Conflict`."""
 
     def now(self, run: Run) -> Run:
@@ -114,6 +114,7 @@ class RunVerbs:
                 role=Role.DEPLOY,
                 summary="Let a failed run go on from its last checkpoint, and with it what waited for it",
                 run=self._retry,
+                body=RetryRequest,
                 reply=RunView,
             ),
         )
@@ -152,7 +153,8 @@ class RunVerbs:
         return run_view(await self._runner.cancel(asked.project, asked.path["run"]))
 
     async def _retry(self, asked: Asked) -> RunView:
-        return run_view(self._runner.now(await self._runner.retry(asked.project, asked.path["run"])))
+        run = await self._runner.retry(asked.project, asked.path["run"], max_cost_usd=asked.body.max_cost_usd)
+        return run_view(self._runner.now(run))
 
     async def _show(self, asked: Asked) -> RunView:
         run = await asyncio.to_thread(self._runs.find, asked.path["run"])
