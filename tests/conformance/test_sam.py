@@ -174,3 +174,17 @@ def test_what_a_template_cannot_take_is_one_clear_line(
     assert done.returncode != 0
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_template_may_be_json_as_other_tools_write_it(server: RunningServer, tmp_path: Path) -> None:
+    properties = {
+        "Runtime": "python3.11",
+        "Handler": "index.handler",
+        "Environment": {"Variables": {"NUMBER": 1}},
+    }
+    code = "import os\ndef handler(event, context):\n    return os.environ['NUMBER']\n"
+    function = {"Type": "AWS::Serverless::Function", "Properties": {**properties, "InlineCode": code}}
+    (tmp_path / "sam.json").write_text(json.dumps({"Resources": {"Json": function}}))
+    told = json.loads(server.deploy(tmp_path / "sam.json", "--json"))
+    assert [one["name"] for one in told["functions"]] == ["Json"]
+    assert server.invoke("Json").json() == "1"

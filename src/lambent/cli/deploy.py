@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lambent.wire.aliases import Canary
     from lambent.wire.api import DeploymentView, DeployReply
 
-TEMPLATE_SUFFIXES: Final = (".yaml", ".yml")
+TEMPLATE_SUFFIXES: Final = (".yaml", ".yml", ".json", ".template")
 
 
 @click.command()

@@ -33,7 +33,6 @@ from lambent.wire.typed import from_texts
 P = TypeVar("P", bound=msgspec.Struct)
 
 TEMPLATE_BYTES_MAX: Final = 1_000_000  # CloudFormation's own, for a template in a bucket
-SUFFIXES: Final = (".yaml", ".yml")
 FUNCTION: Final = "AWS::Serverless::Function"
 LAYER: Final = "AWS::Serverless::LayerVersion"
 QUEUE: Final = "AWS::SQS::Queue"
