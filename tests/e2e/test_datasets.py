@@ -304,3 +304,44 @@ def test_a_key_that_may_only_read_adds_and_removes_nothing(server: RunningServer
         assert server.request(method, "/api/v1/datasets/x", tar_of({"a": b"x"}), key=key).status == 403
     assert server.request("GET", "/api/v1/datasets?number=1").status == 200
     assert server.request("GET", "/api/v1/datasets/x?number=0").status == 400
+
+
+KILLED = '''
+import os, signal
+import lambent
+
+app = lambent.App("killed")
+
+@app.job(slice_s=600, retries=9, retry_first_s=0.01)
+def walk(run):
+    """Goes through shuffled data, killed twice on its way, and tells what it has seen."""
+    rows = run.data("walked").shuffle(11)
+    batches = rows.batches(4, epochs=2)
+    state = run.restore() or {"seen": [], "place": batches.state(), "lives": 0}
+    batches.load(state["place"])
+    lives, seen = state["lives"] + 1, state["seen"]
+    for number, batch in enumerate(batches):
+        seen = seen + [int(x) for x in batch["x"]]
+        run.checkpoint({"seen": seen, "place": batches.state(), "lives": lives})
+        if number == 3 and run.params.get("killed") and lives < 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return {"seen": seen, "lives": lives}
+'''
+
+
+def test_a_killed_run_goes_on_at_its_place_in_the_data(
+    server: RunningServer, write: Write, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("x\n" + "\n".join(map(str, range(30))))
+    data(server, "add", "walked", str(rows))
+    server.deploy(write("killed.py", KILLED))
+    ends = []
+    for words in ((), ("--set", "killed=1")):
+        done = server.cli("run", "killed-walk", *words, "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        ends.append(json.loads(done.stdout)["result"])
+    unbroken, killed = ends
+    assert sorted(unbroken["seen"][:30]) == sorted(unbroken["seen"][30:]) == [*range(30)]
+    assert (unbroken["lives"], killed["lives"]) == (1, 3)
+    assert killed["seen"] == unbroken["seen"]
