@@ -51,6 +51,68 @@ def test_a_handler_that_cannot_load_is_told_at_the_deploy(server: RunningServer,
     assert "words.txt" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        pytest.param({}, "nor has it a handler.py with a class EndpointHandler", id="no handler"),
+        pytest.param(
+            {"handler.py": "def EndpointHandler(path): ..."}, "nor has it a handler.py", id="no class"
+        ),
+        pytest.param(
+            {"handler.py": "class EndpointHandler:\n    x = 1"}, "__call__(self, data)", id="no call"
+        ),
+        pytest.param(
+            {"handler.py": "class EndpointHandler:\n    def __call__(self, data): ..."},
+            "EndpointHandler(path)", id="takes no path",
+        ),
+        pytest.param(
+            {"handler.py": "class EndpointHandler:\n    def __init__(self, path, device): ...\n"
+                           "    def __call__(self, data): ..."},
+            "'device'", id="takes more",
+        ),
+        pytest.param(
+            {"handler.py": "class EndpointHandler:\n    def __init__(self, path): ...\n"
+                           "    def __call__(self): ..."},
+            'called with one argument, {"inputs": ...}', id="takes no data",
+        ),
+        pytest.param(
+            {"handler.py": "import no_such_package\n" + HANDLER,
+             "requirements.txt": "# for pictures\nno-such-package==1.0\n"},
+            "no-such-package==1.0 (not installed)", id="requirements",
+        ),
+        pytest.param({"handler.py": "class EndpointHandler(:"}, "handler.py:1: invalid syntax", id="syntax"),
+        pytest.param({"handler.py": b"class EndpointHandler:\xff\0"}, "null bytes", id="no text"),
+    ],
+)  # fmt: skip
+def test_what_is_no_such_repository_is_told_at_the_deploy(
+    server: RunningServer, tmp_path: Path, files: dict[str, str | bytes], told: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    done = server.cli("deploy", str(tmp_path), "--name", "refused")
+    assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+    assert server.request("POST", "/invoke/refused", b"{}").status == 404
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from base import Base\nclass EndpointHandler(Base): ...",
+        "from base import Base\nEndpointHandler = Base",
+        "from base import Base as EndpointHandler",
+    ],
+    ids=["a subclass", "another name", "an import"],
+)
+def test_a_handler_may_come_from_another_file(server: RunningServer, tmp_path: Path, code: str) -> None:
+    (tmp_path / "base.py").write_text(
+        "class Base:\n    def __init__(self, path=''): ...\n"
+        "    def __call__(self, data): return data['inputs']\n"
+    )
+    (tmp_path / "handler.py").write_text(code)
+    server.deploy(tmp_path, "--name", "elsewhere")
+    assert server.invoke("elsewhere", {"inputs": "here"}).json() == "here"
+
+
 SHOWN = """
 class EndpointHandler:
     def __init__(self, path=""):

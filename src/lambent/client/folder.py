@@ -19,6 +19,10 @@ from lambent.wire.typed import from_fields
 
 MANIFEST: Final = "lambent.toml"
 ENDPOINT_HANDLER: Final = "handler.py:EndpointHandler"
+DEFINED: Final = re.compile(
+    r"^\s*(?:class\s+EndpointHandler\b|EndpointHandler\s*=|from\s[^#\n]+\simport\s[^#\n]*\bEndpointHandler\b)",
+    re.MULTILINE,
+)
 NEVER: Final = (".*", "__pycache__", "*.pyc", "node_modules")
 
 
@@ -49,7 +53,8 @@ def read_manifest(folder: Path) -> Manifest:
         if _has_endpoint_handler(folder):
             return Manifest(AppTable(ENDPOINT_HANDLER))
         raise BundleError(
-            f'{folder} has no {MANIFEST}: write one with [app] and target = "app.py"'
+            f'{folder} has no {MANIFEST}: write one with [app] and target = "app.py"; nor has it a '
+            "handler.py with a class EndpointHandler"
         ) from error
     except OSError as error:
         raise BundleError(f"cannot read {file}: {error.strerror}") from error
@@ -66,7 +71,7 @@ def read_manifest(folder: Path) -> Manifest:
 def _has_endpoint_handler(folder: Path) -> bool:
     """Whether it is laid out as a repository of Hugging Face's with a custom handler."""
     try:
-        return "class EndpointHandler" in (folder / "handler.py").read_text("utf-8", "replace")
+        return DEFINED.search((folder / "handler.py").read_text("utf-8", "replace")) is not None
     except OSError:
         return False
 

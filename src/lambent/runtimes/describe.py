@@ -67,6 +67,8 @@ class Describer:
         path, _, attribute = payload.asked(request.body, DescribeCall).target.partition(":")
         if path == WHOLE:
             return Reply(msgspec.json.encode(_archive(Path(self._code_dir))))
+        if (path, attribute) == (endpoint_handler.FILE, endpoint_handler.NAME):
+            endpoint_handler.check_requirements(self._code_dir)
         module = import_module(_module_name(path, self._code_dir), self._code_dir)
         named = _Named(module, path)
         found = named.one(attribute) if attribute else named.everything()
@@ -123,14 +125,15 @@ class _Named(msgspec.Struct, frozen=True):
         mark: Declared | None = vars(found).get(MARK) if hasattr(found, "__dict__") else None
         if mark is not None:
             return [self._declared(mark), *self._training(mark)]
-        if _is_model(found):
+        if _is_model(found) or endpoint_handler.is_one(found, attribute):
             return [self._plain(attribute, Kind.MODEL)]
         if is_application(found):
             return [self._plain(attribute, Kind.FUNCTION, Interface.ASGI)]
         if callable(found) and not inspect.isclass(found):
             return [self._plain(attribute, Kind.FUNCTION)]
+        call = " or __call__(self, data)" if attribute == endpoint_handler.NAME else ""
         what = (
-            f"a class without predict(self, inputs), {', '.join(SKILLS)}"
+            f"a class without predict(self, inputs), {', '.join(SKILLS)}{call}"
             if inspect.isclass(found)
             else _an(type(found).__name__)
         )

@@ -15,7 +15,7 @@ from lambent.runtimes import endpoint_handler, logs
 from lambent.runtimes.able import Able
 from lambent.runtimes.awaiting import Awaiter
 from lambent.runtimes.base import AsyncLine, Line, Loading, Reply, Request, Servable
-from lambent.runtimes.entry import resolve
+from lambent.runtimes.entry import parse, resolve
 from lambent.runtimes.faults import Fault
 from lambent.runtimes.together import Forms, in_groups
 from lambent.wire.process import RevisionPlan
@@ -206,7 +206,7 @@ def _served(able: Able, plan: RevisionPlan, log: logs.RequestLog) -> Servable:
 
 
 def _with_code(found: object, plan: RevisionPlan) -> Able:
-    if endpoint_handler.is_one(found):
+    if endpoint_handler.is_one(found, parse(plan.entrypoint).attribute):
         return endpoint_handler.able(cast(type, found), plan)
     instance = found() if isinstance(found, type) else found
     predict: Callable[[object], object] | None = getattr(instance, "predict", None)
