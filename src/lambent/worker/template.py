@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import select
+import sys
 from typing import Final
 
 import msgspec
 
 from lambent.clock import Clock
-from lambent.runtimes.base import Served
+from lambent.runtimes.base import MODULES, Served
 from lambent.runtimes.outputs import flush
-from lambent.wire.process import ChildRole, Exited, Forked, RevisionPlan
+from lambent.wire.process import ChildRole, Exited, Forked, RevisionPlan, Runtime
 from lambent.worker.channel import BrokenOrder, Channel, Order
 from lambent.worker.renewal import Renewal
 
 FDS_OF_A_CHILD: Final = 2  # [control or stream, log]
+FACE: Final = "lambent.client.app"  # what the code of a job imports of us
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -86,6 +90,8 @@ class Template:
         return self._fork(order)
 
     def _fork(self, order: Order) -> Birth | None:
+        if order.message.plan.runtime is Runtime.JOB:
+            _import_once(MODULES[Runtime.JOB], FACE)
         flush()  # or the child would print it again
         parent, started_s = os.getpid(), self._clock.now_s()
         try:
@@ -136,3 +142,12 @@ class Template:
         _, status, usage = os.wait4(child.pid, 0)
         cpu_us = round((usage.ru_utime + usage.ru_stime) * 1e6)
         self._channel.send(Exited(child.name, child.pid, status, cpu_us, usage.ru_maxrss * 1024))
+
+
+def _import_once(*modules: str) -> None:
+    """Have them before the fork: many short runs of jobs would each import them for themselves."""
+    missing = [module for module in modules if module not in sys.modules]
+    for module in missing:
+        importlib.import_module(module)
+    if missing:
+        gc.freeze()  # as all that a template has
