@@ -15,8 +15,6 @@ import msgspec
 
 from lambent.core.errors import NothingReserved, QueueFull
 
-RETRY_AFTER_S: Final = 1.0
-
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     """So many calls at once, 0 for none. Of them as many as `kept` says are for the calls of a name alone.
@@ -66,7 +64,7 @@ class Reservations:
             if limit.calls_max == 0:
                 raise NothingReserved(f"no call of {name!r} may run: none is reserved for it")
             text = f"{running.total()} calls of {name!r} run, and {limit.calls_max} are reserved for it"
-            raise QueueFull(text, retry_after_s=RETRY_AFTER_S)
+            raise QueueFull(text)  # AWS tells nobody when to come back here (recorded)
         running[alias] += 1
         self._running[key] = running
 

@@ -60,7 +60,7 @@ def test_format_2_says_what_aws_documents() -> None:
             "domainPrefix": "abc",
             "http": {
                 "method": "POST",
-                "path": "/my/path%20x",
+                "path": "/my/path x",
                 "protocol": "HTTP/1.1",
                 "sourceIp": "10.0.0.1",
                 "userAgent": "agent",

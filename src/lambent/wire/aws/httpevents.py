@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -89,7 +89,7 @@ def _context_v2(request: HttpRequest, headers: Mapping[str, str]) -> dict[str, o
         "domainPrefix": request.domain.partition(".")[0],
         "http": {
             "method": request.method,
-            "path": request.path,
+            "path": unquote(request.path),  # decoded, unlike the raw one (recorded)
             "protocol": request.protocol,
             "sourceIp": request.source_ip,
             "userAgent": headers.get("user-agent", ""),

@@ -37,6 +37,8 @@ PREFIX: Final = "/lambda-url/"
 REST: Final = re.compile(r"/restapis/([a-z0-9]+)/([A-Za-z0-9_-]+)/_user_request_(/.*)?")
 HOST_MARK: Final = b".lambda-url."
 HOST: Final = re.compile(rb"([a-z0-9]+)\.lambda-url\.([a-z0-9-]+)\.")
+# Said of the connection, which ends at the front.
+OF_CONNECTION: Final = frozenset({b"connection", b"keep-alive"})
 SERVICE: Final = "lambda"
 STREAMS: Final = "RESPONSE_STREAM"
 FAILED: Final = Reply(502, [JSON_HEADER], b"Internal Server Error")
@@ -214,7 +216,11 @@ def at_of(request: Request) -> At:
 
 def _told_headers(request: Request) -> list[tuple[str, str]]:
     """The request's own, and those that a front of AWS's adds."""
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.scope["headers"]]
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in request.scope["headers"]
+        if name not in OF_CONNECTION
+    ]
     sent = request.headers
     scheme = request.scope.get("scheme") or "http"
     _, _, port = sent.get(b"host", b"").decode("latin-1").rpartition(":")
