@@ -165,7 +165,7 @@ chaos: venv ## break everything for a while, check what must hold (SEED=7 SECOND
 
 # --- see it work ----------------------------------------------------------------------------------------
 
-.PHONY: demo bench bench-wake bench-batching bench-peers
+.PHONY: demo bench bench-wake bench-batching bench-peers bench-training
 demo: .venv/.ready-keras ## play the whole story in this terminal
 	@$(BIN)/python examples/demo/demo.py
 
@@ -177,6 +177,9 @@ bench-wake: venv-frameworks ## measure wakes, memory, crowding and races (LAMBEN
 
 bench-peers: venv $(PEERS:%=.venv-peers/%/.ready) ## measure serving and overload beside other platforms
 	@$(BIN)/python -m benchmarks serving hops overload
+
+bench-training: venv-frameworks ## measure what checkpoints and kills cost a training job
+	@$(BIN)/python -m benchmarks training
 
 bench-batching: venv ## compare adaptive batching with fixed batches, in virtual time
 	@$(BIN)/python -m benchmarks.batching

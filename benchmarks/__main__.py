@@ -31,6 +31,7 @@ from benchmarks import (
     serving,
     simulated,
     tensors,
+    training,
     wake,
 )
 from benchmarks.batching import real as batching
@@ -52,6 +53,7 @@ TOPICS: Final[Mapping[str, Callable[[Path], Sequence[Measured]]]] = MappingProxy
         "scaling": scaling.measure,
         "serving": serving.measure,
         "tensors": tensors.measure,
+        "training": training.measure,
         "wake": wake.measure,
     }
 )
