@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambent.core.slicing import (
-    CANCEL_GRACE_S_MAX,
+    BRIEF_GRACE_S_MAX,
     FINAL,
     SLICE_S,
     TRANSITIONS,
@@ -175,9 +175,17 @@ def test_no_slice_passes_the_time_of_its_run(terms: SliceTerms, run_s: float, st
     assert found.grace_s <= terms.grace_s
 
 
-def test_nobody_waits_long_for_the_end_of_what_is_cancelled() -> None:
-    terms = msgspec.structs.replace(TERMS, grace_s=600)
-    assert (grace_s(terms, Asked.END), grace_s(terms, Asked.PREEMPTED)) == (CANCEL_GRACE_S_MAX, 600)
+@pytest.mark.parametrize(
+    ("why", "step", "seconds"),
+    [
+        pytest.param(Asked.END, 7, BRIEF_GRACE_S_MAX, id="nobody wants it any more"),
+        pytest.param(Asked.STOP, -1, BRIEF_GRACE_S_MAX, id="it will hardly write its first checkpoint now"),
+        pytest.param(Asked.STOP, 7, 600, id="the server waits for its checkpoint"),
+        pytest.param(Asked.PREEMPTED, -1, 600, id="a longer wait than to lose all"),
+    ],
+)
+def test_how_long_a_slice_is_waited_for(why: Asked, step: int, seconds: float) -> None:
+    assert grace_s(msgspec.structs.replace(TERMS, grace_s=600), why, step=step) == seconds
 
 
 # --- laws over whole lives

@@ -17,7 +17,7 @@ from lambent.core.retrying import RetryPolicy, next_delay_s
 
 NO_CHECKPOINT: Final = -1  # the step of a run before its first
 SLICE_S: Final = 600.0  # of a job that does not say how long its slices are
-CANCEL_GRACE_S_MAX: Final = 5.0  # nobody wants what it would still write
+BRIEF_GRACE_S_MAX: Final = 5.0  # of a slice whose checkpoint nobody waits for
 LAST_SHARE: Final = 0.1  # of a run's time, at most, to write its last checkpoint in
 BACKOFF_FACTOR: Final = 2.0
 BACKOFF_S_MAX: Final = 300.0
@@ -187,9 +187,13 @@ def limits(terms: SliceTerms, *, run_s: float, step: int) -> Limits:
     return Limits(slice_s, Asked.SLICE, min(terms.grace_s, left_s - slice_s))
 
 
-def grace_s(terms: SliceTerms, why: Asked) -> float:
-    """How long a slice has to leave once it is asked for one of the reasons that come from outside."""
-    return min(terms.grace_s, CANCEL_GRACE_S_MAX) if why is Asked.END else terms.grace_s
+def grace_s(terms: SliceTerms, why: Asked, *, step: int) -> float:
+    """How long a slice has to leave once it is asked for one of the reasons that come from outside.
+
+    A server that stops does not wait long for code that has never written a checkpoint.
+    """
+    is_brief = why is Asked.END or (why is Asked.STOP and step == NO_CHECKPOINT)
+    return min(terms.grace_s, BRIEF_GRACE_S_MAX) if is_brief else terms.grace_s
 
 
 def next_step(facts: Facts, end: SliceEnd, terms: SliceTerms, *, jitter: float) -> Again | End:

@@ -239,7 +239,7 @@ class _Slice:
         return limits(self._terms, run_s=self._before_ms / 1e3, step=self._diary.run.step)
 
     def _grace_s(self, why: Asked) -> float:
-        return grace_s(self._terms, why)
+        return grace_s(self._terms, why, step=self._diary.run.step)
 
     def _look(self, commit: Commit | None, lasted_s: float) -> None:
         """Keep what it has come to, and end it where it has cost what it may."""
