@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lambent.core.tensors import Tensor as Tensor
     from lambent.runtimes.calling import call as call
     from lambent.runtimes.calling import trace as trace
+    from lambent.runtimes.checkpoints import Yielded as Yielded
     from lambent.runtimes.job import Run as Run
     from lambent.runtimes.model import ModelFiles as ModelFiles
     from lambent.wire.rows import BadData as BadData
@@ -52,6 +53,7 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
         "LambentError": "lambent.core.errors",
         "ModelFiles": "lambent.runtimes.model",
         "Run": "lambent.runtimes.job",
+        "Yielded": "lambent.runtimes.checkpoints",
         "call": "lambent.runtimes.calling",
         "SomeFailed": "lambent.client.handles",
         "Tensor": "lambent.core.tensors",
@@ -91,6 +93,7 @@ __all__ = [
     "Tensor",
     "Transcription",
     "Usage",
+    "Yielded",
     "__version__",
     "call",
     "trace",
