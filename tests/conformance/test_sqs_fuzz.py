@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from contextlib import closing
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +18,8 @@ from tests.support.server import RunningServer
 REQUESTS = 40
 MODEL = botocore.session.get_session().get_service_model("sqs")
 OPERATIONS = (
+    "AddPermission", "CancelMessageMoveTask", "ListMessageMoveTasks", "RemovePermission",
+    "StartMessageMoveTask",
     "ChangeMessageVisibility", "ChangeMessageVisibilityBatch", "CreateQueue", "DeleteMessage",
     "DeleteMessageBatch", "DeleteQueue", "GetQueueAttributes", "GetQueueUrl", "ListDeadLetterSourceQueues",
     "ListQueueTags", "ListQueues", "PurgeQueue", "ReceiveMessage", "SendMessage", "SendMessageBatch",
@@ -31,7 +34,9 @@ def test_whatever_is_sent_the_answer_is_one_of_awss(server: RunningServer, name:
         client.send_message(QueueUrl=url, MessageBody="x")
     operation: Any = MODEL.operation_model(name)
     arn = "arn:aws:sqs:us-east-1:000000000000:fuzzed"
-    fuzz = Fuzz(name, ["fuzzed", url, "nobody", url + "x", arn, "String", "All", "Number", "1", "MTox"])
+    handle = base64.b64encode(f'{{"taskId": "x", "sourceArn": "{arn}"}}'.encode()).decode()
+    known = ["fuzzed", url, "nobody", url + "x", arn, handle, "String", "All", "Number", "1", "MTox"]
+    fuzz = Fuzz(name, known)
     for _ in range(REQUESTS):
         sent = fuzz.request(operation)
         if b"WaitTimeSeconds" in sent.body:

@@ -11,7 +11,16 @@ import msgspec
 
 from lambent.client.archive import Archive, Member, Packed, member
 from lambent.client.errors import BundleError
-from lambent.client.folder import MANIFEST, Manifest, flat, read_manifest, scan, within
+from lambent.client.folder import (
+    MANIFEST,
+    NEVER,
+    NEVER_OF_PROGRAMS,
+    Manifest,
+    flat,
+    read_manifest,
+    scan,
+    within,
+)
 from lambent.client.imports import with_local_modules
 from lambent.core.naming import kebab
 from lambent.core.spec import BOOTSTRAP, Setting
@@ -86,7 +95,9 @@ def pack_for_command(
 
 
 def _files(folder: Path, manifest: Manifest) -> Bundle:
-    members = _members(scan(folder, folder, manifest.app.include, manifest.app.exclude))
+    members = _members(
+        scan(folder, folder, manifest.app.include, manifest.app.exclude, never=NEVER_OF_PROGRAMS)
+    )
     settings = {name: flat(table) for name, table in manifest.deployments.items()}
     return Bundle(WHOLE, Archive(members), settings, name="" if settings else _called(folder.resolve()))
 
@@ -107,7 +118,8 @@ def _is_path_of_names(attribute: str) -> bool:
 def _folder(folder: Path) -> Bundle:
     if not (folder / MANIFEST).exists() and (folder / BOOTSTRAP).is_file():
         _executable(within(folder / BOOTSTRAP, folder))
-        return Bundle(BOOTSTRAP, Archive(_members(scan(folder, folder))), name=_called(folder.resolve()))
+        members = _members(scan(folder, folder, never=NEVER_OF_PROGRAMS))
+        return Bundle(BOOTSTRAP, Archive(members), name=_called(folder.resolve()))
     manifest = read_manifest(folder)
     if not manifest.app.target:
         if not any("command" in table for table in manifest.deployments.values()):
@@ -116,9 +128,10 @@ def _folder(folder: Path) -> Bundle:
                 'target = "app.py" under [app], or command = "..." under [deployments.NAME]'
             )
         return _files(folder, manifest)
-    members = _members(scan(folder, folder, manifest.app.include, manifest.app.exclude))
     file, colon, attribute = manifest.app.target.partition(":")
     path = Path(file).as_posix()
+    never = NEVER_OF_PROGRAMS if path == BOOTSTRAP else NEVER
+    members = _members(scan(folder, folder, manifest.app.include, manifest.app.exclude, never=never))
     if path not in {one.path for one in members}:
         raise BundleError(f"{folder / MANIFEST} has target = {file!r}, which is not among the folder's files")
     if path == BOOTSTRAP:

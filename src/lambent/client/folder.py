@@ -23,7 +23,8 @@ DEFINED: Final = re.compile(
     r"^\s*(?:class\s+EndpointHandler\b|EndpointHandler\s*=|from\s[^#\n]+\simport\s[^#\n]*\bEndpointHandler\b)",
     re.MULTILINE,
 )
-NEVER: Final = (".*", "__pycache__", "*.pyc", "node_modules")
+NEVER_OF_PROGRAMS: Final = (".*", "__pycache__", "*.pyc")  # theirs may be Node's
+NEVER: Final = (*NEVER_OF_PROGRAMS, "node_modules")
 
 
 class AppTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,15 +91,20 @@ def flat(settings: dict[str, Setting | dict[str, Setting]]) -> dict[str, Setting
 
 
 def scan(
-    folder: Path, root: Path, include: Sequence[str] = ("**",), exclude: Sequence[str] = ()
+    folder: Path,
+    root: Path,
+    include: Sequence[str] = ("**",),
+    exclude: Sequence[str] = (),
+    *,
+    never: Sequence[str] = NEVER,
 ) -> Iterator[tuple[str, Path]]:
     """The files under `folder` by their path relative to `root`, which holds it.
 
-    A pattern without a slash matches a name at any depth; one that matches a folder covers all in it. Hidden
-    files, bytecode and `node_modules` never go along. Links inside `root` are followed. Raises `BundleError`
-    for a link out of it, a link in a circle and what is neither a file nor a folder.
+    A pattern without a slash matches a name at any depth; one that matches a folder covers all in it. What
+    `never` names, such as hidden files and bytecode, does not go along. Links inside `root` are followed.
+    Raises `BundleError` for a link out of it, a link in a circle and what is neither a file nor a folder.
     """
-    wanted, unwanted = _matcher(include), _matcher((*NEVER, *exclude))
+    wanted, unwanted = _matcher(include), _matcher((*never, *exclude))
     yield from _walk(folder, root, wanted, unwanted, above=())
 
 

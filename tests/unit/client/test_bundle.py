@@ -140,6 +140,14 @@ def test_a_folder_with_a_bootstrap_is_named_as_it_is(tmp_path: Path) -> None:
     assert [member.executable for member in bundle.archive.members] == [True, False]
 
 
+def test_a_programs_packages_for_node_go_along(tmp_path: Path) -> None:
+    packages = {"node_modules/x/index.js": "", "node_modules/x/node_modules/y/y.js": "", ".git/config": ""}
+    folder = write(_bootstrap(tmp_path / "node"), packages)
+    wanted = [name for name in packages if not name.startswith(".")]
+    assert names(pack(folder)) == ["bootstrap", "lib/words.txt", *wanted]
+    assert names(pack_for_command(folder)) == ["bootstrap", "lib/words.txt", *wanted]
+
+
 def test_a_bootstrap_alone_is_named_as_its_folder(tmp_path: Path) -> None:
     bundle = pack(_bootstrap(tmp_path / "totals") / "bootstrap")
     assert (bundle.target, bundle.name, names(bundle)) == ("bootstrap", "totals", ["bootstrap"])

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from lambent.client.errors import BundleError
-from lambent.client.folder import scan
+from lambent.client.folder import NEVER_OF_PROGRAMS, scan
 from lambent.client.sam.api import Api
 from lambent.client.sam.handling import put_handling
 from lambent.client.sam.queues import put_mappings, put_queues
@@ -210,7 +210,8 @@ def _zip(code: Path) -> tuple[str, str]:
     """A folder or a zip file in base64, and its digest as AWS writes it."""
     if code.is_file():
         return _coded(code.read_bytes())
-    return _packed((path, file.read_bytes(), file.stat().st_mode & 0o777) for path, file in scan(code, code))
+    found = scan(code, code, never=NEVER_OF_PROGRAMS)
+    return _packed((path, file.read_bytes(), file.stat().st_mode & 0o777) for path, file in found)
 
 
 def _packed(files: Any) -> tuple[str, str]:
