@@ -140,6 +140,13 @@ def test_what_was_said_of_any_projects_functions_holds_after_a_restart(
     queue = client("red", "sqs").create_queue(QueueName="work")["QueueUrl"].rpartition("/")[2]
     red.create_event_source_mapping(FunctionName="own", EventSourceArn=QUEUE + queue)
     red.put_function_concurrency(FunctionName="same", ReservedConcurrentExecutions=0)
+    make(red, "breaks", "def handler(event, context):\n    raise ValueError(event)\n", Publish=True)
+    red.create_alias(FunctionName="breaks", Name="live", FunctionVersion="1")
+    client("red", "sqs").create_queue(QueueName="failed")
+    red.put_function_event_invoke_config(
+        FunctionName="breaks", Qualifier="live", MaximumRetryAttempts=0,
+        DestinationConfig={"OnFailure": {"Destination": QUEUE + "failed"}},
+    )  # fmt: skip
     server.stop()
     server.start()
     again, queues = client("red", "lambda"), client("red", "sqs")
@@ -154,3 +161,12 @@ def test_what_was_said_of_any_projects_functions_holds_after_a_restart(
         return set(told.values()) == {"0"}
 
     wait_until(is_empty, "the message to be taken")
+    again.invoke(FunctionName="breaks", Qualifier="live", InvocationType="Event", Payload=b"1")
+    failed, told = queues.get_queue_url(QueueName="failed")["QueueUrl"], []
+
+    def is_told() -> bool:
+        told.extend(queues.receive_message(QueueUrl=failed, WaitTimeSeconds=5).get("Messages", ()))
+        return bool(told)
+
+    wait_until(is_told, "the failure to be told")
+    assert json.loads(told[0]["Body"])["requestContext"]["approximateInvokeCount"] == 1
