@@ -137,15 +137,15 @@ class Runner:
         Raises `NotFound`, and `Conflict` where it is over. That it is wanted is on disk when this returns.
         """
         live = self._turns.live.find(run)
-        if live is None or live.run.project != project:
-            found = await self._found(project, run)
-            if found.state in FINAL - {RunState.CANCELLED}:
-                raise Conflict(
-                    f"run {run!r} is {found.state.value}: only one that is not over can be cancelled"
-                )
-            return found
-        await self._turns.cancel(live)
-        return live.run
+        if live is not None and live.run.project == project and live.run.state not in FINAL:
+            await self._turns.cancel(live)
+            return live.run
+        found = live.run if live else await self._found(project, run)
+        if found.project != project:
+            raise _unknown(run)
+        if found.state in FINAL - {RunState.CANCELLED}:
+            raise Conflict(f"run {run!r} is {found.state.value}: only one that is not over can be cancelled")
+        return found
 
     async def retry(self, project: str, run: str, *, max_cost_usd: float | None = None) -> Run:
         """Let one that has failed or was cancelled go on from its last checkpoint, by its job's newest code.
@@ -233,7 +233,7 @@ class Runner:
     async def _found(self, project: str, run: str) -> Run:
         found = await asyncio.to_thread(self._runs.find, run)
         if found is None or found.project != project:
-            raise NotFound(f"there is no run {run!r}; `lambent runs` lists what there is")
+            raise _unknown(run)
         return found
 
     async def _accepted(self, run: Run, known: Mapping[str, RunState], on_end: Sequence[OnEnd] = ()) -> Run:
@@ -268,6 +268,10 @@ def _anew(run: Run, revision: str) -> Run:
         failed_step=NO_CHECKPOINT,
         failed_by="",
     )
+
+
+def _unknown(run: str) -> NotFound:
+    return NotFound(f"there is no run {run!r}; `lambent runs` lists what there is")
 
 
 def _id_of(project: str, job: str, key: str) -> str:

@@ -144,6 +144,13 @@ class House:
                     return found
                 await asyncio.sleep(0.005)
 
+    async def stored(self, run: Run, state: str) -> Run:
+        """The run as the next server will find it, once it is stored in this state."""
+        async with asyncio.timeout(PATIENT_S):
+            while (found := self.store.runs.find(run.id)) is None or found.state != state:
+                await asyncio.sleep(0.005)
+        return found
+
     def run(
         self,
         program: Program,

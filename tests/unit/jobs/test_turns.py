@@ -273,8 +273,7 @@ def test_who_was_told_that_a_run_is_cancelled_is_held_to_it_by_the_next_server(h
             await house.until(runner, run, is_under_way)
             runner.pause()
             await runner.settle(PATIENT_S)
-            stored = house.store.runs.find(run.id)
-            assert stored is not None
+            stored = await house.stored(run, "queued")
         house.store.runs.put(msgspec.structs.replace(stored, end_asked="cancelled"))
         async with house.opened() as runner:
             assert (await house.until(runner, run, lambda run: run.state in FINAL)).state == "cancelled"
