@@ -147,9 +147,11 @@ class House:
     async def stored(self, run: Run, state: str) -> Run:
         """The run as the next server will find it, once it is stored in this state."""
         async with asyncio.timeout(PATIENT_S):
-            while (found := self.store.runs.find(run.id)) is None or found.state != state:
+            while True:
+                found = self.store.runs.find(run.id)
+                if found is not None and found.state == state:
+                    return found
                 await asyncio.sleep(0.005)
-        return found
 
     def run(
         self,
