@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lambent.core.invocation import Status
 from tests.support.http_programs import COMMAND, as_raw, get, program_of, write_program
 from tests.support.raw_http import Raw
 from tests.support.server import RunningServer, is_running, wait_until
+from tests.support.usage import records_of
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +172,31 @@ def test_what_its_own_processes_use_is_on_the_bill(actor: RunningServer) -> None
     before_s = used_s()
     assert get(actor, "/child").body == b"done"
     wait_until(lambda: used_s() - before_s > 0.35, "its child's time on the bill")
+
+
+BURNER = """
+import http.server, os
+
+class Burner(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        while self.path == "/burn":
+            pass
+        self.send_response(204)
+        self.end_headers()
+
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Burner).serve_forever()
+"""
+
+
+def test_what_it_used_before_it_was_ended_is_on_the_bill(server: RunningServer, tmp_path: Path) -> None:
+    server.deploy(
+        write_program(tmp_path / "burner", BURNER), "--cmd", COMMAND, "--name", "burner",
+        "--set", "concurrency=1", "--set", "timeout_s=1",
+    )  # fmt: skip
+    assert get(server, "/", "burner").status == 204
+    assert get(server, "/burn", "burner").status == 504
+    (late,) = (one for one in records_of(server.state_dir) if one.status is Status.TIMED_OUT)
+    assert 100_000 < late.cpu_us < 1.5 * late.run_us
 
 
 def test_what_its_processes_have_together_is_bounded(server: RunningServer, folder: Path) -> None:

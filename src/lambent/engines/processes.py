@@ -15,6 +15,9 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
+from lambent.clock import cpu_ns_of
 from lambent.engines.base import Exit
 from lambent.engines.proc import descendants_of, is_stopped, parent_of
 
@@ -47,6 +50,7 @@ class Process:
         self._watchers: Final[list[Callable[[], None]]] = []
         self._orphaned = False
         self._report_timer: asyncio.TimerHandle | None = None
+        self._used_us = 0  # CPU time, with all below it, when it was killed
         self.doomed = False  # killed, though its end may not have been seen yet
         self._pidfd: Final = _open(pid)  # open until the status is known; None where it was reaped already
         self.alive = self._pidfd is not None
@@ -81,8 +85,11 @@ class Process:
         """End it and everything below it, now. Harmless when it is gone."""
         if not self.alive or self._pidfd is None:
             return
-        self.doomed = True
         below = [(pid, pidfd) for pid in descendants_of(self.pid) if (pidfd := _open(pid)) is not None]
+        if not self.doomed:
+            # What ends with it is reaped by others, and nobody tells what that has used.
+            self._used_us = sum(map(cpu_ns_of, (self.pid, *(pid for pid, _ in below)))) // 1000
+        self.doomed = True
         with contextlib.suppress(ProcessLookupError):
             # It leads a group of its own, unless it is too young to have made one. Asked through the pidfd
             # after that, it has not been reaped, so the number is still its own.
@@ -147,6 +154,8 @@ class Process:
         if self._pidfd is not None:
             os.close(self._pidfd)
         self._watched.discard(self.pid)
+        if self._used_us:
+            how = msgspec.structs.replace(how, cpu_us=self._used_us)
         self.exit.set_result(how)
 
 

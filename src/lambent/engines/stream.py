@@ -8,6 +8,8 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Final, cast
 
+import msgspec
+
 from lambent.engines.base import Exit, Hears, WorkerGone
 from lambent.engines.endings import load_failed
 from lambent.wire.frames import (
@@ -59,6 +61,7 @@ class WorkerStream(asyncio.Protocol):
         self._sent_last: int | None = None  # the call, if nothing was sent after it
         self._unread: Final[set[int]] = set()
         self._exit: Exit | None = None
+        self._total_us = 0  # the CPU time that it had used when it last told
         self._transport: asyncio.WriteTransport
         self.hello: Final[asyncio.Future[Hello]] = self._loop.create_future()
         # Nobody waits for it where a parked worker ends unused: that it failed is then no news to anybody.
@@ -106,6 +109,8 @@ class WorkerStream(asyncio.Protocol):
 
     def fail(self, how: Exit) -> None:
         """The process has ended: nothing more will come."""
+        # What it had used before is told by the answers to other calls.
+        how = msgspec.structs.replace(how, cpu_us=max(0, how.cpu_us - self._total_us))
         self._exit = how
         self._end()
         self._send_out()
@@ -149,6 +154,8 @@ class WorkerStream(asyncio.Protocol):
                         self._hears.pop(header.call_id, None)
                     if self._credit:
                         self._credit.pop(header.call_id, None)
+                    if header.total_us > 0:
+                        self._total_us = max(0, header.total_us)
                     if not answer.done():
                         answer.set_result((header, body))
                 else:
@@ -192,6 +199,7 @@ class WorkerStream(asyncio.Protocol):
                 elif isinstance(header, Ask):
                     self.tell(*unheard(header))
             case Hello() if not self.hello.done():
+                self._total_us = header.total_us
                 self.hello.set_result(header)
             case LoadError() if not self.hello.done():
                 self.hello.set_exception(load_failed(read_error(body)))

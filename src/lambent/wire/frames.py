@@ -105,9 +105,13 @@ class Wake(msgspec.Struct, frozen=True, array_like=True, tag="wake"):
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
-    """Worker → server: ready for calls. `parts_ms` names what the wake was made of on this side."""
+    """Worker → server: ready for calls. `parts_ms` names what the wake was made of on this side.
+
+    `total_us` is the CPU time that the worker, and a program beside it, have used until now.
+    """
 
     parts_ms: dict[str, float]
+    total_us: int = 0
 
 
 class LoadError(msgspec.Struct, frozen=True, array_like=True, tag="load_error"):
@@ -130,6 +134,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     memory. `retiring`: the worker will exit after this answer and takes no more calls. To a batch, `each`
     says what the body is made of, in the order of its calls. After a `Begin` the body is empty, or the error.
     `own_us` is what of `run_us` other processes have not taken from it, as far as that is known: 0 where not.
+    `total_us` is as in `Hello`: a call that ends with its worker has used what came after it.
     """
 
     call_id: int
@@ -142,6 +147,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     each: tuple[Each, ...] = ()
     head: Head | None = None
     own_us: int = 0
+    total_us: int = 0
 
 
 class Begin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):

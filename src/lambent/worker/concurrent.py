@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
 
+import msgspec
+
 from lambent.core.errors import Cancelled
 from lambent.core.invocation import Head, Status
 from lambent.runtimes import otel
@@ -36,7 +38,7 @@ from lambent.wire.frames import (
     encode,
 )
 from lambent.worker.concurrent_asking import ConcurrentCaller
-from lambent.worker.loop import Meter, Verdict, failed
+from lambent.worker.loop import Meter, Verdict, failed, total_ns
 from lambent.worker.printing import Printing
 from lambent.worker.stream import Stream
 
@@ -161,7 +163,7 @@ class ConcurrentLoop(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._over, self._lost = asyncio.Event(), asyncio.Event()
         await loop.create_unix_connection(lambda: self, sock=self._stream.socket)
-        self._send(hello)
+        self._send(msgspec.structs.replace(hello, total_us=self._total_us()))
         try:
             await self._over.wait()
         finally:
@@ -169,6 +171,10 @@ class ConcurrentLoop(asyncio.Protocol):
             self._transport.close()  # once all that was said has left
             await self._lost.wait()
         return self._code or 0
+
+    def _total_us(self) -> int:
+        beside_ns = self._beside.cpu_ns() if self._beside is not None else 0
+        return (total_ns() + beside_ns) // 1000
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -231,6 +237,7 @@ class ConcurrentLoop(asyncio.Protocol):
             rss_bytes=self._rss_bytes(),
             retiring=code is not None or self._ending or self._stream.ending,
             head=verdict.reply.head,
+            total_us=used.total_us + (total_ns() // 1000 if self._beside is not None else 0),
         )
         self._send(answer, bytes(verdict.reply.body))
         del self._lines[call.call_id]

@@ -24,7 +24,7 @@ from lambent.wire.frames import Hello, LoadError
 from lambent.wire.process import CANCEL_SIGNAL, ONE_SHOT, ChildRole, Failed, Ready, log_stream_of
 from lambent.worker import forksafety, sandbox
 from lambent.worker.channel import Channel
-from lambent.worker.loop import Loop
+from lambent.worker.loop import Loop, total_ns
 from lambent.worker.practice import BRIEF_S, practise
 from lambent.worker.printing import Printing
 from lambent.worker.rehearsal import rehearse
@@ -113,7 +113,8 @@ def become_worker(birth: Birth, clock: Clock) -> int:
         return 0
     _hide_from_forks(stream, settled.log_fd)
     flush()
-    return _serve(birth, stream, servable, settled.printing, Hello(loading.parts_ms))
+    hello = Hello(loading.parts_ms, total_ns() // 1000)
+    return _serve(birth, stream, servable, settled.printing, hello)
 
 
 def _serve(birth: Birth, stream: Stream, servable: Served, printing: Printing, hello: Hello) -> int:

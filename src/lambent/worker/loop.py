@@ -172,6 +172,7 @@ class Loop:
             each=each,
             head=verdict.reply.head,
             own_us=used.cpu_us if usage.ru_nvcsw == waits else used.run_us,
+            total_us=used.total_us,
         )
         self._stream.send(answer, verdict.reply.body)
         return code
@@ -202,10 +203,11 @@ def held_to(verdicts: Sequence[Verdict], requests: Sequence[Request], *, bytes_m
 
 
 class Used(msgspec.Struct, frozen=True):
-    """What a call took: the time in user code, and the CPU time of the process meanwhile."""
+    """What a call took: the time in user code, and the CPU time of the process meanwhile, and of its life."""
 
     run_us: int = 0
     cpu_us: int = 0
+    total_us: int = 0
 
 
 class Meter:
@@ -219,9 +221,13 @@ class Meter:
 
     def read(self) -> Used:
         """What was used until now."""
-        return Used(
-            (time.perf_counter_ns() - self._ns) // 1000, max(0, self._clock_ns() - self._cpu_ns) // 1000
-        )
+        took_ns, total_ns = time.perf_counter_ns() - self._ns, self._clock_ns()
+        return Used(took_ns // 1000, max(0, total_ns - self._cpu_ns) // 1000, total_ns // 1000)
+
+
+def total_ns() -> int:
+    """The CPU time of this process until now."""
+    return time.process_time_ns()
 
 
 def failed(error: BaseException, request_id: str) -> Verdict:

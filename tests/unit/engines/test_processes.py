@@ -220,6 +220,25 @@ def test_a_process_that_is_reported_gone_before_it_is_watched_is_gone(play: Play
     play(story)
 
 
+def test_what_is_killed_with_a_process_counts_as_used_by_it() -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ntime.sleep(3600)"
+    parent = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+
+    command = [sys.executable, "-c", parent, burn]
+
+    async def story(child: subprocess.Popen[bytes]) -> Exit:
+        process = Process(child.pid, watched=set())
+        assert child.stdout is not None
+        await asyncio.to_thread(child.stdout.readline)
+        process.kill()
+        return await asyncio.wait_for(process.ended(), PATIENT_S)
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as child:
+        end = asyncio.run(story(child))
+        child.returncode = -9  # it has been reaped
+    assert (end.code, end.cpu_us >= 300_000) == (-9, True)
+
+
 def test_what_proc_says_of_this_process() -> None:
     pid = os.getpid()
     with python("input()") as child:

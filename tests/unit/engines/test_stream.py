@@ -15,7 +15,18 @@ import uvloop
 from lambent.core.invocation import Status
 from lambent.engines.base import Exit, WorkerGone
 from lambent.engines.stream import WorkerStream
-from lambent.wire.frames import Answer, Call, Chunk, Credit, FrameReader, Stop, ToWorker, cost_of, encode
+from lambent.wire.frames import (
+    Answer,
+    Call,
+    Chunk,
+    Credit,
+    FrameReader,
+    Hello,
+    Stop,
+    ToWorker,
+    cost_of,
+    encode,
+)
 from tests.support.engine_stages import eventually
 from tests.support.patience import PATIENT_S
 
@@ -172,6 +183,33 @@ def test_what_was_told_after_a_call_proves_nothing_of_the_call(loop: NewLoop) ->
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(story())
+
+
+@pytest.mark.parametrize(
+    ("answered_us", "used_us"), [([], 900), ([300, 700], 300), ([1700], 0), ([-5], 900)],
+    ids=["the first call", "one of several", "more than there was", "less than nothing"],
+)  # fmt: skip
+def test_a_call_that_ends_with_its_worker_has_used_what_came_after_the_last_answer(
+    answered_us: list[int], used_us: int
+) -> None:
+    async def story() -> None:
+        async with streaming() as (stream, peer):
+            peer.send(encode(Hello({}, total_us=100), b""))
+            await stream.hello
+            for number, total_us in enumerate(answered_us):
+                answer = stream.ask(call(number), b"")
+                await peer.packet()
+                told = Answer(number, Status.OK, "text/plain", 1, 1, 1, total_us=total_us)
+                peer.send(encode(told, b""))
+                await answer
+            last = stream.ask(call(100), b"")
+            await peer.packet()
+            stream.fail(Exit(code=-9, cpu_us=1000, rss_bytes_max=0))
+            with pytest.raises(WorkerGone) as gone:
+                await last
+            assert gone.value.exit.cpu_us == used_us
+
+    asyncio.run(story())
 
 
 def test_a_worker_that_sends_more_than_its_credit_is_ended() -> None:
