@@ -2,7 +2,7 @@
 
 import pytest
 
-from lambent.core.environments import preloads
+from lambent.core.environments import job_preloads, preloads
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,16 @@ from lambent.core.environments import preloads
 )
 def test_imports_are_picked(packages: list[str], imports: tuple[str, ...]) -> None:
     assert preloads(packages) == imports
+
+
+@pytest.mark.parametrize(
+    ("packages", "imports"),
+    [
+        pytest.param(
+            ["torch", "numpy"], ("numpy", "torch", "torch._dynamo"), id="what its optimisers import"
+        ),
+        pytest.param(["sklearn"], ("sklearn",), id="what imports no more later"),
+    ],
+)
+def test_a_job_starts_with_what_training_imports(packages: list[str], imports: tuple[str, ...]) -> None:
+    assert job_preloads(packages) == imports

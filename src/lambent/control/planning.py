@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from lambent.core.environments import preloads
+from lambent.core.environments import job_preloads, preloads
 from lambent.core.errors import CallerFault, InvalidSpec
 from lambent.core.settings import with_settings
 from lambent.core.spec import (
@@ -287,8 +287,9 @@ def _spec(
     if one.train and one.train not in jobs:
         raise InvalidSpec(f"{one.name} is trained by {one.train!r}, and there is no such job")
     spec = new_spec(one.name, one.kind, interface=one.interface, entrypoint=one.entrypoint, train=one.train)
+    picked = job_preloads(imports) if one.kind is Kind.JOB else preloads(imports)
     spec = msgspec.structs.replace(
-        spec, imports=preloads(imports), signature=one.signature, skills=one.skills, schema=one.schema
+        spec, imports=picked, signature=one.signature, skills=one.skills, schema=one.schema
     )
     if SPEAKS & {*one.skills}:
         spec = msgspec.structs.replace(spec, timeout_s=TALKS_S)
