@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -66,6 +67,7 @@ def server(receiver: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory) -> 
     environ = {
         "LAMBENT_OTLP_ENDPOINT": receiver.url,
         "OTEL_BSP_SCHEDULE_DELAY": "50",
+        "OTEL_METRIC_EXPORT_INTERVAL": "200",
         "OTEL_SERVICE_NAME": "models",
         "OTEL_EXPORTER_OTLP_HEADERS": "x-tenant=lab",
     }
@@ -106,6 +108,52 @@ def test_a_call_is_a_span_in_its_callers_trace_and_user_code_is_told_of_it(
     assert whole.span.start_time_unix_nano <= run.span.start_time_unix_nano
     assert run.span.end_time_unix_nano <= whole.span.end_time_unix_nano
     assert {request["x-tenant"] for request in receiver.requests} == {"lab"}
+
+
+def as_page(request: Any) -> dict[str, float]:
+    """A request's points as the lines that Prometheus's rules make of them, histograms by their counts."""
+    found: dict[str, float] = {}
+    ((one,), units) = request.resource_metrics, {"s": "_seconds", "By": "_bytes", "": ""}
+    for metric in one.scope_metrics[0].metrics:
+        name = metric.name.replace(".", "_") + units[metric.unit]
+        kind = metric.WhichOneof("data")
+        if kind == "sum":
+            assert (metric.sum.is_monotonic, metric.sum.aggregation_temporality) == (True, 2)
+            name += "_total"
+        if kind == "histogram":
+            assert metric.histogram.aggregation_temporality == 2
+            name += "_count"
+        for point in getattr(metric, kind).data_points:
+            labels = ",".join(f'{a.key}="{a.value.string_value}"' for a in point.attributes)
+            value = point.count if kind == "histogram" else point.as_double
+            found[f"{name}{{{labels}}}" if labels else name] = float(value)
+    return found
+
+
+def test_metrics_are_told_as_the_page_tells_them(server: RunningServer, receiver: OtlpReceiver) -> None:
+    for _ in range(3):
+        assert server.invoke("traced", {}).status == 200
+    page = {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in server.request("GET", "/metrics").body.decode().splitlines()
+        if not line.startswith("#") and "_bucket" not in line and "_sum" not in line
+    }
+    counted = {line: value for line, value in page.items() if "exported" not in line and "memory" not in line}
+
+    def is_told() -> bool:
+        told = as_page(receiver.metrics[-1]) if receiver.metrics else {}
+        return all(told.get(line) == value for line, value in counted.items())
+
+    wait_until(is_told, "a request with all of it")
+    assert {*page} <= {*as_page(receiver.metrics[-1])} | {line for line in page if "exported" in line}
+    (last,) = receiver.metrics[-1].resource_metrics
+    assert {a.key: a.value.string_value for a in last.resource.attributes}["service.name"] == "models"
+    runs = next(one for one in last.scope_metrics[0].metrics if one.name == "lambent.run")
+    for point in runs.histogram.data_points:
+        assert sum(point.bucket_counts) == point.count
+        assert len(point.bucket_counts) == len(point.explicit_bounds) + 1
+        assert 0 < point.sum < 60
+        assert 0 < point.start_time_unix_nano < point.time_unix_nano
 
 
 @pytest.mark.parametrize("name", ["by-itself", "beside-others"])

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
@@ -320,43 +318,6 @@ def test_documents_are_ranked_by_a_method_or_by_their_vectors(server: RunningSer
     scored = ask(server, "/v1/score", {"model": model, "text_1": "a", "text_2": documents}).json()
     scores = [one["score"] for one in scored["data"]]
     assert scores.index(max(scores)) == best
-
-
-class Zipping(httpx2.HTTPTransport):
-    """Sends bodies compressed."""
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        headers = {**request.headers, "content-encoding": "gzip"}
-        del headers["content-length"]
-        zipped = gzip.compress(request.read())
-        return super().handle_request(httpx2.Request("POST", request.url, headers=headers, content=zipped))
-
-
-def test_requests_and_answers_may_be_compressed(server: RunningServer) -> None:
-    text = "one two " * 1000
-    with (
-        httpx2.Client(transport=Zipping(), timeout=PATIENT_S) as zipping,
-        openai.OpenAI(
-            base_url=f"{server.url}/v1",
-            api_key=server.about["api_key"],
-            http_client=zipping,
-            default_headers={"Accept-Encoding": "gzip"},
-        ) as client,
-    ):
-        raw = client.chat.completions.with_raw_response.create(model="parrot", messages=says(text))
-        assert raw.headers["content-encoding"] == "gzip"
-        assert int(raw.headers["content-length"]) < len(text) / 10
-        assert raw.parse().choices[0].message.content == text
-        with client.chat.completions.stream(model="parrot", messages=says("one two")) as events:
-            assert events.get_final_completion().choices[0].message.content == "one two "
-    note(KEY, "POST /v1/chat/completions (compressed)")
-
-
-def test_a_body_that_unpacks_to_too_much_or_to_nothing_known_is_refused(server: RunningServer) -> None:
-    bomb = gzip.compress(bytes(64 * 1024 * 1024), 1)
-    for body, coding, status in ((bomb, "gzip", 413), (b"{}", "gzip", 400), (b"{}", "zstd", 415)):
-        answer = server.request("POST", "/v1/chat/completions", body, Content_Encoding=coding)
-        assert (answer.status, answer.json()["error"]["type"]) == (status, "invalid_request_error")
 
 
 def ask(server: RunningServer, path: str, body: object) -> Any:

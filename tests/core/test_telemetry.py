@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lambent.core.errors import InvalidSpec
-from lambent.core.telemetry import OTLP, Telemetry, read_telemetry
+from lambent.core.telemetry import OTLP, Telemetry, read_metrics_telemetry, read_telemetry
 
 BASE = {OTLP + "ENDPOINT": "http://collector:4318"}
 
@@ -100,3 +100,43 @@ def test_everything_may_be_said_and_what_is_said_for_traces_wins() -> None:
 def test_what_cannot_be_done_is_said_by_name(environ: dict[str, str], named: str) -> None:
     with pytest.raises(InvalidSpec, match=named):
         read_telemetry(BASE | environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "endpoint", "url"),
+    [
+        (BASE, "", "http://collector:4318/v1/metrics"),
+        ({}, "http://here:1/", "http://here:1/v1/metrics"),
+        (BASE | {OTLP + "METRICS_ENDPOINT": "http://m/x"}, "", "http://m/x"),
+        ({OTLP + "METRICS_ENDPOINT": "http://m/x"}, "", "http://m/x"),
+    ],
+)
+def test_metrics_go_where_the_variables_say(environ: dict[str, str], endpoint: str, url: str) -> None:
+    found = read_metrics_telemetry(environ, endpoint=endpoint)
+    assert found is not None
+    assert (found.url, found.every_s) == (url, 60.0)
+
+
+def test_each_signal_may_be_sent_without_the_other() -> None:
+    assert read_metrics_telemetry(BASE | {"OTEL_METRICS_EXPORTER": "none"}) is None
+    assert read_metrics_telemetry(BASE | {"OTEL_SDK_DISABLED": "true"}) is None
+    assert read_metrics_telemetry({OTLP + "TRACES_ENDPOINT": "http://t/x"}) is None
+    assert read_metrics_telemetry(BASE | {"OTEL_TRACES_EXPORTER": "none"}) is not None
+    assert read_metrics_telemetry(BASE | {"OTEL_TRACES_SAMPLER": "always_off"}) is not None
+    assert read_telemetry(BASE | {"OTEL_METRICS_EXPORTER": "none"}) is not None
+
+
+def test_metrics_have_variables_of_their_own() -> None:
+    found = read_metrics_telemetry(
+        BASE
+        | {
+            "OTEL_METRIC_EXPORT_INTERVAL": "2500",
+            OTLP + "METRICS_HEADERS": "a=b",
+            OTLP + "HEADERS": "a=c",
+            OTLP + "METRICS_TEMPORALITY_PREFERENCE": "Cumulative",
+        }
+    )
+    assert found is not None
+    assert (found.every_s, found.headers) == (2.5, {"a": "b"})
+    with pytest.raises(InvalidSpec, match="METRICS_TEMPORALITY_PREFERENCE=delta"):
+        read_metrics_telemetry(BASE | {OTLP + "METRICS_TEMPORALITY_PREFERENCE": "delta"})

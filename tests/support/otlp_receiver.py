@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
@@ -46,6 +47,7 @@ class OtlpReceiver:
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     requests: list[Mapping[str, str]] = field(default_factory=list)
     spans: list[Got] = field(default_factory=list)
+    metrics: list[Any] = field(default_factory=list)  # each request
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, invocation_id: str) -> dict[str, Got]:
@@ -65,14 +67,23 @@ class OtlpReceiver:
             self.requests.append({**{k.lower(): v for k, v in headers.items()}, "path": path})
             if self.answers:
                 return self.answers.pop(0)
-            self.spans.extend(_read(headers, body))
+            if path.endswith("/metrics"):
+                self.metrics.append(_metrics(headers, body))
+            else:
+                self.spans.extend(_read(headers, body))
             return 200, {"Content-Type": "application/x-protobuf"}, b""
 
 
+def _plain(headers: Mapping[str, str], body: bytes) -> bytes:
+    return gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
+
+
+def _metrics(headers: Mapping[str, str], body: bytes) -> Any:
+    return ExportMetricsServiceRequest.FromString(_plain(headers, body))
+
+
 def _read(headers: Mapping[str, str], body: bytes) -> Iterator[Got]:
-    if headers.get("content-encoding") == "gzip":
-        body = gzip.decompress(body)
-    for one in ExportTraceServiceRequest.FromString(body).resource_spans:
+    for one in ExportTraceServiceRequest.FromString(_plain(headers, body)).resource_spans:
         for scoped in one.scope_spans:
             for span in scoped.spans:
                 yield Got(span, _values(span.attributes), _values(one.resource.attributes))

@@ -1,4 +1,4 @@
-"""Where spans are sent, and how: OpenTelemetry's own environment variables, read into one value.
+"""Where spans and metrics are sent, and how: OpenTelemetry's own environment variables, read into one value.
 
 Names and defaults are those of the specification (general SDK configuration, OTLP exporter, batch span
 processor), but for the bounds of the queue, which here count invocations.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -16,8 +17,6 @@ import msgspec
 from lambent.core.errors import InvalidSpec
 
 OTLP: Final = "OTEL_EXPORTER_OTLP_"
-OTLP_TRACES: Final = OTLP + "TRACES_"
-TRACES: Final = "/v1/traces"
 SERVICE: Final = "lambent"
 NUMBER_MAX: Final = 1_000_000
 
@@ -26,7 +25,9 @@ SAMPLERS: Final = ("parentbased_always_on", "always_off")
 
 
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
-    """How spans are exported. At most `queue_max` invocations wait to be told of, `batch_max` go at once.
+    """How one signal is exported, every `every_s`.
+
+    At most `queue_max` invocations wait for their spans to be told, `batch_max` go at once.
 
     `certificate` is a file of authorities that the receiver's certificate is checked with, empty for the
     machine's.
@@ -43,49 +44,77 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
     batch_max: int = 512
 
 
+class Signal(StrEnum):
+    """What is exported, as variables name it."""
+
+    TRACES = "TRACES"
+    METRICS = "METRICS"
+
+
 def read_telemetry(environ: Mapping[str, str], *, endpoint: str = "") -> Telemetry | None:
-    """What the variables say; `endpoint` wins over theirs. `None` where nothing shall be exported.
+    """What the variables say of spans; `endpoint` wins over theirs. `None` where none shall be exported.
 
     Raises `InvalidSpec` for what is said and cannot be done, naming the variable.
     """
-    url = endpoint.rstrip("/") + TRACES if endpoint else _url(environ)
-    exporters = environ.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp"
     sampler = environ.get("OTEL_TRACES_SAMPLER", "").strip() or SAMPLERS[0]
-    is_off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    if not url or is_off or exporters == "none" or sampler == "always_off":
+    found = None if sampler == "always_off" else _read(environ, Signal.TRACES, endpoint)
+    if found is None:
         return None
-    _check("OTEL_TRACES_EXPORTER", exporters, ("otlp", "none"))
     _check("OTEL_TRACES_SAMPLER", sampler, SAMPLERS)
-    _check(OTLP + "PROTOCOL", _told(environ, "PROTOCOL") or "http/protobuf", ("http/protobuf",))
-    compression = _told(environ, "COMPRESSION") or "none"
-    _check(OTLP + "COMPRESSION", compression, ("none", "gzip"))
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise InvalidSpec(f"the OTLP endpoint {url!r} is no http or https URL")
     queue_max = _number(environ, "OTEL_BSP_MAX_QUEUE_SIZE", 8192)
-    return Telemetry(
-        url=url,
-        headers={name.lower(): value for name, value in _pairs(OTLP + "HEADERS", _told(environ, "HEADERS"))},
-        timeout_s=_number(environ, OTLP + "TIMEOUT", 10_000, said=_told(environ, "TIMEOUT")) / 1e3,
-        is_compressed=compression == "gzip",
-        certificate=_told(environ, "CERTIFICATE"),
-        resource=_resource(environ),
+    return msgspec.structs.replace(
+        found,
         every_s=_number(environ, "OTEL_BSP_SCHEDULE_DELAY", 5000) / 1e3,
         queue_max=queue_max,
         batch_max=min(queue_max, _number(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)),
     )
 
 
-def _url(environ: Mapping[str, str]) -> str:
-    """That for traces is taken as it is, that for everything has a path appended."""
-    if traces := environ.get(OTLP_TRACES + "ENDPOINT", "").strip():
-        return traces
+def read_metrics_telemetry(environ: Mapping[str, str], *, endpoint: str = "") -> Telemetry | None:
+    """The same for metrics, which have no queue."""
+    found = _read(environ, Signal.METRICS, endpoint)
+    if found is None:
+        return None
+    preference = OTLP + "METRICS_TEMPORALITY_PREFERENCE"
+    _check(preference, (environ.get(preference, "").strip() or "cumulative").lower(), ("cumulative",))
+    every_ms = _number(environ, "OTEL_METRIC_EXPORT_INTERVAL", 60_000)
+    return msgspec.structs.replace(found, every_s=every_ms / 1e3)
+
+
+def _read(environ: Mapping[str, str], signal: Signal, endpoint: str) -> Telemetry | None:
+    url = endpoint.rstrip("/") + f"/v1/{signal.lower()}" if endpoint else _url(environ, signal)
+    exporter = f"OTEL_{signal}_EXPORTER"
+    exporters = environ.get(exporter, "").strip() or "otlp"
+    is_off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    if not url or is_off or exporters == "none":
+        return None
+
+    def told(name: str) -> str:
+        """What is said for this signal, else for everything that OTLP sends."""
+        return (environ.get(f"{OTLP}{signal}_{name}", "") or environ.get(OTLP + name, "")).strip()
+
+    _check(exporter, exporters, ("otlp", "none"))
+    _check(OTLP + "PROTOCOL", told("PROTOCOL") or "http/protobuf", ("http/protobuf",))
+    compression = told("COMPRESSION") or "none"
+    _check(OTLP + "COMPRESSION", compression, ("none", "gzip"))
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise InvalidSpec(f"the OTLP endpoint {url!r} is no http or https URL")
+    return Telemetry(
+        url=url,
+        headers={name.lower(): value for name, value in _pairs(OTLP + "HEADERS", told("HEADERS"))},
+        timeout_s=_number(environ, OTLP + "TIMEOUT", 10_000, said=told("TIMEOUT")) / 1e3,
+        is_compressed=compression == "gzip",
+        certificate=told("CERTIFICATE"),
+        resource=_resource(environ),
+    )
+
+
+def _url(environ: Mapping[str, str], signal: Signal) -> str:
+    """That for the signal is taken as it is, that for everything has a path appended."""
+    if own := environ.get(f"{OTLP}{signal}_ENDPOINT", "").strip():
+        return own
     base = environ.get(OTLP + "ENDPOINT", "").strip()
-    return base.rstrip("/") + TRACES if base else ""
-
-
-def _told(environ: Mapping[str, str], name: str) -> str:
-    """What is said for traces, else for everything that OTLP sends."""
-    return (environ.get(OTLP_TRACES + name, "") or environ.get(OTLP + name, "")).strip()
+    return base.rstrip("/") + f"/v1/{signal.lower()}" if base else ""
 
 
 def _check(name: str, said: str, known: Sequence[str]) -> None:

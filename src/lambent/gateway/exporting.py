@@ -248,7 +248,7 @@ class Exporter:
     def _count(self, said: Said, count: int) -> None:
         is_taken = 200 <= said.status < 300
         outcome = "sent" if is_taken else "unreachable" if _is_passing(said) else "refused"
-        rejected = otlp.rejected_spans(said.body) if is_taken else 0
+        rejected = otlp.rejected(said.body) if is_taken else 0
         self._counts.exported(outcome, count)
         if is_taken and not rejected:
             self._troubled = False

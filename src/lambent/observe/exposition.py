@@ -6,20 +6,14 @@ alike; what they say about a family of samples differs, and where the text ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import accumulate
 from typing import Final
 
 import msgspec
 
-
-class Kind(StrEnum):
-    """What the samples of a family are."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
+from lambent.core.points import Histogram, Kind, Measured, Number
 
 
 class Format(StrEnum):
@@ -52,6 +46,11 @@ class Family(msgspec.Struct, frozen=True):
         text = _escaped(self.help)
         return f"# HELP {name} {text}\n# TYPE {name} {self.kind}\n{unit}"
 
+    def measured(self, points: Iterable[Number | Histogram]) -> Measured:
+        """The same as values, under a name from which OpenTelemetry's rules make this one."""
+        name = self.name.removesuffix(f"_{self.unit}").replace("lambent_", "lambent.", 1)
+        return Measured(name, self.kind, self.help, self.unit, iter(points))
+
 
 class Buckets:
     """A histogram: how many values were at most each of its edges, and what they come to.
@@ -59,10 +58,12 @@ class Buckets:
     Its lines are made when they are read after it changed, and kept until it changes again.
     """
 
-    __slots__ = ("_bucket", "_count", "_counts", "_ends", "_sum", "_text", "_total")
+    __slots__ = ("_bucket", "_count", "_counts", "_edges", "_ends", "_labels", "_sum", "_text", "_total")
 
     def __init__(self, family: Family, edges: Sequence[float], labels: Mapping[str, str]) -> None:
         inner = _inner(labels)
+        self._labels: Final = labels
+        self._edges: Final = edges
         self._counts: Final = [0] * (len(edges) + 1)
         self._ends: Final = tuple(f'le="{edge}"}} ' for edge in (*map(float, edges), "+Inf"))
         self._bucket: Final = f"{family.name}_bucket{{{inner},"
@@ -83,6 +84,10 @@ class Buckets:
         self._counts[place] += 1
         self._sum += value
         self._text = ""
+
+    def point(self) -> Histogram:
+        """As it stands."""
+        return Histogram(self._labels, self._edges, tuple(self._counts), self._sum)
 
     def text(self) -> str:
         """Its lines."""

@@ -12,7 +12,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from lambent.observe.exposition import END, Buckets, Family, Format, Kind, sample
+from lambent.core.points import Kind, Measured, Number
+from lambent.observe.exposition import END, Buckets, Family, Format, sample
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 # Coarser, since each wake has several parts: a scrape of many deployments must not become long.
@@ -173,6 +174,21 @@ class Metrics:
         if format_ is Format.OPENMETRICS:
             yield END
 
+    def measured(self) -> Iterator[Measured]:
+        """All of them as values, which are made when they are read. Anything may happen meanwhile."""
+        deployments = list(self._deployments.values())
+        yield INVOCATIONS.measured(point for one in deployments for point in one.invocations())
+        yield RUN.measured(one.runs().point() for one in deployments if one.tallies)
+        yield BILLED.measured(one.billed() for one in deployments if one.tallies)
+        wakes = [buckets for one in deployments for buckets in one.wakes.values()]
+        yield WAKE.measured(buckets.point() for buckets in wakes)
+        parts = [buckets for one in deployments for buckets in one.parts.values()]
+        yield WAKE_PART.measured(buckets.point() for buckets in parts)
+        told = [Number({"outcome": outcome}, count) for outcome, count in self._exported.items()]
+        yield EXPORTED.measured(told)
+        if self._levels is not None:
+            yield from _levels(self._levels)
+
     def _of(self, deployment: str) -> _Deployment:
         found = self._deployments.get(deployment)
         if found is None:
@@ -225,16 +241,29 @@ class _Deployment:
             self.invoked = self._tell() if self.tallies else _Told("", "", "")
         return self.invoked
 
+    def invocations(self) -> list[Number]:
+        """How many ended, by how and from what temperature."""
+        return [
+            Number({**self._labels, "status": str(status), "temperature": str(temperature)}, sum(tally.runs))
+            for (status, temperature), tally in self.tallies.items()
+        ]
+
+    def runs(self) -> Buckets:
+        """How long they ran, whatever came of them."""
+        found = Buckets(RUN, SECONDS, self._labels)
+        for tally in self.tallies.values():
+            found.add(tally.runs, tally.run_s)
+        return found
+
+    def billed(self) -> Number:
+        """Seconds."""
+        return Number(self._labels, sum(tally.billed_ms for tally in self.tallies.values()) / 1e3)
+
     def _tell(self) -> _Told:
-        runs, lines = Buckets(RUN, SECONDS, self._labels), []
-        for (status, temperature), tally in self.tallies.items():
-            runs.add(tally.runs, tally.run_s)
-            labels = {**self._labels, "status": str(status), "temperature": str(temperature)}
-            lines.append(sample("lambent_invocations_total", labels, sum(tally.runs)))
-        billed_ms = sum(tally.billed_ms for tally in self.tallies.values())
-        return _Told(
-            "".join(lines), runs.text(), sample("lambent_billed_seconds_total", self._labels, billed_ms / 1e3)
-        )
+        lines = [sample("lambent_invocations_total", one.labels, one.value) for one in self.invocations()]
+        billed = self.billed()
+        told = sample("lambent_billed_seconds_total", billed.labels, billed.value)
+        return _Told("".join(lines), self.runs().text(), told)
 
 
 def _pieces(head: str, texts: Iterable[str]) -> Iterator[str]:
@@ -259,3 +288,11 @@ def _gauges(levels: Levels, format_: Format) -> Iterator[str]:
     memory = levels.memory()
     for family, value in ((BUDGET, memory.budget_bytes), (USED, memory.used_bytes), (PRICE, memory.price)):
         yield family.head(format_) + sample(family.name, {}, value)
+
+
+def _levels(levels: Levels) -> Iterator[Measured]:
+    for family, counts in ((WORKERS, levels.workers()), (QUEUED, levels.queued())):
+        yield family.measured([Number({"deployment": one}, count) for one, count in counts])
+    memory = levels.memory()
+    for family, value in ((BUDGET, memory.budget_bytes), (USED, memory.used_bytes), (PRICE, memory.price)):
+        yield family.measured([Number({}, value)])

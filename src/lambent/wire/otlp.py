@@ -30,23 +30,23 @@ class Encoder:
     """Writes requests of one resource: of whom the spans are, and which program measured them."""
 
     def __init__(self, resource: Mapping[str, Value], *, name: str, version: str) -> None:
-        attributes = b"".join(_field(b"\x0a", _key_value(key, value)) for key, value in resource.items())
-        scope = _field(b"\x0a", name.encode()) + _field(b"\x12", version.encode())
-        self._resource: Final = _field(b"\x0a", attributes)
-        self._scope: Final = _field(b"\x0a", scope)
-        self._schema: Final = _field(b"\x1a", SCHEMA_URL.encode())
+        attributes = b"".join(field(b"\x0a", key_value(key, value)) for key, value in resource.items())
+        scope = field(b"\x0a", name.encode()) + field(b"\x12", version.encode())
+        self._resource: Final = field(b"\x0a", attributes)
+        self._scope: Final = field(b"\x0a", scope)
+        self._schema: Final = field(b"\x1a", SCHEMA_URL.encode())
         self._known: Final[dict[Shared, bytes]] = {}
 
     def written(self, spans: Iterable[Span]) -> bytes:
         """These spans, to be joined with others and put into a request."""
         if len(self._known) > KNOWN_MAX:
             self._known.clear()
-        return b"".join([_field(b"\x12", self._span(span)) for span in spans])
+        return b"".join([field(b"\x12", self._span(span)) for span in spans])
 
     def request(self, written: Iterable[bytes]) -> bytes:
-        """One request with spans that were written."""
-        scoped = _field(b"\x12", b"".join([self._scope, *written, self._schema]))
-        return _field(b"\x0a", self._resource + scoped + self._schema)
+        """One request with spans, or metrics, that were written."""
+        scoped = field(b"\x12", b"".join([self._scope, *written, self._schema]))
+        return field(b"\x0a", self._resource + scoped + self._schema)
 
     def _span(self, span: Span) -> bytes:
         parts = [
@@ -54,7 +54,7 @@ class Encoder:
             bytes.fromhex(span.trace_id),
             b"\x12\x08",
             bytes.fromhex(span.span_id),
-            _field(b"\x2a", _text(span.name)),
+            field(b"\x2a", _text(span.name)),
             b"\x30%c\x39" % span.kind,
             _FIXED64.pack(span.start_unix_ns),
             b"\x41",
@@ -63,32 +63,33 @@ class Encoder:
             _FIXED32.pack(span.flags),
         ]
         if span.state:
-            parts.append(_field(b"\x1a", span.state.encode()))
+            parts.append(field(b"\x1a", span.state.encode()))
         if span.parent_id:
             parts.append(b"\x22\x08" + bytes.fromhex(span.parent_id))
         for key, value in span.attributes.items():
-            parts.append(_field(b"\x4a", _key_value(key, value)))
+            parts.append(field(b"\x4a", key_value(key, value)))
         if span.shared:
             parts.append(self._known.get(span.shared) or self._learn(span.shared))
         if span.error is not None:
-            parts.append(_field(b"\x7a", _field(b"\x12", _text(span.error)) + _ERROR))
+            parts.append(field(b"\x7a", field(b"\x12", _text(span.error)) + _ERROR))
         return b"".join(parts)
 
     def _learn(self, shared: Shared) -> bytes:
-        written = b"".join(_field(b"\x4a", _key_value(key, value)) for key, value in shared if value)
+        written = b"".join(field(b"\x4a", key_value(key, value)) for key, value in shared if value)
         self._known[shared] = written
         return written
 
 
-def rejected_spans(response: bytes) -> int:
-    """How many spans a receiver that answered 200 says it did not take; 0 for what is no such answer."""
+def rejected(response: bytes) -> int:
+    """How many spans or points a receiver that answered 200 says it did not take; 0 for no such answer."""
     for number, value in _fields(response):
         if number == 1 and isinstance(value, bytes):
             return sum(count for inner, count in _fields(value) if inner == 1 and isinstance(count, int))
     return 0
 
 
-def _key_value(key: str, value: Value) -> bytes:
+def key_value(key: str, value: Value) -> bytes:
+    """An attribute: `KeyValue`."""
     if isinstance(value, bool):
         any_value = b"\x10\x01" if value else b"\x10\x00"
     elif isinstance(value, int):
@@ -96,8 +97,8 @@ def _key_value(key: str, value: Value) -> bytes:
     elif isinstance(value, float):
         any_value = b"\x21" + _DOUBLE.pack(value)
     else:
-        any_value = _field(b"\x0a", _text(value))
-    return _field(b"\x0a", key.encode()) + _field(b"\x12", any_value)
+        any_value = field(b"\x0a", _text(value))
+    return field(b"\x0a", key.encode()) + field(b"\x12", any_value)
 
 
 def _text(text: str) -> bytes:
@@ -108,7 +109,8 @@ def _text(text: str) -> bytes:
     return encoded[:TEXT_BYTES_MAX].decode("utf-8", "ignore").encode()
 
 
-def _field(tag: bytes, content: bytes) -> bytes:
+def field(tag: bytes, content: bytes) -> bytes:
+    """A field of a message that has a length: text, bytes, a message, packed numbers."""
     size = len(content)
     return tag + (bytes((size,)) if size < 128 else _varint(size)) + content
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from lambent import __version__
 from lambent import settings as settings_of
 from lambent.bindings.moves import Moves
 from lambent.bindings.queues import Queues
@@ -26,8 +23,6 @@ from lambent.control.oneshots import OneShots
 from lambent.control.registry import Registry
 from lambent.core.naming import counted_as
 from lambent.core.running import Room, RunTerms
-from lambent.core.spans import Value
-from lambent.core.telemetry import read_telemetry
 from lambent.engines.local import LocalEngine
 from lambent.engines.machine import memory_bytes
 from lambent.gateway.acceptance import Acceptance
@@ -35,7 +30,6 @@ from lambent.gateway.asking import Asking
 from lambent.gateway.auth import Keys
 from lambent.gateway.deferred import Deferred
 from lambent.gateway.dispatcher import Dispatcher
-from lambent.gateway.exporting import Exporter
 from lambent.gateway.reports import Reports
 from lambent.gateway.reserved import Reserved
 from lambent.gateway.witness import Both, Witness
@@ -66,7 +60,7 @@ from lambent.storage.inspection import check_files
 from lambent.triggers.sources import Sources
 from lambent.triggers.timers import KIND as TIMERS
 from lambent.triggers.timers import Timers
-from lambent.wire.otlp import Encoder
+from lambent.wiring.telemetry import Exporters
 
 # Of the machine, for runs of jobs: what they were seen to use is kept free for them.
 RUNS_SHARE: Final = 0.8
@@ -143,27 +137,10 @@ class Parts:
 
     def _witness(self, clock: SystemClock) -> Witness:
         """Who hears how invocations end. Spans are made only where somebody wants them."""
-        telemetry = read_telemetry(os.environ, endpoint=self.settings.otlp_endpoint)
-        if telemetry is None:
-            self.exporter: Exporter | None = None
+        exporters = Exporters(self.metrics, clock, endpoint=self.settings.otlp_endpoint)
+        self.meter, self.exporter = exporters.metrics, exporters.spans
+        if self.exporter is None:
             return self.trials
-        from lambent.gateway.posting import HttpPost  # see there
-
-        name = f"Lambent/{__version__}"
-        resource: dict[str, Value] = {
-            "service.version": __version__,
-            "host.name": socket.gethostname(),
-            "process.pid": os.getpid(),
-            "service.instance.id": str(uuid.uuid4()),
-            **telemetry.resource,
-        }
-        self.exporter = Exporter(
-            telemetry, clock,
-            unix_ns=clock.unix_ns,
-            encoder=Encoder(resource, name="lambent", version=__version__),
-            post=HttpPost(telemetry, user_agent=name),
-            counts=self.metrics,
-        )  # fmt: skip
         return Both(self.trials, self.exporter)
 
     def _node(self, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:

@@ -71,8 +71,9 @@ class Server:
             parts.forgetting.run(),
             parts.kept.ledger.run(),
         )
-        if parts.exporter is not None:
-            tasks.create_task(parts.exporter.run(), name="exporter")
+        exporters = [one for one in (parts.exporter, parts.meter) if one is not None]
+        for exporter in exporters:
+            tasks.create_task(exporter.run(), name="exporter")
         for loop in loops:
             tasks.create_task(loop)
         listener = Listener(self._gateway, listening, parts.settings.tls, connections_max=claim_descriptors())
@@ -100,8 +101,7 @@ class Server:
             )
             await parts.queue.settle()
             await parts.sources.settle()
-            if parts.exporter is not None:
-                await parts.exporter.settle()
+            await asyncio.gather(*(exporter.settle() for exporter in exporters))
             parts.kept.logs.end_readers()
             await asyncio.to_thread(parts.notebook.save)
         listener.stop()

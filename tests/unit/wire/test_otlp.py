@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from lambent.core.spans import Span, SpanKind
-from lambent.wire.otlp import KNOWN_MAX, TEXT_BYTES_MAX, Encoder, rejected_spans
+from lambent.wire.otlp import KNOWN_MAX, TEXT_BYTES_MAX, Encoder, rejected
 
 ids = st.binary(min_size=8, max_size=8).map(bytes.hex)
 times = st.integers(min_value=0, max_value=2**64 - 1)
@@ -94,13 +94,13 @@ def test_what_is_kept_of_attributes_is_bounded() -> None:
 
 def test_a_receiver_may_take_a_part_of_it_or_answer_nonsense() -> None:
     response = ExportTraceServiceResponse()
-    assert rejected_spans(response.SerializeToString()) == 0
+    assert rejected(response.SerializeToString()) == 0
     response.partial_success.rejected_spans = 300
     response.partial_success.error_message = "too many"
-    assert rejected_spans(response.SerializeToString()) == 300
-    assert rejected_spans(b'{"partialSuccess": {}}') == 0
+    assert rejected(response.SerializeToString()) == 300
+    assert rejected(b'{"partialSuccess": {}}') == 0
 
 
 @given(st.binary(max_size=64))
 def test_no_answer_of_a_receiver_harms(answer: bytes) -> None:
-    assert rejected_spans(answer) >= 0
+    assert rejected(answer) >= 0
