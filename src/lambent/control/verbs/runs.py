@@ -50,6 +50,9 @@ class RunVerbs:
 
     def operations(self) -> Sequence[Operation]:
         """The table."""
+        return (*self._shown(), *self._changed())
+
+    def _shown(self) -> Sequence[Operation]:
         return (
             Operation(
                 name="listModels",
@@ -79,6 +82,19 @@ class RunVerbs:
                 reply=tuple[RunView, ...],
             ),
             Operation(
+                name="showRun",
+                method="GET",
+                path="/runs/{run}",
+                role=Role.READ,
+                summary="One run as it stands now",
+                run=self._show,
+                reply=RunView,
+            ),
+        )
+
+    def _changed(self) -> Sequence[Operation]:
+        return (
+            Operation(
                 name="startRun",
                 method="POST",
                 path="/runs",
@@ -88,15 +104,6 @@ class RunVerbs:
                 body=RunRequest,
                 reply=RunView,
                 status=201,
-            ),
-            Operation(
-                name="showRun",
-                method="GET",
-                path="/runs/{run}",
-                role=Role.READ,
-                summary="One run as it stands now",
-                run=self._show,
-                reply=RunView,
             ),
             Operation(
                 name="cancelRun",
