@@ -220,6 +220,7 @@ def test_work_for_later_is_a_projects_own(each: tuple[str, Tenant, Tenant]) -> N
     ]:
         assert other.ask(method, path).status == 404, (method, path)
     assert mine.ask("GET", f"/v1/predictions/{prediction}").status == 200
+    assert mine.ask("POST", f"/runpod/v2/same/cancel/{job}").status == 404  # it is another deployment's
 
 
 def test_a_key_of_idempotency_is_a_projects_own(tenants: tuple[Tenant, Tenant]) -> None:

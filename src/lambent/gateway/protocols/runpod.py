@@ -59,11 +59,12 @@ class RunPodDoor:
                 return json_reply(200, runpod.job(filed))
             filed = await self._filing.find(principal, filed.id, wait_s=SYNC_S)
             return json_reply(200, runpod.job(filed))
-        if verb == "cancel":
-            return json_reply(200, runpod.job(await self._filing.cancel(principal, ticket)))
+        principal.require(Role.INVOKE if verb == "cancel" else Role.READ)
         filed = await self._filing.find(principal, ticket, wait_s=SYNC_S if verb == "status-sync" else 0.0)
         if filed.deployment != name:
             raise NotFound(f"{name!r} has no job {ticket!r}")
+        if verb == "cancel":
+            return json_reply(200, runpod.job(await self._filing.cancel(principal, ticket)))
         return json_reply(200, self._streamed(filed) if verb == "stream" else runpod.job(filed))
 
     def refuse(self, _: Request, error: LambentError) -> Reply:
