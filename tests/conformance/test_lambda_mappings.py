@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.support.aws_clients import PREFIX, client_of, make, refused, settled
 from tests.support.server import RunningServer, wait_until
@@ -310,3 +313,29 @@ def test_a_mapping_has_as_many_tags_from_its_making_as_from_later(client: Any, q
     many = {str(number): "" for number in range(51)}
     found = refused(client.create_event_source_mapping, FunctionName="g", EventSourceArn=arn, Tags=many)
     assert found == (400, "InvalidParameterValueException", "Number of tags exceeds resource tag limit.")
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """What each came to that was not refused, all asked at once."""
+
+    def done(call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except ClientError:
+            return None
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [one for one in pool.map(done, calls) if one is not None]
+
+
+def test_of_changes_at_once_none_undoes_another(client: Any, queues: Any) -> None:
+    _, arn = queue(queues)
+    words = {"FunctionName": "g", "EventSourceArn": arn}
+    [made] = together(*[lambda: client.create_event_source_mapping(**words)] * 6)
+    key, named = made["UUID"], made["EventSourceMappingArn"]
+    tags = [lambda n=n: client.tag_resource(Resource=named, Tags={str(n): ""}) for n in range(6)]
+    sizes = [lambda n=n: client.update_event_source_mapping(UUID=key, BatchSize=n + 1) for n in range(6)]
+    together(*tags, *sizes)
+    assert client.list_tags(Resource=named)["Tags"].keys() == set("012345")
+    together(*sizes, lambda: client.delete_event_source_mapping(UUID=key), *sizes)
+    assert client.list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"] == []

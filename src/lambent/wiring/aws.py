@@ -59,7 +59,7 @@ class AwsControl:
             limits=self._limits, pool=parts.pool, clock=clock,
         )  # fmt: skip
         self._mappings = MappingVerbs(
-            finder=finder, books=books, clock=clock, sources=parts.sources,
+            finder=finder, books=books, clock=clock, sources=parts.sources, names=parts.names,
             has_queue=lambda project, name: parts.queues.find(project, name) is not None,
         )  # fmt: skip
         self._events = EventInvokeVerbs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -12,8 +12,9 @@ import msgspec
 from lambent.clock import Clock
 from lambent.control.aws.books import Books
 from lambent.control.aws.found import Finder
-from lambent.control.aws.state import Kind, MappingBook
+from lambent.control.aws.state import HELD, Kind, MappingBook
 from lambent.control.aws.tags import check_tags
+from lambent.control.holding import Names
 from lambent.core.invocation import Role
 from lambent.core.sources import Report, Source
 from lambent.wire.aws.control import Answer, Call, ControlOperation
@@ -42,6 +43,8 @@ STREAMS: Final = ("kinesis", "dynamodb")
 QUEUES: Final = "sqs"
 PLAIN_BATCH_MAX: Final = 10  # a larger batch has to be gathered
 FIFO_BATCH_MAX: Final = 10
+
+Run = Callable[[Call], Awaitable[Answer]]
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,7 @@ class MappingVerbs:
         books: Books,
         clock: Clock,
         sources: Sources,
+        names: Names,
         has_queue: Callable[[str, str], bool],
     ) -> None:
         """`has_queue`: whether a project has a queue of a name."""
@@ -79,6 +83,7 @@ class MappingVerbs:
         self._books: Final = books
         self._clock: Final = clock
         self._sources: Final = sources
+        self._names: Final = names
         self._has_queue: Final = has_queue
 
     async def restore(self, project: str) -> None:
@@ -93,13 +98,22 @@ class MappingVerbs:
     def operations(self) -> Iterator[ControlOperation]:
         """What AWS calls them."""
         for name, method, path, run in (
-            ("CreateEventSourceMapping", "POST", MAPPINGS, self._create),
+            ("CreateEventSourceMapping", "POST", MAPPINGS, self._alone(self._create)),
             ("GetEventSourceMapping", "GET", ONE, self._get),
-            ("UpdateEventSourceMapping", "PUT", ONE, self._update),
-            ("DeleteEventSourceMapping", "DELETE", ONE, self._delete),
+            ("UpdateEventSourceMapping", "PUT", ONE, self._alone(self._update)),
+            ("DeleteEventSourceMapping", "DELETE", ONE, self._alone(self._delete)),
             ("ListEventSourceMappings", "GET", MAPPINGS, self._list),
         ):
             yield ControlOperation(name=name, method=method, path=path, run=run)
+
+    def _alone(self, change: Run) -> Run:
+        """One change of a project's mappings at a time: each looks at what there is before it writes."""
+
+        async def run(call: Call) -> Answer:
+            async with self._names.held(call.principal.project, [HELD]):
+                return await change(call)
+
+        return run
 
     async def _create(self, call: Call) -> Answer:
         call.principal.require(Role.DEPLOY)

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     MAPPING = "aws-mapping"
 
 
+HELD: Final = ":mappings"  # the name under which changes of a project's mappings wait for one another
 OF_FUNCTIONS: Final = tuple(kind for kind in Kind if kind not in (Kind.LAYER, Kind.MAPPING))
 
 

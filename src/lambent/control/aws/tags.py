@@ -11,7 +11,7 @@ import msgspec
 from lambent.control.aws.books import Books
 from lambent.control.aws.found import Finder
 from lambent.control.aws.making import Maker, new_revision_id
-from lambent.control.aws.state import Kind, MappingBook
+from lambent.control.aws.state import HELD, Kind, MappingBook
 from lambent.core.invocation import Role
 from lambent.wire.aws.beside_requests import ListTagsResponse, TagRequest
 from lambent.wire.aws.control import Answer, Call, ControlOperation
@@ -74,7 +74,7 @@ class TagVerbs:
     async def _change(self, call: Call, arn: str, change: Callable[[Tags], Tags]) -> None:
         project = call.principal.project
         if key := _mapping(arn):
-            async with self._maker.names.held(project, [key]):
+            async with self._maker.names.held(project, [HELD]):
                 before = await self._mapped(call, key)
                 tags = checked_tags(change(before.request.tags or {}))
                 request = msgspec.structs.replace(before.request, tags=tags)
