@@ -21,7 +21,7 @@ HANDLER = "\ndef handler(event, context):\n    return 1\n"
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     """An environment template that has imported what can be forked."""
-    imports = ["numpy", "onnxruntime", "torch"]
+    imports = ["numpy", "onnxruntime", "torch", "torch._dynamo"]
     with Environment(tmp_path_factory.mktemp("environment"), imports=imports) as started:
         yield started
 
