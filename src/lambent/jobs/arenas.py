@@ -263,7 +263,7 @@ class Arenas:
         for run in gone:
             self.close(run)
         for root in self._memory.glob(f"{PREFIX}-{os.getuid()}-*"):
-            if root != self._root and _is_abandoned(root):
+            if root != self._root and _is_private(root) and _is_abandoned(root):
                 shutil.rmtree(root, ignore_errors=True)
         return gone
 
@@ -273,7 +273,9 @@ class Arenas:
             self._let_go()
 
     def _found(self, run: str) -> Arena | None:
-        for folder in (self._root / run, self._runs_dir / run / ON_DISK_DIR):
+        # What anybody could have put there is not read: a state is code to whoever unpickles it.
+        in_memory = [self._root / run] if _is_private(self._root) else []
+        for folder in (*in_memory, self._runs_dir / run / ON_DISK_DIR):
             there = self._arena(run, folder)
             if there.is_of(self._boot):
                 return there
@@ -299,13 +301,13 @@ class Arenas:
             if free.f_bavail * free.f_frsize < MEMORY_BYTES_MIN:
                 return False
             self._root.mkdir(mode=0o700, exist_ok=True)
+            if not _is_private(self._root):
+                return False
             if self._root_lock is None:
                 self._root_lock = _locked(self._root, self._state_dir)
-            about = os.lstat(self._root)
         except OSError:
             return False
-        is_private = stat.S_ISDIR(about.st_mode) and not about.st_mode & 0o077
-        return is_private and about.st_uid == os.getuid()
+        return True
 
     def _leave(self) -> None:
         """Remove the folder of all arenas, if that is empty."""
@@ -323,6 +325,15 @@ class Arenas:
         if self._root_lock is not None:
             os.close(self._root_lock)
             self._root_lock = None
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether it is a folder of ours that nobody else may look into."""
+    try:
+        about = os.lstat(folder)
+    except OSError:
+        return False
+    return stat.S_ISDIR(about.st_mode) and not about.st_mode & 0o077 and about.st_uid == os.getuid()
 
 
 def _locked(root: Path, owner: Path) -> int:

@@ -7,8 +7,8 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -111,21 +111,47 @@ def _write(descriptor: int, state: State, chunks: Iterator[bytes]) -> None:
 
 
 def _copied(path: Path, target: Path) -> State | None:
-    with path.open("rb", buffering=0) as source:
-        found = _read_header(source.read(_HEADER.size))
+    """The state, copied; None where it is broken or cannot be read. Raises `StorageFull`."""
+    chunks = _chunks(path)
+    try:
+        found = _read_header(next(chunks, b""))
         if found is None:
             return None
         state, wanted = found
-        try:
-            digest, size = hashlib.sha256(), 0
-            with target.open("wb", buffering=0) as copy:
-                while chunk := source.read(CHUNK_BYTES):
-                    digest.update(chunk)
-                    copy.write(chunk)
-                    size += len(chunk)
-        except OSError as error:
-            raise StorageFull(f"the state of step {state.step} cannot be copied: {error.strerror}") from error
+        digest, size = hashlib.sha256(), 0
+        with _written(target, state) as copy:
+            for chunk in chunks:
+                digest.update(chunk)
+                size += len(chunk)
+                copy(chunk)
+    except _Unreadable:
+        return None
     return state if size == state.size_bytes and digest.digest() == wanted else None
+
+
+class _Unreadable(Exception):
+    pass
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """The header, and the rest in pieces."""
+    try:
+        with path.open("rb", buffering=0) as source:
+            yield source.read(_HEADER.size)
+            while chunk := source.read(CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        raise _Unreadable from error
+
+
+@contextmanager
+def _written(path: Path, state: State) -> Iterator[Callable[[bytes], object]]:
+    """What takes the pieces of a state for a file. Raises `StorageFull`."""
+    try:
+        with path.open("wb") as file:  # buffered: it writes all of a piece, or raises
+            yield file.write
+    except OSError as error:
+        raise StorageFull(f"the state of step {state.step} cannot be copied: {error.strerror}") from error
 
 
 def _header(state: State, digest: bytes) -> bytes:

@@ -333,6 +333,22 @@ def test_a_folder_in_memory_that_others_may_write_to_is_not_used(house: House) -
     assert house.again().open(RUN).folder.is_relative_to(house.runs_dir)
 
 
+def test_a_state_that_others_could_have_put_there_is_not_read(house: House) -> None:
+    house.commit(1)
+    house.arenas.open(RUN).folder.parent.chmod(0o770)
+    assert house.restored(house.again()) == 0
+
+
+def test_a_file_that_cannot_be_read_is_skipped(house: House) -> None:
+    for step in (1, 2):
+        house.commit(step)
+        house.arenas.flush(RUN)
+    newest = house.arenas.files(RUN).folder / "2-2.ckpt"
+    newest.unlink()
+    newest.mkdir()
+    assert house.restored(house.machine_restarts()) == 1
+
+
 def test_where_there_is_no_memory_the_arena_is_on_disk(house: House) -> None:
     without = Arenas(house.state_dir, house.runs_dir, ManualClock(), memory=house.state_dir / "none")
     folder = without.open(RUN).folder
