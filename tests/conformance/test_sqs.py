@@ -6,9 +6,11 @@ import hashlib
 import json
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.support.aws_clients import REGION, client_of, refused
 from tests.support.server import RunningServer
@@ -197,6 +199,33 @@ def test_a_queues_attributes_tags_and_name(client: Any) -> None:
     client.delete_queue(QueueUrl=url)
     assert refused(client.get_queue_url, QueueName=name)[:2] == NOT_THERE
     assert "QueueUrls" not in client.list_queues(QueueNamePrefix=name)
+
+
+def test_of_changes_at_once_none_undoes_another(client: Any) -> None:
+    url = made(client)
+    with ThreadPoolExecutor(12) as pool:
+        for number in range(12):
+            pool.submit(client.tag_queue, QueueUrl=url, Tags={str(number): "x"})
+            words = {"Label": f"l{number}", "AWSAccountIds": ["000000000000"], "Actions": ["SendMessage"]}
+            pool.submit(client.add_permission, QueueUrl=url, **words)
+    assert len(client.list_queue_tags(QueueUrl=url)["Tags"]) == 12
+    told = client.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]["Policy"]
+    assert len(json.loads(told)["Statement"]) == 12
+
+
+def test_who_comes_while_a_queue_goes_hears_that_it_is_not_there(client: Any) -> None:
+    url = made(client)
+
+    def asked(call: Any) -> tuple[Any, ...]:
+        try:
+            call(QueueUrl=url)
+        except ClientError as error:
+            return (error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Code"])
+        return ()
+
+    calls = [client.delete_queue, client.purge_queue, client.get_queue_attributes, client.receive_message] * 4
+    with ThreadPoolExecutor(len(calls)) as pool:
+        assert set(pool.map(asked, calls)) <= {(), NOT_THERE}
 
 
 def test_queues_are_listed_page_by_page(client: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -120,11 +120,11 @@ class Queues:
             self._add(made)
             return made
 
-    async def change(self, queue: Queue) -> None:
-        """Let one that there is be as this from now on. Raises `NotFound`."""
+    async def change(self, project: str, name: str, change: Callable[[Queue], Queue]) -> None:
+        """Let a queue be what `change` makes of it, one after the other. Raises `NotFound`."""
         async with self._making:
-            box = self._box(queue.project, queue.name)
-            stamped = msgspec.structs.replace(queue, modified_unix_ms=self._clock.unix_ms())
+            box = self._box(project, name)
+            stamped = msgspec.structs.replace(change(box.queue), modified_unix_ms=self._clock.unix_ms())
             await self._disk(lambda: self._store.put(stamped))
             box.queue = stamped
 

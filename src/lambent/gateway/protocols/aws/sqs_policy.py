@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from lambent.bindings.queues import Queues
+from lambent.core.errors import NotFound
 from lambent.core.invocation import Role
 from lambent.gateway.protocols.aws.asked import Asked, Operation
 from lambent.gateway.protocols.aws.sqs import answer, named
@@ -16,7 +17,7 @@ from lambent.storage.queues import Queue
 from lambent.wire.aws import sqs as wire
 from lambent.wire.aws.sqs import read
 from lambent.wire.aws.sqs_attributes import queue_arn
-from lambent.wire.aws.sqs_faults import bad_value, missing
+from lambent.wire.aws.sqs_faults import bad_value, missing, no_queue
 from lambent.wire.typed import from_json
 
 POLICY: Final = "Policy"
@@ -50,11 +51,6 @@ class PolicyOperations:
         for name, said in (("Label", wanted.label), ("AWSAccountIds", accounts), ("Actions", actions)):
             if not said:
                 raise missing(name)
-        policy = _policy_of(queue, queue_arn(asked.place, queue.name))
-        if any(one.get("Sid") == wanted.label for one in policy.statements):
-            raise bad_value(wanted.label, "Label", "Already exists.")
-        if len(policy.statements) >= STATEMENTS_MAX:
-            raise bad_value(wanted.label, "Label", f"A policy has at most {STATEMENTS_MAX} statements.")
         statement = {
             "Sid": wanted.label,
             "Effect": "Allow",
@@ -62,27 +58,47 @@ class PolicyOperations:
             "Action": _one_or_all([f"SQS:{action}" for action in actions]),
             "Resource": queue_arn(asked.place, queue.name),
         }
-        return await self._keep(asked, queue, policy, (*policy.statements, statement))
+
+        def add(policy: Policy) -> tuple[dict[str, Any], ...]:
+            if any(one.get("Sid") == wanted.label for one in policy.statements):
+                raise bad_value(wanted.label, "Label", "Already exists.")
+            if len(policy.statements) >= STATEMENTS_MAX:
+                raise bad_value(wanted.label, "Label", f"A policy has at most {STATEMENTS_MAX} statements.")
+            return (*policy.statements, statement)
+
+        return await self._change(asked, queue, add)
 
     async def _remove(self, asked: Asked) -> Reply:
         wanted = read(asked.body, wire.Permission)
         queue = named(self._queues, asked, wanted.queue_url, Role.DEPLOY)
         if not wanted.label:
             raise missing("Label")
-        policy = _policy_of(queue, queue_arn(asked.place, queue.name))
-        left = tuple(one for one in policy.statements if one.get("Sid") != wanted.label)
-        if len(left) == len(policy.statements):
-            raise bad_value(wanted.label, "Label", "can't find label.")
-        return await self._keep(asked, queue, policy, left)
 
-    async def _keep(
-        self, asked: Asked, queue: Queue, policy: Policy, statements: tuple[dict[str, Any], ...]
+        def remove(policy: Policy) -> tuple[dict[str, Any], ...]:
+            left = tuple(one for one in policy.statements if one.get("Sid") != wanted.label)
+            if len(left) == len(policy.statements):
+                raise bad_value(wanted.label, "Label", "can't find label.")
+            return left
+
+        return await self._change(asked, queue, remove)
+
+    async def _change(
+        self, asked: Asked, queue: Queue, change: Callable[[Policy], tuple[dict[str, Any], ...]]
     ) -> Reply:
-        extra = {name: value for name, value in queue.extra.items() if name != POLICY}
-        if statements:
-            changed = msgspec.structs.replace(policy, statements=statements)
-            extra[POLICY] = msgspec.json.encode(changed).decode()
-        await self._queues.change(msgspec.structs.replace(queue, extra=extra))
+        arn = queue_arn(asked.place, queue.name)
+
+        def changed(now: Queue) -> Queue:
+            policy = _policy_of(now, arn)
+            extra = {name: value for name, value in now.extra.items() if name != POLICY}
+            if statements := change(policy):
+                kept = msgspec.structs.replace(policy, statements=statements)
+                extra[POLICY] = msgspec.json.encode(kept).decode()
+            return msgspec.structs.replace(now, extra=extra)
+
+        try:
+            await self._queues.change(queue.project, queue.name, changed)
+        except NotFound as error:  # it was deleted meanwhile
+            raise no_queue() from error
         return answer(asked)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from lambent.bindings.queues import Queues
-from lambent.core.errors import Conflict, QueueFull
+from lambent.core.errors import Conflict, NotFound, QueueFull
 from lambent.core.invocation import Role
 from lambent.core.messages import Order, Terms
 from lambent.gateway.protocols.aws.asked import Asked, Operation
@@ -27,6 +27,8 @@ from lambent.wire.aws.sqs_attributes import (
 )
 from lambent.wire.aws.sqs_attributes import Asked as AskedFor
 from lambent.wire.aws.sqs_faults import bad_value, missing, no_queue, sqs_fault
+
+Run = Callable[[Asked], Awaitable[Reply]]
 
 LISTED_MAX: Final = 1000
 TAGS_MAX: Final = 50
@@ -53,7 +55,7 @@ class QueueOperations:
             "UntagQueue": self._untag,
             "ListQueueTags": self._tags,
         }
-        return {name: Operation(name=name, run=run) for name, run in runs.items()}
+        return {name: Operation(name=name, run=_told_of_its_end(run)) for name, run in runs.items()}
 
     async def _create(self, asked: Asked) -> Reply:
         asked.principal.require(Role.DEPLOY)
@@ -152,31 +154,45 @@ class QueueOperations:
         queue = named(self._queues, asked, wanted.queue_url, Role.DEPLOY)
         if wanted.attributes is None:
             raise missing("Attributes")
-        changed = self._read(queue.project, wanted.attributes, AskedFor(queue.terms, queue.extra))
-        await self._queues.change(msgspec.structs.replace(queue, terms=changed.terms, extra=changed.extra))
-        return answer(asked)
+        attributes = wanted.attributes
+
+        def change(now: Queue) -> Queue:
+            changed = self._read(now.project, attributes, AskedFor(now.terms, now.extra))
+            return msgspec.structs.replace(now, terms=changed.terms, extra=changed.extra)
+
+        return await self._changed(asked, queue, change)
 
     async def _tag(self, asked: Asked) -> Reply:
         wanted = read(asked.body, wire.TagQueue)
         queue = named(self._queues, asked, wanted.queue_url, Role.DEPLOY)
         if not wanted.tags:
             raise missing("Tags")
-        await self._queues.change(msgspec.structs.replace(queue, tags=_tags({**queue.tags, **wanted.tags})))
-        return answer(asked)
+        added = wanted.tags
+        return await self._changed(
+            asked, queue, lambda now: msgspec.structs.replace(now, tags=_tags({**now.tags, **added}))
+        )
 
     async def _untag(self, asked: Asked) -> Reply:
         wanted = read(asked.body, wire.TagQueue)
         queue = named(self._queues, asked, wanted.queue_url, Role.DEPLOY)
         if not wanted.tag_keys:
             raise missing("TagKeys")
-        left = {name: value for name, value in queue.tags.items() if name not in wanted.tag_keys}
-        await self._queues.change(msgspec.structs.replace(queue, tags=left))
-        return answer(asked)
+        unwanted = frozenset(wanted.tag_keys)
+
+        def change(now: Queue) -> Queue:
+            left = {name: value for name, value in now.tags.items() if name not in unwanted}
+            return msgspec.structs.replace(now, tags=left)
+
+        return await self._changed(asked, queue, change)
 
     async def _tags(self, asked: Asked) -> Reply:
         wanted = read(asked.body, wire.OfQueue)
         queue = named(self._queues, asked, wanted.queue_url, Role.READ)
         return answer(asked, {"Tags": queue.tags} if queue.tags else {})
+
+    async def _changed(self, asked: Asked, queue: Queue, change: Callable[[Queue], Queue]) -> Reply:
+        await self._queues.change(queue.project, queue.name, change)
+        return answer(asked)
 
     def _read(self, project: str, told: Mapping[str, str], before: AskedFor) -> AskedFor:
         def target(name: str) -> Order | None:
@@ -199,6 +215,18 @@ class QueueOperations:
                 "QueueNameExists",
                 f"A queue already exists with the same name and a different value for attribute {other}",
             )
+
+
+def _told_of_its_end(run: Run) -> Run:
+    """The same where a queue may be deleted between being found and being asked."""
+
+    async def told(asked: Asked) -> Reply:
+        try:
+            return await run(asked)
+        except NotFound as error:
+            raise no_queue() from error
+
+    return told
 
 
 def _page(asked: Asked, names: Sequence[str], wanted: wire.ListQueues) -> tuple[list[str], str | None]:
