@@ -35,6 +35,7 @@ class Kept:
         folder = closing.enter_context(owned(settings.state_dir))
         self.work_dir = _emptied(folder / "work")
         self.runs_dir = folder / "runs"
+        self.runs_dir.mkdir(exist_ok=True)
         self.store = SqlStore.open(folder / "lambent.db", clock)
         closing.callback(self.store.close)
         self.artifacts = FileArtifacts.open(folder)
