@@ -216,7 +216,8 @@ def test_where_none_can_be_restored_the_job_hears_why(house: House) -> None:
 
 def test_a_process_that_the_job_forked_cannot_commit(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     run = house.run()
-    monkeypatch.setattr(os, "getpid", lambda: 1)
+    child = os.getpid() + 1
+    monkeypatch.setattr(os, "getpid", lambda: child)
     with pytest.raises(RuntimeError, match="only the process"):
         run.checkpoint("state")
 
