@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.support import model_archives
 from tests.support.aws_clients import client_of, refused
@@ -191,6 +194,38 @@ def test_what_was_deployed_in_another_way_is_an_endpoint_in_service(
     assert [one["EndpointName"] for one in found] == ["linear"]
     control.delete_endpoint(EndpointName="linear")
     assert control.list_endpoints(NameContains="linear")["Endpoints"] == []
+
+
+def test_of_changes_at_once_none_undoes_another(control: Any, folder: Path) -> None:
+    model(control, "racing", folder / "doubler.tar.gz")
+    config = {"EndpointConfigName": "racing", "ProductionVariants": [variant("AllTraffic", "racing")]}
+    words = {"EndpointName": "racing", "EndpointConfigName": "racing"}
+
+    def together(*calls: Callable[[], Any]) -> int:
+        """How many of them were not refused."""
+
+        def done(call: Callable[[], Any]) -> bool:
+            try:
+                call()
+            except ClientError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(len(calls)) as pool:
+            return sum(pool.map(done, calls))
+
+    assert together(*[lambda: control.create_endpoint_config(**config)] * 6) == 1
+    assert together(*[lambda: control.create_endpoint(**words)] * 6) == 1
+    arn = f"{PREFIX}endpoint/racing"
+    tags = [
+        lambda n=n: control.add_tags(ResourceArn=arn, Tags=[{"Key": str(n), "Value": "x"}]) for n in range(8)
+    ]
+    assert together(*tags) == 8
+    in_service(control, "racing")  # what a tag's writer had read does not come back
+    assert [one["Key"] for one in control.list_tags(ResourceArn=arn)["Tags"]] == [*"01234567"]
+    updates = [lambda: control.update_endpoint(**words)] * 4
+    together(*updates, lambda: control.delete_endpoint(EndpointName="racing"), *updates)
+    assert together(lambda: control.describe_endpoint(EndpointName="racing")) == 0
 
 
 def test_an_endpoint_that_was_being_made_is_made_after_a_kill(tmp_path: Path) -> None:

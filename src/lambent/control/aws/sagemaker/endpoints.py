@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from lambent.control.aws.sagemaker.listing import page
-from lambent.control.aws.sagemaker.models import container_of, listed, named, tags_of
+from lambent.control.aws.sagemaker.models import Run, container_of, listed, named, tags_of
 from lambent.control.aws.sagemaker.plans import desired, served, told
 from lambent.control.aws.sagemaker.raising import Raising
 from lambent.control.aws.sagemaker.shelf import Book, Plan, Shelf
@@ -20,6 +20,7 @@ from lambent.core.spec import Kind as DeploymentKind
 from lambent.pool.routes import Route, Routes
 from lambent.wire.aws import sagemaker_control as wire
 from lambent.wire.aws.control import Answer, Call, ControlOperation
+from lambent.wire.aws.faults import Fault
 from lambent.wire.aws.reading import read
 from lambent.wire.aws.sagemaker_control import UNDER_WAY, Kind, Status
 from lambent.wire.typed import from_fields
@@ -39,14 +40,27 @@ class EndpointVerbs:
         """By name."""
         yield from named(
             {
-                "CreateEndpoint": self._create,
-                "UpdateEndpoint": self._update,
-                "UpdateEndpointWeightsAndCapacities": self._update_weights,
+                "CreateEndpoint": self._alone(self._create),
+                "UpdateEndpoint": self._alone(self._update),
+                "UpdateEndpointWeightsAndCapacities": self._alone(self._update_weights),
                 "DescribeEndpoint": self._describe,
                 "ListEndpoints": self._list,
-                "DeleteEndpoint": self._delete,
+                "DeleteEndpoint": self._alone(self._delete),
             }
         )
+
+    def _alone(self, change: Run) -> Run:
+        """One change of an endpoint at a time: each looks at what there is before it writes."""
+
+        async def run(call: Call) -> Answer:
+            try:
+                name = read(call.body, wire.NamedEndpoint).endpoint_name
+            except Fault:
+                return await change(call)  # which says all that is wrong
+            async with self._shelf.held(call.principal.project, Kind.ENDPOINT, name):
+                return await change(call)
+
+        return run
 
     async def _create(self, call: Call) -> Answer:
         call.principal.require(Role.DEPLOY)

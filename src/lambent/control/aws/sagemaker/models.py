@@ -94,7 +94,9 @@ class ModelVerbs:
         """What was sent, as far as it is told again."""
         sent = wire.kept_of(kind, msgspec.json.decode(call.body))
         book = self._shelf.new(name, digest=digest, sent=sent, tags=tags_of(tags))
-        await self._shelf.put(call.principal.project, kind, book)
+        async with self._shelf.held(call.principal.project, kind, name):
+            await self._check_new(call, kind, name)  # somebody may have been quicker
+            await self._shelf.put(call.principal.project, kind, book)
 
     async def _described(self, call: Call, kind: Kind, name: str, title: str) -> Answer:
         call.principal.require(Role.READ)

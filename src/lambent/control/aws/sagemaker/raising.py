@@ -86,9 +86,10 @@ class Raising:
             await self._serve(project, book.name, plan, before=book.before)
         except LambentError as error:
             ended = await self._failed(project, book, error)
-        now = await self._shelf.find(project, Kind.ENDPOINT, book.name)
-        if now is not None:  # its tags may have changed meanwhile
-            await self._shelf.put(project, Kind.ENDPOINT, replace(ended, tags=now.tags))
+        async with self._shelf.held(project, Kind.ENDPOINT, book.name):
+            now = await self._shelf.find(project, Kind.ENDPOINT, book.name)
+            if now is not None:  # its tags may have changed meanwhile
+                await self._shelf.put(project, Kind.ENDPOINT, replace(ended, tags=now.tags))
         log.info("endpoint_raised", extra={"deployment": book.name, "status": ended.status})
 
     async def _failed(self, project: str, book: Book, error: LambentError) -> Book:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import msgspec
 
 from lambent.clock import Clock
 from lambent.control.aws.books import book_of
+from lambent.control.holding import Names
 from lambent.core.spec import Setting
 from lambent.storage.records import Record, Records
 from lambent.wire.aws.names import Place
@@ -60,7 +62,12 @@ class Shelf:
 
     def __init__(self, records: Records, clock: Clock) -> None:
         self._records: Final = records
+        self._names: Final = Names()
         self.clock: Final = clock
+
+    def held(self, project: str, kind: Kind, name: str) -> AbstractAsyncContextManager[None]:
+        """Nobody else who holds it changes the book of that name meanwhile."""
+        return self._names.held(project, [f"{kind} {name.lower()}"])
 
     async def find(self, project: str, kind: Kind, name: str) -> Book | None:
         """The book of a name, or None."""

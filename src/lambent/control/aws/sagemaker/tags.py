@@ -30,34 +30,39 @@ class TagVerbs:
 
     async def _add(self, call: Call) -> Answer:
         wanted = read(call.body, wire.Tagged)
-        kind, book = await self._tagged(call, wanted, Role.DEPLOY)
-        tags = {**book.tags, **tags_of(wanted.tags)}
-        if len(tags) > TAGS_MAX:
-            raise wire.invalid(f"A resource has at most {TAGS_MAX} tags")
-        await self._put(call, kind, book, tags)
+        kind, name = _named(call, wanted, Role.DEPLOY)
+        async with self._shelf.held(call.principal.project, kind, name):
+            book = await self._shelf.get(call.principal.project, call.place, kind, name)
+            tags = {**book.tags, **tags_of(wanted.tags)}
+            if len(tags) > TAGS_MAX:
+                raise wire.invalid(f"A resource has at most {TAGS_MAX} tags")
+            await self._put(call, kind, book, tags)
         return Answer(200, {"Tags": _told(tags)})
 
     async def _list(self, call: Call) -> Answer:
-        _, book = await self._tagged(call, read(call.body, wire.Tagged), Role.READ)
+        kind, name = _named(call, read(call.body, wire.Tagged), Role.READ)
+        book = await self._shelf.get(call.principal.project, call.place, kind, name)
         return Answer(200, {"Tags": _told(book.tags)})
 
     async def _delete(self, call: Call) -> Answer:
         wanted = read(call.body, wire.Tagged)
-        kind, book = await self._tagged(call, wanted, Role.DEPLOY)
+        kind, name = _named(call, wanted, Role.DEPLOY)
         gone = frozenset(wanted.tag_keys)
-        await self._put(call, kind, book, {key: book.tags[key] for key in book.tags if key not in gone})
+        async with self._shelf.held(call.principal.project, kind, name):
+            book = await self._shelf.get(call.principal.project, call.place, kind, name)
+            await self._put(call, kind, book, {key: book.tags[key] for key in book.tags if key not in gone})
         return Answer(200, {})
-
-    async def _tagged(self, call: Call, wanted: wire.Tagged, role: Role) -> tuple[Kind, Book]:
-        call.principal.require(role)
-        found = ARN.fullmatch(wanted.resource_arn)
-        if found is None:
-            raise wire.invalid(f"Invalid resource ARN {wanted.resource_arn}: it names nothing with tags here")
-        kind = Kind(found[1])
-        return kind, await self._shelf.get(call.principal.project, call.place, kind, found[2])
 
     async def _put(self, call: Call, kind: Kind, book: Book, tags: Mapping[str, str]) -> None:
         await self._shelf.put(call.principal.project, kind, msgspec.structs.replace(book, tags=dict(tags)))
+
+
+def _named(call: Call, wanted: wire.Tagged, role: Role) -> tuple[Kind, str]:
+    call.principal.require(role)
+    found = ARN.fullmatch(wanted.resource_arn)
+    if found is None:
+        raise wire.invalid(f"Invalid resource ARN {wanted.resource_arn}: it names nothing with tags here")
+    return Kind(found[1]), found[2]
 
 
 def _told(tags: Mapping[str, str]) -> list[dict[str, Any]]:
