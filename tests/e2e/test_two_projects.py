@@ -192,6 +192,8 @@ def test_files_and_batches_are_a_projects_own(each: tuple[str, Tenant, Tenant]) 
     seen = [one["id"] for path in ("/v1/files", "/v1/batches") for one in other.json("GET", path)["data"]]
     assert not {file, batch, out} & set(seen)
     begun = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    asked = {"purpose": "batch", "filename": "a.jsonl", "bytes": 1, "mime_type": "application/jsonl"}
+    upload = mine.json("POST", "/v1/uploads", asked)["id"]
     for method, path, sent in [
         ("GET", f"/v1/files/{file}", None),
         ("GET", f"/v1/files/{out}/content", None),
@@ -199,6 +201,8 @@ def test_files_and_batches_are_a_projects_own(each: tuple[str, Tenant, Tenant]) 
         ("GET", f"/v1/batches/{batch}", None),
         ("POST", f"/v1/batches/{batch}/cancel", {}),
         ("POST", "/v1/batches", begun),
+        ("POST", f"/v1/uploads/{upload}/complete", {"part_ids": []}),
+        ("POST", f"/v1/uploads/{upload}/cancel", {}),
     ]:
         assert other.ask(method, path, sent).status == 404, (method, path)
     assert mine.ask("GET", f"/v1/files/{file}").status == 200
