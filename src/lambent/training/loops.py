@@ -52,6 +52,10 @@ class _Loop:
         state = self._run.restore()
         if state is None:
             return
+        if not isinstance(state, dict) or state.keys() != {"done", "parts"}:
+            raise KeyError(
+                "the run's last checkpoint is none of a `resumable` loop: the code has changed since"
+            )
         self.done = state["done"]
         for name, part in self._parts.items():
             if name not in state["parts"]:

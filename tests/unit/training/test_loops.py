@@ -183,6 +183,12 @@ def test_a_part_that_is_new_in_the_code_is_named(tmp_path: Path, clock: ManualCl
         next(resumable(begun(tmp_path, clock), 2, losses=[], best={}))
 
 
+def test_a_state_that_was_committed_by_hand_is_told_from_a_loop_s(tmp_path: Path, clock: ManualClock) -> None:
+    begun(tmp_path, clock).checkpoint({"weights": 1}, step=3)
+    with pytest.raises(KeyError, match="none of a `resumable` loop"):
+        next(resumable(begun(tmp_path, clock), 2))
+
+
 def test_the_module_of_all_imports_no_framework() -> None:
     code = "import sys, lambent.training; lambent.training.resumable; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
