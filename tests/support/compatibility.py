@@ -65,8 +65,14 @@ REMARKS: Final[Mapping[Operation, str]] = {
     ("sqs", "CreateQueue"): "policies, keys and `RedriveAllowPolicy` are stored",
     ("sqs", "PurgeQueue"): "done when it is answered: another one need not wait a minute",
     ("lambda", "GetFunction"): "`Code.Location` is an address of this server, good for ten minutes",
-    ("lambda", "PutFunctionConcurrency"): "counts the calls through AWS's doors",
-    ("lambda", "PutProvisionedConcurrencyConfig"): "`workers_min` of the version; at most 256",
+    ("lambda", "PutFunctionConcurrency"): (
+        "counts the calls through AWS's doors, those for queues, and asynchronous ones; over it an "
+        "asynchronous call waits, and with 0 it is a dead letter at once"
+    ),
+    ("lambda", "PutProvisionedConcurrencyConfig"): (
+        "`workers_min` of the version; at most 256. Workers that are added over it call themselves "
+        "provisioned, too"
+    ),
     ("lambda", "PutFunctionEventInvokeConfig"): (
         "functions of this server as destinations are invoked, its queues get a message, others are stored"
     ),
