@@ -42,7 +42,8 @@ def test_a_request_arrives_as_it_was_sent_but_for_its_way(actor: RunningServer) 
     told = dict(said["headers"])
     assert [value for name, value in said["headers"] if name == "x-twice"] == ["1", "2"]
     assert (told["cookie"], told["accept-encoding"], told["host"]) == ("c=3", "br", "here")
-    assert not {"x-hop", "te", "authorization"} & told.keys()
+    assert not {"x-hop", "authorization"} & told.keys()
+    assert (told["te"], told["connection"]) == ("trailers", "te")  # said anew, for this connection
     assert told["x-forwarded-for"] == "10.0.0.7, 127.0.0.1"
     assert (told["x-forwarded-proto"], told["x-forwarded-host"]) == ("https", "here")
     assert told["x-forwarded-prefix"] == "/invoke/actor"
@@ -117,6 +118,24 @@ def test_what_is_said_before_an_answer_is_not_taken_for_it(actor: RunningServer)
         raw.ask("GET", as_raw(answer))
         status, headers = raw.answered()
         assert (status, raw.body(2), "link" in dict(headers)) == (200, b"ok", False)
+
+
+BEHIND = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n0\r\n"
+    b"X-Sum: 900150983cd2\r\nGrpc-Status: 0\r\nContent-Type: x/y\r\nSet-Cookie: a=1\r\n\r\n"
+)
+
+
+def test_what_stands_behind_a_body_is_passed_on_to_who_reads_it(actor: RunningServer) -> None:
+    with Raw(actor) as raw:
+        for _ in range(2):  # on the same connections
+            raw.ask("GET", as_raw(BEHIND), None, "TE: trailers;q=0.5", "Connection: TE")
+            status, headers = raw.answered()
+            assert (status, dict(headers)["transfer-encoding"]) == (200, "chunked")
+            assert raw.with_trailers() == (b"abc", [("x-sum", "900150983cd2"), ("grpc-status", "0")])
+        raw.ask("GET", as_raw(BEHIND))  # who does not say that it reads them: the body is whole by then
+        assert raw.answered()[0] == 200
+        assert raw.body(3) == b"abc"
 
 
 def test_an_answer_may_end_with_its_connection(actor: RunningServer) -> None:

@@ -62,6 +62,18 @@ class Raw:
                 return
             yield chunk
 
+    def with_trailers(self) -> tuple[bytes, list[tuple[str, str]]]:
+        """A chunked body, and what stands behind it."""
+        body = b""
+        while size := int(self._line(), 16):
+            body += self.body(size)
+            self._line()
+        trailers = []
+        while line := self._line():
+            name, _, value = line.decode("latin-1").partition(":")
+            trailers.append((name.lower(), value.strip()))
+        return body, trailers
+
     def body(self, size: int) -> bytes:
         """As many bytes of a body that has a length."""
         while len(self._kept) < size:
@@ -77,6 +89,12 @@ class Raw:
     def close(self) -> None:
         """Close the connection."""
         self.socket.close()
+
+    def _line(self) -> bytes:
+        while b"\r\n" not in self._kept:
+            self._read()
+        line, _, self._kept = self._kept.partition(b"\r\n")
+        return line
 
     def _read(self) -> None:
         got = self.socket.recv(1 << 16)

@@ -9,10 +9,10 @@ from typing import Final
 from lambent.core.invocation import Asked, Head, Invocation, Outcome
 from lambent.gateway.companions import Companions
 from lambent.gateway.flow import Flow
-from lambent.gateway.heads import headers_of, length_of, status_of
+from lambent.gateway.heads import headers_of, length_of, status_of, trailers_of
 from lambent.gateway.presence import ClientLeft
 from lambent.gateway.relay import break_off
-from lambent.gateway.requests import Request, Scope
+from lambent.gateway.requests import TRAILERS, Request, Scope
 from lambent.gateway.responses import Header, Reply, stream_headers
 from lambent.wire.frames import Form
 
@@ -100,7 +100,11 @@ class AppRelay:
         rest_bytes = length_of(head)
         try:
             await self._open(head, flow)
-            async for _, body in flow.pieces():
+            trailers: list[Header] = []
+            async for form, body in flow.pieces():
+                if form is Form.TRAILERS:
+                    trailers = trailers_of(body)
+                    continue
                 if rest_bytes is not None:
                     rest_bytes -= len(body)
                     if rest_bytes < 0:
@@ -112,11 +116,16 @@ class AppRelay:
                 await flow.over(within_s=LINGER_S)
             if not flow.whole or (rest_bytes and self._request.method != "HEAD"):
                 return False
-            await self._request.send({"type": "http.response.body", "body": b"", "more_body": False})
+            if not trailers or not self._ended_with(trailers):
+                await self._request.send({"type": "http.response.body", "body": b"", "more_body": False})
         except BaseException:
             flow.cancel()
             raise
         return True
+
+    def _ended_with(self, trailers: list[Header]) -> bool:
+        end = self._request.scope.get("extensions", {}).get(TRAILERS)
+        return end is not None and end.end(trailers)
 
     async def _open(self, head: Head, flow: Flow) -> None:
         headers = [

@@ -16,7 +16,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from lambent.gateway.presence import Presence
 from lambent.gateway.progress import cut_off, taken_bytes
-from lambent.gateway.requests import PRESENCE, WHOLE
+from lambent.gateway.requests import PRESENCE, TRAILERS, WHOLE
 from lambent.gateway.turnstile import Turnstile
 from lambent.wire import problem
 from lambent.wire.api import Problem
@@ -52,7 +52,7 @@ class Connection(HttpToolsProtocol):
         self._progressed = False
         self._look_again: asyncio.TimerHandle | None = None
         self._presence: Final = Presence(self._drop)
-        self._extensions: Final = {WHOLE: self, PRESENCE: self._presence}
+        self._extensions: Final = {WHOLE: self, TRAILERS: self, PRESENCE: self._presence}
         self._answering: RequestResponseCycle | None = None  # that of its requests whose turn it is
         self._awaited: asyncio.Future[RequestResponseCycle | None] | None = None  # its next request
         self._taken_bytes: int | None = None  # while there is more for it than the kernel takes
@@ -71,7 +71,8 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._presence.leave()
         self._let_go()
-        self._extensions.pop(WHOLE)  # this connection itself: only the collector would let go of it
+        for itself in (WHOLE, TRAILERS):  # only the collector would let go of it
+            self._extensions.pop(itself)
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
@@ -181,22 +182,31 @@ class Connection(HttpToolsProtocol):
             return True
         if cycle.waiting_for_100_continue:
             cycle.keep_alive = False  # whether the body that it announced still comes is not known
-        lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
-        head = b"".join(lines)
-        if head.count(b"\r") + head.count(b"\n") != 2 * len(lines) or len(
-            head.translate(None, FORBIDDEN)
-        ) != len(head):
-            raise ValueError("a header holds a character that no header may hold")
+        head = written((*cycle.default_headers, *headers))
         end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
         cycle.response_started = cycle.response_complete = True
         if len(body) <= JOINED_BYTES_MAX:
             cycle.transport.write(b"".join((STATUS_LINE[status], head, end, body)))
         else:  # to copy it would cost more than a second buffer in the system call
             cycle.transport.writelines((b"".join((STATUS_LINE[status], head, end)), body))
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
+        _over(cycle)
+        return True
+
+    def end(self, trailers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """End an answer whose length was not known with these, or say that it must end the ordinary way.
+
+        Raises `ValueError` for one that would end its line.
+        """
+        cycle = self._answering
+        is_open = cycle is not None and cycle.response_started and not cycle.response_complete
+        if cycle is None or not is_open or not cycle.chunked_encoding or cycle.disconnected:
+            return False
+        if cycle.scope["method"] == "HEAD" or cycle.scope["http_version"] != "1.1":
+            return False
+        lines = written(trailers)
+        cycle.response_complete = True
+        cycle.transport.write(b"0\r\n%b\r\n" % lines)
+        _over(cycle)
         return True
 
     def on_response_complete(self) -> None:
@@ -276,3 +286,21 @@ class Connection(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+def written(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """As lines. Raises `ValueError` for one that would end its line."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    text = b"".join(lines)
+    if text.count(b"\r") + text.count(b"\n") != 2 * len(lines) or len(text.translate(None, FORBIDDEN)) != len(
+        text
+    ):
+        raise ValueError("a header holds a character that no header may hold")
+    return text
+
+
+def _over(cycle: RequestResponseCycle) -> None:
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()

@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from lambent.core.errors import UserFault
 from lambent.core.invocation import Head
 from lambent.gateway.responses import Header
+from lambent.wire.typed import from_json
 
 # Of one connection, not of the message: RFC 9110 section 7.6.1.
 HOP_BY_HOP: Final = frozenset(
@@ -50,6 +53,14 @@ def length_of(head: Head) -> int | None:
     """How long the answer is, where its head says so."""
     said = [value.strip() for name, value in _lowered(head) if name == "content-length"]
     return int(said[0]) if said and LENGTH.fullmatch(said[0]) else None
+
+
+def trailers_of(piece: bytes) -> list[Header]:
+    """What a worker says behind a body; nothing where HTTP cannot carry it, for the answer is out by then."""
+    try:
+        return [encoded(name.lower(), value) for name, value in from_json(piece, list[tuple[str, str]])]
+    except (msgspec.DecodeError, BadHead):
+        return []
 
 
 def encoded(name: str, value: str) -> Header:

@@ -18,9 +18,11 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-# Extensions of ASGI: a scope may offer to take an answer in one piece, and to tell when its client leaves.
+# Extensions of ASGI: a scope may offer to take an answer in one piece, to tell when its client leaves, and to
+# end an answer with what stands behind its body.
 WHOLE: Final = "lambent.whole"
 PRESENCE: Final = "lambent.presence"
+TRAILERS: Final = "lambent.trailers"
 TOO_DEEP: Final = "it is nested too deeply"
 QUERY_FIELDS_MAX: Final = 100
 

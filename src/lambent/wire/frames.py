@@ -37,6 +37,9 @@ class Form(StrEnum):
     BYTES = "bytes"
     TEXT = "text"  # UTF-8
     JSON = "json"  # one value
+    TRAILERS = (
+        "trailers"  # what stands behind an answer's body, where it was asked for: names and values, as JSON
+    )
     CLOSE = "close"  # how a WebSocket was closed: its code in two bytes, the reason (RFC 6455 section 5.5.1)
 
 

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 from typing import Final
 
+import msgspec
+
 from lambent.core.invocation import Asked, Head
 from lambent.runtimes.base import STREAMED, AsyncLine, More, Reply, Request
 from lambent.runtimes.faults import Fault
-from lambent.runtimes.proxying.heads import request_head
+from lambent.runtimes.proxying.heads import request_head, takes_trailers
 from lambent.runtimes.proxying.upstream import Broken, Connection, Incoming, Upstream
 from lambent.wire.frames import Form
 
@@ -50,6 +52,7 @@ async def _ask(
     feeding = asyncio.ensure_future(_feed(connection, line, is_chunked=is_chunked)) if more else None
     is_done = False
     try:
+        incoming.wants_trailers = takes_trailers(asked)
         reply = await _answered(connection, incoming, line)
         is_done = feeding is None or feeding.done()
         return reply
@@ -80,7 +83,7 @@ async def _answered(connection: Connection, incoming: Incoming, line: AsyncLine)
             async with asyncio.timeout(LINGER_S):
                 while not incoming.whole:
                     await incoming.news()
-    if incoming.whole:
+    if incoming.whole and not incoming.told_behind:
         return Reply(incoming.take(), "", head)
     await line.begin(head)
     try:
@@ -95,8 +98,11 @@ async def _stream(connection: Connection, incoming: Incoming, line: AsyncLine) -
         # Looked at before it is taken: what comes while it is written is not part of it.
         is_last, piece = incoming.whole, incoming.take()
         connection.took()
+        behind = incoming.told_behind if is_last else None
         if piece or is_last:
-            await line.write(Form.BYTES, piece, more=More.NONE if is_last else More.COMES)
+            await line.write(Form.BYTES, piece, more=More.NONE if is_last and not behind else More.COMES)
+        if behind:
+            await line.write(Form.TRAILERS, msgspec.json.encode(behind), more=More.NONE)
         if is_last:
             return
         if not incoming.waiting_bytes and not incoming.whole:

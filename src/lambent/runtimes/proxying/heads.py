@@ -34,10 +34,28 @@ HANDSHAKE: Final = frozenset(
         "sec-websocket-version",
     }
 )  # fmt: skip
+# RFC 9110 section 6.5.1: framing, routing, authentication and how a body is to be read come before it.
+NO_TRAILERS: Final = frozenset(
+    {
+        "authorization", "cache-control", "content-encoding", "content-length", "content-range",
+        "content-type", "host", "set-cookie", "www-authenticate",
+    }
+)  # fmt: skip
 UPGRADE_REQUIRED: Final = 426
 SAFE_IN_A_PATH: Final = "/:@!$&'()*+,;=~%"
 
 Headers = Iterable[tuple[str, str]]
+
+
+def takes_trailers(asked: Asked) -> bool:
+    """Whether the client says that it reads what stands behind a body (RFC 9110 section 6.5.1)."""
+    said = _of(asked.headers, "te")
+    return bool(said) and "trailers" in (one.partition(";")[0].strip().lower() for one in said.split(","))
+
+
+def trailer(name: str, value: str) -> list[tuple[str, str]]:
+    """What is passed on behind a body: nothing of a connection, nor of how the answer is read."""
+    return [] if name in HOP_BY_HOP or name in NO_TRAILERS else [(name, value)]
 
 
 def request_head(asked: Asked, call: Call, *, length: int | None) -> bytes:
@@ -49,6 +67,8 @@ def request_head(asked: Asked, call: Call, *, length: int | None) -> bytes:
         f"{asked.method} {target_of(asked)} HTTP/1.1",
         *(f"{name}: {value}" for name, value in told_headers(asked, call)),
     ]
+    if takes_trailers(asked):
+        lines += ("te: trailers", "connection: te")
     if length is None:
         lines.append("transfer-encoding: chunked")
     elif length or asked.method not in ("GET", "HEAD", "OPTIONS", "DELETE", "TRACE"):

@@ -7,7 +7,7 @@ import contextlib
 import os
 import select
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 import httptools
@@ -15,7 +15,7 @@ import httptools
 from lambent.clock import Clock
 from lambent.core.invocation import Head
 from lambent.runtimes.outputs import say
-from lambent.runtimes.proxying.heads import answer_head
+from lambent.runtimes.proxying.heads import answer_head, trailer
 
 HEAD_BYTES_MAX: Final = 128 * 1024
 HEADERS_MAX: Final = 512
@@ -44,6 +44,8 @@ class Incoming:
     def __init__(self, method: str) -> None:
         self.has_body: Final = method != "HEAD"
         self.head: Head | None = None
+        self.trailers: Final[list[tuple[str, str]]] = []
+        self.wants_trailers = False  # who asked reads them
         self.whole = False
         self._broken: Broken | None = None
         self._pieces: Final[deque[bytes]] = deque()
@@ -56,6 +58,11 @@ class Incoming:
         self._pieces.clear()
         self.waiting_bytes = 0
         return taken
+
+    @property
+    def told_behind(self) -> Sequence[tuple[str, str]]:
+        """What stands behind the body, for who reads it."""
+        return self.trailers if self.wants_trailers else ()
 
     async def begun(self) -> Head:
         """The head, once it is there. Raises `Broken`."""
@@ -206,8 +213,11 @@ class Connection(asyncio.Protocol):
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > HEAD_BYTES_MAX or len(self._headers) >= HEADERS_MAX:
             raise ValueError(f"a head may have {HEADERS_MAX} headers and {HEAD_BYTES_MAX} bytes")
-        if not self._is_body:  # no door has a way for what comes behind a body
-            self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        pair = (name.decode("latin-1").lower(), value.decode("latin-1"))
+        if not self._is_body:
+            self._headers.append(pair)
+        elif self._incoming is not None and len(self._incoming.trailers) < HEADERS_MAX:
+            self._incoming.trailers.extend(trailer(*pair))
 
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()
