@@ -94,9 +94,13 @@ def pick(waiting: Iterable[Waiting], going: Sequence[Going], most: Mapping[Job, 
     free_bytes = room.memory_bytes - sum(one.memory_bytes for one in going)
     is_idle = not going
     start: list[str] = []
+    full: set[Job] = set()
     blocked: Waiting | None = None
     for run in waiting:
+        if run.job in full:
+            continue
         if of_job[run.job] >= most.get(run.job, 1):
+            full.add(run.job)  # those of it that come after this one are no more important
             blocked = blocked or _may_preempt(run, going)
             continue
         # What is larger than the node runs alone: its job's own limit ends it if that is true.
