@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
-from lambent.core.errors import ServerFull
-from lambent.gateway.protocols.open_inference.arriving import ARRIVE_S, Arriving
+from lambent.core.errors import QueueFull, ServerFull
+from lambent.gateway.protocols.open_inference.arriving import ARRIVE_S, Arriving, CallsAtOnce
 from tests.support.virtual_time import VirtualClock, run
 
 
@@ -85,3 +86,17 @@ def test_a_small_room_has_turns_of_a_quarter() -> None:
             pass
 
     run(story())
+
+
+def test_a_project_has_half_of_all_calls_open_and_others_find_some() -> None:
+    calls = CallsAtOnce(calls_max=8)
+    with ExitStack() as opened:
+        for _ in range(4):
+            opened.enter_context(calls.one("flood"))
+        with pytest.raises(QueueFull, match="4 calls over gRPC open, of 8"), calls.one("flood"):
+            pass
+        for _ in range(2):
+            opened.enter_context(calls.one("quiet"))
+    with ExitStack() as opened:
+        for _ in range(4):
+            opened.enter_context(calls.one("quiet"))

@@ -1,4 +1,4 @@
-"""Messages on their way in that do not say how long they are: how many of them arrive at once.
+"""What each project may have under way over gRPC: calls, and messages that do not say how long they are.
 
 gRPC gives a message when all of it is there, and only then it can be counted as a body. Until then it may
 take as much as the longest may.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, Final, cast
 
 from google.protobuf.message import DecodeError
 
 from lambent.core.admission import Verdict, offer_bytes
-from lambent.core.errors import CallerFault, ServerFull
+from lambent.core.errors import CallerFault, QueueFull, ServerFull
 from lambent.gateway.bodies import Hold
 from lambent.wire.inference_proto import MESSAGES
 
@@ -101,6 +101,34 @@ class Arriving:
                 waiting.popleft().set_result(None)
             if not waiting:
                 del self._waiting[name]
+
+
+class CallsAtOnce:
+    """How many calls each project has open, and streams: as many as are free, so that others find some."""
+
+    def __init__(self, *, calls_max: int) -> None:
+        self._calls_max: Final = calls_max
+        self._open: Final[dict[str, int]] = {}
+
+    @contextmanager
+    def one(self, project: str) -> Iterator[None]:
+        """While it is open. Raises `QueueFull`."""
+        mine = self._open.get(project, 0)
+        there = sum(self._open.values())
+        offered = offer_bytes(1, held_bytes=mine, all_bytes=there, bytes_max=self._calls_max)
+        if offered.verdict is Verdict.SHED:
+            raise QueueFull(
+                f"the project has {mine} calls over gRPC open, of {self._calls_max} that all may have, and a "
+                f"project may have as many as are free: {self._calls_max - there}",
+                retry_after_s=1.0,
+            )
+        self._open[project] = mine + 1
+        try:
+            yield
+        finally:
+            self._open[project] -= 1
+            if not self._open[project]:
+                del self._open[project]
 
 
 def parsed(message: bytes, kind: str, hold: Hold) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Final, cast
@@ -37,7 +38,7 @@ from lambent.gateway.flow import Flow
 from lambent.gateway.presence import ClientLeft, Presence
 from lambent.gateway.protocols import Behind
 from lambent.gateway.protocols.open_inference import messages
-from lambent.gateway.protocols.open_inference.arriving import Arriving, parsed
+from lambent.gateway.protocols.open_inference.arriving import Arriving, CallsAtOnce, parsed
 from lambent.gateway.protocols.open_inference.inferring import (
     Asked,
     Failed,
@@ -47,6 +48,7 @@ from lambent.gateway.protocols.open_inference.inferring import (
     piece_of,
 )
 from lambent.gateway.protocols.open_inference.models import Found, Models
+from lambent.gateway.protocols.open_inference.rpc_server import CALLS_MAX
 from lambent.wire.inference_proto import MESSAGES, SERVICE
 from lambent.wire.tensors import Form
 
@@ -98,6 +100,7 @@ class Rpc:
     ) -> None:
         self._behind: Final = behind
         self._inferring: Final = Inferring(behind.invoker, behind.routes)
+        self._calls: Final = CallsAtOnce(calls_max=CALLS_MAX)
         self._arriving: Final = Arriving(
             bytes_max=behind.bodies.bytes_max, message_bytes_max=behind.body_bytes_max
         )
@@ -174,21 +177,27 @@ class Rpc:
         return MESSAGES["RepositoryIndexResponse"](models=self._models.index(principal.project))
 
     async def _infer(self, sent: AsyncIterator[bytes], call: Any) -> Any:
-        principal = await self._behind.keys.authenticate(_headers(call))
-        principal.require(Role.INVOKE)
-        async with self._behind.bodies.hold(principal.project) as hold:
-            request = await self._arriving.message(sent, "ModelInferRequest", hold)
-            inferred = await self._inferred(request, principal, call)
-        return self._response(request, inferred)
+        async with self._asks(call, Role.INVOKE) as principal:
+            async with self._behind.bodies.hold(principal.project) as hold:
+                request = await self._arriving.message(sent, "ModelInferRequest", hold)
+                inferred = await self._inferred(request, principal, call)
+            return self._response(request, inferred)
 
     async def _stream_infer(self, sent: AsyncIterator[bytes], call: Any) -> None:
+        async with self._asks(call, Role.INVOKE) as principal:
+            async for message in sent:
+                async with self._behind.bodies.hold(principal.project) as hold:
+                    request = parsed(message, "ModelInferRequest", hold)
+                    del message  # or it would lie beside what was made of it
+                    await self._answer_in_stream(request, principal, call)
+
+    @asynccontextmanager
+    async def _asks(self, call: Any, role: Role) -> AsyncIterator[Principal]:
+        """Who calls, while the call is open. Raises `Unauthenticated`, `Forbidden`, `QueueFull`."""
         principal = await self._behind.keys.authenticate(_headers(call))
-        principal.require(Role.INVOKE)
-        async for message in sent:
-            async with self._behind.bodies.hold(principal.project) as hold:
-                request = parsed(message, "ModelInferRequest", hold)
-                del message  # or it would lie beside what was made of it
-                await self._answer_in_stream(request, principal, call)
+        principal.require(role)
+        with self._calls.one(principal.project):
+            yield principal
 
     async def _answer_in_stream(self, request: Any, principal: Principal, call: Any) -> None:
         """An error ends one inference, and not the stream."""
@@ -245,9 +254,10 @@ class Rpc:
 
     def _reads(self, name: str, tell: Callable[[Principal, Any], Any]) -> Method:
         async def method(sent: AsyncIterator[bytes], call: Any) -> Any:
-            principal = await self._behind.keys.authenticate(_headers(call))
-            principal.require(Role.READ)
-            async with self._behind.bodies.hold(principal.project) as hold:
+            async with (
+                self._asks(call, Role.READ) as principal,
+                self._behind.bodies.hold(principal.project) as hold,
+            ):
                 return tell(principal, await self._arriving.message(sent, f"{name}Request", hold))
 
         return method
@@ -257,9 +267,10 @@ class Rpc:
         done = f"is{verb}ed"
 
         async def method(sent: AsyncIterator[bytes], call: Any) -> Any:
-            principal = await self._behind.keys.authenticate(_headers(call))
-            principal.require(Role.DEPLOY)
-            async with self._behind.bodies.hold(principal.project) as hold:
+            async with (
+                self._asks(call, Role.DEPLOY) as principal,
+                self._behind.bodies.hold(principal.project) as hold,
+            ):
                 asked = await self._arriving.message(sent, f"{name}Request", hold)
                 if beyond := {*asked.parameters} - {"unload_dependents"}:
                     raise CallerFault(
