@@ -69,6 +69,11 @@ def goes(run: str, job: Job = FIT, *, priority: int = 0, memory_bytes: int = 10,
             [goes("r1"), goes("r2", priority=1)], Picks((), ("r1", "r2")), id="all make place for it",
         ),
         pytest.param(
+            [waits("r9", priority=1)],
+            [goes("r1"), goes("r2", priority=1), goes("r3", TUNE), goes("r4", TUNE, priority=-1)],
+            Picks((), ("r1", "r4")), id="more have places than there are: one of its job, then the least",
+        ),
+        pytest.param(
             [waits("r3", TUNE, priority=2, memory_bytes=95)],
             [goes("r1"), goes("r2", priority=2)], Picks(), id="nobody makes place in vain",
         ),

@@ -114,10 +114,12 @@ def pick(waiting: Iterable[Waiting], going: Sequence[Going], most: Mapping[Job, 
         is_idle = False
     if blocked is None:
         return Picks(tuple(start))
-    is_full = of_job[blocked.job] >= most.get(blocked.job, 1)
-    return Picks(
-        tuple(start), _leaving(blocked, going, free_bytes, is_full_job=is_full, has_place=places > 0)
+    missing = _Missing(
+        places=1 - places,
+        of_job=1 + of_job[blocked.job] - most.get(blocked.job, 1),
+        memory_bytes=blocked.memory_bytes - free_bytes,
     )
+    return Picks(tuple(start), _leaving(blocked, going, missing))
 
 
 def _may_preempt(run: Waiting, going: Sequence[Going]) -> Waiting | None:
@@ -125,26 +127,49 @@ def _may_preempt(run: Waiting, going: Sequence[Going]) -> Waiting | None:
     return run if any(one.job == run.job and one.priority < run.priority for one in going) else None
 
 
-def _leaving(
-    blocked: Waiting, going: Sequence[Going], free_bytes: int, *, is_full_job: bool, has_place: bool
-) -> tuple[str, ...]:
+class _Missing:
+    """What a run needs more than there is: places, runs of its own job that leave, and bytes."""
+
+    def __init__(self, *, places: int, of_job: int, memory_bytes: int) -> None:
+        self._places = places
+        self._of_job = of_job
+        self._memory_bytes = memory_bytes
+
+    @property
+    def needs_its_job(self) -> bool:
+        """Whether one of its own job has to leave."""
+        return self._of_job > 0
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it could start."""
+        return self._places <= 0 and self._of_job <= 0 and self._memory_bytes <= 0
+
+    def helps(self, one: Going, job: Job) -> bool:
+        """Whether it is any use that this one leaves."""
+        return not self.is_met and (not self.needs_its_job or one.job == job)
+
+    def left(self, one: Going, job: Job) -> None:
+        """It is as good as gone."""
+        self._places -= 1
+        self._of_job -= one.job == job
+        self._memory_bytes -= one.memory_bytes
+
+
+def _leaving(blocked: Waiting, going: Sequence[Going], missing: _Missing) -> tuple[str, ...]:
     """Who must leave for `blocked`: the least important first, of those the youngest; nobody for nothing."""
-    free_bytes += sum(one.memory_bytes for one in going if one.is_leaving)
-    has_place = has_place or any(one.is_leaving for one in going)
-    is_full_job = is_full_job and not any(one.is_leaving and one.job == blocked.job for one in going)
+    gone = [one for one in going if one.is_leaving]
+    for one in gone:
+        missing.left(one, blocked.job)
     lesser = sorted(
         (one for one in going if one.priority < blocked.priority and not one.is_leaving),
         key=lambda one: (one.priority, -one.order),
     )
+    if missing.needs_its_job:  # and they may be all it needs
+        lesser.sort(key=lambda one: one.job != blocked.job)
     asked: list[str] = []
     for one in lesser:
-        if has_place and not is_full_job and blocked.memory_bytes <= free_bytes:
-            break
-        if is_full_job and one.job != blocked.job:
-            continue
-        asked.append(one.run)
-        has_place, is_full_job = True, False
-        free_bytes += one.memory_bytes
-    is_enough = has_place and not is_full_job and blocked.memory_bytes <= free_bytes
-    everyone_leaves = len(asked) + sum(one.is_leaving for one in going) == len(going)
-    return tuple(asked) if is_enough or everyone_leaves else ()
+        if missing.helps(one, blocked.job):
+            missing.left(one, blocked.job)
+            asked.append(one.run)
+    return tuple(asked) if missing.is_met or len(asked) + len(gone) == len(going) else ()
