@@ -56,7 +56,7 @@ def handler(event, context):
 async def container(scope, receive, send):
     body = (await receive())["body"]
     headers = dict(scope["headers"])
-    status = 503 if body == b"fail" else 200
+    status = {b"fail": 503, b"refuse": 400}.get(body, 200)
     said = scope["path"].encode() + b" " + headers.get(b"accept", b"-") + b" " + body
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/x")]})
     await send({"type": "http.response.body", "body": said})
@@ -299,6 +299,13 @@ def test_an_output_that_there_is_not_is_missing_as_from_a_bucket(server: Running
         answer = fetch(server, path)
         assert (answer.status, answer.headers["x-amzn-errortype"]) == (404, "NoSuchKey")
         assert len(answer.body) < 300
+
+
+def test_what_a_container_refuses_later_is_a_failure(server: RunningServer, client: Any) -> None:
+    accepted = client.invoke_endpoint_async(EndpointName="container", Body=b"refuse")
+    wait_until(lambda: fetch(server, accepted["FailureLocation"]).status == 200, "the failure")
+    assert fetch(server, accepted["FailureLocation"]).body.endswith(b" refuse")
+    assert fetch(server, accepted["OutputLocation"]).status == 404
 
 
 def test_a_bucket_cannot_be_read_and_that_is_said(client: Any) -> None:

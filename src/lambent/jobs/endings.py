@@ -9,7 +9,7 @@ import msgspec
 
 from lambent.core.deferral import retry_policy
 from lambent.core.errors import LambentError, NothingReserved
-from lambent.core.invocation import JSON, Outcome, Status
+from lambent.core.invocation import JSON, Outcome, Status, called_from
 from lambent.core.retrying import Dead, DeadReason, is_failure, next_try
 from lambent.core.spec import DeploymentSpec
 from lambent.storage.filed import filed_of
@@ -56,6 +56,8 @@ def after_try(
     spec: DeploymentSpec, ticket: Ticket, outcome: Outcome | LambentError, *, jitter: float, now_unix_ms: int
 ) -> Ticket:
     """The ticket after one of its tries has ended. `jitter`: what share of the wait is waited, 0 to 1."""
+    policy = retry_policy(spec)
+    tries_max = 1 if ticket.face else policy.attempts_max
     if isinstance(outcome, Outcome) and outcome.status is Status.OK:
         said = outcome.head.status if outcome.head is not None else 0
         if ticket.face and said in AT_CAPACITY:
@@ -63,14 +65,14 @@ def after_try(
             return replace(
                 ticket, state=TicketState.QUEUED, attempts=ticket.attempts - 1, error=FULL, due_unix_ms=due
             )
-        if not (said >= CLIENT_ERROR if ticket.face else is_failure(said)):
+        is_refusal = said >= CLIENT_ERROR and not is_failure(said)
+        if said < CLIENT_ERROR or (is_refusal and not ticket.face and not _is_for_endpoint(ticket)):
             return _succeeded(spec, ticket, outcome, now_unix_ms=now_unix_ms)
+        tries_max = 1 if is_refusal else tries_max  # the same would be refused again
     cause, body, kind = _failure(outcome)
     ticket = replace(ticket, attempts=ticket.attempts - _refused(outcome))
     age_s = max(0.0, (now_unix_ms - ticket.queued_unix_ms) / 1e3)
-    policy = retry_policy(spec)
-    if ticket.face:
-        policy = replace(policy, attempts_max=1)
+    policy = replace(policy, attempts_max=tries_max)
     if isinstance(outcome, NothingReserved):
         return dead(spec, ticket, f"{cause} ({DeadReason.NOTHING_RESERVED})", now_unix_ms=now_unix_ms)
     verdict = next_try(policy, ticket.attempts, age_s=age_s, jitter=jitter)
@@ -80,6 +82,12 @@ def after_try(
         return dead(spec, ticket, f"{cause} ({verdict.reason})", now_unix_ms=now_unix_ms)
     due = now_unix_ms + int(verdict.after_s * 1e3)
     return replace(ticket, state=TicketState.QUEUED, error=cause, due_unix_ms=due)
+
+
+def _is_for_endpoint(ticket: Ticket) -> bool:
+    """Whether it was accepted for an endpoint of SageMaker's, whose outputs are answers that went well."""
+    called = called_from(ticket.called)
+    return called is not None and ":sagemaker:" in called.arn
 
 
 def too_old(spec: DeploymentSpec, ticket: Ticket, *, now_unix_ms: int) -> Ticket | None:

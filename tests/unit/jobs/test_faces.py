@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from lambent.core.invocation import Head, Status
+from lambent.core.invocation import Called, Head, Status, called_as_text
 from lambent.core.spec import DeploymentSpec, Kind
 from lambent.jobs.endings import FULL, after_try, delivery_of
 from lambent.storage.tickets import Ticket, TicketState
@@ -48,12 +48,25 @@ def test_what_fails_is_tried_again_unless_it_came_by_another_api() -> None:
 
 @pytest.mark.parametrize(("said", "state"), [
     (200, TicketState.SUCCEEDED), (302, TicketState.SUCCEEDED), (404, TicketState.SUCCEEDED),
-    (408, TicketState.QUEUED), (429, TicketState.QUEUED), (500, TicketState.QUEUED), (503, TicketState.QUEUED),
+    (408, TicketState.QUEUED), (429, TicketState.QUEUED), (500, TicketState.QUEUED),
+    (503, TicketState.QUEUED),
 ])  # fmt: skip
 def test_an_application_that_could_not_do_it_is_asked_again(said: int, state: TicketState) -> None:
     after = tried(None, b"said", said=said)
     assert (after.state, after.attempts) == (state, 1)
     assert ("the status" in after.error) is (state is TicketState.QUEUED)
+
+
+def test_what_a_container_of_an_endpoint_refuses_has_failed_and_is_not_tried_again() -> None:
+    called = called_as_text(Called("arn:aws:sagemaker:eu-central-1:000000000000:endpoint/f", ""))
+    asked = msgspec.structs.replace(ticket(None), called=called)
+    ends = {}
+    for said in (200, 400, 404, 503):
+        ended = msgspec.structs.replace(outcome(body=b"why"), head=Head(said))
+        ends[said] = after_try(SPEC, asked, ended, jitter=0.5, now_unix_ms=2_000)
+    states = [ends[said].state for said in (200, 400, 404, 503)]
+    assert states == [TicketState.SUCCEEDED, TicketState.DEAD, TicketState.DEAD, TicketState.QUEUED]
+    assert (ends[400].result, "status 400" in ends[400].error) == (b"why", True)
 
 
 @pytest.mark.parametrize("said", [409, 429, 503])

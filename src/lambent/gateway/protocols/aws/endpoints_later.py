@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from lambent.core.errors import NotFound
-from lambent.core.invocation import JSON, FunctionError, Role
+from lambent.core.invocation import JSON, Called, FunctionError, Role
 from lambent.gateway.acceptance import Acceptance
 from lambent.gateway.deadline import check_none
 from lambent.gateway.protocols.aws.asked import Asked, Operation, json_of, request_id
@@ -23,6 +23,7 @@ from lambent.pool.routes import Routes
 from lambent.storage.tickets import OPEN, Ticket, TicketState
 from lambent.wire.aws import sagemaker
 from lambent.wire.aws.faults import Fault
+from lambent.wire.aws.sagemaker_control import Kind, arn_of
 
 INPUT: Final = sagemaker.PREFIX + b"inputlocation"
 KEY_CHARACTERS_MAX: Final = 100
@@ -65,6 +66,8 @@ class EndpointsLater:
             accept=sagemaker.ACCEPT_LATER,
             content_type=content_type_of(headers.get(sagemaker.TYPE_LATER), asked.body),
         )
+        arn = arn_of(asked.place, Kind.ENDPOINT, route.name)
+        invocation = msgspec.structs.replace(invocation, called=Called(arn, ""))
         ticket = await self._acceptance.accept(invocation, key=asked.header(b"amz-sdk-invocation-id"))
         asked.request.invocation_id = ticket.id
         reply = json_of(asked, {"InferenceId": asked.header(sagemaker.INFERENCE_ID) or ticket.id}, status=202)
