@@ -116,6 +116,10 @@ def test_a_message_calls_its_function_and_is_gone_when_it_was_done(
     assert (got["awsRegion"], got["arn"]) == ("eu-central-1", PREFIX + "recorder")
     assert got["attributes"]["ApproximateReceiveCount"] == "1"
     assert got["messageAttributes"]["a"]["stringValue"] == "b"
+    packed = b"".join(len(one).to_bytes(4, "big") + one for one in (b"a", b"String"))
+    packed += b"\x01" + (1).to_bytes(4, "big") + b"b"
+    md5 = hashlib.md5(packed, usedforsecurity=False).hexdigest()
+    assert got["md5OfMessageAttributes"] == md5
     assert got["md5OfBody"] == hashlib.md5(got["body"].encode(), usedforsecurity=False).hexdigest()
 
 

@@ -324,3 +324,23 @@ def test_a_zip_over_the_limit_is_refused_before_it_is_unpacked(client: Any) -> N
     found = refused(client.create_function, FunctionName="large", **{**WORDS, "Code": code})
     said = "Zipped size must be smaller than 52428800 bytes"
     assert found == (413, "RequestEntityTooLargeException", said)
+
+
+def test_a_mapping_that_is_made_switched_off_is_off_and_of_a_filter_that_is_none_nothing_more_is_said(
+    client: Any, server: RunningServer
+) -> None:
+    make(client, "mapped")
+    sqs = client_of(server, "sqs")
+    url = sqs.create_queue(QueueName="source")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    words = {"FunctionName": "mapped:$LATEST", "EventSourceArn": arn}
+    for pattern in ("null", "text", '{"eventSource": "aws:sqs"}'):
+        found = refused(
+            client.create_event_source_mapping, FilterCriteria={"Filters": [{"Pattern": pattern}]}, **words
+        )
+        assert found == (*PARAMETER, "Invalid filter pattern definition.")
+    made = client.create_event_source_mapping(Enabled=False, **words)
+    assert (made["State"], made["FunctionArn"]) == ("Disabled", f"{PREFIX}mapped:$LATEST")
+    found = refused(client.create_event_source_mapping, DestinationConfig={"OnFailure": {}}, **words)
+    said = "Unsupported DestinationConfig parameter for given event source mapping type."
+    assert found == (*PARAMETER, said)

@@ -136,7 +136,7 @@ class MappingVerbs:
         key = str(uuid.uuid4())
         await self._books.put(call.principal.project, Kind.MAPPING, key, book)
         self._apply(call.principal.project, call.place, key, book)
-        return Answer(202, self._told(call.place, key, book, under_way="Creating"))
+        return Answer(202, self._told(call.place, key, book, under_way="Creating" if _is_on(book) else ""))
 
     async def _get(self, call: Call) -> Answer:
         key, book = await self._found(call, Role.READ)
@@ -228,7 +228,7 @@ class MappingVerbs:
             for pattern in _patterns(request):
                 read_pattern(pattern)
         except BadPattern as error:
-            raise bad_parameter(f"Invalid filter pattern definition. {error}") from error
+            raise bad_parameter("Invalid filter pattern definition.") from error
 
     def _apply(self, project: str, place: Place, key: str, book: MappingBook) -> None:
         """Let it be served as it is kept."""

@@ -11,7 +11,7 @@ import msgspec
 from lambent.core.messages import Message, Receipt, Terms
 from lambent.wire.aws.names import Place
 from lambent.wire.aws.sqs_attributes import ARN, queue_arn
-from lambent.wire.aws.sqs_messages import md5_of, receipt_text, system_attributes
+from lambent.wire.aws.sqs_messages import md5_of, md5_of_kept, receipt_text, system_attributes
 from lambent.wire.typed import from_json
 
 
@@ -23,6 +23,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     body: str
     attributes: dict[str, str]
     message_attributes: dict[str, dict[str, Any]]
+    md5_of_message_attributes: str | None  # null where there are none (recorded)
     md5_of_body: str
     event_source: str = "aws:sqs"
     event_source_arn: str = msgspec.field(name="eventSourceARN")
@@ -54,6 +55,7 @@ def record_of(message: Message, receipt: Receipt, terms: Terms, arn: str) -> Rec
         body=message.body,
         attributes=system_attributes(message, terms, source_arn=queue_arn(place, message.source)),
         message_attributes={name: _attribute(one) for name, one in message.attributes.items()},
+        md5_of_message_attributes=md5_of_kept(message.attributes),
         md5_of_body=md5_of(message.body.encode()),
         event_source_arn=arn,
         aws_region=place.region,

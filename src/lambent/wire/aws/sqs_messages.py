@@ -97,7 +97,7 @@ def received_message(
         md5_of_body=md5_of(message.body.encode()),
         body=message.body,
         attributes=told or None,
-        md5_of_message_attributes=md5_of_attributes({name: _value(one) for name, one in chosen.items()}),
+        md5_of_message_attributes=md5_of_kept(chosen),
         message_attributes=chosen or None,
     )
 
@@ -235,6 +235,11 @@ def _kept(one: Value) -> dict[str, str]:
     if one.data_type.startswith("Binary"):
         return {"DataType": one.data_type, "BinaryValue": one.binary_value or ""}
     return {"DataType": one.data_type, "StringValue": one.string_value or ""}
+
+
+def md5_of_kept(attributes: Mapping[str, Mapping[str, str]]) -> str | None:
+    """The same of attributes as they are kept with a message."""
+    return md5_of_attributes({name: _value(one) for name, one in attributes.items()})
 
 
 def _value(kept: Mapping[str, str]) -> Value:
