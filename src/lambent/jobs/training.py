@@ -60,8 +60,9 @@ class Training:
 
     def _ended(self, route: Route) -> Callable[[Run], None]:
         def on_end(run: Run) -> None:
-            failed = run.state is not RunState.SUCCEEDED
-            self._end(route, TrainingFailed(f"run {run.id}: {run.reason}") if failed else None)
+            ended_well = run.state is RunState.SUCCEEDED
+            why = _refused(run) if ended_well else run.reason or run.state.value
+            self._end(route, TrainingFailed(f"run {run.id}: {why}") if why else None)
 
         return on_end
 
@@ -69,3 +70,7 @@ class Training:
         self._under_way.discard((route.project, route.name))
         if error is not None and self._waiting is not None:
             self._waiting.model_failed(route.project, route.name, error)
+
+
+def _refused(run: Run) -> str:
+    return f"its model was refused: {run.model_refused}" if run.model_refused else ""
