@@ -26,6 +26,11 @@ def cpu_s(pids: Iterable[int]) -> float:
     return sum(map(_cpu_s, pids))
 
 
+def cpu_s_ever(pid: int) -> float:
+    """CPU seconds of the process and all below it, those included that have ended and were waited for."""
+    return sum(_cpu_s(one, fields=4) for one in tree(pid))
+
+
 def pss_bytes(pid: int) -> int:
     """The proportional share of memory of one process, 0 where it is gone."""
     try:
@@ -41,11 +46,12 @@ def tree_pss_bytes(pid: int) -> int:
     return sum(map(pss_bytes, tree(pid)))
 
 
-def _cpu_s(pid: int) -> float:
+def _cpu_s(pid: int, *, fields: int = 2) -> float:
     try:
         stat = (PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
-    # The command's name stands in parentheses and may hold spaces; utime and stime are fields 14 and 15.
-    fields = stat.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    # The command's name stands in parentheses and may hold spaces; utime and stime are fields 14 and 15, and
+    # those of children that were waited for 16 and 17.
+    counts = stat.rpartition(")")[2].split()[11 : 11 + fields]
+    return sum(map(int, counts)) / TICKS_PER_S
