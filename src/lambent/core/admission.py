@@ -16,6 +16,7 @@ RETRY_AFTER_S_MIN: Final = 1.0  # the header counts whole seconds
 RETRY_AFTER_S_MAX: Final = 600.0
 AHEAD_MAX: Final = 7
 AHEAD_S_MAX: Final = 0.002  # what all calls that were sent ahead to one worker may take together
+OVERDUE_S: Final = 0.05  # a run that takes longer is none of the short ones, whatever they took before it
 PEAK_DECAY: Final = 0.999  # a run forgets: half of a peak is left after 700 runs
 REFUSALS_PER_S: Final = 500.0  # of one project: said without haste they take 5 % of the event loop
 REFUSALS_BURST: Final = 100.0

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from lambent.core.admission import OVERDUE_S
 from lambent.core.invocation import JSON, FunctionError, Head, PrintTail, Status
 from lambent.core.lifecycle import Event, Instruction, State, step
 from lambent.engines.base import Exit, Hears, Worker, WorkerGone
@@ -118,6 +119,11 @@ class Member:
         """Whether one more call may be sent while it is busy, when so many may be ahead of their turn."""
         room = self.leases < self.plan.concurrency + ahead
         return room and self._state is State.BUSY and not self._failing and not self.alone
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the call that runs takes longer than those that others may be sent behind."""
+        return bool(self._sent) and self.owner.now_s() - self._sent[0].started_s > OVERDUE_S
 
     def sent(self, lease: Lease) -> None:
         """A call is on its way."""

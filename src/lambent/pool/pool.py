@@ -87,7 +87,8 @@ class Pool:
     def lease(self, revision: str, *, ahead: int = 0) -> Lease | None:
         """A slot of an idle worker, the one used last, or None. Never waits.
 
-        Where all are busy, up to `ahead` calls may be sent to one ahead of their turn.
+        Where all are busy, up to `ahead` calls may be sent to one ahead of their turn, unless what it runs
+        takes long.
         """
         crew = self._crews.get(revision)
         if crew is None:
@@ -96,7 +97,8 @@ class Pool:
             return _idle(crew)
         least: Member | None = None
         for member in crew.members if ahead or crew.plan.concurrency > 1 else ():
-            if member.takes(ahead) and (least is None or member.leases < least.leases):
+            behind = 0 if ahead and member.is_overdue else ahead
+            if member.takes(behind) and (least is None or member.leases < least.leases):
                 least = member
         return Lease(least) if least else None
 

@@ -133,6 +133,31 @@ def test_one_long_run_ends_the_sending_ahead() -> None:
     run(story(), tick_s=TICK_S)
 
 
+def test_nobody_is_sent_behind_a_call_that_takes_long_while_another_worker_is_quick() -> None:
+    async def story() -> None:
+        go_on = asyncio.Event()
+
+        async def long(_: bytes, __: Scene) -> None:
+            await go_on.wait()
+
+        worked = Worked({b"long": long})
+        async with node(worked.script) as n:
+            n.deploy(workers_min=2, workers_max=2, timeout_s=60)
+            await asyncio.sleep(1)  # both are there
+            await n.dispatcher.invoke(n.invocation(body=b"first"))
+            (waits,) = started(n, b"long")
+            await asyncio.sleep(0.1)
+            begun_s = n.clock.now_s()
+            tasks = started(n, *numbered(30))
+            await asyncio.gather(*tasks)
+            assert n.clock.now_s() - begun_s < 0.05
+            assert not waits.done()
+            go_on.set()
+            assert (await waits).status is Status.OK
+
+    run(story(), tick_s=TICK_S)
+
+
 @pytest.mark.parametrize("verb", [b"die", b"hang"])
 @pytest.mark.parametrize("seed", range(25))
 def test_who_ends_the_worker_fails_alone_and_the_others_run_elsewhere_once(seed: int, verb: bytes) -> None:
