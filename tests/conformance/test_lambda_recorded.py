@@ -344,3 +344,13 @@ def test_a_mapping_that_is_made_switched_off_is_off_and_of_a_filter_that_is_none
     found = refused(client.create_event_source_mapping, DestinationConfig={"OnFailure": {}}, **words)
     said = "Unsupported DestinationConfig parameter for given event source mapping type."
     assert found == (*PARAMETER, said)
+
+
+def test_an_empty_dead_letter_configuration_says_nothing_and_an_empty_target_ends_it(client: Any) -> None:
+    arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:dead"
+    make(client, "lettered", DeadLetterConfig={"TargetArn": arn})
+    change = client.update_function_configuration
+    assert change(FunctionName="lettered", DeadLetterConfig={})["DeadLetterConfig"] == {"TargetArn": arn}
+    settled(client, "lettered")
+    told = change(FunctionName="lettered", DeadLetterConfig={"TargetArn": ""})
+    assert not told.get("DeadLetterConfig", {}).get("TargetArn")

@@ -39,7 +39,7 @@ from lambent.wire.aws.functions import (
 )
 from lambent.wire.aws.names import LATEST, FunctionName, read_new_name
 from lambent.wire.aws.reading import Query, page, read
-from lambent.wire.aws.shapes import CodeLocation, LoggingConfig
+from lambent.wire.aws.shapes import CodeLocation, DeadLetterConfig, LoggingConfig
 
 FUNCTIONS: Final = "/2015-03-31/functions"
 ONE: Final = f"{FUNCTIONS}/{{FunctionName}}"
@@ -257,6 +257,8 @@ def _settings(before: Settings, request: CreateFunctionRequest | UpdateConfigura
     said = {name: getattr(request, name, None) for name in Settings.__struct_fields__}
     if request.environment is not None:
         said["environment"] = EnvironmentSaid()
+    if request.dead_letter_config == DeadLetterConfig():  # nothing is said of it (recorded)
+        said["dead_letter_config"] = None
     if (logging := request.logging_config) is not None:
         said["logging_config"] = _levelled(before.logging_config, logging)
     return msgspec.structs.replace(before, **{name: one for name, one in said.items() if one is not None})

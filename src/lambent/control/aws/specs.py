@@ -106,9 +106,9 @@ def changed(spec: DeploymentSpec, wanted: Wanted) -> DeploymentSpec:
         changes["ready_timeout_s"] = min(INIT_S_MAX, max(INIT_S, float(wanted.timeout)))
     if wanted.memory_size is not None:
         changes["memory_bytes"] = wanted.memory_size * MIB
-    if wanted.dead_letter_config is not None:
-        arn = wanted.dead_letter_config.target_arn or ""
-        changes["dead_letters"] = arn if name_of_arn(arn) else ""
+    letters = wanted.dead_letter_config
+    if letters is not None and letters.target_arn is not None:
+        changes["dead_letters"] = letters.target_arn if name_of_arn(letters.target_arn) else ""
     if wanted.environment is not None:
         variables = wanted.environment.variables or {}
         check_variables(variables)
