@@ -13,6 +13,7 @@ import msgspec
 
 from lambent.core.errors import CallerFault, LambentError
 from lambent.core.invocation import JSON, Invocation, Outcome, Status
+from lambent.gateway.presence import ClientLeft, Presence
 from lambent.gateway.protocols import Invoker
 from lambent.gateway.responses import Header, Reply, headers_of, problem_reply
 from lambent.wire import cloudevents, problem
@@ -66,13 +67,30 @@ def told(mode: Mode | None, headers: Headers, reply: Reply) -> Reply:
     return Reply(reply.status, [*others, _type(cloudevents.STRUCTURED)], cloudevents.as_structured(event))
 
 
-async def run_all(invoker: Invoker, invocations: Sequence[Invocation], events: Sequence[Event]) -> Reply:
+async def run_all(
+    invoker: Invoker, invocations: Sequence[Invocation], events: Sequence[Event], *, client: Presence | None
+) -> Reply:
     """One invocation for each event, side by side: 200 and as many events, or what the first failure says.
 
-    Whoever sends it again is at least once served, as the senders of events expect.
+    Whoever sends it again is at least once served, as the senders of events expect. Raises `ClientLeft`.
     """
+    each = [Presence() for _ in invocations]  # only one of them could listen to the client itself
+    if client is not None:
+
+        def leave() -> None:
+            for one in each:
+                one.leave()
+
+        client.when_left(leave)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_ended(invoker, one), name="event") for one in invocations]
+        tasks = [
+            group.create_task(_ended(invoker, one, presence), name="event")
+            for one, presence in zip(invocations, each, strict=True)
+        ]
+    if client is not None:
+        client.forget()
+        if client.left:
+            raise ClientLeft
     ended = [task.result() for task in tasks]
     for place, (event, end) in enumerate(zip(events, ended, strict=True)):
         if isinstance(end, LambentError) or end.status is not Status.OK:
@@ -86,11 +104,13 @@ async def run_all(invoker: Invoker, invocations: Sequence[Invocation], events: S
     return Reply(200, [_type(cloudevents.BATCHED)], body)
 
 
-async def _ended(invoker: Invoker, invocation: Invocation) -> Outcome | LambentError:
+async def _ended(invoker: Invoker, invocation: Invocation, client: Presence) -> Outcome | LambentError:
     try:
-        return await invoker.invoke(invocation)
+        return await invoker.invoke(invocation, client=client)
     except LambentError as error:
         return error
+    except ClientLeft:
+        return LambentError("the client has left")
 
 
 def _answer(invocation: Invocation, event: Event, outcome: Outcome) -> Event:

@@ -124,7 +124,7 @@ class NativeDoor:
             if key:
                 raise CallerFault("an Idempotency-Key is for one event, and a batch has several")
             request.invocation_id = ""
-            return await cloudevents.run_all(self._behind.invoker, invocations, sent)
+            return await cloudevents.run_all(self._behind.invoker, invocations, sent, client=request.client)
         check_none(request.headers)
         accepted = [
             await self._later.accept(request, principal, one, key=f"{key} {place}" if key else "")
