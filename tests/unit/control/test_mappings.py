@@ -9,6 +9,7 @@ from typing import Any, cast
 from lambent.control.aws.books import Books
 from lambent.control.aws.event_source_mappings import MappingVerbs
 from lambent.control.aws.state import Kind, MappingBook
+from lambent.control.holding import Names
 from lambent.core.sources import Source
 from lambent.storage.sql import SqlStore
 from lambent.wire.aws.eventpatterns import read_pattern
@@ -58,8 +59,9 @@ def test_what_was_switched_on_is_served_and_what_cannot_be_read_keeps_nobody_fro
         await books.put("p", Kind.MAPPING, "bad", mapping(queue, "[]"))
         await books.put("p", Kind.MAPPING, "stream", mapping("arn:aws:kinesis:eu-central-1:000000000000:s"))
         verbs = MappingVerbs(
-            finder=cast("Any", None), books=books, clock=clock, sources=served, has_queue=lambda *_: True
-        )
+            finder=cast("Any", None), books=books, clock=clock, sources=served, names=Names(),
+            has_queue=lambda *_: True,
+        )  # fmt: skip
         await verbs.restore("p")
         [source] = served.sources.values()
         assert (source.id, source.queue, source.deployment, source.alias) == ("on", "q", "f", "1")
