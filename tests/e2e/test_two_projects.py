@@ -172,6 +172,7 @@ def test_what_one_project_has_run_is_not_counted_for_the_other(tenants: tuple[Te
         ours.json("POST", "/invoke/told", {})
     assert counted(theirs) == before
     assert counted(ours)[0] == own + 3
+    assert theirs.ask("GET", "/metrics").status == 403  # they tell of everybody
     lines = ours.ask("GET", "/metrics").body.decode().splitlines()
     names = [line.rpartition(" ")[0] for line in lines if line and not line.startswith("#")]
     assert len(set(names)) == len(names)

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
-from lambent.core.errors import LambentError
+from lambent.core.errors import Forbidden, LambentError
 from lambent.core.invocation import Role
+from lambent.core.naming import PROJECT
 from lambent.gateway.auth import Keys
 from lambent.gateway.readiness import Readiness
 from lambent.gateway.requests import Request
@@ -94,7 +95,10 @@ class Pages:
         return json_reply(200, {"status": "ready"}, UNKEPT)
 
     async def _metrics(self, request: Request) -> Reply:
-        (await self._keys.authenticate(request.headers)).require(Role.READ)
+        principal = await self._keys.authenticate(request.headers)
+        principal.require(Role.READ)
+        if principal.project != PROJECT:
+            raise Forbidden(f"these are of all projects, for keys of {PROJECT!r}; this one is of another")
         pieces, content_type = self._render(request.headers.get(b"accept", b"").decode("latin-1"))
         page: list[str] = []
         for piece in pieces:
