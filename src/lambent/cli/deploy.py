@@ -81,7 +81,7 @@ def deploy(
     for later      retries, retry_first_s, async_age_max_s, async_running_max,
                    result_keep_s, dead_keep_s, webhook, on_success, on_failure
     by the clock   schedule, as in --set "schedule=0 8 * * 1-5; Europe/Berlin"
-    of models      accept, as in --set "accept=accuracy >= 0.97 and better(accuracy)"
+    of models      drift_max, accept, as in --set "accept=accuracy >= 0.97 and better(accuracy)"
 
     With --canary the new revision is tried: it goes back by itself when it fails more than --max-error-rate.
     """

@@ -49,6 +49,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "workers_max": (1, 256),
     "concurrency": (1, CONCURRENCY_MAX),
     "max_batch": (1, 4096),
+    "drift_max": (0.0, 100.0),
     "latency_target_ms": (0, 600_000),
     "threads": (1, 256),
     "queue_depth_max": (1, 100_000),

@@ -102,7 +102,8 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     asks for a temperature that memory's price does not move; `template_keep_s` is how long a template may
     outlive the last worker even while memory is free.
     `signature` is what a model class declares that it takes and gives, as tensors.
-    `accept` is what a model's metrics must be before it serves, in the words of `core.gating`.
+    `accept` is what a model's metrics must be before it serves, in the words of `core.gating`; it is trained
+    anew when what it answers has drifted by more than `drift_max` (see `core.drift`), 0 for never.
     `schema` is a JSON Schema of a function's event, as JSON; empty where nothing is known of it.
     `skills` are the methods of a model beside `predict`, such as `chat` (see `wire.skills`).
     `command` is what a shell starts where `runtime` is `http` or `runpod`. It is ready once it listens, or
@@ -180,6 +181,7 @@ class DeploymentSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     description: str = ""
     schema: str = ""
     accept: str = ""
+    drift_max: float = 0.0
     on_data: str = ""
 
 
@@ -192,7 +194,7 @@ KIND_DEFAULTS: Final[Mapping[Kind, Mapping[str, float]]] = {
 }
 # Settings that only one kind has.
 OF_ONE_KIND: Final[Mapping[str, Kind]] = MappingProxyType(
-    {"schema": Kind.FUNCTION, "accept": Kind.MODEL, "on_data": Kind.JOB}
+    {"schema": Kind.FUNCTION, "accept": Kind.MODEL, "drift_max": Kind.MODEL, "on_data": Kind.JOB}
 )
 
 

@@ -36,6 +36,7 @@ from lambent.gateway.witness import Both, Witness
 from lambent.jobs.arenas import Arenas
 from lambent.jobs.curves import Curves
 from lambent.jobs.datasets import HeldDatasets
+from lambent.jobs.drifting import Drifting
 from lambent.jobs.forgetting import Forgetting
 from lambent.jobs.queue import AsyncQueue
 from lambent.jobs.recorder import Recorder
@@ -139,9 +140,8 @@ class Parts:
         """Who hears how invocations end. Spans are made only where somebody wants them."""
         exporters = Exporters(self.metrics, clock, endpoint=self.settings.otlp_endpoint)
         self.meter, self.exporter = exporters.metrics, exporters.spans
-        if self.exporter is None:
-            return self.trials
-        return Both(self.trials, self.exporter)
+        watching = Both(self.trials, Drifting(self.routes, self.runner, self.tasks))
+        return watching if self.exporter is None else Both(watching, self.exporter)
 
     def _node(self, clock: SystemClock, tasks: asyncio.TaskGroup) -> None:
         """The supply side of this machine: templates, workers, and who decides about them."""
