@@ -17,8 +17,8 @@ from lambent.wire.process import RevisionPlan
 from tests.support.engine_stages import LocalStage, MemoryStage, Scenery, Stage, local_stage
 from tests.support.patience import PATIENT_S
 
-# In the middle of a call each has said "begun", and "cleaned" when it was left. A call may be cancelled as soon as
-# it has said anything, so each tries from its first line.
+# In the middle of a call each has said "begun", and "cleaned" when it was left. A call may be cancelled as
+# soon as it has said anything, so each tries from its first line.
 MODULES: Final[Mapping[str, str]] = {
     "stream": "def handler(event, context):\n"
     "    try:\n"
