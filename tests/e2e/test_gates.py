@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from lambent.client.client import Client
+from lambent.client.errors import ApiError
 from lambent.wire.runs import RunView
 from tests.support import models
 from tests.support.server import RunningServer, wait_until
@@ -52,14 +54,19 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory, files: dict[str, str]) -> Iterator[Client]:
+def server(tmp_path_factory: pytest.TempPathFactory, files: dict[str, str]) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("gates")
     running = RunningServer(folder / "state").start()
     (folder / "app.py").write_text(CODE.format(weak=files["weak"]))
     running.deploy(str(folder / "app.py"))
-    with Client(running.url, str(running.about["api_key"])) as made:
-        yield made
+    yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[Client]:
+    with Client(server.url, str(server.about["api_key"])) as made:
+        yield made
 
 
 def trained(client: Client, source: str) -> RunView:
@@ -89,3 +96,16 @@ def test_a_model_serves_only_where_its_gate_lets_it(client: Client, files: dict[
     again = trained(client, files["good"])
     assert "error=1; the champion has error=0" in again.model_refused
     assert [one.refused != "" for one in client.models("gated")] == [True, False, True, False, True]
+
+
+def test_somebody_who_knows_better_lets_a_refused_model_serve(
+    server: RunningServer, client: Client, files: dict[str, str]
+) -> None:
+    trained(client, files["best"])
+    refused = trained(client, files["good"])
+    assert refused.model_refused
+    printed = json.loads(server.cli("models", "gated", "--serve", str(refused.model_number), "--json").stdout)
+    assert (printed[0]["number"], printed[0]["refused"]) == (refused.model_number, "")
+    assert client.invoke("gated", ROWS) == [[6.0, 10.0, 14.0]]
+    with pytest.raises(ApiError, match="'gated' has no model 99"):
+        client.serve_model("gated", 99)

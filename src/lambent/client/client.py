@@ -318,6 +318,10 @@ class Client:
         """The registered models, of one deployment or of all."""
         return self._get(with_query("/api/v1/models", name=name), tuple[ModelView, ...])
 
+    def serve_model(self, name: str, number: int) -> ModelView:
+        """Let a registered model serve, also one that its gate refused. Raises `ApiError`."""
+        return self._post(f"/api/v1/models/{segment(name)}/{number}/serve", None, ModelView)
+
     def run(self, job: str, params: Mapping[str, Param] | None = None, **terms: Unpack[RunTerms]) -> RunView:
         """Start a job; the answer is its run, which may still be queued. `terms` as in `RunRequest`."""
         return self._post("/api/v1/runs", RunRequest(job, dict(params or {}), **terms), RunView)

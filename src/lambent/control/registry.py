@@ -115,6 +115,15 @@ class Registry:
         """The newest model of a deployment that was not refused."""
         return await asyncio.to_thread(self._models.latest, project, name)
 
+    async def find(self, project: str, name: str, number: int) -> Model | None:
+        """One of a deployment's, refused or not."""
+        return await asyncio.to_thread(self._models.find, project, name, number)
+
+    async def overruled(self, model: Model) -> Model:
+        """Let it be as if its gate had accepted it: somebody has let it serve."""
+        await asyncio.to_thread(self._models.overrule, model)
+        return msgspec.structs.replace(model, refused="")
+
     async def all(self, project: str, name: str) -> Sequence[ModelView]:
         """The registered models of a deployment, or of all where `name` is empty."""
         return [view(model) for model in await asyncio.to_thread(self._models.all, project, name)]

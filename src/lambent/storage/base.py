@@ -198,6 +198,9 @@ class Models(Protocol):
 
     def find(self, project: str, name: str, number: int) -> Model | None: ...
 
+    def overrule(self, model: Model) -> None:
+        """From now on it counts as accepted."""
+
     def all(self, project: str, name: str = "") -> Sequence[Model]: ...
 
 

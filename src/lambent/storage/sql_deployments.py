@@ -155,6 +155,14 @@ class SqlModels:
         with self._database.reading() as connection:
             return self._first(connection, project, name, MODELS.c.number == number)
 
+    def overrule(self, model: Model) -> None:
+        """From now on it counts as accepted."""
+        this = (MODELS.c.project == model.project, MODELS.c.name == model.name)
+        with self._database.writing() as connection:
+            connection.execute(
+                update(MODELS).where(*this, MODELS.c.number == model.number).values(refused="")
+            )
+
     def _first(
         self, connection: Connection, project: str, name: str, wanted: ColumnElement[bool]
     ) -> Model | None:

@@ -15,6 +15,7 @@ from lambent.control.verbs.datasets import DatasetVerbs
 from lambent.control.verbs.dead_letters import DeadLetterVerbs
 from lambent.control.verbs.deployments import DeploymentVerbs
 from lambent.control.verbs.house import HouseVerbs
+from lambent.control.verbs.models import ModelVerbs
 from lambent.control.verbs.run_records import RunRecordVerbs
 from lambent.control.verbs.runs import RunVerbs
 from lambent.control.verbs.temperature import TemperatureVerbs
@@ -190,7 +191,8 @@ def _control(parts: Parts, clock: SystemClock) -> Starlette:
         DeploymentVerbs(parts.deployments, parts.aliasing, uploads, views, kept.logs),
         AliasVerbs(parts.aliasing),
         TemperatureVerbs(parts.deployments, parts.pool, parts.routes, views),
-        RunVerbs(parts.runner, kept.store.runs, parts.registry),
+        RunVerbs(parts.runner, kept.store.runs),
+        ModelVerbs(parts.registry, parts.deployments),
         RunRecordVerbs(kept.store.runs, parts.curves, kept.run_records, kept.logs, parts.forgetting.forget),
         DatasetVerbs(_shelf(parts, clock)),
         DeadLetterVerbs(parts.queue, kept.store.dead_letters, parts.routes),

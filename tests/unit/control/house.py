@@ -23,6 +23,7 @@ from lambent.control.uploads import Uploads
 from lambent.control.verbs.aliases import AliasVerbs
 from lambent.control.verbs.deployments import DeploymentVerbs
 from lambent.control.verbs.house import HouseVerbs
+from lambent.control.verbs.models import ModelVerbs
 from lambent.control.verbs.runs import RunVerbs
 from lambent.control.views import Views
 from lambent.core.invocation import Principal, Role
@@ -250,7 +251,8 @@ class House:
                 self.logs,
             ).operations(),
             *AliasVerbs(self.aliasing).operations(),
-            *RunVerbs(self.runner, self.store.runs, self.registry).operations(),
+            *RunVerbs(self.runner, self.store.runs).operations(),
+            *ModelVerbs(self.registry, self.deployments).operations(),
             *HouseVerbs(
                 keys=self.keys,
                 statements=Statements(),
@@ -258,7 +260,7 @@ class House:
                 routes=self.routes,
                 doctor=doctor,
                 clock=self.clock,
-            ).operations(),
+            ).operations(),  # fmt: skip
         )
         self.app = control_app(self.operations, version="1.2.3")
 

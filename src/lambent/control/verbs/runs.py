@@ -1,4 +1,4 @@
-"""Jobs and what they make: runs and models."""
+"""Runs of jobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from lambent.control.operations import Asked, Operation, Parameter
-from lambent.control.registry import Registry
 from lambent.control.views import run_view
 from lambent.core.errors import CallerFault, NotFound
 from lambent.core.invocation import Role
@@ -16,7 +15,6 @@ from lambent.core.slicing import RunState
 from lambent.core.spec import Param
 from lambent.core.worded import shown
 from lambent.storage.base import Run, Runs, RunsWanted
-from lambent.wire.api import ModelView
 from lambent.wire.runs import RetryRequest, RunRequest, RunView
 
 RUNS_MAX: Final = 1000  # that one answer lists
@@ -41,12 +39,11 @@ class Runner(Protocol):
 
 
 class RunVerbs:
-    """Everything under /runs and /models."""
+    """Everything under /runs, but for what runs leave behind."""
 
-    def __init__(self, runner: Runner, runs: Runs, registry: Registry) -> None:
+    def __init__(self, runner: Runner, runs: Runs) -> None:
         self._runner: Final = runner
         self._runs: Final = runs
-        self._registry: Final = registry
 
     def operations(self) -> Sequence[Operation]:
         """The table."""
@@ -54,16 +51,6 @@ class RunVerbs:
 
     def _shown(self) -> Sequence[Operation]:
         return (
-            Operation(
-                name="listModels",
-                method="GET",
-                path="/models",
-                role=Role.READ,
-                summary="Registered models",
-                run=self._models,
-                query=(Parameter("name", "only those of this deployment"),),
-                reply=tuple[ModelView, ...],
-            ),
             Operation(
                 name="listRuns",
                 method="GET",
@@ -125,9 +112,6 @@ class RunVerbs:
                 reply=RunView,
             ),
         )
-
-    async def _models(self, asked: Asked) -> tuple[ModelView, ...]:
-        return tuple(await self._registry.all(asked.project, asked.text("name")))
 
     async def _list(self, asked: Asked) -> tuple[RunView, ...]:
         state = asked.text("state")
