@@ -22,7 +22,7 @@ from lambent.runtimes.checkpoints import Checkpoints, Yielded
 from lambent.runtimes.datasets.of_run import DataOfRun
 from lambent.runtimes.entry import resolve
 from lambent.runtimes.faults import Fault
-from lambent.runtimes.news import Metric, NewsDesk, numbers
+from lambent.runtimes.news import Later, Metric, NewsDesk, in_a_while, numbers
 from lambent.runtimes.outputs import say
 from lambent.runtimes.prepare import prepared
 from lambent.runtimes.saving import SAVED, SavedFiles
@@ -66,12 +66,18 @@ class Run:
     """One execution of a job, as its code sees it."""
 
     def __init__(
-        self, call: JobCall, work_dir: Path, *, notify: Callable[[bytes], None], clock: Clock
+        self,
+        call: JobCall,
+        work_dir: Path,
+        *,
+        notify: Callable[[bytes], None],
+        clock: Clock,
+        later: Later = in_a_while,
     ) -> None:
         self.id: Final = call.run
         self.params: Final = Params(call.params)
         self.model_dir: Final = work_dir / MODEL_DIR
-        self._news: Final = NewsDesk(notify, clock)
+        self._news: Final = NewsDesk(notify, clock, later)
         self._reported: Final[dict[str, float]] = {}
         self._checkpoints: Final = Checkpoints(
             Path(call.arena) if call.arena else work_dir / ARENA_DIR,

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, SupportsFloat
 
 import msgspec
@@ -21,15 +22,29 @@ NEWS_PER_S_MAX: Final = 10
 NEWS_AT_ONCE_MAX: Final = 20
 
 
+# Calls something after so many seconds, perhaps in another thread.
+Later = Callable[[float, Callable[[], None]], None]
+
+
+def in_a_while(after_s: float, then: Callable[[], None]) -> None:
+    """By a thread that is gone when it has done it: it exists only while something waits to be sent."""
+    timer = threading.Timer(after_s, then)
+    timer.daemon = True
+    with suppress(RuntimeError):  # no more threads can be had: it goes along with what is said next
+        timer.start()
+
+
 class NewsDesk:
     """Sends news and loses none: what comes too early goes along with the next. Safe for threads.
 
     A process that user code forks from the worker's says nothing: the way to the server is not its own.
     """
 
-    def __init__(self, notify: Callable[[bytes], None], clock: Clock) -> None:
+    def __init__(self, notify: Callable[[bytes], None], clock: Clock, later: Later) -> None:
         self._notify: Final = notify
         self._clock: Final = clock
+        self._later: Final = later
+        self._is_timed = False
         self._lock: Final = threading.Lock()  # user code may log from a thread of its own
         self._pid: Final = os.getpid()
         self._series = Series()
@@ -99,9 +114,21 @@ class NewsDesk:
         earned = (now_s - self._counted_s) * NEWS_PER_S_MAX
         self._credit = min(float(NEWS_AT_ONCE_MAX), self._credit + earned)
         self._counted_s = now_s
-        if self._credit >= 1 and not self._closed:
+        if self._closed:
+            return
+        if self._credit >= 1:
             self._credit -= 1
             self._send()
+        if self._pending and not self._is_timed:
+            self._is_timed = True
+            self._later(max(0.0, 1 - self._credit) / NEWS_PER_S_MAX, self._timed)
+
+    def _timed(self) -> None:
+        """What was too early goes now: the job may be silent for long."""
+        with self._lock:
+            self._is_timed = False
+            if self._pending:
+                self._send_if_due()
 
     def _send(self) -> None:
         curves = self._series.take()

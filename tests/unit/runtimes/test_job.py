@@ -1,6 +1,7 @@
 """A job runs once, says how it goes, and leaves prepared model files behind."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,11 @@ class Desk:
     def __init__(self, tmp_path: Path) -> None:
         self.clock = ManualClock()
         self.news: list[News] = []
-        self.run = Run(JobCall("r"), tmp_path, notify=self._take, clock=self.clock)
+        self.timed: list[Callable[[], None]] = []
+        self.run = Run(JobCall("r"), tmp_path, notify=self._take, clock=self.clock, later=self._later)
+
+    def _later(self, _after_s: float, then: Callable[[], None]) -> None:
+        self.timed.append(then)
 
     def _take(self, body: bytes) -> None:
         self.news.append(msgspec.json.decode(body, type=News))
@@ -170,6 +175,43 @@ def test_what_waits_is_sent_as_soon_as_the_run_asks_for_anything(tmp_path: Path)
     desk.clock.advance(1)
     _ = desk.run.due
     assert desk.news[-1].step == 99
+
+
+def test_what_waits_is_sent_in_time_although_the_job_is_silent(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    for step in range(100):
+        desk.run.log(step, loss=1.0)
+    assert len(desk.timed) == 1
+    desk.timed.pop()()  # a little too early
+    assert desk.news[-1].step == NEWS_AT_ONCE_MAX - 1
+    desk.clock.advance(0.1)
+    desk.timed.pop()()
+    assert desk.news[-1].step == 99
+    assert not desk.timed
+    desk.run.log(100)
+    desk.run.close()
+    sent = len(desk.news)
+    desk.timed.pop()()
+    assert len(desk.news) == sent
+    assert not desk.timed
+
+
+def test_the_last_points_before_a_long_silence_arrive(serve: Serve, tmp_path: Path) -> None:
+    worker = start(
+        serve,
+        tmp_path,
+        """
+        import threading
+        def fit(run):
+            for step in range(1000):
+                run.log(step, loss=step)
+            while threading.active_count() > 1: pass  # silent, until somebody else has sent them
+            run.log(message="after it")
+        """,
+    )
+    result(worker)
+    *_, before, last = [msgspec.json.decode(news, type=News) for news in worker.news]
+    assert (before.step, last.step, last.message) == (999, None, "after it")
 
 
 def test_a_million_points_are_a_few_messages_and_a_curve(tmp_path: Path) -> None:
