@@ -40,7 +40,7 @@ CHECKS = ",".join(
         "ignored_auth",
     )
 )
-# A log that is followed does not end, a key that is taken back may be the one that asks, and an upload is no
+# A log that is followed does not end, a key that is taken back may be the one that asks, and uploads are no
 # JSON, which is all that is made up here.
 LEFT_OUT = r"/logs$|/keys/|/artifacts$"
 
