@@ -253,16 +253,19 @@ class House:
             *AliasVerbs(self.aliasing).operations(),
             *RunVerbs(self.runner, self.store.runs).operations(),
             *ModelVerbs(self.registry, self.deployments).operations(),
-            *HouseVerbs(
-                keys=self.keys,
-                statements=Statements(),
-                views=views,
-                routes=self.routes,
-                doctor=doctor,
-                clock=self.clock,
-            ).operations(),  # fmt: skip
+            *self._house_verbs(views, doctor).operations(),
         )
         self.app = control_app(self.operations, version="1.2.3")
+
+    def _house_verbs(self, views: Views, doctor: Doctor) -> HouseVerbs:
+        return HouseVerbs(
+            keys=self.keys,
+            statements=Statements(),
+            views=views,
+            routes=self.routes,
+            doctor=doctor,
+            clock=self.clock,
+        )
 
     def new_activation(self, routes: Routes, trials: Trials) -> Activation:
         """Another one on the same store, as after a restart."""

@@ -12,10 +12,10 @@ import pytest
 
 from lambent.clock import SystemClock
 from lambent.core.invocation import Invocation, Outcome, Status
+from lambent.core.running import RunTerms
 from lambent.core.spec import Kind
 from lambent.engines.memory_worker import Dies, Program, Scene
 from lambent.gateway.presence import ClientLeft, Presence
-from lambent.core.running import RunTerms
 from lambent.storage.base import RunState
 from lambent.storage.sql import SqlStore
 from lambent.storage.sql_database import Database
