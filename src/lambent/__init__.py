@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lambent.core.errors import CallFailed as CallFailed
     from lambent.core.errors import Cancelled as Cancelled
     from lambent.core.errors import LambentError as LambentError
+    from lambent.core.mapping import MapFailed as MapFailed
     from lambent.core.tensors import Tensor as Tensor
     from lambent.runtimes.calling import call as call
     from lambent.runtimes.calling import trace as trace
@@ -51,6 +52,7 @@ _HOMES: Final[Mapping[str, str]] = MappingProxyType(
         "FunctionFailed": "lambent.client.errors",
         "Handle": "lambent.client.handles",
         "LambentError": "lambent.core.errors",
+        "MapFailed": "lambent.core.mapping",
         "ModelFiles": "lambent.runtimes.model",
         "Run": "lambent.runtimes.job",
         "Yielded": "lambent.runtimes.checkpoints",
@@ -84,6 +86,7 @@ __all__ = [
     "FunctionFailed",
     "Handle",
     "LambentError",
+    "MapFailed",
     "ModelFiles",
     "Part",
     "Rerank",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,3 +157,17 @@ def test_once_all_who_were_asked_have_left_somebody_starts(
     if picks.ask:
         left = [one for one in going if one.run not in picks.ask and not one.is_leaving]
         assert pick(waiting, left, MOST, room).start
+
+
+def test_who_waits_for_runs_that_it_has_started_gives_its_place_to_them_and_to_nobody_else() -> None:
+    parents = [msgspec.structs.replace(goes(f"r{n}", TUNE), is_resting=True) for n in range(ROOM.places)]
+    child = msgspec.structs.replace(waits("r9", TUNE), depth=1)
+    assert pick([child, waits("r8", TUNE)], parents, MOST, ROOM) == Picks(("r9",))
+    assert pick([waits("r7", TUNE, priority=1), child], parents, MOST, ROOM) == Picks(("r9",), ("r2",))
+
+
+def test_runs_that_wait_for_their_own_kind_are_not_counted_against_it() -> None:
+    parents = [msgspec.structs.replace(goes(f"r{n}"), is_resting=True, depth=1) for n in range(MOST[FIT])]
+    grandchild = msgspec.structs.replace(waits("r9"), depth=2)
+    sibling = msgspec.structs.replace(waits("r8"), depth=1)
+    assert pick([grandchild, sibling], parents, MOST, ROOM) == Picks(("r9",))

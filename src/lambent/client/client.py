@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from lambent.client.datasets import Datasets
     from lambent.client.records import Records
     from lambent.client.uploading import Sent
+    from lambent.wire.fanning import MapTerms
+    from lambent.wire.mapped import Mapped
 
 CONTROL_TIMEOUT_S: Final = 60.0
 SAFE: Final = "/?&=%:,;@+~"  # in a path that a user has written, query and all
@@ -94,8 +96,8 @@ class Client:
 
         `settings` apply to all that it declares; with a `command` among them, the target is the folder that
         it runs in. With a `canary` it is tried beside what is active; `as_job`: a function that nothing is
-        declared of is a job. Raises
-        `BundleError` and `InvalidSpec` before anything is sent, `ApiError` where the code cannot be imported.
+        declared of is a job. Raises `BundleError` and `InvalidSpec`
+        before anything is sent, `ApiError` where the code cannot be imported.
         """
         # A fifth of this module's load time, for deploys alone.
         from lambent.client.bundle import pack, pack_for_command
@@ -165,8 +167,8 @@ class Client:
         Bytes travel as they are, everything else as JSON (arrays as lists). Raises `FunctionFailed` with the
         error of the user's code, `CallerFault` for an event that JSON cannot hold.
         """
-        body, content_type = encoded(event)
-        return self.call(name, body, content_type=content_type, alias=alias, timeout_s=timeout_s).value
+        body, kind = encoded(event)
+        return self.call(name, body, content_type=kind, alias=alias, timeout_s=timeout_s).value
 
     def call(
         self,
@@ -280,8 +282,7 @@ class Client:
 
     def cancel(self, invocation_id: str) -> AsyncReply:
         """Let one that has not ended end now. Raises `ApiError`, a conflict, where it has ended."""
-        path = f"/invocations/{segment(invocation_id)}"
-        return read(self._transport.request("DELETE", path, timeout_s=CONTROL_TIMEOUT_S).body, AsyncReply)
+        return self._post(f"/invocations/{segment(invocation_id)}", None, AsyncReply, method="DELETE")
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -326,6 +327,12 @@ class Client:
         """Start a job; the answer is its run, which may still be queued. `terms` as in `RunRequest`."""
         return self._post("/api/v1/runs", RunRequest(job, dict(params or {}), **terms), RunView)
 
+    def map_runs(self, job: str, items: Iterable[Mapping[str, Param]], **terms: Unpack[MapTerms]) -> Mapped:
+        """Start a run for each of `items`, its parameters. Iterating gives the ends, in their order."""
+        from lambent.client.maps import start  # few use it
+
+        return start(self._post, job, items, terms)
+
     def runs(self, **wanted: Unpack[RunsWanted]) -> tuple[RunView, ...]:
         """The runs, newest first: those of which all that is `wanted` is true, the newest 100 of them."""
         return self._get(with_query("/api/v1/runs", **wanted), tuple[RunView, ...])
@@ -336,8 +343,7 @@ class Client:
 
     def retry_run(self, run: str, *, max_cost_usd: float | None = None) -> RunView:
         """Let one that has failed go on from its last checkpoint, and with it what waited for it."""
-        request = RetryRequest(max_cost_usd)
-        return self._post(f"/api/v1/runs/{segment(run)}/retry", request, RunView)
+        return self._post(f"/api/v1/runs/{segment(run)}/retry", RetryRequest(max_cost_usd), RunView)
 
     def show_run(self, run: str) -> RunView:
         """One run as it stands now."""
@@ -383,9 +389,8 @@ class Client:
         timeout_s: float = CONTROL_TIMEOUT_S,
     ) -> V:
         body = b"" if request is None else msgspec.json.encode(request)
-        answer = self._transport.request(
-            method, path, timeout_s=timeout_s, body=body, headers={"content-type": JSON}
-        )
+        heads = {"content-type": JSON}
+        answer = self._transport.request(method, path, timeout_s=timeout_s, body=body, headers=heads)
         return read(answer.body, kind)
 
     def _put(self, path: str, request: msgspec.Struct | None, kind: type[V]) -> V:

@@ -2,12 +2,17 @@
 
 Runs go by priority, then by age. A run whose job has as many as it may have is passed over; one that the node
 has no room for holds up all behind it, so that the small ones do not keep a large one waiting for ever.
+
+A run that waits for runs that it has started rests: its children, which are one deeper, may have its place,
+and nobody else may. So the deepest never wait for a place of who waits for them, and no more runs are begun
+than there are places at each depth.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Final
 
 import msgspec
@@ -45,17 +50,20 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     order: int
     priority: int = 0
     memory_bytes: int = 0
+    depth: int = 0  # of a child one more than of the run that started it
 
 
 class Going(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that has a place. `is_leaving`: it has been asked to give it up."""
+    """A run that has a place. `is_leaving`: it has been asked to give it up; `is_resting`: see above."""
 
     run: str
     job: Job
     order: int
     priority: int = 0
     memory_bytes: int = 0
+    depth: int = 0
     is_leaving: bool = False
+    is_resting: bool = False
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -72,9 +80,9 @@ class Picks(msgspec.Struct, frozen=True):
     ask: tuple[str, ...] = ()
 
 
-def rank(run: Waiting) -> tuple[int, int]:
+def rank(run: Waiting) -> tuple[int, int, int]:
     """What runs are ordered by: who is to go first has the lowest."""
-    return -run.priority, run.order
+    return -run.priority, -run.depth, run.order
 
 
 def memory_needed(limit_bytes: int, seen_bytes: int, room: Room) -> int:
@@ -89,6 +97,41 @@ def memory_needed(limit_bytes: int, seen_bytes: int, room: Room) -> int:
 
 def pick(waiting: Iterable[Waiting], going: Sequence[Going], most: Mapping[Job, int], room: Room) -> Picks:
     """What to do now. `waiting` comes in the order of `rank`; `most` says how many runs a job may have."""
+    if not any(one.is_resting for one in going):
+        return _picked(waiting, going, most, room)[0]
+    start: list[str] = []
+    ask: dict[str, None] = {}
+    now = list(going)
+    held_up = -1  # those of this depth and above
+    for (_, depth), layer in groupby(waiting, key=lambda one: (one.priority, one.depth)):
+        if depth <= held_up:
+            continue
+        alike = {one.run: one for one in layer}
+        seen = [one for one in now if not one.is_resting or one.depth >= depth]
+        picks, is_full = _picked(alike.values(), seen, most, room)
+        start.extend(picks.start)
+        ask.update(dict.fromkeys(picks.ask))
+        now.extend(_begun(alike[run]) for run in picks.start)
+        if is_full:
+            held_up = depth
+    return Picks(tuple(start), tuple(ask))
+
+
+def _begun(run: Waiting) -> Going:
+    return Going(
+        run=run.run,
+        job=run.job,
+        order=run.order,
+        priority=run.priority,
+        memory_bytes=run.memory_bytes,
+        depth=run.depth,
+    )
+
+
+def _picked(
+    waiting: Iterable[Waiting], going: Sequence[Going], most: Mapping[Job, int], room: Room
+) -> tuple[Picks, bool]:
+    """The same where all of `going` count, and whether one is held up for want of room."""
     of_job = Counter(one.job for one in going)
     places = room.places - len(going)
     free_bytes = room.memory_bytes - sum(one.memory_bytes for one in going)
@@ -96,6 +139,7 @@ def pick(waiting: Iterable[Waiting], going: Sequence[Going], most: Mapping[Job, 
     start: list[str] = []
     full: set[Job] = set()
     blocked: Waiting | None = None
+    is_full = False
     for run in waiting:
         if run.job in full:
             continue
@@ -105,7 +149,7 @@ def pick(waiting: Iterable[Waiting], going: Sequence[Going], most: Mapping[Job, 
             continue
         # What is larger than the node runs alone: its job's own limit ends it if that is true.
         if places < 1 or (run.memory_bytes > free_bytes and not is_idle):
-            blocked = blocked or run
+            blocked, is_full = blocked or run, True
             break
         start.append(run.run)
         of_job[run.job] += 1
@@ -113,13 +157,13 @@ def pick(waiting: Iterable[Waiting], going: Sequence[Going], most: Mapping[Job, 
         free_bytes -= run.memory_bytes
         is_idle = False
     if blocked is None:
-        return Picks(tuple(start))
+        return Picks(tuple(start)), False
     missing = _Missing(
         places=1 - places,
         of_job=1 + of_job[blocked.job] - most.get(blocked.job, 1),
         memory_bytes=blocked.memory_bytes - free_bytes,
     )
-    return Picks(tuple(start), _leaving(blocked, going, missing))
+    return Picks(tuple(start), _leaving(blocked, going, missing)), is_full
 
 
 def _may_preempt(run: Waiting, going: Sequence[Going]) -> Waiting | None:

@@ -18,6 +18,7 @@ class Book:
 
     def __init__(self, runs: Runs, tasks: asyncio.TaskGroup, disk: Disk = asyncio.to_thread) -> None:
         self._runs: Final = runs
+        self._disk: Final = disk
         self._groups: Final = Groups[Run, None](self._write, tasks, disk, size_of=_size_bytes)
 
     def ask(self, run: Run) -> asyncio.Future[None]:
@@ -27,6 +28,10 @@ class Book:
     async def put(self, run: Run) -> None:
         """Store it as it is. Raises what the store raises."""
         await self.ask(run)
+
+    async def put_new(self, runs: Sequence[Run]) -> None:
+        """Store runs that nobody knows yet, all of them or none. Raises what the store raises."""
+        await self._disk(lambda: self._runs.put_all(runs))
 
     async def insist(self, run: Run) -> None:
         """As often as it takes: for what has happened and cannot be refused any more."""

@@ -26,6 +26,7 @@ MESSAGE_CHARS_MAX: Final = 1000
 METRICS_MAX: Final = 1000
 METRIC_NAME_CHARS_MAX: Final = 100
 RESULT_BYTES_MAX: Final = 256 << 10
+UNKEPT: Final = "what it returned is not kept: "
 
 
 class Diary:
@@ -77,6 +78,10 @@ class Diary:
     ) -> None:
         """The run's last state."""
         final = result.metrics if result else {}
+        size_bytes = len(bytes(result.value)) if result else 0
+        if size_bytes > RESULT_BYTES_MAX:
+            said = f"{UNKEPT}it takes {size_bytes} bytes, and {RESULT_BYTES_MAX} are kept"
+            self.run = msgspec.structs.replace(self.run, warning=said)
         self.run = msgspec.structs.replace(
             self.run,
             state=end.state,

@@ -57,12 +57,14 @@ class Leave:
     def __init__(self) -> None:
         self.why = Asked.NOT
         self.changed: Final = asyncio.Event()
+        self.asked: Final = asyncio.Event()  # for whatever reason, and for good
 
     def ask(self, why: Asked) -> None:
         """Let it leave as soon as it can. Never takes anything back."""
         if WEIGHT.index(why) > WEIGHT.index(self.why):
             self.why = why
             self.changed.set()
+            self.asked.set()
 
 
 class Watch:

@@ -14,6 +14,7 @@ import msgspec
 from lambent.clock import Clock
 from lambent.core.errors import CallerFault, Conflict, NotFound, QueueFull
 from lambent.core.invocation import id_from, new_id
+from lambent.core.mapping import item_key
 from lambent.core.running import PLAIN, Room, RunTerms
 from lambent.core.slicing import (
     FINAL,
@@ -27,6 +28,7 @@ from lambent.core.slicing import (
 from lambent.core.spec import Kind, Param
 from lambent.engines.base import Engine
 from lambent.jobs.book import Book
+from lambent.jobs.children import Children
 from lambent.jobs.datasets import HeldDatasets
 from lambent.jobs.folders import Folders
 from lambent.jobs.judging import Judging
@@ -38,7 +40,8 @@ from lambent.jobs.slices import Asking, Slices
 from lambent.jobs.turns import Turns
 from lambent.metering.journal import UsageRecord
 from lambent.pool.routes import Route, Routes
-from lambent.storage.base import Artifacts, Models, Run, Runs
+from lambent.storage.base import Artifacts, Models, Run, Runs, RunsWanted
+from lambent.wire.fanning import RunEnd
 
 LIVE_MAX: Final = 10_000
 AFTER_MAX: Final = 100
@@ -77,12 +80,15 @@ class Runner:
         self._book: Final = Book(runs, tasks)
         judging = Judging(routes, models)
         self._slices: Final = Slices(engine, clock, meter, datasets, arenas, judging, recorder)
+        self._tasks: Final = tasks
         self._turns: Final = Turns(
             clock, tasks,
             runs=runs, book=self._book, routes=routes, pinned=pinned, room=room, slices=self._slices,
             folders=Folders(runs_dir, arenas), results=Results(models, artifacts, promote),
             judging=judging, recorder=recorder,
         )  # fmt: skip
+        self.children: Final = Children(self, self._turns, runs, routes, tasks)
+        self._slices.let_start(self.children.asks)
 
     def listen(self, asking: Asking) -> None:
         """Let runs call other deployments by this way; until then they are told that they may not."""
@@ -113,23 +119,42 @@ class Runner:
             return before
         known = await self._known(project, terms.after)
         datasets = await asyncio.to_thread(self._datasets.chosen, project, terms.datasets)
-        run = Run(
-            id=identity,
-            project=project,
-            job=job,
-            for_deployment=terms.for_deployment or self._trained_by(project, job),
-            revision=route.plan.revision,
-            state=RunState.QUEUED,
-            params=dict(params),
-            after=terms.after,
-            priority=route.spec.priority if terms.priority is None else terms.priority,
-            max_cost_usd=terms.max_cost_usd or route.spec.max_cost_usd,
-            parent=terms.parent,
-            index=terms.index,
-            created_unix_ms=self._clock.unix_ms(),
-            datasets=datasets,
-        )
+        run = self._new(route, identity, params, terms, datasets)
         return await self._accepted(run, known, [on_end] if on_end else [])
+
+    async def start_all(
+        self, project: str, job: str, items: Sequence[Mapping[str, Param]], *, terms: RunTerms = PLAIN
+    ) -> Sequence[str]:
+        """Store a run for each item, in one transaction, and return their ids in that order.
+
+        They are numbered from `terms.index` on. With a key those that are there already stay as they are.
+        Raises as `start` does.
+        """
+        route = self._job(project, job)
+        if len(self._turns.live) + len(items) > LIVE_MAX:
+            raise QueueFull(f"{LIVE_MAX} runs are not over, the maximum", retry_after_s=RETRY_AFTER_S)
+        datasets = await asyncio.to_thread(self._datasets.chosen, project, terms.datasets)
+        numbered = [
+            msgspec.structs.replace(terms, index=index, key=item_key(terms.key, index, params))
+            for index, params in enumerate(items, terms.index)
+        ]
+        ids = [_id_of(project, job, each.key) if each.key else new_id() for each in numbered]
+        there = await asyncio.to_thread(self._there, ids) if terms.key else set[str]()
+        new = [
+            self._new(route, identity, params, each, datasets)
+            for identity, params, each in zip(ids, items, numbered, strict=True)
+            if identity not in there
+        ]
+        if new:
+            await asyncio.shield(self._tasks.create_task(self._all_accepted(new), name=f"map {job}"))
+        return ids
+
+    async def ends(self, project: str, runs: Sequence[str], *, wait_s: float) -> Sequence[RunEnd]:
+        """How the first of these ended, up to one that is not over; waits for one, but not longer than that.
+
+        Raises `NotFound` where one is none of the project's.
+        """
+        return await self.children.ends(project, runs, wait_s=wait_s)
 
     async def cancel(self, project: str, run: str) -> Run:
         """Let it end now: what waits never starts, what runs is asked to leave and soon killed.
@@ -175,7 +200,17 @@ class Runner:
                 if waiting.exit == ExitWord.DEPENDENCY_FAILED and self._turns.live.find(waiting.id) is None:
                     await self._accepted(_anew(waiting, waiting.revision), {})
                     revived.append(waiting.id)
+        await self._retry_children(found)
         return again
+
+    async def _retry_children(self, parent: Run) -> None:
+        """What it had started and has not succeeded goes on with it: it asks for the same runs again."""
+        for state in (RunState.FAILED, RunState.CANCELLED):
+            wanted = RunsWanted(parent=parent.id, state=state, limit=LIVE_MAX)
+            for child in await asyncio.to_thread(self._runs.all, parent.project, wanted):
+                route = self._routes.get(child.project, child.job)
+                if route is not None and self._turns.live.find(child.id) is None:
+                    await self._accepted(_anew(child, route.plan.revision), {})
 
     def now(self, run: Run) -> Run:
         """A run as it stands at this moment; while it is queued, its `reason` says what it waits for."""
@@ -219,6 +254,41 @@ class Runner:
                 f"{job!r} is a {route.spec.kind.value}, not a job: call it with `lambent invoke {job}`"
             )
         return route
+
+    def _new(
+        self,
+        route: Route,
+        identity: str,
+        params: Mapping[str, Param],
+        terms: RunTerms,
+        datasets: dict[str, int],
+    ) -> Run:
+        return Run(
+            id=identity,
+            project=route.project,
+            job=route.name,
+            for_deployment=terms.for_deployment or self._trained_by(route.project, route.name),
+            revision=route.plan.revision,
+            state=RunState.QUEUED,
+            params=dict(params),
+            after=terms.after,
+            priority=route.spec.priority if terms.priority is None else terms.priority,
+            max_cost_usd=terms.max_cost_usd or route.spec.max_cost_usd,
+            parent=terms.parent,
+            index=terms.index,
+            created_unix_ms=self._clock.unix_ms(),
+            datasets=datasets,
+        )
+
+    def _there(self, ids: Sequence[str]) -> set[str]:
+        return {identity for identity in ids if self._runs.find(identity) is not None}
+
+    async def _all_accepted(self, runs: Sequence[Run]) -> None:
+        await self._book.put_new(runs)
+        for run in runs:
+            self._turns.enter(run, {}, ())
+        if runs[0].parent and self._turns.live.find(runs[0].parent) is None:  # it was over before
+            self._turns.cancel_children(runs[0].parent)
 
     def _trained_by(self, project: str, job: str) -> str:
         users = [r.name for r in self._routes.all() if r.project == project and r.spec.train == job]

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from lambent.core.composing import DEPTH_MAX
 from lambent.core.running import Going, Job, Picks, Room, Waiting, memory_needed, pick, rank
 from lambent.core.slicing import Asked
 from lambent.core.spec import DeploymentSpec
@@ -54,6 +55,7 @@ class LiveRuns:
         self._ready: Final[list[Waiting]] = []  # sorted by `rank`
         self._going: Final[dict[str, Going]] = {}
         self._dependents: Final[dict[str, set[str]]] = {}
+        self._children: Final[dict[str, set[str]]] = {}  # by the run that started them
         self._seen_bytes: Final[dict[Job, int]] = {}
         self._orders = 0
 
@@ -78,7 +80,25 @@ class LiveRuns:
         self._all[live.run.id] = live
         for other in live.waits:
             self._dependents.setdefault(other, set()).add(live.run.id)
+        if live.run.parent:
+            self._children.setdefault(live.run.parent, set()).add(live.run.id)
         return live
+
+    def children(self, run: str) -> Sequence[Live]:
+        """The runs that this one has started and that are not over."""
+        return [self._all[child] for child in self._children.get(run, ())]
+
+    def rest(self, run: str, *, is_resting: bool) -> None:
+        """It waits for its children, or does not any more."""
+        if (going := self._going.get(run)) is not None:
+            self._going[run] = msgspec.structs.replace(going, is_resting=is_resting)
+
+    def _depth(self, live: Live) -> int:
+        """How many runs have started one another down to this one, as far as they are not over."""
+        depth, above = 0, self._all.get(live.run.parent)
+        while above is not None and depth < DEPTH_MAX:
+            depth, above = depth + 1, self._all.get(above.run.parent)
+        return depth
 
     def ready(self, live: Live) -> None:
         """It waits for nothing but its turn."""
@@ -89,6 +109,7 @@ class LiveRuns:
             job=live.job,
             order=live.order,
             priority=live.run.priority,
+            depth=self._depth(live),
             memory_bytes=memory_needed(limit_bytes, self._seen_bytes.get(live.job, 0), self._room),
         )
         insort(self._ready, live.turn, key=rank)
@@ -113,6 +134,7 @@ class LiveRuns:
             order=turn.order,
             priority=turn.priority,
             memory_bytes=turn.memory_bytes,
+            depth=turn.depth,
         )
         return leave
 
@@ -129,6 +151,10 @@ class LiveRuns:
         self._all.pop(live.run.id, None)
         for other in live.waits:
             self._dependents.get(other, set()).discard(live.run.id)
+        if (siblings := self._children.get(live.run.parent)) is not None:
+            siblings.discard(live.run.id)
+            if not siblings:
+                del self._children[live.run.parent]
         waiting = [self._all[run] for run in self._dependents.pop(live.run.id, set()) if run in self._all]
         return sorted(waiting, key=lambda one: one.order)
 

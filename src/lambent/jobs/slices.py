@@ -55,6 +55,15 @@ class Asking(Protocol):
         """What one call asks for, within its project, its time and its trace."""
 
 
+class Starting(Protocol):
+    """Who starts the runs that a run asks for."""
+
+    def __call__(
+        self, run: Run, leave: Leave, others: Asks | None, tell: Callable[[Told, bytes], None], /
+    ) -> Asks:
+        """What one slice asks for; what is about no run is left to `others`."""
+
+
 class Over(msgspec.Struct, frozen=True):
     """A slice that is over. `result` is what the job said where its work is done; `used` what it took."""
 
@@ -84,10 +93,15 @@ class Slices:
         self._judging: Final = judging
         self._recorder: Final = recorder
         self._asking: Asking | None = None
+        self._starting: Starting | None = None
 
     def listen(self, asking: Asking) -> None:
         """Let runs call other deployments by this way; until then they are told that they may not."""
         self._asking = asking
+
+    def let_start(self, starting: Starting) -> None:
+        """Let runs start others by this way."""
+        self._starting = starting
 
     async def work(self, route: Route, diary: Diary, work_dir: Path, leave: Leave) -> Over:
         """See one slice to its end, however that comes."""
@@ -108,7 +122,10 @@ class Slices:
         except LambentError as error:
             return Over(_not_begun(error))
         one = _Slice(route, diary, worker, arena, leave, self._clock, flush=self._flush)
-        over = await one.run(call, self._asks(route, run, worker), self._meter)
+        asks = self._asks(route, run, worker)
+        if self._starting is not None:
+            asks = self._starting(run, leave, asks, worker.tell)
+        over = await one.run(call, asks, self._meter)
         if over.end.how is not How.FINISHED and arena.committed() is not None:
             try:
                 await self._flush(run.id)

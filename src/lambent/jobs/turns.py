@@ -89,6 +89,9 @@ class Turns:
             self.live.enter(self._diary(queued), waits=run.after)
         for live in self.live:
             self._look_at_waits(live, {})
+        for live in self.live:
+            if live.run.parent:
+                self._spawn(self._cancel_orphan(live), f"look after {live.run.job}")
         if unfinished:
             log.info("runs_taken_up", extra={"count": len(unfinished)})
 
@@ -117,10 +120,18 @@ class Turns:
         """Let it end now. That it is wanted is on disk when this returns. Raises what the store raises."""
         live.diary.change(end_asked=ExitWord.CANCELLED.value)
         await self._book.put(live.run)
+        await self._leave_now(live)
+
+    async def _leave_now(self, live: Live) -> None:
         if live.leave is not None:
             live.leave.ask(Asked.END)
         elif live.run.state is RunState.QUEUED:
             await self._end(live, ended_as(ExitWord.CANCELLED))
+
+    def rest(self, run: str, *, is_resting: bool) -> None:
+        """It waits for its children, which may have its place meanwhile, or does not any more."""
+        self.live.rest(run, is_resting=is_resting)
+        self._stir()
 
     # What it waits for.
 
@@ -166,6 +177,22 @@ class Turns:
         if self.live.find(live.run.id) is live and live.run.state is RunState.QUEUED:
             self.live.ready(live)
             self._stir()
+
+    def cancel_children(self, parent: str) -> None:
+        """Nobody waits for them any more."""
+        for child in self.live.children(parent):
+            self._spawn(self._cancel_orphan(child), f"cancel {child.run.job}")
+
+    async def _cancel_orphan(self, live: Live) -> None:
+        """Cancel a run whose parent is over without success, as often as it takes to store that."""
+        if live.run.parent in self.live.ids() or live.run.state in FINAL:
+            return
+        parent = await asyncio.to_thread(self._runs.find, live.run.parent)
+        if parent is None or parent.state not in FINAL - {RunState.SUCCEEDED} or live.run.state in FINAL:
+            return
+        live.diary.change(end_asked=ExitWord.CANCELLED.value)
+        await self._book.insist(live.run)
+        await self._leave_now(live)
 
     def _stir(self) -> None:
         """Look who may start, once for all that changes at this moment."""
@@ -295,6 +322,8 @@ class Turns:
             is_stored = await live.diary.store()
         for waiting in self.live.leave(live):
             self._look_at_waits(waiting, {run.id: run.state})
+        if run.state is not RunState.SUCCEEDED:
+            self.cancel_children(run.id)
         self._stir()
 
 

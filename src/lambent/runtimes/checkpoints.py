@@ -54,6 +54,7 @@ class Checkpoints:
         self._turn: Final = threading.RLock()
         self._slots: Slots | None = None
         self._step: int | None = None
+        self.since: int | None = None  # the step of what was committed or restored last, here
         self._is_asked = False
         self._is_warned = False
         self._committed_s = clock.now_s()
@@ -108,7 +109,7 @@ class Checkpoints:
             randomness.put_back(drawn)
             if self._beside is not None:
                 self._beside.go_on(kept.get("beside", {}))
-            self._step = commit.step
+            self._step = self.since = commit.step
             return state
         if failure is not None:
             raise failure
@@ -131,7 +132,7 @@ class Checkpoints:
             error.add_note(f"while the state of step {step} was committed")
             raise
         self._is_warned = False
-        self._step = step
+        self._step = self.since = step
         self._committed_s = self._clock.now_s()
         self._interval_s = commit_interval_s(self._committed_s - started_s)
         if self.ending:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, SupportsFloat
+from typing import TYPE_CHECKING, Any, Final, SupportsFloat, Unpack
 
 import msgspec
 
@@ -31,7 +31,10 @@ from lambent.wire.process import RevisionPlan
 
 if TYPE_CHECKING:
     from lambent.runtimes.datasets.dataset import Dataset
+    from lambent.runtimes.fanning import Maps
     from lambent.runtimes.gate import Judgement
+    from lambent.wire.fanning import TermsOfItems
+    from lambent.wire.mapped import Mapped
     from lambent.wire.transforms import Chain
 
 ARENA_DIR: Final = "arena"  # in the work folder, where the server gives no other: states last as long as that
@@ -85,6 +88,7 @@ class Run:
             slice_s=call.slice_ms / 1e3,
             beside=self._news,
         )
+        self._maps: Maps | None = None
         self._data: Final = DataOfRun(call, work_dir, clock)
         self._saved: Final = SavedFiles(Path(call.artifacts_dir) if call.artifacts_dir else work_dir / SAVED)
 
@@ -132,6 +136,20 @@ class Run:
     def leave_transform(self) -> None:
         """Let what was learnt of the data go with the model, where there is one."""
         self._data.leave_for(self.model_dir)
+
+    def map(self, job: str, items: Iterable[Mapping[str, Param]], **terms: Unpack[TermsOfItems]) -> Mapped:
+        """Start a run of another job for each of `items`, its parameters; they are under way at once.
+
+        Going over the answer gives how each ended, in their order, with its `value` or its `error`; all that
+        they returned is `values()`, which raises `lambent.MapFailed` where one has failed. `terms` are as for
+        `lambent.Client().run`: `priority`, which is this run's own unless given, `max_cost_usd`, `datasets`.
+        A run that goes on after a kill, from its last checkpoint or its beginning, finds the runs that it had
+        started; where it fails or is cancelled, so are they. Raises `CallFailed` where none can be started.
+        """
+        from lambent.runtimes.fanning import Maps  # few jobs start others
+
+        self._maps = self._maps or Maps(self._checkpoints)
+        return self._maps.start(job, items, terms)
 
     @property
     def artifacts_dir(self) -> Path:

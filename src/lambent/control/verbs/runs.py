@@ -15,6 +15,7 @@ from lambent.core.slicing import RunState
 from lambent.core.spec import Param
 from lambent.core.worded import shown
 from lambent.storage.base import Run, Runs, RunsWanted
+from lambent.wire.fanning import EndsRequest, EndsView, MapRequest, MapView, RunEnd
 from lambent.wire.runs import RetryRequest, RunRequest, RunView
 
 RUNS_MAX: Final = 1000  # that one answer lists
@@ -33,6 +34,14 @@ class Runner(Protocol):
 
     async def retry(self, project: str, run: str, *, max_cost_usd: float | None = None) -> Run:
         """Let one that has failed go on. Raises `NotFound`, `Conflict`."""
+
+    async def start_all(
+        self, project: str, job: str, items: Sequence[Mapping[str, Param]], *, terms: RunTerms = PLAIN
+    ) -> Sequence[str]:
+        """Start a run for each item, all or none. Raises as `start` does."""
+
+    async def ends(self, project: str, runs: Sequence[str], *, wait_s: float) -> Sequence[RunEnd]:
+        """How the first of these ended. Raises `NotFound`."""
 
     def now(self, run: Run) -> Run:
         """A stored run as it stands at this moment."""
@@ -93,6 +102,27 @@ class RunVerbs:
                 status=201,
             ),
             Operation(
+                name="mapRuns",
+                method="POST",
+                path="/runs/map",
+                role=Role.DEPLOY,
+                summary="Start a run of a job for each of many items",
+                run=self._map,
+                body=MapRequest,
+                reply=MapView,
+                status=201,
+            ),
+            Operation(
+                name="awaitRuns",
+                method="POST",
+                path="/runs/ends",
+                role=Role.DEPLOY,
+                summary="How the first of some runs ended, up to one that is not over; waits for one",
+                run=self._ends,
+                body=EndsRequest,
+                reply=EndsView,
+            ),
+            Operation(
                 name="cancelRun",
                 method="POST",
                 path="/runs/{run}/cancel",
@@ -139,6 +169,22 @@ class RunVerbs:
         )
         run = await self._runner.start(asked.project, body.job, body.params, terms=terms)
         return run_view(self._runner.now(run))
+
+    async def _map(self, asked: Asked) -> MapView:
+        body: MapRequest = asked.body
+        terms = RunTerms(
+            priority=body.priority,
+            max_cost_usd=body.max_cost_usd,
+            datasets=body.datasets,
+            key=body.key,
+            index=body.first,
+        )
+        return MapView(tuple(await self._runner.start_all(asked.project, body.job, body.items, terms=terms)))
+
+    async def _ends(self, asked: Asked) -> EndsView:
+        body: EndsRequest = asked.body
+        ends = self._runner.ends(asked.project, body.runs, wait_s=body.wait_s)
+        return EndsView(tuple(await asked.while_present(ends)))
 
     async def _cancel(self, asked: Asked) -> RunView:
         return run_view(await self._runner.cancel(asked.project, asked.path["run"]))
