@@ -139,6 +139,11 @@ def test_killed_during_training_the_run_goes_on_and_serves_the_next_request(
     assert server.deployment("tiny")["needs_model"] is True
     gate.touch()
     assert server.invoke("tiny", {"x": 2}).json() == {"y": 6}
+    # The model serves a moment before its run is over.
+    wait_until(
+        lambda: [one["state"] for one in server.request("GET", "/api/v1/runs").json()] != ["running"],
+        "its end",
+    )
     [run] = server.request("GET", "/api/v1/runs").json()
     assert (run["state"], run["exit"], run["slices"], run["attempts"]) == ("succeeded", "finished", 2, 0)
 
