@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from lambent.runtimes.adapters.files import open_model, prepare
+from lambent.runtimes.adapters.predictor import BadModel
 from lambent.runtimes.datasets.dataset import Dataset
 from lambent.runtimes.datasets.of_run import DataOfRun
 from lambent.runtimes.model import ModelFiles
@@ -165,10 +166,8 @@ def test_images_are_resized_whatever_they_come_as(house: House) -> None:
             assert np.array_equal(model.transform(asked), learnt[one : one + 1])
 
 
-@pytest.mark.parametrize("level", ["word", "byte", "bpe"])
+@pytest.mark.parametrize("level", ["word", "byte", pytest.param("bpe", marks=pytest.mark.frameworks)])
 def test_texts_become_numbers_and_unknown_words_are_one(house: House, level: str) -> None:
-    if level == "bpe":
-        pytest.importorskip("tokenizers")
     data, folder = house.run()
     found = made(data, "tokenise", house.dataset({"a.csv": WORDS}), level=level, length=5)
     ids = found.arrays()["text"]
@@ -227,6 +226,21 @@ def test_a_function_of_ones_own_is_computed_again_when_what_it_does_changes(
     assert said(CODE.replace("FACTOR = 3", "FACTOR = 6")) == (True, first * 2)
     assert said(CODE.replace("x * FACTOR", "x * FACTOR * 4")) == (True, first * 4)
     sys.modules.pop("usercode")
+
+
+def test_a_model_whose_code_is_not_there_does_not_load(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_code(tmp_path, CODE, monkeypatch)
+    data, folder = house.run()
+    made(data, module.tripled, house.dataset({"a.csv": table()}), inputs=["a"])
+    linear(folder / "model.onnx", inputs=3, outputs=4)
+    data.leave_for(folder)
+    assert prepare(folder) is not None
+    (tmp_path / "usercode.py").unlink()
+    sys.modules.pop("usercode")
+    with pytest.raises(BadModel, match=r"usercode:tripled, which is not there"):
+        open_model(folder)
 
 
 def test_code_that_cannot_be_told_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,10 +99,10 @@ def _behind_transform(predictor: Predictor, folder: Path) -> Predictor:
 
     try:
         chain = chain_of(folder)
+        before = for_model(chain, [spec.name for spec in predictor.inputs]) if chain else None
     except ValueError as error:
         raise BadModel(str(error)) from error
-    names = [spec.name for spec in predictor.inputs]
-    return predictor if chain is None else predictor.behind(for_model(chain, names))
+    return predictor if before is None else predictor.behind(before)
 
 
 def open_talker(folder: Path, *, slots: int) -> Any:

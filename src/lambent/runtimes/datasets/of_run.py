@@ -12,6 +12,7 @@ from lambent.clock import Clock
 from lambent.core.datasets import name_and_number
 from lambent.core.errors import InvalidSpec
 from lambent.runtimes.datasets.dataset import Dataset, Ranks
+from lambent.runtimes.datasets.opening import package
 from lambent.runtimes.datasets.sources import Batch
 from lambent.runtimes.outputs import say
 from lambent.wire.oneshot import JobCall
@@ -69,6 +70,7 @@ class DataOfRun:
         options: Mapping[str, Any],
     ) -> Dataset:
         """See `Run.transform`."""
+        package("numpy", "a transform", "numpy")
         if isinstance(what, Chain):
             return self._again(what, dataset)
         from lambent.runtimes.transforms.fingerprint import code_of, fingerprint
@@ -145,7 +147,7 @@ class DataOfRun:
         if len(steps) > len(served):
             self._served = chain
             if len(steps) >= len(self._kept().steps):
-                beside = self._kept_chain.with_suffix(".new")
+                beside = self._kept_chain.with_suffix(f".{self._ranks.rank}")  # each rank has its own
                 beside.write_bytes(msgspec.json.encode(chain))
                 beside.replace(self._kept_chain)
 

@@ -44,7 +44,15 @@ def chain_of(folder: Path) -> Chain | None:
 
 
 def for_model(chain: Chain, names: Sequence[str]) -> Callable[[object], object]:
-    """From raw inputs, as a caller gives them, to those of the model whose inputs have these names."""
+    """From raw inputs, as a caller gives them, to those of the model whose inputs have these names.
+
+    Raises `BadData` where a function that they go through is not there.
+    """
+    for step in chain.steps:
+        if step.code:
+            from lambent.runtimes.transforms.calling import function_of
+
+            function_of(step.code)
 
     def transformed(raw: object) -> object:
         first = chain.steps[0]
