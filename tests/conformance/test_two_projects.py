@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from lambent.clock import SystemClock
-from lambent.core.invocation import Role
-from lambent.gateway.auth import Keys
-from lambent.storage.sql import SqlStore
 from lambent.wire.keys import KeyReply
 from tests.support.aws_clients import PREFIX, client_of, make, refused
+from tests.support.project_keys import keys_of
 from tests.support.server import RunningServer, wait_until
 
 QUEUE = "arn:aws:sqs:eu-central-1:000000000000:"
 SAYS = "def handler(event, context):\n    print('secret of %s')\n    return ['%s', event]\n"
 
 Client = Callable[[str, str], Any]
-
-
-def keys_of(server: RunningServer, *projects: str) -> dict[str, KeyReply]:
-    """An administrator's key for each, made beside the running server: no door makes projects."""
-    store = SqlStore.open(server.state_dir / "lambent.db", SystemClock())
-    keys = Keys(store.keys, (server.state_dir / "master.key").read_bytes(), SystemClock())
-
-    async def made() -> dict[str, KeyReply]:
-        return {project: await keys.create(project, "test", Role.ADMIN) for project in projects}
-
-    try:
-        return asyncio.run(made())
-    finally:
-        store.close()
 
 
 @pytest.fixture(scope="module")

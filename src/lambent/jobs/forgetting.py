@@ -32,7 +32,7 @@ class Forgetting:
     """Removes runs. `left` are what removes what a run has left behind; each blocks and may be repeated."""
 
     def __init__(
-        self, runs: EndedRuns, left: Sequence[Callable[[Run], None]], clock: Clock, *, keep_s: float
+        self, runs: EndedRuns, left: Sequence[Callable[[Run], object]], clock: Clock, *, keep_s: float
     ) -> None:
         """Runs are kept for `keep_s` after their end; 0: until somebody removes them."""
         self._runs: Final = runs

@@ -87,6 +87,7 @@ def gateway(
     senders = Senders(parts.keys, auth=parts.settings.aws_auth, project=PROJECT)
     apps = AppsDoor(behind)
     reserved = Reserved(parts.dispatcher, parts.reservations)
+    shelf = _shelf(parts, clock)
     return Gateway(
         apps=apps,
         native=NativeDoor(behind, apps=apps, acceptance=acceptance),
@@ -100,7 +101,7 @@ def gateway(
             limits=_limits(parts),
         ),
         protocols=[
-            offline.door(behind),
+            offline.door(behind, shelf),
             *ecosystems.protocols(parts, behind, apps),
             AwsDoor(
                 services=[
@@ -116,7 +117,7 @@ def gateway(
             Downloads(parts.kept.artifacts, parts.kept.master, clock),
         ],
         pages=_pages(parts, clock),
-        control=_control(parts, clock),
+        control=_control(parts, shelf, clock),
         keys=parts.keys,
     )
 
@@ -160,7 +161,7 @@ def _limits(parts: Parts) -> Limits:
     )
 
 
-def _control(parts: Parts, clock: SystemClock) -> Starlette:
+def _control(parts: Parts, shelf: Shelf, clock: SystemClock) -> Starlette:
     kept = parts.kept
     views = Views(
         parts.pool,
@@ -194,7 +195,7 @@ def _control(parts: Parts, clock: SystemClock) -> Starlette:
         RunVerbs(parts.runner, kept.store.runs),
         ModelVerbs(parts.registry, parts.deployments),
         RunRecordVerbs(kept.store.runs, parts.curves, kept.run_records, kept.logs, parts.forgetting.forget),
-        DatasetVerbs(_shelf(parts, clock)),
+        DatasetVerbs(shelf),
         DeadLetterVerbs(parts.queue, kept.store.dead_letters, parts.routes),
         WebhookVerbs(parts.webhooks),
         TimerVerbs(parts.timers, parts.routes),

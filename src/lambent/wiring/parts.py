@@ -30,6 +30,7 @@ from lambent.gateway.asking import Asking
 from lambent.gateway.auth import Keys
 from lambent.gateway.deferred import Deferred
 from lambent.gateway.dispatcher import Dispatcher
+from lambent.gateway.protocols.openai.tuning import KIND as FINE_TUNING
 from lambent.gateway.reports import Reports
 from lambent.gateway.reserved import Reserved
 from lambent.gateway.witness import Both, Witness
@@ -61,6 +62,7 @@ from lambent.storage.inspection import check_files
 from lambent.triggers.sources import Sources
 from lambent.triggers.timers import KIND as TIMERS
 from lambent.triggers.timers import Timers
+from lambent.wire.openai.tuning import job_id
 from lambent.wiring.telemetry import Exporters
 
 # Of the machine, for runs of jobs: what they were seen to use is kept free for them.
@@ -197,6 +199,7 @@ class Parts:
                 lambda run: kept.run_records.remove(run.id),
                 lambda run: kept.logs.remove_run(run.project, run.id),
                 lambda run: shutil.rmtree(kept.runs_dir / run.id, ignore_errors=True),
+                lambda run: kept.store.records.remove(run.project, FINE_TUNING, job_id(run.id)),
             ],
             clock,
             keep_s=settings.run_keep_s,
