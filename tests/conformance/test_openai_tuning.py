@@ -17,6 +17,7 @@ from tests.support.server import RunningServer, wait_until
 
 KEY = "openai"
 JOBS = "/v1/fine_tuning/jobs"
+DEEP = b'{"model":' + b"[" * 5000
 FINAL = ("succeeded", "failed", "cancelled")
 CODE = """
 import json
@@ -205,7 +206,9 @@ def test_a_job_is_cancelled(client: openai.OpenAI, tmp_path: Path) -> None:
     assert client.fine_tuning.jobs.cancel(made.id).id == made.id
     job = ended(client, made.id)
     assert (job.status, job.fine_tuned_model, job.error) == ("cancelled", None, None)
-    done = client.fine_tuning.jobs.create(model="counter", training_file=sent(client, ["b"])).id
+    done = client.fine_tuning.jobs.create(
+        model="counter", training_file=sent(client, ["b"], name="x" * 300 + "/README")
+    ).id
     assert ended(client, done).status == "succeeded"
     with pytest.raises(openai.BadRequestError):
         client.fine_tuning.jobs.cancel(done)
@@ -282,6 +285,8 @@ def test_files_that_are_none_to_train_with_are_refused(client: openai.OpenAI) ->
     files = {
         "purpose": client.files.create(file=("a.jsonl", b"{}\n"), purpose="batch").id,
         "Line 2": client.files.create(file=("a.jsonl", b"{}\nno\n"), purpose="fine-tune").id,
+        "Line 1 of": client.files.create(file=("a", b'{"a": "\xff"}\n'), purpose="fine-tune").id,
+        "Line 1": client.files.create(file=("a", b'{"a": ' + b"[" * 9000), purpose="fine-tune").id,
         "is empty": client.files.create(file=("a.jsonl", b""), purpose="fine-tune").id,
     }
     for words, file in files.items():
@@ -291,7 +296,7 @@ def test_files_that_are_none_to_train_with_are_refused(client: openai.OpenAI) ->
 
 
 def test_hostile_requests_are_the_callers_fault(server: RunningServer) -> None:
-    for body in (b"", b"{", b"[]", b"null", b'{"model": "counter"}', b"\xff", b'{"model":' + b"[" * 5000):
+    for body in (b"", b"{", b"[]", b"null", b'{"model": "counter"}', b"\xff", b'{"model": "\xff"}', DEEP):
         assert server.request("POST", JOBS, body).status == 400
     for path in ("/ftjob-0", "/%00", "/ftjob-0/events", "/ftjob-0/checkpoints", "/" + "x" * 300):
         assert server.request("GET", JOBS + path).status == 404

@@ -24,6 +24,8 @@ def from_json(body: bytes | bytearray | memoryview | str, kind: type[T]) -> T:
         return _met(kind).decode(body)
     except RecursionError as error:
         raise msgspec.DecodeError("it is nested too deeply") from error
+    except UnicodeDecodeError as error:  # which msgspec tells of texts within
+        raise msgspec.DecodeError(f"it is no UTF-8: {error.reason}") from error
 
 
 def from_fields(fields: Mapping[str, Any], kind: type[T]) -> T:

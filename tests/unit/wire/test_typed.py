@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
 
 from lambent.wire import typed
 from tests.support.patience import PATIENT_S
@@ -44,6 +48,12 @@ def test_threads_that_meet_a_type_at_the_same_moment_live() -> None:
         capture_output=True, text=True, timeout=PATIENT_S, check=False,
     )  # fmt: skip
     assert (done.stdout, done.returncode) == ("alive\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("body", [b'{"a": "\xff"}', b'{"\xff": 1}', b'{"a": ' + b"[" * 100_000, b"{"])
+def test_what_cannot_be_read_is_an_error_of_decoding(body: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        typed.from_json(body, dict[str, Any])
 
 
 def test_types_are_met_in_one_place() -> None:

@@ -38,7 +38,7 @@ PIECE_BYTES: Final = 1 << 20
 LINE_BYTES_MAX: Final = 64 << 20
 LINES: Final = (".jsonl", ".ndjson")
 LINE: Final = msgspec.json.Decoder(dict[str, Any])
-UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
+ENDING: Final = re.compile(r"\.[a-z0-9]{1,16}")
 METADATA: Final = re.compile(r"metadata\[(.{1,64})\]")
 
 
@@ -269,14 +269,14 @@ class TuningOperations:
 
 
 def _name_of(file: StoredFile) -> str:
-    """What the file is called in its dataset: as it was uploaded, where that can be. Its ending counts."""
-    name = UNSAFE.sub("_", PurePosixPath(file.name).name).strip("._-") or "data"
-    return name if PurePosixPath(name).suffix else name + LINES[0]
+    """What the file is called in its dataset: its ending says how it is read."""
+    ending = PurePosixPath(file.name).suffix.lower()
+    return "data" + (ending if ENDING.fullmatch(ending) else LINES[0])
 
 
 def _check_lines(file: StoredFile, path: Path, field: str) -> None:
     """Raise `Refused` where it is to be JSON line by line and is not. Blocks."""
-    if not _name_of(file).lower().endswith(LINES):
+    if not _name_of(file).endswith(LINES):
         return
     number = 0
     try:
@@ -287,7 +287,7 @@ def _check_lines(file: StoredFile, path: Path, field: str) -> None:
                     LINE.decode(line)
     except OSError as error:
         raise Refused(f"No such File object: {file.id}", code="invalid_" + field, param=field) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(
             f"Line {number} of {file.id} is no JSON object: {error}", code="invalid_" + field, param=field
         ) from error
@@ -297,7 +297,11 @@ def _check_lines(file: StoredFile, path: Path, field: str) -> None:
 
 async def _archive(name: str, path: Path) -> AsyncIterator[bytes]:
     """A tar with one file."""
-    with await asyncio.to_thread(path.open, "rb") as file:
+    try:
+        opened = await asyncio.to_thread(path.open, "rb")
+    except OSError as error:  # it was deleted at this moment
+        raise Refused(f"No such File object: {path.name}", param="training_file") from error
+    with opened as file:
         info = tarfile.TarInfo(name)
         info.size = (await asyncio.to_thread(path.stat)).st_size
         yield info.tobuf()
