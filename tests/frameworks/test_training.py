@@ -71,7 +71,8 @@ def test_a_loop_of_torch_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path
 @pytest.mark.parametrize("backend", ["tensorflow", "torch"])
 def test_a_fit_of_keras_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path, backend: str) -> None:
     unbroken = told(tmp_path / "unbroken", KERAS, backend=backend)
-    # Six batches an epoch, and a commit after each and after the epoch: killed in the middle and at its end.
+    # Six batches an epoch, commits after each and at the ends of epochs: killed in the middle of two of them.
     killed = told(tmp_path / "killed", KERAS, 5, 6, backend=backend)
-    assert killed["began"] == [0, 5, 10]
+    assert killed["began"][:2] == [0, 5]
+    assert 6 < killed["began"][2] < 12
     assert killed["returned"] == unbroken["returned"]
