@@ -115,7 +115,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
     running.stop()
 
 
-# Keras stays out of this process: torch's export, which other tests use, does not load where TensorFlow has been.
+# Keras stays out of this process: what torch exports with does not load where TensorFlow has been.
 def test_a_keras_model_is_asked_with_raw_pixels(server: RunningServer, tmp_path: Path) -> None:
     added = server.cli("data", "add", "mnist", str(MNIST))
     assert added.returncode == 0, added.stderr
