@@ -247,6 +247,10 @@ def test_a_job_calls_others_in_its_own_trace(composed: RunningServer) -> None:
     )
 
 
-def test_a_job_that_calls_a_job_is_told_that_those_are_run(composed: RunningServer) -> None:
+def test_a_job_that_calls_a_job_starts_a_run_of_it_and_hears_how_that_ended(composed: RunningServer) -> None:
     done = composed.cli("run", "many-asking", "-p", "name=many-asking", "--json")
-    assert json.loads(done.stdout)["message"] == "True Lambent.CallerFault"
+    asked = json.loads(done.stdout)
+    assert asked["message"] == "True failed"
+    [child] = composed.request("GET", f"/api/v1/runs?parent={asked['run']}").json()
+    assert (child["job"], child["exit"]) == ("many-asking", "failed")
+    assert "name" in child["reason"]  # it was given no parameters, and asks for one
